@@ -1,0 +1,62 @@
+"""What may be refused, in kinds. Errors speak to the caller and know no HTTP; rokka.api answers by kind."""
+
+from typing import Any, ClassVar
+
+
+class DomainError(Exception):
+    """A refusal with a stable machine-readable `reason`; the sentence may change, the reason does not."""
+
+    reason: ClassVar[str] = "error"
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class Invalid(DomainError):
+    """What was sent cannot be used."""
+
+    reason = "invalid"
+
+
+class TooLarge(DomainError):
+    """What was sent is larger than a limit of this server."""
+
+    reason = "too_large"
+
+
+class NotFound(DomainError):
+    """There is no such thing, or none that the caller may know of."""
+
+    reason = "not_found"
+
+
+class Forbidden(DomainError):
+    """The caller is known, and may not."""
+
+    reason = "forbidden"
+
+
+class Unauthenticated(DomainError):
+    """The caller's credentials are missing or invalid."""
+
+    reason = "invalid_authentication"
+
+
+class Conflict(DomainError):
+    """It contradicts what exists."""
+
+    reason = "conflict"
+
+
+class Locked(DomainError):
+    """Somebody has locked it against changes."""
+
+    reason = "locked"
+
+
+class Unavailable(DomainError):
+    """Something this server depends on does not answer; trying again later may help."""
+
+    reason = "unavailable"

@@ -1,0 +1,28 @@
+"""Named places where a test may kill the process, to show that a crash at any step loses nothing.
+
+ROKKA_FAULT=<name> makes the process kill itself there with SIGKILL. Without the variable a place costs one comparison.
+"""
+
+import os
+import signal
+
+POINTS = (
+    "upload.spooled",  # the body is read, nothing is known of the files yet
+    "upload.probed",  # what the files are is known, nothing is kept
+    "storage.written",  # bytes are durable in the spool, not yet in their place
+    "storage.placed",  # bytes are in their place, the folder may not be durable
+    "upload.stored",  # bytes are kept, no row knows them
+    "upload.file_inserted",  # a row for the bytes, uncommitted
+    "upload.image_inserted",  # a row for the picture, uncommitted
+    "upload.counted",  # everything written, uncommitted
+    "upload.committed",  # durable, not answered
+)
+
+CHOSEN = os.environ.get("ROKKA_FAULT", "")
+if CHOSEN and CHOSEN not in POINTS:
+    raise ValueError(f"ROKKA_FAULT={CHOSEN!r} is not one of {', '.join(POINTS)}")
+
+
+def point(name: str) -> None:
+    if name == CHOSEN:
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,22 @@
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+if TYPE_CHECKING:
+    TextField = models.CharField[str, str]
+else:
+    TextField = models.CharField  # cannot be subscripted at run time
+
+
+class BytewiseCharField(TextField):
+    """Text compared byte by byte, so that order and prefixes mean the same on every database.
+
+    PostgreSQL has to be asked for it (collation C); SQLite compares so anyway and does not know that name.
+    """
+
+    def db_parameters(self, connection: BaseDatabaseWrapper) -> dict[str, Any]:
+        parameters: dict[str, Any] = super().db_parameters(connection)
+        if connection.vendor == "postgresql":
+            parameters["collation"] = "C"
+        return parameters

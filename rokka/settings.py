@@ -1,0 +1,355 @@
+"""Settings of the whole project, all from the environment. docs/settings.md lists every variable.
+
+A value that is not understood stops the start with the variable's name: a typing mistake in production
+must not silently mean "default".
+"""
+
+import ipaddress
+import os
+import secrets
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from rokka import logs
+
+Value = TypeVar("Value")
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+def variable(name: str, read: Callable[[str], Value], default: Value | None = None) -> Value:
+    """The environment variable read by `read`; empty counts as not given. No default: it has to be given."""
+    text = os.environ.get(name, "").strip()
+    if not text:
+        if default is None:
+            raise ImproperlyConfigured(f"{name} must be set when ROKKA_MODE is production.")
+        return default
+    try:
+        return read(text)
+    except (ValueError, KeyError) as error:
+        raise ImproperlyConfigured(f"{name}={text!r} is not understood: {error}") from error
+
+
+def choice(*options: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in options:
+            raise ValueError(f"it must be one of {', '.join(options)}.")
+        return text
+
+    return read
+
+
+def boolean(text: str) -> bool:
+    return {"true": True, "1": True, "false": False, "0": False}[choice("true", "false", "1", "0")(text.lower())]
+
+
+def positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise ValueError("it must be a whole number above zero.")
+    return int(text)
+
+
+NOTHING: list[str] = []
+
+
+def words(text: str) -> list[str]:
+    return [word for part in text.split(",") if (word := part.strip())]
+
+
+def networks(text: str) -> list[str]:
+    return [str(ipaddress.ip_network(word, strict=False)) for word in words(text)]
+
+
+# --- Mode, secrets, hosts ---------------------------------------------------------------------------------------------
+
+ROKKA_MODE = variable("ROKKA_MODE", choice("embedded", "production"), "embedded")
+EMBEDDED = ROKKA_MODE == "embedded"
+DATA_DIR = variable("DATA_DIR", lambda text: Path(text).resolve(), BASE_DIR / "data")
+
+
+def own_secret_key() -> str:
+    """The embedded mode makes its secret once, for itself; production must be given one."""
+    path = DATA_DIR / "secret_key"
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        DATA_DIR.mkdir(parents=True, exist_ok=True)
+        draft = DATA_DIR / f"secret_key.{os.getpid()}"
+        with open(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(48))
+        try:
+            os.link(draft, path)  # two first starts at once agree on one key, and nobody reads half of it
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+        return path.read_text()
+
+
+def secret(text: str) -> str:
+    if len(text) < 32:
+        raise ValueError("it must have at least 32 characters.")
+    return text
+
+
+SECRET_KEY = variable("SECRET_KEY", secret, own_secret_key() if EMBEDDED and not os.environ.get("SECRET_KEY") else None)
+TOKEN_SECRETS = variable(
+    "TOKEN_SECRETS", lambda text: [secret(word) for word in words(text)], [SECRET_KEY] if EMBEDDED else None
+)
+ALLOWED_HOSTS = variable(
+    "ALLOWED_HOSTS", words, ["localhost", ".localhost", "127.0.0.1", "[::1]"] if EMBEDDED else None
+)
+TRUSTED_PROXIES = variable("TRUSTED_PROXIES", networks, NOTHING)
+SIGN_UP_ENABLED = variable("SIGN_UP_ENABLED", boolean, EMBEDDED)
+RATE_LIMIT_ENABLED = variable("RATE_LIMIT_ENABLED", boolean, True)
+FETCH_ALLOWED_NETWORKS = variable("FETCH_ALLOWED_NETWORKS", networks, NOTHING)
+LOG_LEVEL = variable("LOG_LEVEL", choice("DEBUG", "INFO", "WARNING", "ERROR"), "INFO")
+DEBUG = False  # errors are JSON in every mode, and nobody's browser sees our variables
+
+# --- What may come in -------------------------------------------------------------------------------------------------
+
+MAX_FILE_SIZE = variable("MAX_FILE_SIZE", positive, 150_000_000)  # bytes
+MAX_REQUEST_SIZE = variable("MAX_REQUEST_SIZE", positive, 1_000_000_000)  # bytes
+MAX_FILES = variable("MAX_FILES", positive, 20)  # in one request
+MAX_MEGAPIXELS = variable("MAX_MEGAPIXELS", positive, 225)  # JPEG and WebP are exempt
+FORMATS = [
+    "png",
+    "jpg",
+    "gif",
+    "webp",
+    "avif",
+    "heic",
+    "jxl",
+    "tif",
+    "psd",
+    "eps",
+    "pdf",
+    "svg",
+    "doc",
+    "docx",
+    "xls",
+    "xlsx",
+    "ppt",
+    "pptx",
+    "odt",
+    "ods",
+    "odp",
+    "rtf",
+    "txt",
+    "csv",
+    "zip",
+    "mp4",
+    "mov",
+    "webm",
+    "ttf",
+    "otf",
+    "woff",
+    "woff2",
+]
+ALLOWED_FORMATS = variable("ALLOWED_FORMATS", lambda text: [choice(*FORMATS)(word) for word in words(text)], FORMATS)
+TRASH_DAYS = variable("TRASH_DAYS", positive, 30)
+GRACE_SECONDS = variable("GRACE_SECONDS", positive, 3600)  # how long bytes without a row may be an upload under way
+SANDBOX = variable("SANDBOX", choice("auto", "required"), "auto")
+PROBE_PROCESSES = variable("PROBE_PROCESSES", positive, 2)  # children that read files, per web or worker process
+
+# Django's own limits on form fields, which answer 400 through rokka.api; files are bounded by ours.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2_500_000
+DATA_UPLOAD_MAX_NUMBER_FILES = None
+
+# --- Where it is kept -------------------------------------------------------------------------------------------------
+
+SQLITE_OPTIONS = {
+    "transaction_mode": "IMMEDIATE",
+    "timeout": 20,
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+}
+
+
+def database(url: str) -> dict[str, Any]:
+    choice("sqlite", "postgres", "postgresql")(urlsplit(url).scheme)
+    config: dict[str, Any] = environ.Env.db_url_config(url)
+    if urlsplit(url).scheme == "sqlite":
+        return {**config, "ENGINE": "rokka.sqlite3", "OPTIONS": SQLITE_OPTIONS}
+    return {**config, "CONN_MAX_AGE": 300, "CONN_HEALTH_CHECKS": True}
+
+
+def storage(url: str) -> dict[str, Any]:
+    """`file:///folder`, or `s3://key:secret@host:port/bucket?region=…&secure=false`; key and secret URL-quoted."""
+    parts, query = urlsplit(url), dict(parse_qsl(urlsplit(url).query))
+    if parts.scheme == "file" and parts.path:
+        return {"BACKEND": "sourceimages.storage.LocalStorage", "OPTIONS": {"location": unquote(parts.path)}}
+    bucket = parts.path.strip("/")
+    if parts.scheme != "s3" or not (parts.hostname and parts.username and parts.password and bucket):
+        raise ValueError("it must be file:///folder or s3://key:secret@host/bucket.")
+    if unknown := set(query) - {"region", "secure"}:
+        raise ValueError(f"unknown parameter {', '.join(sorted(unknown))}.")
+    scheme = "https" if boolean(query.get("secure", "true")) else "http"
+    return {
+        "BACKEND": "sourceimages.storage.S3Storage",
+        "OPTIONS": {
+            "access_key": unquote(parts.username),
+            "secret_key": unquote(parts.password),
+            "endpoint_url": f"{scheme}://{parts.netloc.rpartition('@')[2]}",
+            "bucket_name": bucket,
+            "region_name": query.get("region", "us-east-1"),
+            "spool": DATA_DIR / "spool",
+        },
+    }
+
+
+def redis_url(text: str) -> str:
+    choice("redis", "rediss", "unix")(urlsplit(text).scheme)
+    return text
+
+
+DATABASES = {
+    "default": variable("DATABASE_URL", database, database(f"sqlite:///{DATA_DIR}/rokka.sqlite3") if EMBEDDED else None)
+}
+REDIS_URL = variable("REDIS_URL", redis_url, "" if EMBEDDED else None)
+STORAGES = {
+    "originals": variable("STORAGE_URL", storage, storage(f"file://{DATA_DIR}/files") if EMBEDDED else None),
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
+}
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+    if REDIS_URL
+    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Django -----------------------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "corsheaders",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "rokka",
+    "organizations",
+    "sourceimages",
+]
+MIDDLEWARE = [
+    "rokka.middleware.RequestLog",
+    "rokka.middleware.TolerantPath",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "rokka.urls"
+APPEND_SLASH = False  # TolerantPath accepts both; a redirect would lose the body of a POST
+WSGI_APPLICATION = "rokka.wsgi.application"
+AUTH_USER_MODEL = "organizations.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+LANGUAGE_CODE = "en"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+STATIC_URL = "/static/"
+STATIC_ROOT = None if EMBEDDED else BASE_DIR / "static"
+WHITENOISE_USE_FINDERS = EMBEDDED  # nothing to collect when trying it out
+LOGGING_CONFIG = None
+logs.configure(level=LOG_LEVEL, for_people=EMBEDDED and sys.stderr.isatty())
+
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not EMBEDDED
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+# The API is authenticated by header, never by cookie, so any origin may call it.
+CORS_ALLOW_ALL_ORIGINS = True
+CORS_URLS_REGEX = r"^/(?!admin(/|$)).*$"
+CORS_ALLOW_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "COPY", "OPTIONS"]
+CORS_ALLOW_HEADERS = [
+    "accept",
+    "api-key",
+    "api-version",
+    "authorization",
+    "content-type",
+    "destination",
+    "overwrite",
+    "x-request-id",
+]
+CORS_EXPOSE_HEADERS = [
+    "Location",
+    "Warning",
+    "Content-Disposition",
+    "Retry-After",
+    "X-Request-Id",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Retry-After",
+]
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["organizations.api.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rokka.api.AnyJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "rokka.api.OnlyJSON",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "rokka.api.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "rokka",
+    "DESCRIPTION": "The open image origin you can host yourself. It speaks the API of rokka.io.",
+    "VERSION": "0.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"persistAuthorization": False, "displayRequestDuration": True},
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+
+# --- Work outside requests --------------------------------------------------------------------------------------------
+
+CELERY_BROKER_URL = REDIS_URL or "memory://"
+CELERY_TASK_ALWAYS_EAGER = not REDIS_URL
+CELERY_TASK_EAGER_PROPAGATES = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_DEFAULT_QUEUE = "interactive"
+CELERY_TASK_ROUTES = {"sourceimages.tasks.sweep": {"queue": "upkeep"}}
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 600}
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BEAT_SCHEDULE = {"sweep": {"task": "sourceimages.tasks.sweep", "schedule": GRACE_SECONDS}}

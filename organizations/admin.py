@@ -1,0 +1,63 @@
+from django.contrib import admin
+
+from organizations.models import ApiKey, AuditEvent, Counter, Job, Membership, Organization, SigningKey, User
+from rokka.admin import ReadOnlyAdmin
+
+
+@admin.register(Organization)
+class OrganizationAdmin(ReadOnlyAdmin):
+    list_display = ("name", "display_name", "billing_email", "created")
+    search_fields = ("name", "display_name")
+
+
+@admin.register(User)
+class UserAdmin(ReadOnlyAdmin):
+    list_display = ("id", "email", "username", "is_staff", "is_active", "created")
+    list_filter = ("is_staff", "is_active")
+    search_fields = ("email", "username")
+    exclude = ("password",)
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ReadOnlyAdmin):
+    list_display = ("id", "user", "comment", "created", "accessed")
+    list_select_related = ("user",)
+    search_fields = ("user__email", "comment")
+    exclude = ("digest",)
+
+
+@admin.register(Membership)
+class MembershipAdmin(ReadOnlyAdmin):
+    list_display = ("organization", "user", "roles", "active", "created")
+    list_select_related = ("organization", "user")
+    list_filter = ("active",)
+    search_fields = ("organization__name", "user__email")
+
+
+@admin.register(SigningKey)
+class SigningKeyAdmin(ReadOnlyAdmin):
+    list_display = ("id", "organization", "created", "accessed")
+    list_select_related = ("organization",)
+    exclude = ("key",)
+
+
+@admin.register(Counter)
+class CounterAdmin(ReadOnlyAdmin):
+    list_display = ("organization", "slot", "images", "bytes")
+    list_select_related = ("organization",)
+
+
+@admin.register(Job)
+class JobAdmin(ReadOnlyAdmin):
+    list_display = ("kind", "organization", "state", "done", "total", "failed", "created")
+    list_select_related = ("organization",)
+    list_filter = ("state", "kind")
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(ReadOnlyAdmin):
+    list_display = ("created", "verb", "organization", "target", "count", "source", "user", "address")
+    list_select_related = ("organization", "user")
+    list_filter = ("source",)
+    search_fields = ("=target", "=verb")
+    ordering = ("-created", "-id")

@@ -1,0 +1,23 @@
+"""Who calls: the Api-Key header, looked up by its sha256 in one query."""
+
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+
+from organizations.models import ApiKey, User
+from rokka.errors import Unauthenticated
+
+HINT = "Send a valid key in the Api-Key header."
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """The user behind `Api-Key: <key>`; an unknown key is refused even where none is needed."""
+
+    def authenticate(self, request: Request) -> tuple[User, ApiKey]:
+        sent = request.headers.get("Api-Key", "").strip()
+        if not sent:
+            raise Unauthenticated(f"There is no Api-Key in this request. {HINT}")
+        # WSGI hands headers over as latin-1, which encodes whatever came in.
+        key = ApiKey.objects.select_related("user").filter(digest=ApiKey.digest_of(sent)).first()
+        if key is None or not key.user.is_active:
+            raise Unauthenticated(f"This Api-Key is not valid. {HINT}")
+        return key.user, key

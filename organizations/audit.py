@@ -1,0 +1,48 @@
+"""Who acts, and the record of it. Every change calls `record` inside its own transaction."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from organizations.models import ApiKey, AuditEvent, Organization, User
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Somebody or something that changes things."""
+
+    source: AuditEvent.Source
+    user: User | None = None
+    api_key: ApiKey | None = None
+    address: str | None = None
+    request_id: str = ""
+
+
+COMMAND = Actor(AuditEvent.Source.COMMAND)
+TIME = Actor(AuditEvent.Source.TIME)
+
+
+def record(
+    actor: Actor,
+    verb: str,
+    *,
+    organization: Organization,
+    target: str = "",
+    target_id: int | str | UUID = "",
+    count: int = 1,
+    **details: Any,
+) -> None:
+    """Write down that `actor` did `verb`; `target` is what people call the thing, `target_id` its row."""
+    AuditEvent.objects.create(
+        verb=verb,
+        source=actor.source,
+        organization=organization,
+        user=actor.user,
+        api_key_id=actor.api_key.pk if actor.api_key else None,
+        address=actor.address,
+        request_id=actor.request_id,
+        target=target,
+        target_id=str(target_id),
+        count=count,
+        details=details,
+    )

@@ -1,0 +1,252 @@
+"""Organizations, the people and keys that act for them, and the record of what they did."""
+
+import secrets
+import string
+import uuid
+from hashlib import sha256
+from typing import Any, NoReturn
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from organizations import permissions
+from organizations.permissions import Permission
+from rokka.fields import BytewiseCharField
+
+ORGANIZATION_NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z"
+LETTERS_AND_DIGITS = string.ascii_letters + string.digits
+
+
+class Organization(models.Model):
+    """A tenant. Everything that is kept belongs to exactly one; the name never changes."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = BytewiseCharField(max_length=63, validators=[RegexValidator(ORGANIZATION_NAME)])
+    display_name = models.CharField(max_length=255)
+    billing_email = models.EmailField(blank=True)
+    master_organization = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="children")
+    options = models.JSONField(default=dict, blank=True)
+    created = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["name"], name="organization_name_unique")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class SigningKey(models.Model):
+    """A secret with which an organization signs URLs."""
+
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="signing_keys")
+    key = models.CharField(max_length=64)
+    created = models.DateTimeField(default=timezone.now)
+    accessed = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["key"], name="signing_key_unique")]
+
+    def __str__(self) -> str:
+        return f"signing key {self.pk}"
+
+
+class UserManager(BaseUserManager["User"]):
+    def create_superuser(self, username: str, password: str | None = None, **fields: Any) -> "User":
+        user = self.model(username=username, is_staff=True, is_superuser=True, **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """Somebody who acts: through the API with keys, or as staff with a username and a password.
+
+    One person may have several users, so e-mail addresses are not unique. Only staff have a usable password.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    email = models.EmailField()
+    username = models.CharField(max_length=150, null=True, blank=True)  # noqa: DJ001 (many without, none doubled)
+    is_staff = models.BooleanField(default=False)
+    is_active = models.BooleanField(default=True)
+    created = models.DateTimeField(default=timezone.now)
+
+    objects = UserManager()
+
+    USERNAME_FIELD = "username"
+    EMAIL_FIELD = "email"
+    REQUIRED_FIELDS = ["email"]
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["username"], name="user_username_unique")]
+
+    def __str__(self) -> str:
+        return self.username or self.email
+
+
+class ApiKey(models.Model):
+    """A key to the API. Only its sha256 is kept: the key itself is shown once, when it is made."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, models.PROTECT, related_name="api_keys")
+    digest = BytewiseCharField(max_length=64)
+    comment = models.CharField(max_length=255, blank=True)
+    created = models.DateTimeField(default=timezone.now)
+    accessed = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = "API key"
+        constraints = [models.UniqueConstraint(fields=["digest"], name="api_key_digest_unique")]
+
+    def __str__(self) -> str:
+        return self.comment or str(self.pk)
+
+    @staticmethod
+    def new_key(user: User) -> str:
+        """64 characters: the user's id without hyphens, then 32 random ones (190 bits)."""
+        return user.pk.hex + "".join(secrets.choice(LETTERS_AND_DIGITS) for _ in range(32))
+
+    @staticmethod
+    def digest_of(key: str) -> str:
+        return sha256(key.encode()).hexdigest()
+
+
+class Membership(models.Model):
+    """What a user may do in an organization."""
+
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="memberships", db_index=False)
+    user = models.ForeignKey(User, models.PROTECT, related_name="memberships")
+    roles = models.JSONField(default=list)
+    active = models.BooleanField(default=True)
+    comment = models.CharField(max_length=255, blank=True)
+    created = models.DateTimeField(default=timezone.now)
+    last_access = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["organization", "user"], name="membership_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.organization}"
+
+    @property
+    def granted(self) -> frozenset[Permission]:
+        return permissions.granted(self.roles) if self.active else frozenset()
+
+
+class Counter(models.Model):
+    """A share of an organization's numbers. Several slots, so that many uploads at once don't queue at one row.
+
+    The sum over the slots counts; a single slot may be negative.
+    """
+
+    SLOTS = 8
+
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="counters", db_index=False)
+    slot = models.PositiveSmallIntegerField()
+    images = models.BigIntegerField(default=0)
+    bytes = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["organization", "slot"], name="counter_slot_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.organization} slot {self.slot}"
+
+
+class Job(models.Model):
+    """Long work, done in batches. Its position lives here, so that it survives a killed worker."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting"
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="jobs")
+    kind = models.CharField(max_length=40)
+    arguments = models.JSONField(default=dict, blank=True)
+    state = models.CharField(max_length=10, choices=State, default=State.WAITING)
+    total = models.BigIntegerField(null=True, blank=True)
+    done = models.BigIntegerField(default=0)
+    failed = models.BigIntegerField(default=0)
+    position = models.BigIntegerField(default=0)
+    heartbeat = models.DateTimeField(null=True, blank=True)
+    error = models.TextField(blank=True)
+    user = models.ForeignKey(User, models.PROTECT, null=True, blank=True, related_name="jobs")
+    created = models.DateTimeField(default=timezone.now)
+    finished = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["heartbeat"], condition=Q(state__in=["waiting", "running"]), name="job_unfinished")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.state}"
+
+
+class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
+    def update(self, **kwargs: Any) -> NoReturn:
+        raise TypeError("Audit events are never changed.")
+
+    def delete(self) -> NoReturn:
+        raise TypeError("Audit events are never deleted.")
+
+
+class AuditEvent(models.Model):
+    """Who did what, to what, when and from where. Written once; the database refuses UPDATE and DELETE.
+
+    What was touched is kept by value, not by foreign key: the record outlives it.
+    """
+
+    class Source(models.TextChoices):
+        API = "api"
+        STAFF = "staff"
+        COMMAND = "command"
+        TIME = "time"
+
+    created = models.DateTimeField(default=timezone.now)
+    verb = models.CharField(max_length=40)
+    source = models.CharField(max_length=10, choices=Source)
+    organization = models.ForeignKey(
+        Organization, models.PROTECT, null=True, blank=True, related_name="audit_events", db_index=False
+    )
+    user = models.ForeignKey(User, models.PROTECT, null=True, blank=True, related_name="audit_events", db_index=False)
+    api_key_id = models.UUIDField(null=True, blank=True)
+    address = models.GenericIPAddressField(null=True, blank=True)
+    request_id = models.CharField(max_length=64, blank=True)
+    target = BytewiseCharField(max_length=80, blank=True)
+    target_id = models.CharField(max_length=40, blank=True)
+    count = models.BigIntegerField(default=1)
+    tombstone_id = models.UUIDField(null=True, blank=True)
+    job_id = models.UUIDField(null=True, blank=True)
+    details = models.JSONField(default=dict, blank=True)
+
+    objects = AuditEventQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["organization", "-created", "id"], name="audit_organization"),
+            models.Index(fields=["organization", "target", "-created"], name="audit_target"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.target}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise TypeError("Audit events are never changed.")
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError("Audit events are never deleted.")
+
+
+def new_signing_key() -> str:
+    return secrets.token_urlsafe(32)

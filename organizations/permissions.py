@@ -1,0 +1,77 @@
+"""Who may do what, as data. A membership holds roles, a role grants permissions, an endpoint names what it needs."""
+
+from enum import StrEnum
+
+
+class Permission(StrEnum):
+    """One thing an endpoint may ask for."""
+
+    ORGANIZATION_READ_BASIC = "organization.read_basic"
+    ORGANIZATION_READ = "organization.read"
+    ORGANIZATION_WRITE = "organization.write"
+    MEMBERSHIPS_READ = "memberships.read"
+    MEMBERSHIPS_WRITE = "memberships.write"
+    STATS_READ = "stats.read"
+    BILLING_READ = "billing.read"
+    AUDIT_READ = "audit.read"
+    URLS_SIGN = "urls.sign"
+    STACKS_READ = "stacks.read"
+    STACKS_WRITE = "stacks.write"
+    IMAGES_UPLOAD = "images.upload"
+    IMAGES_READ = "images.read"
+    IMAGES_WRITE = "images.write"
+    IMAGES_COPY_FROM = "images.copy_from"
+    IMAGES_COPY_TO = "images.copy_to"
+    IMAGES_UNLOCK = "images.unlock"
+    ORIGINALS_DOWNLOAD = "originals.download"
+    PROTECTED_ORIGINALS_DOWNLOAD = "protected_originals.download"
+
+
+class Role(StrEnum):
+    """A name that a membership may hold, as the API spells it."""
+
+    ADMIN = "admin"
+    ADMIN_READ = "admin:read"
+    WRITE = "write"
+    READ = "read"
+    IMAGES_WRITE = "sourceimages:write"
+    IMAGES_READ = "sourceimages:read"
+    PROTECTED_DOWNLOAD = "sourceimages:download:protected"
+    UNLOCK = "sourceimages:unlock"
+    UPLOAD = "upload"
+    BILLING_READ = "billing:read"
+
+
+P = Permission
+
+MEMBER = frozenset({P.ORGANIZATION_READ_BASIC})
+SEE_IMAGES = frozenset({P.IMAGES_READ, P.ORIGINALS_DOWNLOAD, P.IMAGES_COPY_FROM})
+CHANGE_IMAGES = frozenset({P.IMAGES_UPLOAD, P.IMAGES_WRITE, P.IMAGES_COPY_TO})
+READ = SEE_IMAGES | {
+    P.PROTECTED_ORIGINALS_DOWNLOAD,
+    P.ORGANIZATION_READ,
+    P.STACKS_READ,
+    P.STATS_READ,
+    P.URLS_SIGN,
+}
+
+GRANTS: dict[Role, frozenset[Permission]] = {
+    Role.ADMIN: frozenset(Permission),
+    Role.ADMIN_READ: MEMBER | READ | {P.MEMBERSHIPS_READ},
+    Role.WRITE: MEMBER | READ | CHANGE_IMAGES | {P.STACKS_WRITE, P.BILLING_READ},
+    Role.READ: MEMBER | READ,
+    Role.IMAGES_WRITE: MEMBER | SEE_IMAGES | CHANGE_IMAGES,
+    Role.IMAGES_READ: MEMBER | SEE_IMAGES,
+    Role.PROTECTED_DOWNLOAD: MEMBER | {P.PROTECTED_ORIGINALS_DOWNLOAD, P.URLS_SIGN},
+    Role.UNLOCK: MEMBER | {P.IMAGES_UNLOCK},
+    Role.UPLOAD: MEMBER | {P.IMAGES_UPLOAD},
+    Role.BILLING_READ: MEMBER | {P.BILLING_READ},
+}
+
+
+ROLE_NAMES = frozenset(role.value for role in Role)
+
+
+def granted(roles: list[str]) -> frozenset[Permission]:
+    """Everything that these roles allow together; a name that is no role (any more) allows nothing."""
+    return frozenset().union(*(GRANTS[Role(name)] for name in roles if name in ROLE_NAMES))

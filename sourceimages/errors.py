@@ -1,0 +1,93 @@
+"""The refusals of this app. Each names its limit and what was found, so that the caller knows what to change."""
+
+from rokka.errors import Conflict, Forbidden, Invalid, Locked, NotFound, TooLarge, Unavailable
+
+
+class UnreadableImage(Invalid):
+    """The bytes start like a known format and are not a readable file of it."""
+
+    reason = "unreadable_image"
+
+
+class FormatNotAllowed(Invalid):
+    """The bytes are of no format that this server keeps."""
+
+    reason = "format_not_allowed"
+
+
+class TooManyPixels(Invalid):
+    """More pixels than MAX_MEGAPIXELS."""
+
+    reason = "too_many_pixels"
+
+
+class FileTooLarge(TooLarge):
+    """A file over MAX_FILE_SIZE."""
+
+    reason = "file_too_large"
+
+
+class RequestTooLarge(TooLarge):
+    """A request over MAX_REQUEST_SIZE or MAX_FILES."""
+
+    reason = "request_too_large"
+
+
+class IncompleteUpload(Invalid):
+    """The body ended before it was complete."""
+
+    reason = "incomplete_upload"
+
+
+class InvalidMetadata(Invalid):
+    """Metadata that cannot be stored."""
+
+    reason = "invalid_metadata"
+
+
+class InvalidName(Invalid):
+    """A file name that cannot be stored."""
+
+    reason = "invalid_name"
+
+
+class HashCollision(Conflict):
+    """Another file with the same sha1 is already kept: two different files must not become one."""
+
+    reason = "hash_collision"
+
+
+class ImageLocked(Locked):
+    """The picture is locked."""
+
+    reason = "image_locked"
+
+
+class ImageNotFound(NotFound):
+    """No living picture has this hash or short hash here."""
+
+    reason = "image_not_found"
+
+
+class ProtectedOriginal(Forbidden):
+    """The picture is protected, and the caller has no role to download its original."""
+
+    reason = "protected_original"
+
+
+class FeatureUnavailable(Forbidden):
+    """There is nothing behind this feature on this server."""
+
+    reason = "feature_unavailable"
+
+
+class StorageUnavailable(Unavailable):
+    """The storage of the originals does not answer, or has no room left."""
+
+    reason = "storage_unavailable"
+
+
+class BytesMissing(Unavailable):
+    """A picture's bytes are not where they should be: a case for the operators."""
+
+    reason = "bytes_missing"

@@ -1,0 +1,80 @@
+"""What a file is, told from its bytes by a limited child process."""
+
+import atexit
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+
+from sourceimages.errors import FormatNotAllowed, TooManyPixels, UnreadableImage
+
+from .pool import ChildDiedError, Pool, SandboxMissingError
+
+__all__ = ["Probe", "SandboxMissingError", "check_sandbox", "probe"]
+
+CLOCK_SECONDS = 9.5  # for each of the two questions; the child's own limit is on computing time
+WITHOUT_PIXEL_LIMIT = {"jpg", "webp", "svg", "pdf", "eps"}  # JPEG and WebP by agreement, the others have no pixels
+REFUSALS = {error.reason: error for error in (UnreadableImage, FormatNotAllowed)}
+
+_pool = Pool(settings.PROBE_PROCESSES, sandbox_required=settings.SANDBOX == "required")
+atexit.register(_pool.close)
+os.register_at_fork(after_in_child=_pool.forget)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a file is. Width and height are those of the pixels a decoder hands over, 0 where there are none."""
+
+    format: str
+    mimetype: str
+    width: int
+    height: int
+    opaque: bool
+    animated: bool
+
+
+def probe(path: str | os.PathLike[str]) -> Probe:
+    """What the file is, or UnreadableImage, FormatNotAllowed or TooManyPixels."""
+    path = os.path.abspath(path)
+    if os.path.getsize(path) == 0:
+        raise FormatNotAllowed("The file is empty.")
+    facts = _read_header(path)
+    _check_pixels(facts)
+    if facts["opaque"] is None:
+        facts["opaque"] = _is_opaque(path, facts["format"])
+    return Probe(**facts)
+
+
+def check_sandbox() -> None:
+    """Raise SandboxMissingError where SANDBOX=required and a child proves that it is not in one."""
+    _pool.check()
+
+
+def _read_header(path: str) -> dict[str, Any]:
+    try:
+        facts = _pool.ask({"path": path}, seconds=CLOCK_SECONDS)
+    except ChildDiedError as error:
+        raise UnreadableImage(f"The file cannot be read: {error}.") from error
+    if "error" in facts:
+        raise REFUSALS[facts["error"]](facts["message"])
+    return facts
+
+
+def _check_pixels(facts: dict[str, Any]) -> None:
+    width, height, limit = facts["width"], facts["height"], settings.MAX_MEGAPIXELS
+    if facts["format"] not in WITHOUT_PIXEL_LIMIT and width * height > limit * 1_000_000:
+        raise TooManyPixels(
+            f"{width} × {height} is {width * height / 1_000_000:.4g} megapixels; the limit is {limit}.",
+            width=width,
+            height=height,
+            limit=limit,
+        )
+
+
+def _is_opaque(path: str, format: str) -> bool:
+    """Asked after the size is known to be bearable. A file whose pixels are too much work is kept all the same."""
+    try:
+        return bool(_pool.ask({"path": path, "format": format}, seconds=CLOCK_SECONDS)["opaque"])
+    except ChildDiedError:
+        return False

@@ -1,0 +1,188 @@
+"""The children that read files: a few, kept warm, replaced when they die.
+
+Not a ProcessPoolExecutor: one killed child breaks that for good, and here children are expected to be killed.
+"""
+
+import json
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from queue import LifoQueue
+from typing import IO, Any, cast
+
+logger = logging.getLogger(__name__)
+
+COMMAND = (sys.executable, "-P", "-s", "-m", "readers")
+ENVIRONMENT = {  # all of it: no secret of ours is there to be found
+    "PYTHONPATH": str(Path(__file__).parent),
+    "PYTHONUTF8": "1",
+    "MALLOC_ARENA_MAX": "2",  # threads take from the little address space there is
+    "VIPS_CONCURRENCY": "1",
+}
+START_SECONDS = 20
+LONGEST_ANSWER = 64 * 1024
+
+
+class ChildDiedError(Exception):
+    """The child that was working on a request is gone, and why."""
+
+
+class SandboxMissingError(RuntimeError):
+    """SANDBOX=required, and this machine cannot do it."""
+
+
+class Child:
+    def __init__(self, command: Sequence[str] = COMMAND) -> None:
+        self._process = subprocess.Popen(  # noqa: S603, the command is ours
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            cwd="/",
+            env=ENVIRONMENT,
+            start_new_session=True,  # Ctrl-C is for the server, which ends its children itself
+        )
+        self._requests = cast(IO[bytes], self._process.stdin)
+        self._answers = cast(IO[bytes], self._process.stdout)
+        self._readable = select.poll()
+        self._readable.register(self._answers, select.POLLIN)
+        try:
+            self.sandboxed = bool(self._read_answer(START_SECONDS)["sandboxed"])
+        except BaseException:
+            self.kill()
+            raise
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def ask(self, request: dict[str, Any], *, seconds: float) -> dict[str, Any]:
+        try:
+            self._requests.write(json.dumps(request).encode() + b"\n")
+        except BrokenPipeError:
+            raise ChildDiedError(self._last_words()) from None
+        return self._read_answer(seconds)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self.forget()
+
+    def forget(self) -> None:
+        """Close our ends of the pipes. If nobody else has them open the child ends by itself."""
+        self._requests.close()
+        self._answers.close()
+
+    def _read_answer(self, seconds: float) -> dict[str, Any]:
+        deadline = time.monotonic() + seconds
+        line = b""
+        while not line.endswith(b"\n"):
+            if not self._readable.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise ChildDiedError(f"reading it took more than {seconds:g} seconds")
+            block = os.read(self._answers.fileno(), LONGEST_ANSWER)
+            if not block:
+                raise ChildDiedError(self._last_words())
+            line += block
+            if len(line) > LONGEST_ANSWER:
+                raise ChildDiedError("reading it went wrong")
+        try:
+            answer: dict[str, Any] = json.loads(line)
+        except ValueError:
+            raise ChildDiedError("reading it went wrong") from None
+        return answer
+
+    def _last_words(self) -> str:
+        try:
+            code = self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired:  # it lives, but has closed its end of the pipe
+            return "its reader fell silent"
+        if code == -signal.SIGXCPU:
+            return "reading it took too much computing time"
+        return f"its reader died ({signal.strsignal(-code) if code < 0 else code})"
+
+
+class Pool:
+    """Hands requests to children, from any thread. Children start when they are first needed."""
+
+    def __init__(self, size: int, *, sandbox_required: bool = False, command: Sequence[str] = COMMAND) -> None:
+        self._size = size
+        self._sandbox_required = sandbox_required
+        self._command = command
+        self._warned = False
+        self._open()
+
+    def ask(self, request: dict[str, Any], *, seconds: float) -> dict[str, Any]:
+        """The answer to a request, or ChildDiedError, after which the next request finds a new child."""
+        with self._child() as child:
+            return child.ask(request, seconds=seconds)
+
+    def check(self) -> None:
+        """Raise SandboxMissingError if a sandbox is required and a child could still open a socket."""
+        with self._child():
+            pass
+
+    def close(self) -> None:
+        for child in list(self._children):
+            child.kill()
+        self._open()
+
+    def forget(self) -> None:
+        """In a process that was forked from ours: leave the children to the parent, and start with none."""
+        for child in list(self._children):
+            child.forget()
+        self._open()
+
+    def _open(self) -> None:
+        self._children: set[Child] = set()
+        self._places: LifoQueue[Child | None] = LifoQueue()  # last in, first out: a child that is warm
+        for _ in range(self._size):
+            self._places.put(None)
+
+    @contextmanager
+    def _child(self) -> Iterator[Child]:
+        places = self._places
+        child = places.get()
+        try:
+            if child is not None and not child.alive:  # the system may have ended it while it had nothing to do
+                self._dismiss(child)
+                child = None
+            if child is None:
+                child = self._start()
+            yield child
+        except BaseException:
+            # Whatever went wrong, an answer may still be on its way, and would be taken for that to the next request.
+            if child is not None:
+                self._dismiss(child)
+                child = None
+            raise
+        finally:
+            places.put(child)
+
+    def _start(self) -> Child:
+        try:
+            child = Child(self._command)
+        except ChildDiedError as error:
+            raise RuntimeError(f"The process that reads files does not start: {error}") from error
+        self._children.add(child)
+        if not child.sandboxed:
+            if self._sandbox_required:
+                self._dismiss(child)
+                raise SandboxMissingError(
+                    "SANDBOX=required, but a process that reads files could still open a socket. "
+                    "It needs a kernel with seccomp and the library libseccomp.so.2."
+                )
+            if not self._warned:
+                self._warned = True
+                logger.warning("Files are read in limited processes, but without seccomp: the network stays open.")
+        return child
+
+    def _dismiss(self, child: Child) -> None:
+        self._children.discard(child)
+        child.kill()

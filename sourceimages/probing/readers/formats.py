@@ -1,0 +1,114 @@
+"""The formats that are kept, and who reads each.
+
+A module is imported when the first file of its formats comes: most children never need every library.
+"""
+
+from importlib import import_module
+from typing import Any, BinaryIO
+
+from .facts import LARGEST_SIDE, Facts, NotKeptError, UnreadableError
+from .signatures import HEAD_SIZE, signature
+
+MIMETYPES = {  # as registered with IANA; a format that is not here is not kept
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "gif": "image/gif",
+    "webp": "image/webp",
+    "avif": "image/avif",
+    "heic": "image/heic",
+    "jxl": "image/jxl",
+    "tif": "image/tiff",
+    "psd": "image/vnd.adobe.photoshop",
+    "svg": "image/svg+xml",
+    "eps": "application/postscript",
+    "pdf": "application/pdf",
+    "doc": "application/msword",
+    "xls": "application/vnd.ms-excel",
+    "ppt": "application/vnd.ms-powerpoint",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    "odt": "application/vnd.oasis.opendocument.text",
+    "ods": "application/vnd.oasis.opendocument.spreadsheet",
+    "odp": "application/vnd.oasis.opendocument.presentation",
+    "rtf": "application/rtf",
+    "txt": "text/plain",
+    "csv": "text/csv",
+    "zip": "application/zip",
+    "mp4": "video/mp4",
+    "mov": "video/quicktime",
+    "webm": "video/webm",
+    "ttf": "font/ttf",
+    "otf": "font/otf",
+    "woff": "font/woff",
+    "woff2": "font/woff2",
+}
+HEADERS = {  # by signature: module and function; without one, the signature is all there is to know
+    "png": ("png", "read"),
+    "jpg": ("jpeg", "read"),
+    "gif": ("gif", "read"),
+    "webp": ("webp", "read"),
+    "avif": ("heif", "read_avif"),
+    "heic": ("heif", "read_heic"),
+    "jxl": ("jpegxl", "read"),
+    "tif": ("tiff", "read"),
+    "psd": ("photoshop", "read"),
+    "svg": ("svg", "read"),
+    "eps": ("postscript", "read"),
+    "pdf": ("pdf", "read"),
+    "zip": ("documents", "read_zip"),
+    "compound": ("documents", "read_compound"),
+    "text": ("text", "read"),
+}
+PIXELS = {
+    "png": ("png", "is_opaque"),
+    "gif": ("gif", "is_opaque"),
+    "webp": ("webp", "is_opaque"),
+    "avif": ("heif", "is_avif_opaque"),
+    "heic": ("heif", "is_heic_opaque"),
+    "jxl": ("jpegxl", "is_opaque"),
+    "tif": ("tiff", "is_opaque"),
+    "psd": ("photoshop", "is_opaque"),
+}
+
+
+def read(path: str) -> Facts:
+    """What the header of the file tells; no pixel is touched."""
+    with open(path, "rb") as file:
+        name = signature(file.read(HEAD_SIZE)) or "text"
+        facts = _read_header(name, file) if name in HEADERS else Facts(name)
+    if facts.format not in MIMETYPES:
+        raise NotKeptError(f"The file is of a format that is not kept: {facts.format}.")
+    return facts
+
+
+def is_opaque(path: str, format: str) -> bool:
+    """Whether all pixels are known to be opaque: of pixels that cannot be decoded nobody knows."""
+    try:
+        return bool(_load(PIXELS[format])(path))
+    except Exception:  # noqa: BLE001, there is no list of what a broken file can do to a library
+        return False
+
+
+def _read_header(name: str, file: BinaryIO) -> Facts:
+    file.seek(0)
+    try:
+        facts: Facts = _load(HEADERS[name])(file)
+    except NotKeptError:
+        raise
+    except UnreadableError as error:
+        problem = str(error)
+    except MemoryError:
+        problem = "reading it takes more memory than it is given"
+    except Exception:  # noqa: BLE001, as above
+        problem = "its header makes no sense"
+    else:
+        if 0 <= facts.width <= LARGEST_SIDE and 0 <= facts.height <= LARGEST_SIDE:
+            return facts
+        problem = "its header tells an impossible size"
+    raise UnreadableError(f"The file starts like the format {name}, but {problem}.")
+
+
+def _load(place: tuple[str, str]) -> Any:
+    module, function = place
+    return getattr(import_module(f".{module}", __package__), function)

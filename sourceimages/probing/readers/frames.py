@@ -1,0 +1,20 @@
+"""Looks for transparent pixels in all frames of an animation with Pillow, which composes APNG and AVIF frames."""
+
+from PIL import AvifImagePlugin, Image, ImageSequence
+
+Image.MAX_IMAGE_PIXELS = None  # sizes have been checked against our own limit by now
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each thread takes from the little address space there is
+
+
+def are_opaque(path: str, format: str) -> bool:
+    with Image.open(path, formats=[format]) as image:
+        return all(_is_opaque(frame) for frame in ImageSequence.Iterator(image))
+
+
+def _is_opaque(frame: Image.Image) -> bool:
+    if not frame.has_transparency_data:
+        return True
+    if frame.mode not in ("RGBA", "LA"):
+        frame = frame.convert("RGBA")
+    lowest, _ = frame.getchannel("A").getextrema()
+    return lowest == 255

@@ -1,0 +1,75 @@
+"""GIF. The size is that of the logical screen; what no frame has drawn upon is transparent."""
+
+import os
+import struct
+from collections.abc import Iterator
+from itertools import islice
+from typing import BinaryIO, Literal
+
+import pyvips
+
+from . import alpha
+from .canvas import Area, Frame, always_covered
+from .facts import Facts, UnreadableError, take
+
+AFTERWARDS: dict[int, Literal["cleared", "restored"]] = {2: "cleared", 3: "restored"}
+EXTENSION, GRAPHIC_CONTROL, IMAGE = 0x21, 0xF9, 0x2C
+
+
+def read(file: BinaryIO) -> Facts:
+    width, height = _screen(file)
+    if not width or not height:
+        raise UnreadableError("its header tells no size")
+    return Facts("gif", width, height, opaque=None, animated=_has_two_frames(file))
+
+
+def is_opaque(path: str) -> bool:
+    with open(path, "rb") as file:
+        width, height = _screen(file)
+        frames = list(_frames(file))
+    if not frames or not always_covered(width, height, frames):
+        return False
+    if not any(frame.transparent for frame in frames):
+        return True
+    return alpha.is_full(pyvips.Image.gifload(path, n=-1, access="sequential", fail_on="truncated"))
+
+
+def _has_two_frames(file: BinaryIO) -> bool:
+    try:
+        return len(list(islice(_frames(file), 2))) == 2
+    except UnreadableError:  # cut off within the first: viewers show what there is
+        return False
+
+
+def _screen(file: BinaryIO) -> tuple[int, int]:
+    """Width and height; leaves the file behind the colour table."""
+    file.seek(6)
+    width, height, flags = struct.unpack("<HHBxx", take(file, 7))
+    _skip_colours(file, flags)
+    return width, height
+
+
+def _frames(file: BinaryIO) -> Iterator[Frame]:
+    """The frames up to the trailer, to the end of the file or to the first byte that makes no sense."""
+    control = 0
+    while introducer := file.read(1):
+        if introducer[0] == EXTENSION:
+            if take(file, 1)[0] == GRAPHIC_CONTROL:
+                control = take(file, 2)[1]
+                file.seek(-2, os.SEEK_CUR)
+        elif introducer[0] == IMAGE:
+            left, top, width, height, flags = struct.unpack("<4HB", take(file, 9))
+            area = Area(left, top, width, height)
+            yield Frame(area, AFTERWARDS.get(control >> 2 & 7, "kept"), transparent=bool(control & 1))
+            _skip_colours(file, flags)
+            take(file, 1)  # the smallest code size of the pixels that follow
+            control = 0
+        else:
+            return
+        while size := take(file, 1)[0]:
+            file.seek(size, os.SEEK_CUR)
+
+
+def _skip_colours(file: BinaryIO, flags: int) -> None:
+    if flags & 0x80:
+        file.seek(3 * 2 ** ((flags & 7) + 1), os.SEEK_CUR)

@@ -1,0 +1,123 @@
+"""HEIC and AVIF, as stills and as sequences.
+
+The size is the one a decoder hands over: that of the primary item after its cropping and turning, which belong to the
+format. An EXIF orientation inside does not.
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+import pillow_heif
+
+from . import frames
+from .boxes import Box, walk
+from .facts import Facts, UnreadableError
+
+ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0")
+
+pillow_heif.options.DECODE_THREADS = 1  # each thread takes from the little address space there is
+pillow_heif.register_heif_opener()
+
+
+class Picture(NamedTuple):
+    width: int
+    height: int
+    has_alpha: bool
+    animated: bool = False
+
+
+def read_avif(file: BinaryIO) -> Facts:
+    return _facts("avif", file)
+
+
+def read_heic(file: BinaryIO) -> Facts:
+    return _facts("heic", file)
+
+
+def is_avif_opaque(path: str) -> bool:
+    return frames.are_opaque(path, "AVIF")
+
+
+def is_heic_opaque(path: str) -> bool:
+    return frames.are_opaque(path, "HEIF")
+
+
+def _facts(format: str, file: BinaryIO) -> Facts:
+    boxes = {box.type: box for box in walk(file)}
+    pictures = [read(boxes[type]) for type, read in READERS.items() if type in boxes]
+    if not pictures or not pictures[0].width or not pictures[0].height:
+        raise UnreadableError("it has no picture with a size")
+    has_alpha = any(picture.has_alpha for picture in pictures)
+    animated = any(picture.animated for picture in pictures)
+    return Facts(format, pictures[0].width, pictures[0].height, opaque=None if has_alpha else True, animated=animated)
+
+
+def _still(meta: Box) -> Picture:
+    """The primary item, with the properties that belong to it applied in their order."""
+    boxes = {box.type: box for box in meta.children(skip=4)}
+    item = int.from_bytes(boxes[b"pitm"].content()[4:])
+    parts = list(boxes[b"iprp"].children())
+    properties = [property for part in parts if part.type == b"ipco" for property in part.children()]
+    indices = [index for part in parts if part.type == b"ipma" for index in _associations(part.content(), item)]
+    width = height = 0
+    for index in indices:
+        property = properties[index - 1]
+        if property.type == b"ispe":
+            width, height = struct.unpack(">4xII", property.content(12))
+        elif property.type == b"clap":
+            width_over, width_under, height_over, height_under = struct.unpack(">4I", property.content(16))
+            width, height = round(width_over / width_under), round(height_over / height_under)
+        elif property.type == b"irot" and property.content(1)[0] & 1:
+            width, height = height, width
+    has_alpha = any(property.type == b"auxC" and property.content()[4:].startswith(ALPHA) for property in properties)
+    return Picture(width, height, has_alpha)
+
+
+def _associations(content: bytes, wanted: int) -> Iterator[int]:
+    """The numbers of the properties of one item, counted from 1."""
+    item_size = 4 if content[0] else 2
+    index_size = 2 if content[3] & 1 else 1
+    position = 8
+    for _ in range(int.from_bytes(content[4:8])):
+        item = int.from_bytes(content[position : position + item_size])
+        position += item_size
+        end = position + 1 + content[position] * index_size
+        if item == wanted:
+            for start in range(position + 1, end, index_size):
+                index = int.from_bytes(content[start : start + index_size]) & (2 ** (8 * index_size - 1) - 1)
+                if index:  # 0 stands for no property
+                    yield index
+        position = end
+
+
+def _sequence(moov: Box) -> Picture:
+    """The tracks: one of pictures, perhaps one more for their alpha."""
+    width = height = samples = 0
+    has_alpha = False
+    for track in moov.children():
+        if track.type != b"trak":
+            continue
+        parts = {box.type: box for box in track.children()}
+        media = {box.type: box for box in parts[b"mdia"].children()}
+        handler = media[b"hdlr"].content(12)[8:]
+        if handler == b"auxv":
+            has_alpha = True
+        elif handler == b"pict":
+            width, height = struct.unpack(">H2xH2x", parts[b"tkhd"].content()[-8:])
+            tables = next(box for box in media[b"minf"].children() if box.type == b"stbl")
+            sizes = next(box for box in tables.children() if box.type in (b"stsz", b"stz2"))
+            samples = int.from_bytes(sizes.content(12)[8:])
+    return Picture(width, height, has_alpha, animated=samples > 1)
+
+
+def _minimal(mini: Box) -> Picture:
+    """The box that replaces all others in small files; its fields are packed into bits."""
+    bits = f"{int.from_bytes(mini.content(8)):064b}"
+    has_alpha, turned, large = bits[5] == "1", int(bits[13:16], 2) >= 4, bits[16] == "1"
+    length = 15 if large else 7
+    width, height = (int(bits[start : start + length], 2) + 1 for start in (17, 17 + length))
+    return Picture(*((height, width) if turned else (width, height)), has_alpha)
+
+
+READERS = {b"meta": _still, b"mini": _minimal, b"moov": _sequence}  # the size is that of the first there is

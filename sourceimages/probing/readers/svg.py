@@ -1,0 +1,120 @@
+"""SVG, plain or compressed. Of it, the root tag is read, and nothing it names is followed."""
+
+import codecs
+import math
+import re
+import zlib
+from typing import BinaryIO
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import DefusedXMLParser, ParseError
+
+from .facts import LARGEST_SIDE, Facts, NotKeptError, UnreadableError
+
+HEAD = 2**20  # within which the root tag has to be
+PIECE = 16 * 1024
+GZIP = b"\x1f\x8b"
+GZIP_WINDOW = 31  # zlib's word for a gzip header
+DEFAULT_WIDTH, DEFAULT_HEIGHT = 300, 150  # what CSS gives a picture that names no size
+PIXELS = {  # by unit, at 96 to the inch
+    "": 1, "px": 1, "in": 96, "cm": 96 / 2.54, "mm": 96 / 25.4, "q": 96 / 101.6, "pt": 96 / 72, "pc": 16,
+    "em": 16, "rem": 16, "ex": 8,
+}  # fmt: skip
+LENGTH = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-z]*)\s*\Z", re.IGNORECASE)
+ENCODINGS = {  # by the first bytes
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    b"<\0": "utf-16-le",
+    b"\0<": "utf-16-be",
+}
+DECLARED_ENCODING = re.compile(rb"""\A\s*<\?xml[^>]*?\sencoding\s*=\s*["']([\w.:-]+)""")
+DECLARATION = re.compile(r"\A\s*<\?xml\s[^>]*>")
+BEGINS_AS_SVG = re.compile(r"\A(?>\s+|<\?[^>]*>|<!--.*?-->)*+<(?:!DOCTYPE\s+)?(?:\w+:)?svg\b", re.DOTALL)
+
+
+class RootFound(Exception):
+    def __init__(self, tag: str, attributes: dict[str, str]) -> None:
+        self.tag = tag
+        self.attributes = attributes
+
+
+class Root:
+    """What the parser reports to: stops it at the first tag."""
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        raise RootFound(tag, attributes)
+
+
+def read(file: BinaryIO) -> Facts:
+    file.seek(0)
+    data = file.read(HEAD)
+    if data.startswith(GZIP):
+        data = zlib.decompressobj(GZIP_WINDOW).decompress(data, HEAD)
+    return Facts("svg", *_size(_root(_decode(data))))
+
+
+def _decode(data: bytes) -> str:
+    declared = DECLARED_ENCODING.match(data)
+    encoding = declared[1].decode() if declared else "utf-8"
+    encoding = next((name for start, name in ENCODINGS.items() if data.startswith(start)), encoding)
+    try:
+        return data.decode(encoding, errors="replace")
+    except LookupError:
+        raise NotKeptError("The file is text in an unknown encoding.") from None
+
+
+def _root(text: str) -> dict[str, str]:
+    """The attributes of the root tag; entities may be declared, as drawing programs do, but none outside the file."""
+    if "<?php" in text:
+        raise NotKeptError("The file is text that a program would run.")
+    parser = DefusedXMLParser(target=Root(), forbid_dtd=False, forbid_entities=False, forbid_external=True)
+    text = DECLARATION.sub("", text).lstrip()  # its encoding is none any more
+    try:
+        for start in range(0, len(text), PIECE):
+            parser.feed(text[start : start + PIECE])
+        parser.close()
+    except RootFound as root:
+        if root.tag.rpartition("}")[2] == "svg":
+            return root.attributes
+    except (ParseError, DefusedXmlException) as error:
+        if BEGINS_AS_SVG.match(text):
+            raise UnreadableError("it is not well-formed") from error
+    raise NotKeptError("The file is marked up or compressed like an SVG, and is none.")
+
+
+def _size(attributes: dict[str, str]) -> tuple[int, int]:
+    width, height = _length(attributes.get("width")), _length(attributes.get("height"))
+    if box := _view_box(attributes.get("viewBox", "")):
+        if width is None and height is None:
+            width, height = box
+        elif width is None and height is not None:
+            width = height * box[0] / box[1]
+        elif height is None and width is not None:
+            height = width * box[1] / box[0]
+    return _whole(width, DEFAULT_WIDTH), _whole(height, DEFAULT_HEIGHT)
+
+
+def _length(value: str | None) -> float | None:
+    """A length in pixels; what depends on the page around it counts as missing, and so does nonsense."""
+    match = LENGTH.match(value or "")
+    if match is None or match[2].lower() not in PIXELS:
+        return None
+    return _sensible(float(match[1]) * PIXELS[match[2].lower()])
+
+
+def _view_box(value: str) -> tuple[float, float] | None:
+    try:
+        _, _, width, height = (_sensible(float(side)) for side in re.split(r"[\s,]+", value.strip()))
+    except ValueError:
+        return None
+    return (width, height) if width and height else None
+
+
+def _sensible(side: float) -> float | None:
+    return side if math.isfinite(side) and 0 < side <= LARGEST_SIDE else None
+
+
+def _whole(side: float | None, default: int) -> int:
+    sensible = _sensible(side) if side is not None else None
+    return default if sensible is None else max(1, round(sensible))

@@ -1,0 +1,64 @@
+"""Plain text and tables of it: what is left when no signature fits. Text that something would run is not kept."""
+
+import codecs
+import csv
+import re
+from typing import BinaryIO
+
+from .facts import Facts, NotKeptError
+
+HEAD = 2**20  # what is looked at
+TABLE = 64 * 1024  # of that, what is tried as a table
+DELIMITERS = ",;\t|"
+BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
+ACTIVE = re.compile(
+    r"\A\s*(#!|push graphic-context|viewbox )"  # scripts, drawing commands that may read files and addresses
+    r"|<(\?php|script|html|!doctype html)\b",
+    re.IGNORECASE,
+)
+
+
+def read(file: BinaryIO) -> Facts:
+    file.seek(0)
+    data = file.read(HEAD + 1)
+    text = decode(data[:HEAD])
+    if text is None or CONTROL_CHARACTERS.search(text):
+        raise NotKeptError("The file is of no known format.")
+    if ACTIVE.search(text):
+        raise NotKeptError("The file is text that a program would run.")
+    return Facts("csv" if _is_table(text, complete=len(data) <= TABLE) else "txt")
+
+
+def decode(data: bytes) -> str | None:
+    """The text these bytes are, or nothing. The last character may be cut off."""
+    for mark, encoding in BYTE_ORDER_MARKS.items():
+        if data.startswith(mark):
+            return _decode(data, encoding)
+    text = _decode(data, "utf-8")
+    if text is None and sum(byte < 128 for byte in data) >= 0.75 * len(data):  # a western language in eight bits
+        text = _decode(data, "cp1252")
+    return text
+
+
+def _decode(data: bytes, encoding: str) -> str | None:
+    try:
+        return codecs.getincrementaldecoder(encoding)().decode(data)
+    except UnicodeError:
+        return None
+
+
+def _is_table(text: str, *, complete: bool) -> bool:
+    """Whether all lines have the same number of columns, and more than one, by one of the delimiters."""
+    lines = text[:TABLE].splitlines()
+    if not complete:
+        lines = lines[:-1]
+    return any(_has_columns(lines, delimiter) for delimiter in DELIMITERS)
+
+
+def _has_columns(lines: list[str], delimiter: str) -> bool:
+    try:
+        counts = {len(row) for row in csv.reader(lines, delimiter=delimiter) if row}
+    except csv.Error:
+        return False
+    return len(lines) > 1 and len(counts) == 1 and counts.pop() > 1

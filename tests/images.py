@@ -1,0 +1,32 @@
+"""Pictures drawn on the spot: a different one for each seed."""
+
+import io
+import random
+
+from PIL import Image
+
+
+def picture(width: int = 8, height: int = 6, *, seed: int = 0, mode: str = "RGB") -> Image.Image:
+    noise = random.Random(seed).randbytes(width * height * len(mode))
+    return Image.frombytes(mode, (width, height), noise)
+
+
+def encoded(image: Image.Image, format: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
+
+
+def png(width: int = 8, height: int = 6, *, seed: int = 0, mode: str = "RGB") -> bytes:
+    return encoded(picture(width, height, seed=seed, mode=mode), "PNG")
+
+
+def jpeg(width: int = 8, height: int = 6, *, seed: int = 0) -> bytes:
+    return encoded(picture(width, height, seed=seed), "JPEG")
+
+
+def svg(*, width: int = 30, height: int = 20) -> bytes:
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">'
+        '<rect width="10" height="10" fill="teal"/></svg>'
+    ).encode()

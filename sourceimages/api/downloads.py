@@ -1,0 +1,73 @@
+"""Originals over HTTP: exact bytes, in blocks, never shown by a browser on our origin."""
+
+import re
+from urllib.parse import quote
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.utils.http import parse_etags
+
+from sourceimages import storage
+from sourceimages.models import SourceImage
+
+RANGE = re.compile(r"bytes=(?P<first>[0-9]{0,18})-(?P<last>[0-9]{0,18})\Z")
+
+
+def response(request: HttpRequest, image: SourceImage) -> HttpResponseBase:
+    """200, 206 for one byte range, 304 or 416 (RFC 9110); several ranges at once get everything, as it allows."""
+    etag = f'"{image.file.content_hash}"'
+    if etag in [tag.removeprefix("W/") for tag in parse_etags(request.headers.get("If-None-Match", ""))]:
+        return _with_headers(HttpResponse(status=304), image, etag)
+    size = image.file.size
+    span = _range(request, size, etag)
+    if span == ():
+        answer = HttpResponse(status=416)
+        answer["Content-Range"] = f"bytes */{size}"
+        return _with_headers(answer, image, etag)
+    start, end = span or (0, size)
+    # GET and HEAD alike look for the bytes here, before anything is answered.
+    body = storage.originals().open(image.file.key, start, end - start)
+    streamed = StreamingHttpResponse(body, status=206 if span else 200, content_type=image.mimetype)
+    streamed["Content-Length"] = str(end - start)
+    if span:
+        streamed["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    return _with_headers(streamed, image, etag)
+
+
+def _with_headers(answer: HttpResponseBase, image: SourceImage, etag: str) -> HttpResponseBase:
+    if answer.status_code in (304, 416):
+        del answer["Content-Type"]
+    else:
+        answer["Content-Disposition"] = content_disposition(image.name)
+    answer["ETag"] = etag
+    answer["Accept-Ranges"] = "bytes"
+    answer["Cache-Control"] = "private, no-cache"  # who may read it is asked every time
+    answer["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    answer["X-Content-Type-Options"] = "nosniff"
+    return answer
+
+
+def _range(request: HttpRequest, size: int, etag: str) -> tuple[int, int] | tuple[()] | None:
+    """First byte and the one behind the last; () if there are none of these bytes; None for everything."""
+    parsed = RANGE.match(request.headers.get("Range", "").replace(" ", ""))
+    if parsed is None or request.headers.get("If-Range", etag) != etag or request.method == "HEAD":
+        return None
+    first, last = parsed["first"], parsed["last"]
+    if not first and not last:
+        return None
+    if not first:  # the last so many bytes
+        start, end = max(0, size - int(last)), size
+    else:
+        start, end = int(first), min(size, int(last) + 1 if last else size)
+        if last and int(last) < start:
+            return None  # not a range at all, which is to be ignored
+    return (start, end) if start < end else ()
+
+
+def content_disposition(name: str) -> str:
+    """An attachment under this name. Clients read the quoted form, and only as the last parameter.
+
+    For names beyond ASCII the exact one comes before it (RFC 6266, RFC 8187).
+    """
+    plain = re.sub(r'[^\x20-\x7e]|["\\/%]', "_", name).strip() or "file"
+    exact = "" if plain == name else f" filename*=UTF-8''{quote(name, safe='')};"
+    return f'attachment;{exact} filename="{plain}"'

@@ -1,0 +1,100 @@
+"""The contract's way of turning pages: by number or by cursor, whichever `offset` holds."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from django.db.models import QuerySet
+from django.http import QueryDict
+
+from rokka.errors import Invalid
+from sourceimages.models import SourceImage
+from sourceimages.search import cursor, sort
+from sourceimages.search.sort import Order
+
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 2000
+MAX_OFFSET = 2**53  # what a JSON number can say everywhere
+NUMBER = re.compile(r"[0-9]{1,17}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page: its items, and what leads on from it."""
+
+    items: list[SourceImage]
+    links: dict[str, Any]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """Which page is asked for. `offset` is a number, or None when paging by cursor from `position`."""
+
+    limit: int
+    order: Order
+    offset: int | None
+    position: list[Any]
+    sent_cursor: str
+
+    @classmethod
+    def read(cls, query: Mapping[str, str], *, in_trash: bool) -> "PageRequest":
+        """From query parameters; one without a value counts as absent. Raises Invalid naming the parameter."""
+        order = sort.parse(query.get("sort", ""), in_trash=in_trash)
+        offset = query.get("offset", "")
+        numeric = bool(NUMBER.match(offset))
+        if numeric and int(offset) > MAX_OFFSET:
+            raise Invalid(f"offset: at most {MAX_OFFSET}.")
+        by_cursor = bool(offset) and not numeric
+        return cls(
+            limit=_limit(query.get("limit", "")),
+            order=order,
+            offset=int(offset) if numeric else None,
+            position=cursor.decode(offset, order) if by_cursor else [],
+            sent_cursor=offset if by_cursor else "",
+        )
+
+    def page(self, images: QuerySet[SourceImage], path: str, query: QueryDict) -> Page:
+        images = images.order_by(*map(str, self.order))
+        if self.position:
+            images = images.filter(cursor.behind(self.order, self.position))
+        start = self.offset or 0
+        found = list(images[start : start + self.limit + 1]) if self.limit else []
+        items, more = found[: self.limit], len(found) > self.limit
+        onward = self._cursor(items)
+        links: dict[str, Any] = {}
+        if self.offset:
+            links["prev"] = {"href": _href(path, query, self.limit, max(0, self.offset - self.limit) or None)}
+        if more:
+            following = onward if self.sent_cursor else start + self.limit
+            links["next"] = {"href": _href(path, query, self.limit, following)}
+        return Page(items, links, onward)
+
+    def _cursor(self, items: list[SourceImage]) -> str | None:
+        """Never missing without a numeric offset: clients read on until a page is empty."""
+        if items:
+            return cursor.encode(self.order, cursor.values_of(items[-1], self.order))
+        if self.offset is not None:
+            return None
+        return self.sent_cursor or cursor.encode(self.order)
+
+
+def _limit(text: str) -> int:
+    if not text:
+        return DEFAULT_LIMIT
+    if not NUMBER.match(text) or int(text) > MAX_LIMIT:
+        raise Invalid(f"limit: it must be a number from 0 to {MAX_LIMIT}.")
+    return int(text)
+
+
+def _href(path: str, query: QueryDict, limit: int, offset: int | str | None) -> str:
+    """The same list, elsewhere. What else was asked for is repeated."""
+    parameters: list[tuple[str, Any]] = [
+        (name, value) for name, values in query.lists() for value in values if name not in ("limit", "offset")
+    ]
+    parameters.append(("limit", limit))
+    if offset is not None:
+        parameters.append(("offset", offset))
+    return f"{path}?{urlencode(parameters)}"

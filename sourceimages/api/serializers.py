@@ -1,0 +1,130 @@
+"""The shapes of the contract."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from rest_framework import serializers
+
+from sourceimages.models import SourceImage
+
+
+def rfc3339(moment: datetime) -> str:
+    """Whole seconds in UTC with `+00:00`, which every client can read."""
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
+
+
+class SourceImageSerializer(serializers.Serializer):
+    """A picture. The fields say what the answer holds; it is written in one go, as lists hold up to 2,000 of them."""
+
+    hash = serializers.RegexField(r"^[0-9a-f]{40}$", help_text="Names the picture; the same in every organization.")
+    short_hash = serializers.RegexField(r"^[0-9a-f]{6,40}$", help_text="Names the picture in its organization.")
+    binary_hash = serializers.RegexField(r"^[0-9a-f]{40}$", help_text="sha1 of the uploaded bytes.")
+    created = serializers.DateTimeField()
+    name = serializers.CharField(help_text="File name as first uploaded.")
+    mimetype = serializers.CharField()
+    format = serializers.CharField(help_text="Usual file extension of the content.")
+    size = serializers.IntegerField(min_value=0, help_text="Bytes.")
+    width = serializers.IntegerField(
+        min_value=0, help_text="Pixels; points for PDF and EPS; 0 for files without a size."
+    )
+    height = serializers.IntegerField(min_value=0)
+    organization = serializers.CharField()
+    link = serializers.CharField(help_text="Path of this picture in the API.")
+    user_metadata = serializers.DictField(help_text="Keys carry their type, `int:year`; str has no prefix.")
+    dynamic_metadata = serializers.DictField(child=serializers.DictField())
+    static_metadata = serializers.DictField()
+    protected = serializers.BooleanField()
+    locked = serializers.BooleanField()
+    opaque = serializers.BooleanField(help_text="False if any pixel is transparent, or it is not known.")
+    animated = serializers.BooleanField()
+    deleted = serializers.BooleanField(required=False)
+    deleted_date = serializers.DateTimeField(required=False)
+
+    def to_representation(self, image: SourceImage) -> dict[str, Any]:
+        organization = image.organization.name
+        shape: dict[str, Any] = {
+            "hash": image.hash,
+            "short_hash": image.short_hash,
+            "binary_hash": image.binary_hash,
+            "created": rfc3339(image.created),
+            "name": image.name,
+            "mimetype": image.mimetype,
+            "format": image.format,
+            "size": image.size,
+            "width": image.width,
+            "height": image.height,
+            "organization": organization,
+            "link": f"/sourceimages/{organization}/{image.hash}",
+            "user_metadata": image.user_metadata,
+            "dynamic_metadata": image.dynamic_metadata,
+            "static_metadata": image.file.static_metadata,
+            "protected": image.protected,
+            "locked": image.locked,
+            "opaque": image.file.opaque,
+            "animated": image.file.animated,
+        }
+        if image.tombstone is not None:
+            shape |= {"deleted": True, "deleted_date": rfc3339(image.tombstone.deleted_at)}
+        return shape
+
+
+class AddedImageSerializer(SourceImageSerializer):
+    """A picture in the answer to an upload, which says that it is not deleted."""
+
+    def to_representation(self, image: SourceImage) -> dict[str, Any]:
+        return super().to_representation(image) | {"deleted": False}
+
+
+class AddedSerializer(serializers.Serializer):
+    """The answer to an upload: one picture for each file, in the order of the files."""
+
+    total = serializers.IntegerField(min_value=1)
+    items = AddedImageSerializer(many=True)
+
+
+class FoundSerializer(serializers.Serializer):
+    """All pictures with one binary hash."""
+
+    total = serializers.IntegerField(min_value=0)
+    items = SourceImageSerializer(many=True)
+
+
+class LinkSerializer(serializers.Serializer):
+    href = serializers.CharField(help_text="Path and query, relative to the host.")
+
+
+class LinksSerializer(serializers.Serializer):
+    prev = LinkSerializer(required=False)
+    next = LinkSerializer(required=False)
+
+
+class PageSerializer(FoundSerializer):
+    """A page of a list."""
+
+    links = LinksSerializer(required=False)
+    cursor = serializers.CharField(
+        required=False, help_text="Give it as `offset` to read on behind the last item; never missing when paging so."
+    )
+
+
+class UploadSerializer(serializers.Serializer):
+    """An upload form. File parts may have any name; `0` in the other names is the position of the file they mean."""
+
+    filedata = serializers.FileField()
+    meta_user = serializers.CharField(required=False, help_text="`meta_user[0]`: JSON object of user metadata.")
+    meta_dynamic = serializers.CharField(required=False, help_text="`meta_dynamic[0]`: JSON object by metadata name.")
+    options = serializers.CharField(required=False, help_text='`options[0]`: `{"protected": true}`.')
+    optimize_source = serializers.ChoiceField(["true", "false", "png", "jpg"], required=False)
+
+
+class ErrorDetailSerializer(serializers.Serializer):
+    code = serializers.IntegerField(min_value=400, max_value=599, help_text="The HTTP status.")
+    message = serializers.CharField(help_text="For people; it may change.")
+    reason = serializers.CharField(help_text="For programs; stable, see docs/errors.md.")
+
+
+class ErrorSerializer(ErrorDetailSerializer):
+    """Every error."""
+
+    error = ErrorDetailSerializer()
+    invalid_authentication = serializers.BooleanField(required=False, help_text="Only when the credentials failed.")

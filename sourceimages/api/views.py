@@ -1,0 +1,164 @@
+"""The API of source images: each action names what it needs, and hands over."""
+
+import copy
+from http import HTTPStatus
+from typing import Any
+
+from django.http import HttpResponseBase
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from organizations import counters
+from organizations.api.scope import OrganizationScope
+from organizations.permissions import Permission
+from rokka.errors import Invalid
+from sourceimages.api import downloads
+from sourceimages.api.paging import PageRequest
+from sourceimages.api.serializers import (
+    AddedImageSerializer,
+    AddedSerializer,
+    ErrorSerializer,
+    FoundSerializer,
+    PageSerializer,
+    SourceImageSerializer,
+    UploadSerializer,
+)
+from sourceimages.api.uploads import receive
+from sourceimages.errors import ImageNotFound, ProtectedOriginal
+from sourceimages.models import SourceImage
+from sourceimages.operations import Added, add_images
+from sourceimages.querysets import SourceImageQuerySet
+
+
+def errors(*statuses: int) -> dict[int, Any]:
+    """What the OpenAPI document says of these answers."""
+    return {status: OpenApiResponse(ErrorSerializer, HTTPStatus(status).phrase) for status in statuses}
+
+
+LIST_PARAMETERS = {"limit", "offset", "sort", "deleted", "binaryHash", "operator"}
+TRUE, FALSE = {"true", "1"}, {"false", "0", ""}
+
+
+class SourceImageViewSet(OrganizationScope):
+    """Original pictures of an organization."""
+
+    serializer_class = SourceImageSerializer
+    needs = {
+        "create": Permission.IMAGES_UPLOAD,
+        "list": Permission.IMAGES_READ,
+        "binary_hash": Permission.IMAGES_READ,
+        "retrieve": Permission.IMAGES_READ,
+        "download": Permission.IMAGES_READ,
+    }
+
+    def get_queryset(self) -> SourceImageQuerySet:
+        images = self.organization.images.select_related("file", "tombstone", "organization")
+        return images.in_trash() if self._asks_for_deleted() else images.living()
+
+    @extend_schema(
+        summary="Upload pictures",
+        request={"multipart/form-data": UploadSerializer},
+        responses={200: AddedSerializer, **errors(400, 403, 404, 409, 413, 423, 503)},
+    )
+    def create(self, request: Request, organization: str) -> Response:
+        """Add one picture for each file part. The same content again is the same picture."""
+        received = receive(request._request)
+        try:
+            may_read = self.granted(Permission.IMAGES_READ)
+            added = add_images(self.organization, received.uploads(), may_change=may_read, actor=self.actor)
+        finally:
+            received.discard()
+        shown = [one.image if may_read else as_sent(one) for one in added]
+        return Response({"total": len(shown), "items": AddedImageSerializer(shown, many=True).data})
+
+    @extend_schema(
+        summary="List pictures",
+        parameters=[
+            OpenApiParameter("limit", OpenApiTypes.INT, description="0 to 2000, default 100."),
+            OpenApiParameter("offset", OpenApiTypes.STR, description="A number, or the `cursor` of another page."),
+            OpenApiParameter("sort", OpenApiTypes.STR, description="`field[ asc|desc],…`, default `created desc`."),
+            OpenApiParameter("deleted", OpenApiTypes.BOOL, description="true: what lies in the trash instead."),
+            OpenApiParameter("binaryHash", OpenApiTypes.STR, description="Only pictures of these bytes; no paging."),
+        ],
+        responses={200: PageSerializer, **errors(400, 403, 404)},
+    )
+    def list(self, request: Request, organization: str) -> Response:
+        """A page of pictures, newest first unless sorted otherwise. `total` ignores the paging."""
+        query = request.query_params
+        if unknown := {name for name, value in query.items() if value} - LIST_PARAMETERS:
+            raise Invalid(f"{sorted(unknown)[0][:80]}: this server cannot filter by it.")
+        if query.get("binaryHash"):
+            return self._found(query["binaryHash"])
+        in_trash = self._asks_for_deleted()
+        page = PageRequest.read(query, in_trash=in_trash).page(self.get_queryset(), request.path_info, query)
+        total = self.get_queryset().count() if in_trash else counters.totals(self.organization).images
+        answer = {"total": total, "items": self.get_serializer(page.items, many=True).data, "links": page.links}
+        return Response(answer | ({"cursor": page.cursor} if page.cursor else {}))
+
+    @extend_schema(
+        summary="Find pictures by the sha1 of their bytes", responses={200: FoundSerializer, **errors(403, 404)}
+    )
+    def binary_hash(self, request: Request, organization: str, binary_hash: str) -> Response:
+        """All pictures made of these bytes: they differ in dynamic metadata or protection."""
+        return self._found(binary_hash)
+
+    @extend_schema(
+        summary="Get a picture",
+        parameters=[OpenApiParameter("deleted", OpenApiTypes.BOOL, description="true: look in the trash instead.")],
+        responses={200: SourceImageSerializer, **errors(400, 403, 404)},
+    )
+    def retrieve(self, request: Request, organization: str, hash: str) -> Response:
+        """By hash or short hash."""
+        return Response(self.get_serializer(self._image(hash)).data)
+
+    @extend_schema(
+        summary="Download the original",
+        parameters=[OpenApiParameter("Range", OpenApiTypes.STR, OpenApiParameter.HEADER)],
+        responses={
+            (200, "application/octet-stream"): OpenApiTypes.BINARY,
+            (206, "application/octet-stream"): OpenApiTypes.BINARY,
+            304: None,
+            416: None,
+            **errors(400, 403, 404, 503),
+        },
+    )
+    def download(self, request: Request, organization: str, hash: str) -> HttpResponseBase:
+        """The bytes as they were uploaded, with their own content type."""
+        image = self._image(hash)
+        if image.protected and not self.granted(Permission.PROTECTED_ORIGINALS_DOWNLOAD):
+            raise ProtectedOriginal("This picture is protected; your roles do not allow downloading its original.")
+        return downloads.response(request._request, image)
+
+    def _image(self, hash: str) -> SourceImage:
+        found = self.get_queryset().named(hash).order_by("-tombstone__deleted_at", "-id")
+        image = found.first()
+        if image is None:
+            raise ImageNotFound(f"There is no picture {hash[:80]!r} in {self.organization.name!r}.")
+        return image
+
+    def _found(self, binary_hash: str) -> Response:
+        items = self.get_serializer(self.get_queryset().filter(binary_hash=binary_hash).order_by("id"), many=True).data
+        return Response({"total": len(items), "items": items})
+
+    def _asks_for_deleted(self) -> bool:
+        return boolean("deleted", self.request.query_params.get("deleted", ""))
+
+
+def boolean(name: str, text: str) -> bool:
+    """A flag in a query, as JavaScript, PHP and Python write it."""
+    if text.lower() in TRUE | FALSE:
+        return text.lower() in TRUE
+    raise Invalid(f"{name}: it must be true or false.")
+
+
+def as_sent(added: Added) -> SourceImage:
+    """The picture for somebody who may upload but not read: what they sent, and nothing of what was here before."""
+    image = copy.copy(added.image)
+    image.name = added.upload.name
+    image.user_metadata = {key: value for key, value in added.upload.user_metadata.items() if value is not None}
+    image.created = image.created if added.created else timezone.now()
+    image.locked = False
+    return image

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class SourceImagesConfig(AppConfig):
+    name = "sourceimages"
+    verbose_name = "source images"

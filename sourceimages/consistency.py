@@ -1,0 +1,124 @@
+"""Does what must always be true hold? Reads every row and every key, and names what contradicts.
+
+Meant for operators, and for the last line of every test of a race or a crash.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+
+from django.conf import settings
+from django.db.models import Count, F, OuterRef, Q, Subquery, Sum
+
+from organizations import counters
+from organizations.models import Organization
+from sourceimages import hashes, storage
+from sourceimages.errors import BytesMissing
+from sourceimages.models import ShortHash, SourceImage, StoredFile
+
+CHUNK = 1000  # rows read at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that must not be. `harmless`: bytes too many, which the sweep will take."""
+
+    message: str
+    harmless: bool = False
+
+
+def check(*, read_bytes: bool = False) -> Iterator[Finding]:
+    """Everything that is wrong; with `read_bytes` every stored byte is hashed again, which takes its time."""
+    for examine in EXAMINATIONS:
+        yield from examine()
+    yield from bytes_of_rows(read_bytes=read_bytes)
+
+
+def bytes_of_rows(*, read_bytes: bool) -> Iterator[Finding]:
+    """Every row has its bytes, unchanged; bytes without a row are no older than the grace time."""
+    originals = storage.originals()
+    # Keys before rows: bytes come before their row, so a row that came meanwhile looks like nothing missing.
+    held = {one.key: one for one in originals.keys()}
+    for file in StoredFile.objects.iterator(CHUNK):
+        one = held.pop(file.key, None)
+        try:
+            size = one.size if one else originals.size(file.key)
+        except BytesMissing:
+            yield Finding(f"file {file.pk}: the bytes under {file.key} are missing")
+            continue
+        if size != file.size:
+            yield Finding(f"file {file.pk}: {size} bytes under {file.key}, the row says {file.size}")
+        elif read_bytes and content_hash(originals, file.key) != file.content_hash:
+            yield Finding(f"file {file.pk}: the bytes under {file.key} have changed")
+    for stray in held.values():
+        if stray.age > settings.GRACE_SECONDS:
+            yield Finding(f"bytes without a row under {stray.key}", harmless=True)
+
+
+def content_hash(originals: storage.Storage, key: str) -> str:
+    digest = sha256()
+    for block in originals.open(key):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def names_of_images() -> Iterator[Finding]:
+    """Identity, hash and short hash agree with each other and with the table of short hashes."""
+    given_out = ShortHash.objects.filter(organization=OuterRef("organization"), hash=OuterRef("hash"))
+    images = SourceImage.objects.annotate(given_out=Subquery(given_out.values("short_hash")))
+    for image in images.iterator(CHUNK):
+        identity = hashes.identity(image.binary_hash, image.dynamic_metadata, protected=image.protected)
+        if image.identity != identity:
+            yield Finding(f"picture {image.pk}: its identity is {image.identity}, it should be {identity}")
+        if image.given_out != image.short_hash:
+            yield Finding(f"picture {image.pk}: its short hash is {image.short_hash}, given out: {image.given_out}")
+        if not image.hash.startswith(image.short_hash):
+            yield Finding(f"picture {image.pk}: {image.short_hash} does not begin its hash {image.hash}")
+
+
+def copies_in_images() -> Iterator[Finding]:
+    """What a picture copies from its file is what the file says."""
+    same = ["organization", "binary_hash", "size", "format", "mimetype", "width", "height"]
+    differs = Q()
+    for name in same:
+        differs |= ~Q(**{name: F(f"file__{name}")})
+    for image in SourceImage.objects.filter(differs).iterator(CHUNK):
+        yield Finding(f"picture {image.pk}: it does not say the same as its file {image.file_id}")
+
+
+def locked_and_deleted() -> Iterator[Finding]:
+    for image in SourceImage.objects.filter(locked=True, tombstone__isnull=False).iterator(CHUNK):
+        yield Finding(f"picture {image.pk}: it is locked, and deleted")
+
+
+def doubled_images() -> Iterator[Finding]:
+    living = SourceImage.objects.living().values("organization", "hash").annotate(rows=Count("id"))
+    for double in living.filter(rows__gt=1):
+        yield Finding(f"organization {double['organization']}: {double['rows']} living pictures {double['hash']}")
+
+
+def tombstones_of_others() -> Iterator[Finding]:
+    foreign = SourceImage.objects.exclude(tombstone=None).exclude(tombstone__organization=F("organization"))
+    for image in foreign.iterator(CHUNK):
+        yield Finding(f"picture {image.pk}: deleted by an act in another organization")
+
+
+def numbers() -> Iterator[Finding]:
+    """The counters are what counting gives."""
+    for organization in Organization.objects.iterator(CHUNK):
+        counted = counters.Totals(
+            images=organization.images.living().count(),
+            bytes=organization.files.aggregate(total=Sum("size"))["total"] or 0,
+        )
+        if counters.totals(organization) != counted:
+            yield Finding(f"organization {organization}: counters {counters.totals(organization)}, counted {counted}")
+
+
+EXAMINATIONS: list[Callable[[], Iterator[Finding]]] = [
+    names_of_images,
+    copies_in_images,
+    locked_and_deleted,
+    doubled_images,
+    tombstones_of_others,
+    numbers,
+]

@@ -1,0 +1,24 @@
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from sourceimages import consistency
+
+
+class Command(BaseCommand):
+    help = (
+        "Read every row and every key and say what contradicts what must always be true. "
+        "Exits with 1 if anything is wrong; bytes without a row are only mentioned, the sweep removes them."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--read-bytes", action="store_true", help="hash all stored bytes again; this takes long")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        wrong = 0
+        for finding in consistency.check(read_bytes=options["read_bytes"]):
+            wrong += not finding.harmless
+            self.stdout.write(f"{'note' if finding.harmless else 'WRONG'}: {finding.message}")
+        if wrong:
+            raise CommandError(f"{wrong} contradictions")
+        self.stdout.write("everything holds")

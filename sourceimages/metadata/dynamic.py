@@ -1,0 +1,110 @@
+"""Dynamic metadata: a few known names with fixed properties.
+
+It takes part in the hash, so there is one form for each meaning: integers as integers, defaults filled in,
+`percentage: false` left out.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sourceimages.errors import InvalidMetadata
+from sourceimages.metadata.values import MAX_ELEMENTS, integer, string, strings
+
+AREA_NAME = re.compile(r"[a-zA-Z0-9_]{1,54}\Z")
+HASH = re.compile(r"[0-9a-f]{6,40}\Z")
+OLD_NAMES = {"SubjectArea": "subject_area", "CropArea": "crop_area", "MultiAreas": "multi_areas"}
+
+
+def dynamic_metadata(entries: Any) -> dict[str, Any]:
+    """The entries by name in the form that is hashed and stored. Raises InvalidMetadata naming the entry."""
+    if entries == []:
+        return {}
+    if not isinstance(entries, dict):
+        raise InvalidMetadata("Dynamic metadata must be a JSON object with metadata names as keys.")
+    return dict(dynamic_entry(name, value) for name, value in entries.items())
+
+
+def dynamic_entry(name: str, value: Any) -> tuple[str, Any]:
+    name = OLD_NAMES.get(name, name)
+    if name not in DYNAMIC_TYPES:
+        raise InvalidMetadata(f"Dynamic metadata {name[:80]!r}: the name must be one of {', '.join(DYNAMIC_TYPES)}.")
+    try:
+        return name, DYNAMIC_TYPES[name](value)
+    except ValueError as error:
+        raise InvalidMetadata(f"Dynamic metadata {name!r}: {error}") from error
+
+
+def area(value: Any, *, defaults: Mapping[str, int]) -> dict[str, int | bool]:
+    known = {"x": 0, "y": 0, "width": 1, "height": 1}  # with the least value of each
+    check_properties(value, {*known, "percentage"})
+    cleaned: dict[str, int | bool] = {}
+    for name, least in known.items():
+        if value.get(name, defaults.get(name)) is None:
+            raise ValueError(f"{name} is missing.")
+        cleaned[name] = number = integer(value.get(name, defaults.get(name)))
+        if not least <= number < 2**31:
+            raise ValueError(f"{name} must be between {least} and {2**31 - 1}.")
+    if flag(value.get("percentage", False)):
+        cleaned["percentage"] = True
+    return cleaned
+
+
+def flag(value: Any) -> bool:
+    if value in (True, "true", "1"):
+        return True
+    if value in (False, None, "false", "0", ""):
+        return False
+    raise ValueError("percentage must be true or false.")
+
+
+def subject_area(value: Any) -> dict[str, Any]:
+    return area(value, defaults={"width": 1, "height": 1})
+
+
+def crop_area(value: Any) -> dict[str, Any]:
+    return area(value, defaults={})
+
+
+def multi_areas(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict) or len(value) > MAX_ELEMENTS:
+        raise ValueError(f"it must be an object of at most {MAX_ELEMENTS} named areas.")
+    return {name: one_area(name, item) for name, item in value.items()}
+
+
+def one_area(name: str, value: Any) -> dict[str, Any]:
+    if not AREA_NAME.match(name):
+        raise ValueError(f"the area name {name[:80]!r} must be 1 to 54 of a-z, A-Z, 0-9 and _.")
+    kinds = {"crop_area": crop_area, "subject_area": subject_area}
+    if not isinstance(value, dict) or len(value) != 1 or not value.keys() <= kinds.keys():
+        raise ValueError(f"the area {name!r} must hold either a crop_area or a subject_area.")
+    return {kind: kinds[kind](item) for kind, item in value.items()}
+
+
+def version(value: Any) -> dict[str, str]:
+    check_properties(value, {"text"})
+    return {"text": string(value.get("text"))}
+
+
+def linked(value: Any) -> dict[str, list[str]]:
+    check_properties(value, {"hashes"})
+    hashes = strings(value.get("hashes"))
+    if not all(HASH.match(one) for one in hashes):
+        raise ValueError("hashes must be hashes or short hashes.")
+    return {"hashes": hashes}
+
+
+def check_properties(value: Any, known: set[str]) -> None:
+    if not isinstance(value, dict):
+        raise ValueError("it must be an object.")
+    if unknown := value.keys() - known:
+        raise ValueError(f"{sorted(unknown)[0][:80]!r} is none of its properties {', '.join(sorted(known))}.")
+
+
+DYNAMIC_TYPES: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "subject_area": subject_area,
+    "crop_area": crop_area,
+    "multi_areas": multi_areas,
+    "version": version,
+    "linked": linked,
+}

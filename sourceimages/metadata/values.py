@@ -1,0 +1,85 @@
+"""Single values. Each function answers the stored form, or raises ValueError with a sentence about the value."""
+
+import json
+import math
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+INTEGER = re.compile(r"[+-]?[0-9]{1,19}\Z")
+MAX_STRING = 10_000
+MAX_ELEMENTS = 1_000
+MAX_INTEGER = 2**63 - 1
+
+
+def string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("it must be a string.")
+    if len(value) > MAX_STRING:
+        raise ValueError(f"it has {len(value)} characters; the limit is {MAX_STRING}.")
+    if "\0" in value:
+        raise ValueError("it contains a NUL character.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("it is not valid Unicode.") from error
+    return value
+
+
+def integer(value: Any) -> int:
+    if isinstance(value, str) and INTEGER.match(value.strip()):
+        value = int(value)  # forms of web pages send text
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("it must be an integer.")
+    if abs(value) > MAX_INTEGER:
+        raise ValueError("it must fit into 64 bits.")
+    return value
+
+
+def double(value: Any) -> float | int:
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError as error:
+            raise ValueError("it must be a number.") from error
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("it must be a number.")
+    if not math.isfinite(value) or abs(value) > 1e300:
+        raise ValueError("it must be a finite number.")
+    return value
+
+
+def strings(value: Any) -> list[str]:
+    if not isinstance(value, list):
+        raise ValueError("it must be an array of strings.")
+    if len(value) > MAX_ELEMENTS:
+        raise ValueError(f"it has {len(value)} elements; the limit is {MAX_ELEMENTS}.")
+    return [text(element) for element in value]
+
+
+def text(value: Any) -> str:
+    """A string; numbers and booleans, which some clients send for one, as they are written in JSON."""
+    return string(json.dumps(value) if isinstance(value, int | float) else value)
+
+
+def date(value: Any) -> str:
+    """`YYYY-MM-DDThh:mm:ssZ`, in UTC; fractions of a second are cut off."""
+    try:
+        moment = datetime.fromisoformat(string(value))
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError("it must be a date like 2024-03-05T09:30:00Z.") from error
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
+
+
+def latlon(value: Any) -> str:
+    parts = string(value).split(",")
+    try:
+        latitude, longitude = (float(part) for part in parts)
+    except ValueError as error:
+        raise ValueError('it must be a latitude and a longitude like "47.38,8.52".') from error
+    if not (abs(latitude) <= 90 and abs(longitude) <= 180):
+        raise ValueError("the latitude must be within ±90 and the longitude within ±180.")
+    return ",".join(part.strip() for part in parts)

@@ -1,0 +1,160 @@
+"""What is kept: files, the pictures that show them, and what stays behind when a picture is deleted."""
+
+import uuid
+
+from django.db import models
+from django.db.models import CheckConstraint, Index, Q, UniqueConstraint
+from django.utils import timezone
+
+from organizations.models import Organization, User
+from rokka.fields import BytewiseCharField
+from sourceimages.querysets import SourceImageQuerySet, TombstoneQuerySet
+
+LIVING = Q(tombstone__isnull=True)
+
+
+class StoredFile(models.Model):
+    """Some bytes an organization holds, once. `uploaded_*` say what came in, `size` and `content_hash` what is kept."""
+
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="files", db_index=False)
+    binary_hash = BytewiseCharField(max_length=40)  # sha1, hex
+    uploaded_size = models.BigIntegerField()
+    uploaded_sha256 = BytewiseCharField(max_length=64)
+    key = BytewiseCharField(max_length=200)
+    size = models.BigIntegerField()
+    content_hash = BytewiseCharField(max_length=64)  # sha256, hex
+    format = BytewiseCharField(max_length=10)
+    mimetype = BytewiseCharField(max_length=100)
+    width = models.PositiveIntegerField()
+    height = models.PositiveIntegerField()
+    opaque = models.BooleanField()
+    animated = models.BooleanField()
+    static_metadata = models.JSONField(default=dict, blank=True)
+    optimize_to = models.CharField(max_length=10, blank=True)  # asked for, not done yet
+    created = models.DateTimeField(default=timezone.now)
+    verified_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            UniqueConstraint(fields=["organization", "binary_hash"], name="file_binary_hash_unique"),
+            UniqueConstraint(fields=["key"], name="file_key_unique"),
+            CheckConstraint(condition=Q(size__gte=0, uploaded_size__gte=0), name="file_sizes_not_negative"),
+        ]
+        indexes = [Index(fields=["id"], condition=~Q(optimize_to=""), name="file_to_optimize")]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class Tombstone(models.Model):
+    """One act of deleting, of one picture or of a million. Clearing the pointers to it undoes the whole act."""
+
+    class Reason(models.TextChoices):
+        API = "api"
+        BINARY_HASH = "binary hash"
+        DELETE_ALL = "delete-all"
+        REPLACED = "replaced"
+        STAFF = "staff"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="tombstones", db_index=False)
+    deleted_at = models.DateTimeField(default=timezone.now)
+    deleted_by = models.ForeignKey(User, models.PROTECT, null=True, blank=True, related_name="+", db_index=False)
+    expires_at = models.DateTimeField()
+    reason = models.CharField(max_length=20, choices=Reason)
+
+    objects = TombstoneQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            Index(fields=["organization", "-deleted_at", "id"], name="tombstone_newest"),
+            Index(fields=["expires_at"], name="tombstone_expiry"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.reason} {self.deleted_at:%Y-%m-%d %H:%M}"
+
+
+class SourceImage(models.Model):
+    """A picture as the API shows it. What lists sort by is copied from the file, so that a list reads one table."""
+
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="images", db_index=False)
+    file = models.ForeignKey(StoredFile, models.PROTECT, related_name="images")
+    hash = BytewiseCharField(max_length=40)
+    identity = BytewiseCharField(max_length=40)
+    short_hash = BytewiseCharField(max_length=40)
+    name = BytewiseCharField(max_length=500)
+    created = models.DateTimeField(default=timezone.now)
+    user_metadata = models.JSONField(default=dict, blank=True)
+    dynamic_metadata = models.JSONField(default=dict, blank=True)
+    protected = models.BooleanField(default=False)
+    locked = models.BooleanField(default=False)
+    tombstone = models.ForeignKey(
+        Tombstone, models.PROTECT, null=True, blank=True, related_name="images", db_index=False
+    )
+    binary_hash = BytewiseCharField(max_length=40)
+    size = models.BigIntegerField()
+    format = BytewiseCharField(max_length=10)
+    mimetype = BytewiseCharField(max_length=100)
+    width = models.PositiveIntegerField()
+    height = models.PositiveIntegerField()
+
+    objects = SourceImageQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            UniqueConstraint(fields=["organization", "hash"], condition=LIVING, name="image_living_hash_unique"),
+            CheckConstraint(condition=~Q(locked=True, tombstone__isnull=False), name="image_locked_is_not_deleted"),
+        ]
+        indexes = [
+            Index(fields=["organization", "-created", "hash", "id"], condition=LIVING, name="image_newest"),
+            Index(fields=["organization", "identity"], condition=LIVING, name="image_identity"),
+            Index(fields=["organization", "short_hash"], condition=LIVING, name="image_short_hash"),
+            Index(fields=["organization", "binary_hash"], condition=LIVING, name="image_binary_hash"),
+            Index(fields=["organization", "name", "hash", "id"], condition=LIVING, name="image_name"),
+            Index(fields=["organization", "size", "hash", "id"], condition=LIVING, name="image_size"),
+            Index(fields=["organization", "hash"], condition=~LIVING, name="image_trash_hash"),
+            Index(fields=["tombstone", "id"], condition=~LIVING, name="image_trash"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.short_hash} {self.name}"
+
+    @property
+    def deleted(self) -> bool:
+        return self.tombstone_id is not None
+
+
+class ShortHash(models.Model):
+    """What a short hash stands for in an organization. Never removed: it must not come to name another picture."""
+
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="short_hashes", db_index=False)
+    short_hash = BytewiseCharField(max_length=40)
+    hash = BytewiseCharField(max_length=40)
+
+    class Meta:
+        verbose_name_plural = "short hashes"
+        constraints = [
+            UniqueConstraint(fields=["organization", "short_hash"], name="short_hash_unique"),
+            UniqueConstraint(fields=["organization", "hash"], name="short_hash_once_per_hash"),
+        ]
+
+    def __str__(self) -> str:
+        return self.short_hash
+
+
+class Alias(models.Model):
+    """A name for a picture. It keeps the hash, not the row, so that it outlives a deletion."""
+
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="aliases", db_index=False)
+    alias = BytewiseCharField(max_length=255)
+    hash = BytewiseCharField(max_length=40)
+    created = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name_plural = "aliases"
+        constraints = [UniqueConstraint(fields=["organization", "alias"], name="alias_unique")]
+        indexes = [Index(fields=["organization", "hash"], name="alias_hash")]
+
+    def __str__(self) -> str:
+        return self.alias

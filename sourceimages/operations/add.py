@@ -1,0 +1,269 @@
+"""Adding pictures: bytes before rows, so that a crash leaves at most bytes without a row, never a row without bytes."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import IntegrityError, OperationalError, transaction
+from django.db.models import Q
+
+from organizations import counters
+from organizations.audit import Actor, record
+from organizations.models import Organization
+from rokka import faults
+from rokka.errors import Conflict, DomainError, Unavailable
+from sourceimages import hashes, metadata, probing, storage
+from sourceimages.errors import FormatNotAllowed, HashCollision, ImageLocked
+from sourceimages.models import ShortHash, SourceImage, StoredFile
+from sourceimages.probing import Probe
+from sourceimages.spool import SpooledFile
+
+ATTEMPTS = 5
+OPTIMIZABLE = {"tif", "psd"}
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Upload:
+    """A file that came in, and what was said about it. Metadata is in stored form, see `metadata`."""
+
+    file: SpooledFile
+    name: str
+    user_metadata: dict[str, Any] = field(default_factory=dict)
+    dynamic_metadata: dict[str, Any] = field(default_factory=dict)
+    protected: bool = False
+    optimize_to: str = ""
+
+    @property
+    def identity(self) -> str:
+        return hashes.identity(self.file.sha1, self.dynamic_metadata, protected=self.protected)
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """The picture that an upload is now; `created` tells whether this upload made it."""
+
+    upload: Upload
+    image: SourceImage
+    created: bool
+
+
+def add_images(organization: Organization, uploads: Sequence[Upload], *, may_change: bool, actor: Actor) -> list[Added]:
+    """Add the uploads to the organization, all or none, and answer in their order.
+
+    The same content twice is the same picture: it keeps its name, and metadata fields that the upload mentions are
+    set, unless `may_change` is false. Raises what `probing` raises, FormatNotAllowed, HashCollision, ImageLocked.
+    """
+    faults.point("upload.spooled")
+    with FileKeeper(organization) as keeper:
+        for _ in range(ATTEMPTS):
+            # Unique constraints decide between uploads of the same content; the databases name different ones, so
+            # the loser asks no questions and reads again.
+            try:
+                files = keeper.keep(uploads)
+                return _insert(organization, uploads, files, keeper, may_change=may_change, actor=actor)
+            except (IntegrityError, SourceImage.DoesNotExist):
+                log.info("upload.lost_race", organization=organization.name)
+        raise Conflict("Others are changing the same pictures at this moment. Try again.")
+
+
+class FileKeeper:
+    """Keeps the bytes of uploads, and takes back what it kept if no row came to need it."""
+
+    def __init__(self, organization: Organization) -> None:
+        self.organization = organization
+        self.storage = storage.originals()
+        self.probes: dict[str, Probe] = {}  # by binary hash, as is the next
+        self.kept: dict[str, StoredFile] = {}  # unsaved rows for bytes that are in their place
+        self.needed: set[str] = set()  # keys that a committed row refers to
+        self.since = time.monotonic()
+
+    def __enter__(self) -> "FileKeeper":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OperationalError):
+            return  # a lost connection does not say whether the commit happened: the sweep will know
+        unneeded = [file.key for file in self.kept.values() if file.key not in self.needed]
+        try:
+            self.storage.remove(unneeded)
+        except DomainError:
+            log.warning("upload.bytes_left_behind", keys=unneeded, exc_info=True)
+
+    def keep(self, uploads: Sequence[Upload]) -> list[StoredFile]:
+        """For each upload the row of bytes we had, or an unsaved one for bytes that are now in their place."""
+        hashes_sent = {upload.file.sha1 for upload in uploads}
+        known = {
+            file.binary_hash: file
+            for file in StoredFile.objects.filter(organization=self.organization, binary_hash__in=hashes_sent)
+        }
+        new = {upload.file.sha1: upload for upload in uploads if upload.file.sha1 not in known}
+        for sha1, upload in new.items():
+            if sha1 not in self.probes:
+                self.probes[sha1] = _probed(upload)
+        faults.point("upload.probed")
+        for sha1, upload in new.items():
+            if sha1 not in self.kept:
+                key = storage.new_key(self.organization.pk, sha1)
+                self.storage.put(upload.file.path, key)
+                self.kept[sha1] = self._row(upload, self.probes[sha1], key)
+        faults.point("upload.stored")
+        files = [known.get(upload.file.sha1) or self.kept[upload.file.sha1] for upload in uploads]
+        for upload, file in zip(uploads, files, strict=True):
+            if (file.uploaded_size, file.uploaded_sha256) != (upload.file.size, upload.file.sha256):
+                raise HashCollision(f"{upload.file.label}: another file with the sha1 {upload.file.sha1} is kept here.")
+        return files
+
+    def _row(self, upload: Upload, probe: Probe, key: str) -> StoredFile:
+        return StoredFile(
+            organization=self.organization,
+            binary_hash=upload.file.sha1,
+            uploaded_size=upload.file.size,
+            uploaded_sha256=upload.file.sha256,
+            key=key,
+            size=upload.file.size,
+            content_hash=upload.file.sha256,
+            format=probe.format,
+            mimetype=probe.mimetype,
+            width=probe.width,
+            height=probe.height,
+            opaque=probe.opaque,
+            animated=probe.animated,
+            optimize_to=upload.optimize_to if probe.format in OPTIMIZABLE else "",
+        )
+
+    def check_time(self) -> None:
+        """Give up before the sweep could take bytes without a row for left behind."""
+        if self.kept and time.monotonic() - self.since > settings.GRACE_SECONDS / 2:
+            raise Unavailable("Storing took too long. Try again.")
+
+
+def _probed(upload: Upload) -> Probe:
+    try:
+        probe = probing.probe(upload.file.path)
+    except DomainError as error:
+        raise type(error)(f"{upload.file.label}: {error.message}", **error.details) from error
+    if probe.format not in settings.ALLOWED_FORMATS:
+        raise FormatNotAllowed(
+            f"{upload.file.label}: {probe.format} files are not kept here, only {' '.join(settings.ALLOWED_FORMATS)}."
+        )
+    return probe
+
+
+def _insert(
+    organization: Organization,
+    uploads: Sequence[Upload],
+    files: Sequence[StoredFile],
+    keeper: FileKeeper,
+    *,
+    may_change: bool,
+    actor: Actor,
+) -> list[Added]:
+    """One transaction: rows, counters, audit events. Rows come in the order of hashes, or two requests deadlock."""
+    added: dict[int, Added] = {}
+    with transaction.atomic(), unsaved_again(files):
+        new_bytes = 0
+        for file in sorted(set_of(files), key=lambda file: file.binary_hash):
+            if file.pk is None:
+                file.save(force_insert=True)
+                new_bytes += file.size
+        faults.point("upload.file_inserted")
+        for position in sorted(range(len(uploads)), key=lambda position: uploads[position].identity):
+            added[position] = _place(organization, uploads[position], files[position], may_change, actor)
+        faults.point("upload.image_inserted")
+        counters.add(organization, images=sum(one.created for one in added.values()), bytes=new_bytes)
+        faults.point("upload.counted")
+        keeper.check_time()
+    keeper.needed |= {file.key for file in files}
+    faults.point("upload.committed")
+    return [added[position] for position in range(len(uploads))]
+
+
+@contextmanager
+def unsaved_again(files: Sequence[StoredFile]) -> Iterator[None]:
+    """Take back the ids that a transaction gave, if it fails: another attempt has to insert the rows anew."""
+    new = [file for file in files if file.pk is None]
+    try:
+        yield
+    except BaseException:
+        for file in new:
+            file.pk = None
+        raise
+
+
+def set_of(files: Sequence[StoredFile]) -> list[StoredFile]:
+    """The files without repetition; unsaved rows cannot be hashed."""
+    return list({file.binary_hash: file for file in files}.values())
+
+
+def _place(organization: Organization, upload: Upload, file: StoredFile, may_change: bool, actor: Actor) -> Added:
+    image = _existing(organization, upload.identity)
+    if image is None:
+        return Added(upload, _create(organization, upload, file, actor), created=True)
+    if may_change and metadata.merged(image.user_metadata, upload.user_metadata) != image.user_metadata:
+        image = _merge(image, upload.user_metadata, actor)
+    return Added(upload, image, created=False)
+
+
+def _existing(organization: Organization, identity: str) -> SourceImage | None:
+    found = organization.images.living().identical(identity).select_related("file").order_by("id")
+    return min(found, key=lambda image: image.identity != identity, default=None)  # the same content comes first
+
+
+def _create(organization: Organization, upload: Upload, file: StoredFile, actor: Actor) -> SourceImage:
+    image = SourceImage.objects.create(
+        organization=organization,
+        file=file,
+        hash=upload.identity,
+        identity=upload.identity,
+        short_hash=assign_short_hash(organization, upload.identity),
+        name=upload.name,
+        user_metadata=metadata.merged({}, upload.user_metadata),
+        dynamic_metadata=upload.dynamic_metadata,
+        protected=upload.protected,
+        binary_hash=file.binary_hash,
+        size=file.size,
+        format=file.format,
+        mimetype=file.mimetype,
+        width=file.width,
+        height=file.height,
+    )
+    record(actor, "image.added", organization=organization, target=image.hash, target_id=image.pk, name=image.name)
+    return image
+
+
+def _merge(image: SourceImage, changes: dict[str, Any], actor: Actor) -> SourceImage:
+    image = SourceImage.objects.living().select_related("file").hold(image)
+    before, after = image.user_metadata, metadata.merged(image.user_metadata, changes)
+    if image.locked:
+        raise ImageLocked(f"Source image {image.short_hash} is locked: its metadata cannot be changed.")
+    image.user_metadata = after
+    image.save(update_fields=["user_metadata"])
+    record(
+        actor,
+        "image.metadata_changed",
+        organization=image.organization,
+        target=image.hash,
+        target_id=image.pk,
+        before={key: value for key, value in before.items() if after.get(key) != value},
+        after={key: value for key, value in after.items() if before.get(key) != value},
+    )
+    return image
+
+
+def assign_short_hash(organization: Organization, hash: str) -> str:
+    """The short hash that stands for the hash here: the one given out before, else the shortest free prefix."""
+    candidates = hashes.short_hash_candidates(hash)
+    known = dict(
+        organization.short_hashes.filter(Q(hash=hash) | Q(short_hash__in=candidates)).values_list("hash", "short_hash")
+    )
+    if hash in known:
+        return known[hash]
+    short_hash = hashes.shortest_free(hash, known.values())
+    ShortHash.objects.create(organization=organization, short_hash=short_hash, hash=hash)
+    return short_hash

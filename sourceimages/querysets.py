@@ -1,0 +1,42 @@
+"""Every way to find pictures that is used more than once. No manager hides rows: say `living()` or `in_trash()`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+if TYPE_CHECKING:
+    from sourceimages.models import SourceImage, Tombstone  # noqa: F401 (in the base of a class below)
+
+FULL_HASH_LENGTH = 40
+
+
+class SourceImageQuerySet(models.QuerySet["SourceImage"]):
+    def living(self) -> Self:
+        return self.filter(tombstone__isnull=True)
+
+    def in_trash(self) -> Self:
+        """Deleted, and not so long ago that the purge may take it at any moment."""
+        return self.filter(tombstone__isnull=False, tombstone__expires_at__gt=timezone.now())
+
+    def named(self, text: str) -> Self:
+        """With exactly this hash or exactly this short hash; nothing in between."""
+        if len(text) < FULL_HASH_LENGTH:
+            return self.filter(short_hash=text)
+        return self.filter(hash=text)
+
+    def identical(self, hash: str) -> Self:
+        """What an upload of this identity already is here: the same content, or the same hash from elsewhere."""
+        return self.filter(Q(identity=hash) | Q(hash=hash))
+
+    def hold(self, image: SourceImage) -> SourceImage:
+        """The row as it is now, locked until the transaction ends."""
+        return self.select_for_update(of=("self",)).get(pk=image.pk)
+
+
+class TombstoneQuerySet(models.QuerySet["Tombstone"]):
+    def expired(self) -> Self:
+        return self.filter(expires_at__lte=timezone.now())

@@ -1,0 +1,49 @@
+"""Files on their way in: hashed and counted while they are written, cut off the moment they are too large."""
+
+import secrets
+from hashlib import sha1, sha256
+from pathlib import Path
+
+from sourceimages.errors import FileTooLarge
+
+
+class SpooledFile:
+    """A file being received. `write` until all is there, then `close`; `discard` removes what nobody has kept."""
+
+    def __init__(self, folder: Path, *, label: str, limit: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f"{secrets.token_hex(16)}.part"
+        self.label = label  # what messages call the file
+        self.limit = limit  # bytes
+        self.size = 0
+        self._sha1 = sha1(usedforsecurity=False)
+        self._sha256 = sha256()
+        self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115 (open across calls)
+
+    def write(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+        if self.size > self.limit:
+            raise FileTooLarge(
+                f"{self.label}: the file has more than {self.limit:,} bytes, the limit of this server (MAX_FILE_SIZE).",
+                limit=self.limit,
+            )
+        self._sha1.update(chunk)
+        self._sha256.update(chunk)
+        view = memoryview(chunk)
+        while view:  # unbuffered writes may be partial
+            view = view[self._file.write(view) :]
+
+    def close(self) -> None:
+        self._file.close()
+
+    def discard(self) -> None:
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+    @property
+    def sha1(self) -> str:
+        return self._sha1.hexdigest()
+
+    @property
+    def sha256(self) -> str:
+        return self._sha256.hexdigest()

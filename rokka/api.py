@@ -1,0 +1,147 @@
+"""How HTTP looks here: the one place that turns errors into answers, and what DRF is told to be tolerant of."""
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import IO, Any
+
+import structlog
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from rest_framework import exceptions
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from rokka.errors import (
+    Conflict,
+    DomainError,
+    Forbidden,
+    Invalid,
+    Locked,
+    NotFound,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
+
+log = structlog.get_logger(__name__)
+
+STATUS: dict[type[DomainError], HTTPStatus] = {
+    Invalid: HTTPStatus.BAD_REQUEST,
+    Unauthenticated: HTTPStatus.FORBIDDEN,
+    Forbidden: HTTPStatus.FORBIDDEN,
+    NotFound: HTTPStatus.NOT_FOUND,
+    Conflict: HTTPStatus.CONFLICT,
+    TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Locked: HTTPStatus.LOCKED,
+    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+MAX_JSON = 1_000_000  # bytes
+
+
+def error_body(status: int, message: str, reason: str) -> dict[str, Any]:
+    """The error in every shape that a client reads: nested, and once more at the top for failed credentials."""
+    facts: dict[str, Any] = {"code": int(status), "message": message, "reason": reason}
+    body: dict[str, Any] = {"error": facts, **facts}
+    if reason == Unauthenticated.reason:
+        body["invalid_authentication"] = True
+    return body
+
+
+def status_of(error: DomainError) -> HTTPStatus:
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response | None:
+    """DRF's hook: an answer for every refusal; None lets what nobody expected become a 500."""
+    match error:
+        case DomainError():
+            status, message, reason = int(status_of(error)), error.message, error.reason
+        case exceptions.APIException():
+            status, message, reason = error.status_code, sentence(error.detail), error.default_code
+        case Http404():
+            status, message, reason = 404, "There is nothing here.", NotFound.reason
+        case PermissionDenied():
+            status, message, reason = 403, "This is not allowed.", Forbidden.reason
+        case RequestDataTooBig():
+            status, message, reason = 413, "The form fields beside the files are too large.", TooLarge.reason
+        case SuspiciousOperation():
+            status, message, reason = 400, str(error) or "The request is malformed.", Invalid.reason
+        case _:
+            return None
+    set_rollback()
+    headers = {"Retry-After": "5"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    if isinstance(error, exceptions.MethodNotAllowed):
+        headers["Allow"] = ", ".join(context["view"].allowed_methods)
+    return Response(error_body(status, message, reason), status=status, headers=headers)
+
+
+def sentence(detail: Any) -> str:
+    """DRF's nested messages as one line."""
+    if isinstance(detail, Mapping):
+        return " ".join(f"{name}: {sentence(part)}" for name, part in detail.items())
+    if isinstance(detail, list):
+        return " ".join(sentence(part) for part in detail)
+    return str(detail)
+
+
+def error_response(status: int, message: str, reason: str) -> HttpResponse:
+    return JsonResponse(error_body(status, message, reason), status=status)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return error_response(400, "The request is malformed.", Invalid.reason)
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return error_response(403, "This is not allowed.", Forbidden.reason)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return error_response(404, f"There is nothing at {request.path[:200]}.", NotFound.reason)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return error_response(500, "Something went wrong on the server. The log has the details.", "server_error")
+
+
+class OnlyJSON(BaseContentNegotiation):
+    """Answers are JSON, whatever `Accept` says; what a request holds is up to its parser, whatever it calls itself."""
+
+    def select_parser(self, request: Request, parsers: list[BaseParser]) -> BaseParser:  # type: ignore[override]
+        return parsers[0]
+
+    def select_renderer(  # type: ignore[override]
+        self, request: Request, renderers: list[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        return renderers[0], renderers[0].media_type
+
+
+class AnyJSONParser(BaseParser):
+    """JSON under any content type, as some clients send it as text; an empty body is None."""
+
+    media_type = "*/*"
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> Any:
+        body = stream.read(MAX_JSON + 1)
+        if len(body) > MAX_JSON:
+            raise TooLarge(f"The body has more than {MAX_JSON:,} bytes.")
+        return loads(body, "The body") if body.strip() else None
+
+
+def loads(text: str | bytes, label: str) -> Any:
+    """JSON as the standard says: no NaN, no endless nesting. Raises Invalid with the label."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise Invalid(f"{label} is not valid JSON.") from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,22 @@
+from django.contrib import admin
+from django.urls import include, path
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
+
+import rokka.admin  # noqa: F401 (names the back-office)
+from rokka import health
+from rokka.pages import StartView
+
+urlpatterns = [
+    path("", StartView.as_view()),
+    path("sourceimages/", include("sourceimages.api.urls")),
+    path("admin/", admin.site.urls),
+    path("doc", SpectacularSwaggerView.as_view(url_name="openapi"), name="doc"),
+    path("doc/openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
+    path("health/live", health.live),
+    path("health/ready", health.ready),
+]
+
+handler400 = "rokka.api.bad_request"
+handler403 = "rokka.api.forbidden"
+handler404 = "rokka.api.not_found"
+handler500 = "rokka.api.server_error"

@@ -1,0 +1,193 @@
+"""The cast: Alice administrates acme, Bob helps there with whatever role a test gives him, Charlie is a stranger.
+
+Everything runs against the database of DATABASE_URL; bytes go to a fresh folder.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Before Django reads them: tests never touch the data of a rokka that runs from this folder.
+if "DATA_DIR" not in os.environ:
+    import tempfile
+
+    os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="rokka-tests-")
+os.environ.setdefault("LOG_LEVEL", "WARNING")
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
+from django.db.backends.sqlite3.base import DatabaseWrapper
+from rest_framework.test import APIClient
+
+from organizations import triggers
+from organizations.audit import Actor
+from organizations.models import AuditEvent, Membership, Organization, User
+from organizations.operations import add_key, create_organization
+from organizations.permissions import Role
+from sourceimages import consistency
+from tests import images
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# What may be missing even in CI, as (part of the reason). Everything else that is left out fails a run with CI=true.
+ALLOWED_SKIPS: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody with a key."""
+
+    user: User
+    key: str
+
+    @property
+    def actor(self) -> Actor:
+        return Actor(AuditEvent.Source.API, user=self.user)
+
+    @property
+    def api(self) -> APIClient:
+        return APIClient(headers={"Api-Key": self.key})
+
+    def upload(self, organization: Organization | str, *contents: bytes, name: str = "a.png", **fields: Any) -> Any:
+        files = [SimpleUploadedFile(name, content) for content in contents]
+        return self.api.post(f"/sourceimages/{organization}", {"filedata": files, **fields}, format="multipart")
+
+
+@pytest.fixture
+def acme(db: None) -> Organization:
+    return create_organization("acme", email="alice@example.org", actor=Actor(AuditEvent.Source.COMMAND)).organization
+
+
+@pytest.fixture
+def member(acme: Organization) -> Callable[..., Person]:
+    """Makes somebody with these roles in acme."""
+
+    def make(*roles: str, email: str = "bob@example.org", active: bool = True) -> Person:
+        user = User.objects.create(email=email, password="!")
+        Membership.objects.create(organization=acme, user=user, roles=list(roles), active=active)
+        return Person(user, add_key(user))
+
+    return make
+
+
+@pytest.fixture
+def alice(member: Callable[..., Person]) -> Person:
+    return member(Role.ADMIN, email="alice@example.org")
+
+
+@pytest.fixture
+def charlie(db: None) -> Person:
+    new = create_organization("other", email="charlie@example.org", actor=Actor(AuditEvent.Source.COMMAND))
+    return Person(new.user, new.api_key)
+
+
+@pytest.fixture
+def image(acme: Organization, alice: Person) -> Any:
+    """A PNG of acme."""
+    hash = alice.upload(acme, images.png(), name="harbour.png").json()["items"][0]["hash"]
+    return acme.images.get(hash=hash)
+
+
+@pytest.fixture(autouse=True)
+def own_files(settings: Any, tmp_path: Path) -> Path:
+    """Bytes of this test go to a folder of its own."""
+    folder = tmp_path / "files"
+    settings.STORAGES = settings.STORAGES | {
+        "originals": {"BACKEND": "sourceimages.storage.LocalStorage", "OPTIONS": {"location": str(folder)}}
+    }
+    return folder
+
+
+def contradictions(*, read_bytes: bool = True) -> list[str]:
+    """Everything that must not be, stray bytes included: the last line of every test of a race or a crash."""
+    return [finding.message for finding in consistency.check(read_bytes=read_bytes)]
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory, worker_id: str = "master") -> None:
+    """SQLite in a file, as it runs for users, not in memory, which knows neither WAL nor a second process."""
+    if connection.vendor == "sqlite":
+        name = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+        connection.settings_dict["TEST"]["NAME"] = name
+
+
+@pytest.fixture(autouse=True, scope="session")
+def emptied_between_tests() -> Iterator[None]:
+    """SQLite empties tables with DELETE, which the audit trail refuses: tests may, between two of them."""
+    operations = DatabaseWrapper.ops_class
+    execute_sql_flush = operations.execute_sql_flush
+
+    def without_triggers(self: Any, statements: list[str]) -> None:
+        with self.connection.cursor() as cursor:
+            for statement in triggers.DROP["sqlite"]:
+                cursor.execute(statement)
+            execute_sql_flush(self, statements)
+            for statement in triggers.CREATE["sqlite"]:
+                cursor.execute(statement)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(operations, "execute_sql_flush", without_triggers)
+        yield
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """The folder with real files of all formats, and what independent tools say of them."""
+    folder = os.environ.get("TEST_CORPUS")
+    if not folder:
+        pytest.skip("TEST_CORPUS is not set: it names the folder with images/images.json and hostile/hostile.json")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """STORAGE_URL of a real S3 server: the one of TEST_S3_URL, else one that is started here."""
+    if given := os.environ.get("TEST_S3_URL"):
+        yield given
+        return
+    folder = str(tmp_path_factory.mktemp("s3"))
+    script = ROOT / "bin" / "s3-server"
+    started = subprocess.run([script, "start", folder, "9760"], capture_output=True, text=True)
+    if started.returncode == 3:
+        pytest.skip(f"no S3 server: {started.stderr.strip()}")
+    assert started.returncode == 0, started.stderr
+    try:
+        yield started.stdout.strip()
+    finally:
+        subprocess.run([script, "stop", folder], check=True)
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """The node program, with the JavaScript client installed beside the tests."""
+    program = shutil.which("node")
+    if program is None:
+        pytest.skip("node is not installed: the JavaScript client was left out")
+    if not (ROOT / "tests" / "clients" / "node_modules" / "rokka").is_dir():
+        pytest.skip("the JavaScript client is not installed: npm ci in tests/clients")
+    return program
+
+
+def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
+    skipped = terminalreporter.stats.get("skipped", [])
+    unexpected = [report for report in skipped if not any(allowed in str(report.longrepr) for allowed in ALLOWED_SKIPS)]
+    if unexpected and os.environ.get("CI") == "true":
+        terminalreporter.write_line(f"CI=true and {len(unexpected)} tests were left out unexpectedly", red=True)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or os.environ.get("CI") != "true":
+        return
+    skipped = reporter.stats.get("skipped", [])
+    if any(not any(allowed in str(report.longrepr) for allowed in ALLOWED_SKIPS) for report in skipped):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+PYTHON = sys.executable

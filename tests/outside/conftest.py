@@ -1,0 +1,196 @@
+"""Real server processes, each with a database and a folder of its own, as an operator would start them."""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+import pytest
+import requests
+from django.conf import settings
+from django.db import connection
+from psycopg import sql
+
+from tests.conftest import PYTHON, ROOT
+
+STARTING = 30  # seconds
+
+
+@dataclass
+class Server:
+    """A rokka with an organization acme. `api_key` is its admin's."""
+
+    environment: dict[str, str]
+    api_key: str
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+    log: Path = field(default_factory=Path)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def data_dir(self) -> Path:
+        return Path(self.environment["DATA_DIR"])
+
+    def wait_for_grace_time(self) -> None:
+        time.sleep(float(self.environment["GRACE_SECONDS"]) + 0.1)
+
+    def start(self, **variables: str) -> "Server":
+        """Start the server process, with more variables than usual if given."""
+        command = ["granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--workers", "1", "--blocking-threads", "16", "--no-ws", "rokka.wsgi:application"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [Path(PYTHON).parent / command[0], *command[1:]],
+                cwd=ROOT,
+                env=self.environment | variables,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + STARTING
+        while time.monotonic() < deadline:
+            with contextlib.suppress(requests.ConnectionError):
+                if requests.get(f"{self.url}/health/ready", timeout=5).status_code == 200:
+                    return self
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.05)
+        raise AssertionError(f"the server did not start: {self.log.read_text()[-3000:]}")
+
+    def stop(self) -> None:
+        """Kill the server and everything it started."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a management command with the server's settings."""
+        return subprocess.run(
+            [PYTHON, "manage.py", *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def session(self) -> requests.Session:
+        session = requests.Session()
+        session.headers["Api-Key"] = self.api_key
+        return session
+
+    def upload(self, *contents: bytes, session: requests.Session | None = None, **fields: str) -> requests.Response:
+        files = [("filedata", (f"{position}.png", content)) for position, content in enumerate(contents)]
+        return (session or self.session()).post(f"{self.url}/sourceimages/acme", files=files, data=fields, timeout=60)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class SQLite:
+    """A migrated database to copy, and the copies."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.template = f"sqlite:///{folder}/template.sqlite3"
+
+    def copy(self) -> str:
+        name = f"{secrets.token_hex(6)}.sqlite3"
+        for file in self.folder.glob("template.sqlite3*"):
+            shutil.copy(file, self.folder / file.name.replace("template.sqlite3", name))
+        return f"sqlite:///{self.folder}/{name}"
+
+    def drop(self, url: str) -> None:
+        pass  # the folder is removed as a whole
+
+
+class PostgreSQL:
+    def __init__(self, folder: Path) -> None:
+        self.prefix = f"rokka_outside_{os.getpid()}_{secrets.token_hex(3)}"
+        self.template = self._url(f"{self.prefix}_template")
+        self._run("CREATE DATABASE {}", f"{self.prefix}_template")
+
+    def _url(self, name: str) -> str:
+        database = settings.DATABASES["default"]
+        login = f"{database['USER']}:{database['PASSWORD']}" if database["PASSWORD"] else database["USER"]
+        return f"postgres://{login}@{database['HOST']}:{database['PORT'] or 5432}/{name}"
+
+    def _run(self, statement: str, *names: str) -> None:
+        with psycopg.connect(self._url("postgres"), autocommit=True) as server:
+            server.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+    def copy(self) -> str:
+        name = f"{self.prefix}_{secrets.token_hex(4)}"
+        self._run("CREATE DATABASE {} TEMPLATE {}", name, f"{self.prefix}_template")
+        return self._url(name)
+
+    def drop(self, url: str) -> None:
+        self._run("DROP DATABASE IF EXISTS {} WITH (FORCE)", url.rpartition("/")[2])
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """What every server process needs to know, and nothing that was meant for pytest."""
+    kept = {"PATH", "HOME", "LANG", "REDIS_URL"}
+    return {name: value for name, value in os.environ.items() if name in kept} | {"SANDBOX": "required"}
+
+
+@pytest.fixture(scope="session")
+def database(
+    tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]
+) -> Iterator[tuple[SQLite | PostgreSQL, str]]:
+    """A migrated database with the organization acme, to copy from, and the key of its admin."""
+    folder = tmp_path_factory.mktemp("outside")
+    database = PostgreSQL(folder) if connection.vendor == "postgresql" else SQLite(folder)
+    variables = environment | {"DATABASE_URL": database.template, "DATA_DIR": str(folder)}
+
+    def manage(*arguments: str) -> str:
+        return subprocess.run(
+            [PYTHON, "manage.py", *arguments], cwd=ROOT, env=variables, check=True, capture_output=True, text=True
+        ).stdout
+
+    manage("migrate", "--verbosity", "0")
+    new = json.loads(manage("create_organization", "acme", "--email", "alice@example.org", "--json"))
+    yield database, new["api_key"]
+    database.drop(database.template)
+
+
+@pytest.fixture
+def make_server(
+    database: tuple[SQLite | PostgreSQL, str], environment: dict[str, str], tmp_path: Path
+) -> Iterator[Callable[..., Server]]:
+    """Makes servers that are not started yet; all are gone when the test is."""
+    copies, servers = database[0], []
+
+    def make(**variables: str) -> Server:
+        folder = tmp_path / f"server{len(servers)}"
+        folder.mkdir()
+        own = {"DATABASE_URL": copies.copy(), "DATA_DIR": str(folder)}
+        servers.append(Server(environment | own | variables, database[1], free_port(), log=folder / "log"))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.stop()
+        copies.drop(server.environment["DATABASE_URL"])
+
+
+@pytest.fixture
+def server(make_server: Callable[..., Server]) -> Server:
+    return make_server().start()

@@ -1,0 +1,63 @@
+"""kill -9 between all steps of an upload: never a row without bytes, and what is left behind is found and swept."""
+
+import re
+
+import pytest
+import requests
+
+from rokka import faults
+from tests import images
+from tests.conftest import ROOT
+
+
+def test_every_named_place_exists_and_is_killed_at():
+    source = "".join(path.read_text() for path in (ROOT / "sourceimages").rglob("*.py"))
+    assert sorted(re.findall(r'faults\.point\("([a-z._]+)"\)', source)) == sorted(
+        [*faults.POINTS, "storage.written", "storage.placed"]  # both storages have these two
+    )
+    assert len(faults.POINTS) == 9
+
+
+@pytest.mark.parametrize("place", faults.POINTS)
+def test_a_killed_upload_loses_nothing(make_server, place):
+    server = make_server(ROKKA_FAULT=place, GRACE_SECONDS="1").start()
+    content = images.png(40, 30, seed=1)
+    with pytest.raises(requests.ConnectionError):
+        server.upload(content, images.png(40, 30, seed=2))
+    server.stop()
+
+    check = server.manage("check_consistency", "--read-bytes")
+    assert check.returncode == 0, check.stdout
+
+    del server.environment["ROKKA_FAULT"]
+    server.start()
+    committed = server.session().get(f"{server.url}/sourceimages/acme").json()["total"]
+    assert committed == (2 if place == "upload.committed" else 0)
+    again = server.upload(content)
+    assert again.status_code == 200
+    downloaded = server.session().get(server.url + again.json()["items"][0]["link"] + "/download")
+    assert downloaded.content == content
+
+
+@pytest.mark.parametrize("place", ["upload.spooled", "upload.stored", "upload.counted"])
+def test_what_a_killed_upload_left_behind_is_found_and_swept(make_server, place):
+    server = make_server(ROKKA_FAULT=place, GRACE_SECONDS="1").start()
+    with pytest.raises(requests.ConnectionError):
+        server.upload(images.png(seed=1), images.png(seed=2))
+    server.stop()
+    left = [path for path in (server.data_dir / "files").rglob("*") if path.is_file()]
+    assert len(left) == 2
+
+    server.wait_for_grace_time()
+    found = server.manage("check_consistency").stdout
+    assert found.count("bytes without a row") == (0 if place == "upload.spooled" else 2)
+    assert server.manage("sweep").stdout.strip() == "2 files removed"
+    assert [path for path in (server.data_dir / "files").rglob("*") if path.is_file()] == []
+    assert server.manage("check_consistency", "--read-bytes").stdout.strip() == "everything holds"
+
+
+def test_bytes_of_an_upload_under_way_are_not_swept(make_server):
+    server = make_server(ROKKA_FAULT="upload.stored", GRACE_SECONDS="3600").start()
+    with pytest.raises(requests.ConnectionError):
+        server.upload(images.png())
+    assert server.manage("sweep").stdout.strip() == "0 files removed"

@@ -1,0 +1,38 @@
+"""Many at the same moment, from many connections, against a real server."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from tests import images
+
+
+def test_a_hundred_identical_uploads_at_once_are_one_picture(server):
+    content = images.png(200, 100, seed=7)
+    with ThreadPoolExecutor(100) as pool:
+        answers = list(pool.map(lambda _: server.upload(content), range(100)))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.text.replace('"name":"0.png"', "") for answer in answers}) == 1
+    assert server.session().get(f"{server.url}/sourceimages/acme").json()["total"] == 1
+    files = [path for path in (server.data_dir / "files").rglob("*") if path.is_file()]
+    assert len(files) == 1
+    assert files[0].read_bytes() == content
+    assert server.manage("check_consistency", "--read-bytes").stdout.strip() == "everything holds"
+
+
+def test_many_different_uploads_at_once_are_all_kept(server):
+    contents = [[images.png(20, 10, seed=n), images.png(20, 10, seed=n + 1)] for n in range(60)]
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda pair: server.upload(*pair), contents))
+    assert {answer.status_code for answer in answers} == {200}
+    assert server.session().get(f"{server.url}/sourceimages/acme").json()["total"] == 61
+    assert server.manage("check_consistency", "--read-bytes").stdout.strip() == "everything holds"
+
+
+def test_metadata_of_uploads_at_once_adds_up(server):
+    with ThreadPoolExecutor(16) as pool:
+        fields = [{"meta_user[0]": f'{{"f{n}":"x"}}'} for n in range(40)]
+        answers = list(pool.map(lambda field: server.upload(images.png(), **field), fields))
+    assert {answer.status_code for answer in answers} == {200}
+    [item] = server.session().get(f"{server.url}/sourceimages/acme").json()["items"]
+    assert item["user_metadata"] == {f"f{n}": "x" for n in range(40)}
+    assert server.manage("check_consistency").stdout.strip() == "everything holds"

@@ -1,0 +1,109 @@
+"""What holds for every answer, whatever was asked."""
+
+import pytest
+from rest_framework.test import APIClient
+
+from sourceimages.api.views import SourceImageViewSet
+
+
+def assert_error(response, status):
+    assert response.status_code == status
+    assert response.headers["Content-Type"] == "application/json"
+    body = response.json()
+    assert body["error"] == {"code": status, "message": body["message"], "reason": body["reason"]}
+    assert body["code"] == status
+    assert body["message"]
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/nothing/at/all/", "/sourceimages", "/doc/nothing"])
+def test_nothing_there_is_json(db, client, path):
+    assert_error(client.get(path), 404)
+
+
+def test_a_wrong_method_is_json_and_names_the_right_ones(image, alice):
+    for method, path in (("DELETE", "/sourceimages/acme"), ("PATCH", f"/sourceimages/acme/{image.hash}")):
+        response = alice.api.generic(method, path)
+        assert_error(response, 405)
+        assert "GET" in response.headers["Allow"]
+
+
+def test_what_nobody_expected_is_json(image, alice, monkeypatch):
+    monkeypatch.setattr(SourceImageViewSet, "retrieve", lambda *args, **kwargs: 1 / 0)
+    api = alice.api
+    api.raise_request_exception = False
+    assert_error(api.get(f"/sourceimages/acme/{image.hash}"), 500)
+
+
+@pytest.mark.parametrize("path", ["//sourceimages/acme", "///sourceimages/acme/", "/sourceimages/acme/"])
+def test_slashes_too_many_mean_nothing(acme, alice, path):
+    response = alice.api.generic("GET", "/", PATH_INFO=path)
+    assert response.status_code == 200
+
+
+def test_a_body_and_a_content_type_on_get_mean_nothing(acme, alice):
+    assert alice.api.generic("GET", "/sourceimages/acme", b"", "application/json").status_code == 200
+    assert alice.api.get("/sourceimages/acme", headers={"Accept": "text/csv"}).status_code == 200
+
+
+def test_the_root_checks_a_key(acme, alice):
+    response = alice.api.get("/")
+    assert response.status_code == 200
+    assert response.json() == {"resources": ["/sourceimages"], "environment": "embedded"}
+    assert_error(APIClient().get("/"), 403)
+
+
+def test_browsers_get_a_page_at_the_root(client):
+    response = client.get("/", headers={"Accept": "text/html,application/xhtml+xml"})
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert "http://testserver" in response.content.decode()
+
+
+def test_requests_have_ids(acme, alice):
+    assert len(alice.api.get("/sourceimages/acme").headers["X-Request-Id"]) == 32
+    given = alice.api.get("/sourceimages/acme", headers={"X-Request-Id": "my-id.7"})
+    assert given.headers["X-Request-Id"] == "my-id.7"
+    forged = alice.api.get("/sourceimages/acme", headers={"X-Request-Id": "two words"})
+    assert len(forged.headers["X-Request-Id"]) == 32
+
+
+def test_browsers_of_other_origins_may_call(acme, alice):
+    asked = {
+        "Origin": "https://shop.example.org",
+        "Access-Control-Request-Method": "COPY",
+        "Access-Control-Request-Headers": "api-key,api-version,destination,overwrite,content-type,authorization",
+    }
+    response = APIClient().options("/sourceimages/acme", headers=asked)
+    assert response.status_code == 200
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    assert "COPY" in response.headers["Access-Control-Allow-Methods"]
+    for header in asked["Access-Control-Request-Headers"].split(","):
+        assert header in response.headers["Access-Control-Allow-Headers"]
+    answer = alice.api.get("/sourceimages/acme", headers={"Origin": "https://shop.example.org"})
+    assert "Location" in answer.headers["Access-Control-Expose-Headers"]
+
+
+def test_the_back_office_is_closed_to_other_origins(client, db):
+    response = client.get("/admin/login/", headers={"Origin": "https://shop.example.org"})
+    assert "Access-Control-Allow-Origin" not in response.headers
+
+
+def test_an_unknown_host_is_refused(acme, alice):
+    response = alice.api.get("/sourceimages/acme", headers={"Host": "evil.example.org"})
+    assert_error(response, 400)
+
+
+def test_health(db, client, own_files):
+    assert client.get("/health/live").json() == {"status": "ok"}
+    ready = client.get("/health/ready")
+    assert ready.status_code == 200
+    assert ready.json() == {"status": "ok", "checks": {"database": "ok", "storage": "ok", "cache": "ok"}}
+
+
+def test_it_is_not_ready_without_its_storage(db, client, settings):
+    settings.STORAGES = settings.STORAGES | {
+        "originals": {"BACKEND": "sourceimages.storage.LocalStorage", "OPTIONS": {"location": "/proc/nowhere"}}
+    }
+    ready = client.get("/health/ready")
+    assert ready.status_code == 503
+    assert ready.json()["checks"] == {"database": "ok", "storage": "failed", "cache": "ok"}

@@ -1,0 +1,351 @@
+from hashlib import sha1
+
+import pytest
+
+from organizations.models import AuditEvent
+from organizations.permissions import Role
+from sourceimages.models import ShortHash, SourceImage, StoredFile
+from tests import images
+from tests.conftest import contradictions
+
+
+def upload_form(api, path, *parts, **fields):
+    """POST parts (field name, file name or None, content) as multipart/form-data, byte for byte."""
+    boundary = "frontier"
+    body = b""
+    for field, name, content in parts:
+        filename = f'; filename="{name}"' if name is not None else ""
+        body += f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"{filename}\r\n\r\n'.encode()
+        body += content + b"\r\n"
+    return api.generic("POST", path, body + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}")
+
+
+def test_an_upload_is_answered_as_documented(acme, alice):
+    content = images.png(8, 6)
+    response = alice.upload(acme, content, name="harbour.png")
+    binary_hash = sha1(content).hexdigest()
+    hash = sha1(f"{binary_hash}a:0:{{}}".encode()).hexdigest()
+    image = acme.images.get()
+
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.json() == {
+        "total": 1,
+        "items": [
+            {
+                "hash": hash,
+                "short_hash": hash[:6],
+                "binary_hash": binary_hash,
+                "created": image.created.strftime("%Y-%m-%dT%H:%M:%S+00:00"),
+                "name": "harbour.png",
+                "mimetype": "image/png",
+                "format": "png",
+                "size": len(content),
+                "width": 8,
+                "height": 6,
+                "organization": "acme",
+                "link": f"/sourceimages/acme/{hash}",
+                "user_metadata": {},
+                "dynamic_metadata": {},
+                "static_metadata": {},
+                "protected": False,
+                "locked": False,
+                "opaque": True,
+                "animated": False,
+                "deleted": False,
+            }
+        ],
+    }
+    assert contradictions() == []
+
+
+@pytest.mark.parametrize("field", ["filedata", "filedata[]", "filedata[0]", "filename", "f"])
+def test_a_file_part_may_have_any_name(acme, alice, field):
+    response = upload_form(alice.api, "/sourceimages/acme", (field, "a.png", images.png()))
+    assert response.status_code == 200
+
+
+def test_text_parts_called_like_names_are_ignored(acme, alice):
+    parts = [("fileName", None, b"x.png"), ("name", None, b"filedata"), ("filedata", "a.png", images.png())]
+    assert upload_form(alice.api, "/sourceimages/acme", *parts).json()["items"][0]["name"] == "a.png"
+
+
+def test_several_files_are_answered_in_their_order(acme, alice):
+    parts = [(field, f"{n}.png", images.png(seed=n)) for n, field in enumerate(["b", "a", "b", "c"])]
+    response = upload_form(alice.api, "/sourceimages/acme", *parts)
+    assert [item["name"] for item in response.json()["items"]] == ["0.png", "1.png", "2.png", "3.png"]
+    assert response.json()["total"] == 4
+
+
+def test_of_several_files_all_or_none_are_kept(acme, alice, own_files):
+    parts = [("one", "good.png", images.png()), ("two", "bad.png", b"\x89PNG\r\n\x1a\n and nothing more")]
+    response = upload_form(alice.api, "/sourceimages/acme", *parts)
+    assert response.status_code == 400
+    assert "two" in response.json()["error"]["message"]
+    assert not SourceImage.objects.exists()
+    assert not StoredFile.objects.exists()
+    assert [path for path in own_files.rglob("*") if path.is_file()] == []
+
+
+def test_the_same_content_twice_is_the_same_picture(acme, alice):
+    first = alice.upload(acme, images.png(), name="first.png").json()["items"][0]
+    second = alice.upload(acme, images.png(), name="second.png").json()["items"][0]
+    assert second == first
+    assert StoredFile.objects.count() == SourceImage.objects.count() == ShortHash.objects.count() == 1
+    assert contradictions() == []
+
+
+def test_the_same_content_twice_in_one_request_is_one_picture(acme, alice):
+    response = alice.upload(acme, images.png(), images.png())
+    assert response.json()["total"] == 2
+    assert response.json()["items"][0] == response.json()["items"][1]
+    assert contradictions() == []
+
+
+def test_the_same_content_elsewhere_has_the_same_hash_and_its_own_bytes(acme, alice, charlie):
+    ours = alice.upload(acme, images.png()).json()["items"][0]
+    theirs = charlie.upload("other", images.png()).json()["items"][0]
+    assert ours["hash"] == theirs["hash"]
+    assert StoredFile.objects.values("key").distinct().count() == 2
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("meta_user[0]", '{"foo":"bar","int:year":2019}'),
+        ("meta_user[]", '{"foo":"bar","int:year":2019}'),
+        ("meta_user", '{"foo":"bar","int:year":2019}'),
+        ("meta_user[0]", '{"foo":"bar","int:year":2019}\n'),
+        ("meta_user[0]", '"{\\"foo\\":\\"bar\\",\\"int:year\\":2019}"'),
+    ],
+)
+def test_user_metadata_in_every_encoding(acme, alice, field, value):
+    response = alice.upload(acme, images.png(), **{field: value})
+    assert response.json()["items"][0]["user_metadata"] == {"foo": "bar", "int:year": 2019}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("meta_dynamic[0]", '{"subject_area":{"x":10,"y":20}}'),
+        ("meta_dynamic[]", '{"subject_area":{"x":10,"y":20}}'),
+        ("meta_dynamic[0]", '"{\\"subject_area\\":{\\"x\\":10,\\"y\\":20}}"'),
+        ("meta_dynamic[0][subject_area]", '{"x":10,"y":20,"width":1,"height":1,"percentage":false}'),
+        ("meta_dynamic[0][SubjectArea]", '{"x":"10","y":"20"}'),
+    ],
+)
+def test_dynamic_metadata_in_every_encoding(acme, alice, field, value):
+    item = alice.upload(acme, images.png(), **{field: value}).json()["items"][0]
+    assert item["dynamic_metadata"] == {"subject_area": {"x": 10, "y": 20, "width": 1, "height": 1}}
+    serialized = 'a:1:{s:12:"subject_area";a:4:{s:6:"height";i:1;s:5:"width";i:1;s:1:"x";i:10;s:1:"y";i:20;}}'
+    assert item["hash"] == sha1((item["binary_hash"] + serialized).encode()).hexdigest()
+
+
+def test_fields_belong_to_files_by_their_index(acme, alice):
+    fields = {"meta_user[1]": '{"n":"second"}', "meta_user[0]": '{"n":"first"}', "options[1]": '{"protected":true}'}
+    items = alice.upload(acme, images.png(seed=1), images.png(seed=2), **fields).json()["items"]
+    assert [item["user_metadata"] for item in items] == [{"n": "first"}, {"n": "second"}]
+    assert [item["protected"] for item in items] == [False, True]
+
+
+def test_fields_without_an_index_belong_to_one_file_after_the_other(acme, alice):
+    items = alice.upload(
+        acme, images.png(seed=1), images.png(seed=2), **{"meta_user[]": ['{"n":"first"}', '{"n":"second"}']}
+    ).json()["items"]
+    assert [item["user_metadata"] for item in items] == [{"n": "first"}, {"n": "second"}]
+
+
+@pytest.mark.parametrize("value", ['{"protected":true}', '"{\\"protected\\":true}"', '{"protected":"1"}'])
+def test_protection_makes_another_picture_of_the_same_bytes(acme, alice, value):
+    plain = alice.upload(acme, images.png()).json()["items"][0]
+    protected = alice.upload(acme, images.png(), **{"options[0]": value}).json()["items"][0]
+    assert protected["protected"] is True
+    assert protected["binary_hash"] == plain["binary_hash"]
+    assert protected["hash"] == sha1(f'{plain["binary_hash"]}a:1:{{s:9:"protected";b:1;}}'.encode()).hexdigest()
+    assert StoredFile.objects.count() == 1
+    assert contradictions() == []
+
+
+def test_uploading_again_sets_the_fields_that_are_mentioned(acme, alice):
+    alice.upload(acme, images.png(), **{"meta_user[0]": '{"a":"1","b":"2"}'})
+    item = alice.upload(acme, images.png(), **{"meta_user[0]": '{"b":"3","int:c":4}'}).json()["items"][0]
+    assert item["user_metadata"] == {"a": "1", "b": "3", "int:c": 4}
+    changed = AuditEvent.objects.get(verb="image.metadata_changed")
+    assert changed.details == {"before": {"b": "2"}, "after": {"b": "3", "int:c": 4}}
+
+
+def test_a_locked_picture_keeps_its_metadata(image, acme, alice):
+    acme.images.update(locked=True)
+    refused = alice.upload(acme, images.png(), **{"meta_user[0]": '{"a":"1"}'})
+    assert refused.status_code == 423
+    assert refused.json()["error"]["reason"] == "image_locked"
+    assert acme.images.get().user_metadata == {}
+    assert alice.upload(acme, images.png()).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"meta_user[0]": "{"}, "meta_user[0]"),
+        ({"meta_user[0]": '"{"'}, "meta_user[0]"),
+        ({"meta_user[0]": "[" * 100_000}, "meta_user[0]"),
+        ({"meta_user[0]": '{"int:a": NaN}'}, "meta_user[0]"),
+        ({"meta_user[0]": '{"A":1}'}, "'A'"),
+        ({"meta_user[1]": "{}"}, "file 1"),
+        ({"meta_dynamic[0]": '{"colour":{}}'}, "colour"),
+        ({"meta_dynamic[0]": "5"}, "object"),
+        ({"options[0]": "5"}, "options"),
+        ({"options[0]": '{"secret":true}'}, "secret"),
+        ({"options[0]": '{"protected":"perhaps"}'}, "protected"),
+        ({"options[0]": '{"protected":{}}'}, "protected"),
+        ({"optimize_source": "gif"}, "optimize_source"),
+    ],
+)
+def test_bad_fields_are_refused_and_nothing_is_kept(acme, alice, fields, says, own_files):
+    response = alice.upload(acme, images.png(), **fields)
+    assert response.status_code == 400
+    assert says in response.json()["error"]["message"]
+    assert not SourceImage.objects.exists()
+    assert [path for path in own_files.rglob("*") if path.is_file()] == []
+
+
+def test_what_this_server_cannot_do_is_refused_with_a_reason(acme, alice):
+    by_url = upload_form(alice.api, "/sourceimages/acme", ("url[0]", None, b"https://example.org/a.png"))
+    described = alice.upload(acme, images.png(), **{"meta_static[0]": '{"auto_description":{"languages":["en"]}}'})
+    for response in (by_url, described):
+        assert response.status_code == 403
+        assert response.json()["error"]["reason"] == "feature_unavailable"
+
+
+@pytest.mark.parametrize("value", ["true", "1", "jpg", '"png"', "false", "0"])
+def test_a_wish_to_optimize_leaves_other_formats_alone(acme, alice, value):
+    assert alice.upload(acme, images.png(), optimize_source=value).status_code == 200
+    assert StoredFile.objects.get().optimize_to == ""
+
+
+@pytest.mark.parametrize(("value", "kept"), [("true", "png"), ("jpg", "jpg"), ("false", "")])
+def test_a_wish_to_optimize_a_tiff_is_remembered(acme, alice, value, kept):
+    assert alice.upload(acme, images.encoded(images.picture(), "TIFF"), optimize_source=value).status_code == 200
+    assert StoredFile.objects.get().optimize_to == kept
+
+
+def test_no_file_is_refused(acme, alice):
+    for response in (
+        upload_form(alice.api, "/sourceimages/acme", ("meta_user[0]", None, b"{}")),
+        upload_form(alice.api, "/sourceimages/acme"),
+        alice.api.post("/sourceimages/acme", {"a": 1}, format="json"),
+        alice.api.post("/sourceimages/acme"),
+    ):
+        assert response.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "café 😀.png",
+        "../../etc/passwd",
+        'a\\"b\\\\c.png',
+        "'><svg onload=alert(1)>.png",
+        "CON.png",
+        "a&amp;b.png",
+        "n" * 500,
+    ],
+)
+def test_names_are_kept_as_sent(acme, alice, name):
+    response = upload_form(alice.api, "/sourceimages/acme", ("filedata", name, images.png()))
+    expected = name.replace('\\"', '"').replace("\\\\", "\\")
+    assert response.json()["items"][0]["name"] == expected
+    assert contradictions() == []
+
+
+def test_names_are_normalized(acme, alice):
+    response = upload_form(alice.api, "/sourceimages/acme", ("filedata", "cafe\u0301.png", images.png()))
+    assert response.json()["items"][0]["name"] == "caf\u00e9.png"
+
+
+@pytest.mark.parametrize("name", ["a\0.png", "a\x1b[31m.png", "n" * 501])
+def test_bad_names_are_refused(acme, alice, name):
+    response = upload_form(alice.api, "/sourceimages/acme", ("filedata", name, images.png()))
+    assert response.status_code == 400
+    assert response.json()["error"]["reason"] == "invalid_name"
+    assert not SourceImage.objects.exists()
+
+
+def test_a_file_over_the_limit_is_refused_with_the_limit(acme, alice, settings, own_files):
+    settings.MAX_FILE_SIZE = 1000
+    response = alice.upload(acme, b"\x89PNG" + b"x" * 997)
+    assert response.status_code == 413
+    assert response.json()["error"]["reason"] == "file_too_large"
+    assert "1,000" in response.json()["error"]["message"]
+    assert [path for path in own_files.rglob("*") if path.is_file()] == []
+
+
+def test_a_request_over_the_limit_is_refused_before_it_is_read(acme, alice, settings):
+    settings.MAX_REQUEST_SIZE = 1000
+    response = alice.upload(acme, b"x" * 1001)
+    assert response.status_code == 413
+    assert "MAX_REQUEST_SIZE" in response.json()["error"]["message"]
+
+
+def test_too_many_files_are_refused(acme, alice, settings):
+    settings.MAX_FILES = 2
+    response = alice.upload(acme, *[images.png(seed=n) for n in range(3)])
+    assert response.status_code == 413
+    assert "MAX_FILES" in response.json()["error"]["message"]
+    assert not SourceImage.objects.exists()
+
+
+def test_an_upload_that_was_cut_off_is_refused(acme, alice, own_files):
+    head = b'--frontier\r\nContent-Disposition: form-data; name="f"; filename="a.png"\r\n\r\n'
+    for body in (head + images.png(), head + images.png() + b"\r\n--frontier\r\n", head):
+        response = alice.api.generic("POST", "/sourceimages/acme", body, "multipart/form-data; boundary=frontier")
+        assert response.status_code == 400
+    assert not SourceImage.objects.exists()
+    assert [path for path in own_files.rglob("*") if path.is_file()] == []
+
+
+def test_formats_that_are_not_allowed_are_refused(acme, alice, settings):
+    settings.ALLOWED_FORMATS = ["jpg"]
+    response = alice.upload(acme, images.png())
+    assert response.status_code == 400
+    assert response.json()["error"]["reason"] == "format_not_allowed"
+
+
+def test_short_hashes_grow_when_they_collide(acme, alice, monkeypatch):
+    monkeypatch.setattr("sourceimages.hashes.MIN_SHORT_HASH", 1)
+    items = [alice.upload(acme, images.png(seed=n)).json()["items"][0] for n in range(60)]
+    short_hashes = [item["short_hash"] for item in items]
+    assert len(set(short_hashes)) == 60
+    assert max(map(len, short_hashes)) > min(map(len, short_hashes)) == 1
+    for item in items:
+        assert alice.api.get(f"/sourceimages/acme/{item['short_hash']}").json()["hash"] == item["hash"]
+    assert contradictions(read_bytes=False) == []
+
+
+def test_every_upload_is_in_the_audit_trail(acme, alice):
+    response = alice.upload(acme, images.png(), name="a.png")
+    event = AuditEvent.objects.get(verb="image.added")
+    assert event.target == response.json()["items"][0]["hash"]
+    assert (event.user, event.source, event.details) == (alice.user, "api", {"name": "a.png"})
+    assert event.request_id == response.headers["X-Request-Id"]
+    assert event.address == "127.0.0.1"
+
+
+def test_somebody_who_may_only_upload_learns_nothing_of_what_was_here(acme, alice, member):
+    fields = {"meta_user[0]": '{"secret":"x"}'}
+    alice.upload(acme, images.png(), name="secret.png", **fields)
+    acme.images.update(locked=True, created="2020-01-01T00:00:00Z")
+    before = SourceImage.objects.values().get()
+
+    uploader = member(Role.UPLOAD)
+    item = uploader.upload(acme, images.png(), name="mine.png", **{"meta_user[0]": '{"a":"b"}'}).json()["items"][0]
+
+    assert (item["name"], item["user_metadata"], item["locked"]) == ("mine.png", {"a": "b"}, False)
+    assert not item["created"].startswith("2020")
+    assert SourceImage.objects.values().get() == before
+
+
+def test_roles_are_checked_before_the_body_is_read(acme, member, charlie):
+    for person in (member(Role.READ), charlie):
+        response = person.api.generic("POST", "/sourceimages/acme", b"no form at all", "multipart/form-data")
+        assert response.status_code == 403

@@ -1,4 +1,4 @@
-"""Numbers per organization that are always exact, without counting: changed in the transaction that changes the rows."""
+"""Exact numbers per organization, without counting: changed in the transaction that changes the rows."""
 
 import random
 from dataclasses import dataclass

@@ -46,20 +46,20 @@ class Server:
     def wait_for_grace_time(self) -> None:
         time.sleep(float(self.environment["GRACE_SECONDS"]) + 0.1)
 
-    def start(self, **variables: str) -> "Server":
-        """Start the server process, with more variables than usual if given."""
+    def start(self, *, seconds: float = STARTING) -> "Server":
+        """Start the server process and return when it is ready, or fail after so many seconds."""
         command = ["granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--workers", "1", "--blocking-threads", "16", "--no-ws", "rokka.wsgi:application"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [Path(PYTHON).parent / command[0], *command[1:]],
                 cwd=ROOT,
-                env=self.environment | variables,
+                env=self.environment,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + STARTING
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with contextlib.suppress(requests.ConnectionError):
                 if requests.get(f"{self.url}/health/ready", timeout=5).status_code == 200:
@@ -75,6 +75,17 @@ class Server:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+
+    def memory(self) -> int:
+        """The most bytes that a process of the server has held in memory."""
+        assert self.process is not None
+        peak = 0
+        for status in Path("/proc").glob("[0-9]*/status"):
+            with contextlib.suppress(OSError):
+                if os.getpgid(int(status.parent.name)) == self.process.pid:
+                    fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+                    peak = max(peak, int(fields["VmHWM"].split()[0]) * 1024)
+        return peak
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a management command with the server's settings."""

@@ -1,0 +1,31 @@
+# The image of web, worker and beat. Nothing in it is secret, and nothing in it is writable but /data and /tmp.
+FROM python:3.12-slim AS build
+COPY requirements.txt /
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --disable-pip-version-check -r /requirements.txt
+
+FROM python:3.12-slim
+# The processes that read strangers' files take network and exec away from themselves with libseccomp.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libseccomp2 \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonexistent rokka \
+    && install --directory --owner rokka --group rokka /data
+COPY --from=build /venv /venv
+WORKDIR /app
+COPY . .
+ENV PATH=/venv/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1
+# The embedded mode asks for no secret; the one that it makes goes with its folder.
+RUN ROKKA_MODE=embedded DATA_DIR=/tmp/build python manage.py collectstatic --noinput \
+    && rm -rf /tmp/build \
+    && python -m compileall -q rokka organizations sourceimages
+
+ENV ROKKA_MODE=production SANDBOX=required DATA_DIR=/data
+USER rokka
+VOLUME /data
+EXPOSE 8000
+# Asks for a host that ALLOWED_HOSTS allows, as Django answers no other.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s CMD ["python", "-c", "\
+import os, urllib.request as web; \
+host = os.environ.get('ALLOWED_HOSTS', '').split(',')[0].strip().lstrip('.*') or 'localhost'; \
+web.urlopen(web.Request('http://127.0.0.1:8000/health/live', headers={'Host': host}), timeout=4)"]
+CMD ["sh", "-c", "exec granian --interface wsgi --host 0.0.0.0 --port 8000 --workers \"${WEB_CONCURRENCY:-2}\" --blocking-threads 32 --no-ws --log-level warning rokka.wsgi:application"]

@@ -1,0 +1,13 @@
+from django.db import models
+
+
+class Picture(models.Model):
+    name = models.CharField(max_length=100)
+    key = models.CharField(max_length=100)
+    size = models.BigIntegerField()
+    created = models.DateTimeField(auto_now_add=True)
+
+    objects: models.Manager["Picture"] = models.Manager()
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,220 @@
+"""What the benchmarks share: servers as processes of their own, load, comparisons by run, tables."""
+
+import argparse
+import contextlib
+import http.client
+import json
+import os
+import secrets
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+ORGANIZATION = "benchmark"
+STARTING = 30  # seconds
+MEGABYTE = 1_000_000
+
+
+def options(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--runs", type=int, default=3, help="the tables show their medians (3)")
+    parser.add_argument("--seconds", type=float, default=3, help="of each measurement of small requests (3)")
+    parser.add_argument("--database-url", help="postgres://user@host:port/NAME; databases NAME_… are made and dropped")
+    parser.add_argument("--redis-url", default="", help="redis://host:port/number (none)")
+    parser.add_argument("--directory", help="where everything is written; mind that /tmp may be in memory (/tmp)")
+    return parser
+
+
+# --- Servers ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Server:
+    """A server process and what a client has to say to it."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+    headers: dict[str, str]
+
+    def get(self, path: str) -> Any:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with contextlib.closing(connection):
+            connection.request("GET", path, headers=self.headers)
+            return json.load(connection.getresponse())
+
+    def load(
+        self,
+        *paths: str,
+        clients: int = 1,
+        count: int | None = None,
+        seconds: float | None = None,
+        file: Path | None = None,
+    ) -> float:
+        """Requests a second: GET of the paths, or uploads of the file, a different one each time."""
+        job = {"port": self.port, "headers": self.headers, "paths": paths, "file": str(file) if file else None}
+        job |= {"clients": clients, "count": count, "seconds": seconds}
+        ran = subprocess.run(
+            [sys.executable, "-m", "benchmarks.client"],
+            check=False,
+            cwd=ROOT,
+            input=json.dumps(job),
+            text=True,
+            stdout=subprocess.PIPE,
+        )
+        if ran.returncode:
+            raise SystemExit("The load ended with an error, see above.")
+        result = json.loads(ran.stdout)
+        return float(result["requests"] / result["seconds"])
+
+    def peak_memory(self) -> tuple[int, list[int]]:
+        """The most that the web process ever had in memory, and each of its probing children, in bytes."""
+        peaks, parents, probing = {}, {}, []
+        for status in Path("/proc").glob("[0-9]*/status"):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                facts = dict(line.split(":", 1) for line in status.read_text().splitlines())
+                pid = int(facts["Pid"])
+                peaks[pid] = int(facts.get("VmHWM", "0 kB").split()[0]) * 1024
+                parents[pid] = int(facts["PPid"])
+                if b"\0readers\0" in (status.parent / "cmdline").read_bytes():
+                    probing.append(pid)
+        ours = [pid for pid in probing if parents.get(parents[pid]) == self.process.pid]
+        return peaks[parents[ours[0]]], sorted(peaks[pid] for pid in ours)
+
+
+@contextlib.contextmanager
+def rokka(arguments: argparse.Namespace) -> Iterator[Server]:
+    """The product, with an organization, started as bin/run does."""
+    with _environment(arguments, "rokka") as environment:
+        python = [sys.executable, "manage.py"]
+        subprocess.run([*python, "migrate", "--verbosity", "0"], cwd=ROOT, env=environment, check=True)
+        create = [*python, "create_organization", ORGANIZATION, "--email", "alice@example.org", "--json"]
+        created = subprocess.run(create, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE)
+        with _server("rokka.wsgi:application", environment) as (port, process):
+            yield Server(port, process, {"Api-Key": json.loads(created.stdout)["api_key"]})
+
+
+@contextlib.contextmanager
+def baseline(arguments: argparse.Namespace) -> Iterator[Server]:
+    """The least Django, on the same server, with a database of the same kind."""
+    with _environment(arguments, "baseline") as environment:
+        environment["DJANGO_SETTINGS_MODULE"] = "benchmarks.baseline.settings"
+        migrate = [sys.executable, "-m", "django", "migrate", "--run-syncdb", "--verbosity", "0"]
+        subprocess.run(migrate, cwd=ROOT, env=environment, check=True)
+        with _server("benchmarks.baseline.wsgi:application", environment) as (port, process):
+            yield Server(port, process, {})
+
+
+@contextlib.contextmanager
+def _environment(arguments: argparse.Namespace, name: str) -> Iterator[dict[str, str]]:
+    """A folder and a database of its own, which are gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix=f"benchmark-{name}-", dir=arguments.directory) as folder:
+        environment = {"PATH": os.environ["PATH"], "DATA_DIR": folder, "REDIS_URL": arguments.redis_url}
+        if not arguments.database_url:
+            yield environment
+            return
+        server, _, database = arguments.database_url.rpartition("/")
+        own = f"{database}_{name}_{secrets.token_hex(4)}"
+        with psycopg.connect(f"{server}/postgres", autocommit=True) as postgres:
+            postgres.execute(f'CREATE DATABASE "{own}"')
+            try:
+                yield environment | {"DATABASE_URL": f"{server}/{own}"}
+            finally:
+                postgres.execute(f'DROP DATABASE "{own}" WITH (FORCE)')
+
+
+@contextlib.contextmanager
+def _server(application: str, environment: dict[str, str]) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [str(Path(sys.executable).parent / "granian"), "--interface", "wsgi", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--workers", "1", "--blocking-threads", "16", "--no-ws"]
+    command += ["--log-level", "warning", application]
+    path = Path(environment["DATA_DIR"], "log")
+    with path.open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        deadline = time.monotonic() + STARTING
+        while not _answers(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"{application} did not start:\n{path.read_text()[-3000:]}")
+            time.sleep(0.05)
+        yield port, process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=10)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+# --- Pictures ---------------------------------------------------------------------------------------------------------
+
+
+def jpeg(path: Path, size: int) -> Path:
+    """A picture of exactly this size: noise, and a few bytes after its end that a client may change."""
+    side = int((size / 0.8) ** 0.5)  # such noise takes 0.73 to 0.77 bytes a pixel
+    Image.effect_noise((side, side), 64).save(path, "JPEG", quality=90)
+    with path.open("ab") as file:
+        file.write(os.urandom(size - path.stat().st_size))
+    return path
+
+
+# --- Results ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Comparison:
+    """Ours beside theirs, measured in turns; the ratio is the median of the ratios of each run."""
+
+    name: str
+    unit: str
+    beside: str = ""
+    aim: float | None = None
+    ours: list[float] = field(default_factory=list)
+    theirs: list[float] = field(default_factory=list)
+
+    @property
+    def ratio(self) -> float | None:
+        ratios = [ours / theirs for ours, theirs in zip(self.ours, self.theirs, strict=False)]
+        return statistics.median(ratios) if ratios else None
+
+    def cells(self) -> list[str]:
+        ours, theirs = (f"{statistics.median(values):,.0f}" if values else "" for values in (self.ours, self.theirs))
+        ratio = "" if self.ratio is None else f"{self.ratio:.2f}"
+        verdict = ""
+        if self.aim is not None and self.ratio is not None:
+            verdict = f"≥ {self.aim}: {'met' if self.ratio >= self.aim else 'MISSED'}"
+        return [self.name, self.unit, ours, theirs, self.beside, ratio, verdict]
+
+
+def print_comparisons(comparisons: list[Comparison]) -> None:
+    heads = ["measured", "unit", "rokka", "beside", "which is", "ratio", "aim"]
+    print_table(heads, [comparison.cells() for comparison in comparisons])
+
+
+def print_table(heads: list[str], rows: list[list[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    for row in [heads, ["-" * width for width in widths], *rows]:
+        print("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |")

@@ -1,0 +1,26 @@
+"""Make the bucket that STORAGE_URL names, unless it is there. Run from the folder of manage.py, with PYTHONPATH=."""
+
+import os
+
+import django
+from botocore.exceptions import ClientError
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rokka.settings")
+django.setup()
+
+from sourceimages import storage  # noqa: E402 (it needs the settings)
+
+
+def create_bucket() -> None:
+    originals = storage.originals()
+    if not isinstance(originals, storage.S3Storage):
+        return
+    try:
+        originals.client.head_bucket(Bucket=originals.bucket_name)
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+            raise
+        originals.client.create_bucket(Bucket=originals.bucket_name)
+
+
+create_bucket()

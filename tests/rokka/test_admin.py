@@ -1,0 +1,61 @@
+"""The back-office shows every model and changes none."""
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.urls import reverse
+
+from organizations.models import User
+
+MODELS = [model for label in ("organizations", "sourceimages") for model in apps.get_app_config(label).get_models()]
+
+
+@pytest.fixture
+def staff(db, client):
+    user = User.objects.create_superuser("staff", "a long password", email="staff@example.org")
+    client.force_login(user)
+    return client
+
+
+def address(model, page, *arguments):
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=arguments)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_can_be_looked_at(staff, image, alice, model):
+    assert staff.get(address(model, "changelist")).status_code == 200
+    row = model.objects.first()
+    if row is not None:
+        assert staff.get(address(model, "change", row.pk)).status_code == 200
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_nothing_can_be_added_changed_or_deleted(staff, image, alice, model):
+    row = model.objects.first()
+    before = list(model.objects.order_by("pk").values())
+    pages = [address(model, "add"), *([address(model, p, row.pk) for p in ("delete", "change")] if row else [])]
+    for page in pages:
+        assert staff.post(page, {"post": "yes"}).status_code == 403
+    staff.post(address(model, "changelist"), {"action": "delete_selected", "_selected_action": [row and row.pk]})
+    assert list(model.objects.order_by("pk").values()) == before
+    assert not admin.site._registry[model].get_actions(staff.request().wsgi_request)
+
+
+def test_only_staff_may_look(client, alice, image):
+    client.force_login(alice.user)
+    for model in MODELS:
+        assert client.get(address(model, "changelist")).status_code == 302
+
+
+def test_staff_log_in_with_a_password(db, client):
+    User.objects.create_superuser("staff", "a long password", email="staff@example.org")
+    client.post("/admin/login/?next=/admin/", {"username": "staff", "password": "a long password"})
+    assert client.get("/admin/").status_code == 200
+
+
+def test_secrets_are_not_shown(staff, acme, alice):
+    key = acme.signing_keys.get()
+    page = staff.get(address(type(key), "change", key.pk)).content.decode()
+    assert key.key not in page
+    api_key = alice.user.api_keys.get()
+    assert api_key.digest not in staff.get(address(type(api_key), "change", api_key.pk)).content.decode()

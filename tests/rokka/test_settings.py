@@ -1,0 +1,91 @@
+"""Settings come from the environment, and what is not understood stops the start."""
+
+import os
+import subprocess
+
+import pytest
+
+from tests.conftest import PYTHON, ROOT
+
+PRODUCTION = {
+    "ROKKA_MODE": "production",
+    "SECRET_KEY": "s" * 32,
+    "TOKEN_SECRETS": "t" * 32,
+    "ALLOWED_HOSTS": "api.example.org",
+    "DATABASE_URL": "postgres://rokka:secret@db/rokka",
+    "REDIS_URL": "redis://redis:6379/0",
+    "STORAGE_URL": "s3://key:secret@s3.example.org/bucket?region=eu-central-1",
+}
+
+
+def start(**variables: str) -> subprocess.CompletedProcess[str]:
+    """Read the settings in a new process, as every start does; print some."""
+    script = (
+        "from django.conf import settings as s;"
+        "print(s.ROKKA_MODE, s.SIGN_UP_ENABLED, s.DATABASES['default']['ENGINE'], s.STORAGES['originals']['BACKEND'],"
+        " s.CACHES['default']['BACKEND'].rpartition('.')[2], s.CELERY_TASK_ALWAYS_EAGER, s.ALLOWED_FORMATS[:2])"
+    )
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environment = kept | {"DJANGO_SETTINGS_MODULE": "rokka.settings"} | variables
+    return subprocess.run([PYTHON, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def test_the_embedded_mode_needs_nothing(tmp_path):
+    run = start(DATA_DIR=str(tmp_path))
+    assert run.stdout.split() == [
+        "embedded", "True", "rokka.sqlite3", "sourceimages.storage.LocalStorage", "LocMemCache", "True", "['png',", "'jpg']",
+    ]  # fmt: skip
+    assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
+
+
+def test_production_runs_on_what_it_is_given():
+    run = start(**PRODUCTION)
+    assert run.stdout.split()[:6] == [
+        "production", "False", "django.db.backends.postgresql", "sourceimages.storage.S3Storage", "RedisCache", "False",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in PRODUCTION if name != "ROKKA_MODE"])
+def test_production_has_no_defaults(name):
+    run = start(**{key: value for key, value in PRODUCTION.items() if key != name})
+    assert run.returncode != 0
+    assert f"{name} must be set" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ROKKA_MODE", "test"),
+        ("SECRET_KEY", "short"),
+        ("TOKEN_SECRETS", f"{'t' * 32},short"),
+        ("TRUSTED_PROXIES", "everybody"),
+        ("SIGN_UP_ENABLED", "maybe"),
+        ("RATE_LIMIT_ENABLED", "2"),
+        ("FETCH_ALLOWED_NETWORKS", "10.0.0.0/99"),
+        ("LOG_LEVEL", "loud"),
+        ("MAX_FILE_SIZE", "150MB"),
+        ("MAX_REQUEST_SIZE", "-1"),
+        ("MAX_FILES", "0"),
+        ("MAX_MEGAPIXELS", "1.5"),
+        ("ALLOWED_FORMATS", "png,exe"),
+        ("TRASH_DAYS", "a month"),
+        ("GRACE_SECONDS", "0"),
+        ("PROBE_PROCESSES", "many"),
+        ("SANDBOX", "off"),
+        ("DATABASE_URL", "mysql://root@localhost/rokka"),
+        ("REDIS_URL", "localhost:6379"),
+        ("STORAGE_URL", "ftp://files"),
+        ("STORAGE_URL", "s3://host/bucket"),
+        ("STORAGE_URL", "s3://key:secret@host/bucket?acl=public"),
+    ],
+)
+def test_what_is_not_understood_stops_the_start(tmp_path, name, value):
+    run = start(**{"DATA_DIR": str(tmp_path), name: value})
+    assert run.returncode != 0
+    assert f"ImproperlyConfigured: {name}=" in run.stderr
+
+
+def test_formats_and_sign_up_follow_their_variables(tmp_path):
+    run = start(DATA_DIR=str(tmp_path), ALLOWED_FORMATS="jpg, webp", SIGN_UP_ENABLED="false")
+    assert run.stdout.split()[1] == "False"
+    assert "['jpg', 'webp']" in run.stdout

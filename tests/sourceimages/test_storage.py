@@ -1,0 +1,158 @@
+"""The same behaviour on local files and on a real S3 server."""
+
+import os
+from pathlib import Path
+
+import pytest
+from django.core.files.storage import storages
+
+from rokka import settings as rokka_settings
+from sourceimages import storage as storage_module
+from sourceimages import upkeep
+from sourceimages.errors import BytesMissing, StorageUnavailable
+from sourceimages.models import StoredFile
+from tests import images
+from tests.conftest import contradictions
+
+
+@pytest.fixture(params=["local", "s3"])
+def storage(request, settings, tmp_path):
+    """A storage with nothing in it, which is the one of the settings too."""
+    if request.param == "s3":
+        config = rokka_settings.storage(request.getfixturevalue("s3_url"))
+        config["OPTIONS"]["spool"] = tmp_path / "spool"
+        settings.STORAGES = settings.STORAGES | {"originals": config}
+    originals = storages["originals"]
+    originals.remove([held.key for held in originals.keys()])
+    originals.spool.mkdir(parents=True, exist_ok=True)
+    return originals
+
+
+def spooled(storage, content: bytes) -> Path:
+    path = storage.spool / "file.part"
+    path.write_bytes(content)
+    return path
+
+
+def put(storage, key: str, content: bytes) -> None:
+    storage.put(spooled(storage, content), key)
+
+
+def test_bytes_come_back_as_they_were_put(storage):
+    content = os.urandom(700_000)
+    put(storage, "acme/ab/one", content)
+    assert b"".join(storage.open("acme/ab/one")) == content
+    assert storage.size("acme/ab/one") == len(content)
+    assert not (storage.spool / "file.part").exists()
+
+
+def test_a_part_is_read_by_its_position(storage):
+    put(storage, "acme/ab/one", b"0123456789")
+    assert b"".join(storage.open("acme/ab/one", 3, 4)) == b"3456"
+    assert b"".join(storage.open("acme/ab/one", 8)) == b"89"
+    assert b"".join(storage.open("acme/ab/one", 0, 0)) == b""
+
+
+def test_large_files_are_kept_in_parts(storage, monkeypatch):
+    monkeypatch.setattr(storage_module, "PART", 5 * 1024 * 1024)
+    content = os.urandom(12 * 1024 * 1024)
+    put(storage, "acme/ab/large", content)
+    assert b"".join(storage.open("acme/ab/large")) == content
+
+
+def test_a_copy_is_a_key_of_its_own(storage):
+    put(storage, "acme/ab/one", b"content")
+    storage.copy("acme/ab/one", "other/ab/two")
+    storage.remove(["acme/ab/one"])
+    assert b"".join(storage.open("other/ab/two")) == b"content"
+
+
+def test_what_is_missing_says_so_at_once(storage):
+    for attempt in (
+        lambda: storage.open("acme/ab/none"),
+        lambda: storage.size("acme/ab/none"),
+        lambda: storage.copy("acme/ab/none", "acme/ab/two"),
+    ):
+        with pytest.raises(BytesMissing):
+            attempt()
+
+
+def test_removing_is_done_once_in_effect(storage):
+    put(storage, "acme/ab/one", b"content")
+    storage.remove(["acme/ab/one", "acme/ab/none"])
+    storage.remove(["acme/ab/one"])
+    storage.remove([])
+    assert list(storage.keys()) == []
+
+
+def test_keys_are_listed_with_size_and_age(storage):
+    put(storage, "acme/ab/one", b"content")
+    put(storage, "acme/cd/two", b"")
+    held = {one.key: one for one in storage.keys()}
+    assert {key: one.size for key, one in held.items()} == {"acme/ab/one": 7, "acme/cd/two": 0}
+    assert all(-2 < one.age < 60 for one in held.values())
+
+
+def test_a_storage_that_works_passes_its_check(storage):
+    storage.check()
+
+
+def test_pictures_live_in_it(storage, acme, alice):
+    content = images.png(30, 20)
+    link = alice.upload(acme, content).json()["items"][0]["link"]
+    assert b"".join(alice.api.get(f"{link}/download")) == content
+    partial = alice.api.get(f"{link}/download", headers={"Range": "bytes=5-9"})
+    assert (partial.status_code, b"".join(partial)) == (206, content[5:10])
+    assert alice.upload(acme, content).json()["items"][0]["link"] == link
+    assert len(list(storage.keys())) == 1
+    assert list(storage.spool.iterdir()) == []
+    assert contradictions() == []
+
+
+def test_strays_are_found_and_swept_when_their_time_is_over(storage, acme, alice, settings):
+    alice.upload(acme, images.png())
+    put(storage, "acme/ab/stray", b"left behind")
+    spooled(storage, b"never finished")
+    assert upkeep.sweep() == 0
+    settings.GRACE_SECONDS = -5
+    assert contradictions() == ["bytes without a row under acme/ab/stray"]
+    assert upkeep.sweep() == 2
+    assert contradictions() == []
+    assert [held.key for held in storage.keys()] == [StoredFile.objects.get().key]
+
+
+def test_refused_uploads_leave_nothing_in_it(storage, acme, alice):
+    response = alice.upload(acme, images.png(), b"\x89PNG\r\n\x1a\nbroken")
+    assert response.status_code == 400
+    assert list(storage.keys()) == []
+
+
+def test_lost_and_changed_bytes_are_found(storage, acme, alice):
+    alice.upload(acme, images.png())
+    file = StoredFile.objects.get()
+    storage.remove([file.key])
+    assert contradictions() == [f"file {file.pk}: the bytes under {file.key} are missing"]
+    put(storage, file.key, b"x" * file.size)
+    assert contradictions() == [f"file {file.pk}: the bytes under {file.key} have changed"]
+    assert contradictions(read_bytes=False) == []
+    put(storage, file.key, b"short")
+    assert contradictions(read_bytes=False) == [f"file {file.pk}: 5 bytes under {file.key}, the row says {file.size}"]
+
+
+def test_a_wrong_secret_is_refused(s3_url, tmp_path):
+    config = rokka_settings.storage(s3_url)
+    wrong = storage_module.S3Storage(**config["OPTIONS"] | {"secret_key": "wrong", "spool": tmp_path})
+    for attempt in (wrong.check, lambda: list(wrong.keys()), lambda: wrong.open("a")):
+        with pytest.raises(StorageUnavailable):
+            attempt()
+
+
+def test_a_server_that_is_not_there_is_unavailable(s3_url, tmp_path, acme, alice, settings):
+    config = rokka_settings.storage("s3://key:secret@127.0.0.1:9/bucket?secure=false")
+    config["OPTIONS"]["spool"] = tmp_path
+    settings.STORAGES = settings.STORAGES | {"originals": config}
+    response = alice.upload(acme, images.png())
+    assert response.status_code == 503
+    assert response.json()["error"]["reason"] == "storage_unavailable"
+    assert response.headers["Retry-After"]
+    assert not StoredFile.objects.exists()

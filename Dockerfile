@@ -14,9 +14,11 @@ COPY --from=build /venv /venv
 WORKDIR /app
 COPY . .
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1
-# The embedded mode asks for no secret; the one that it makes goes with its folder.
-RUN ROKKA_MODE=embedded DATA_DIR=/tmp/build python manage.py collectstatic --noinput \
-    && rm -rf /tmp/build \
+# Files of the back-office and the API page. The settings want to be given everything; nothing of it is used or kept.
+RUN ROKKA_MODE=production DATA_DIR=/tmp ALLOWED_HOSTS=build \
+    SECRET_KEY=only-while-this-image-is-being-built TOKEN_SECRETS=only-while-this-image-is-being-built \
+    DATABASE_URL=sqlite:////tmp/build REDIS_URL=redis://build STORAGE_URL=file:///tmp/build \
+    python manage.py collectstatic --noinput \
     && python -m compileall -q rokka organizations sourceimages
 
 ENV ROKKA_MODE=production SANDBOX=required DATA_DIR=/data

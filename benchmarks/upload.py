@@ -31,6 +31,7 @@ TRIVIAL, LIMIT = "trivial Django upload", "hash, write, fsync, rename"
 
 def write_alone(content: bytes, folder: Path, count: int) -> float:
     """Files a second: what nobody can do without who wants both hashes and a file that survives a power cut."""
+    os.sync()
     started = time.monotonic()
     for number in range(count):
         hashes = sha1(), sha256()

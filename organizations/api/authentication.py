@@ -1,5 +1,6 @@
 """Who calls: the Api-Key header, looked up by its sha256 in one query."""
 
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
@@ -21,3 +22,13 @@ class ApiKeyAuthentication(BaseAuthentication):
         if key is None or not key.user.is_active:
             raise Unauthenticated(f"This Api-Key is not valid. {HINT}")
         return key.user, key
+
+
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """The same, for the OpenAPI document."""
+
+    target_class = ApiKeyAuthentication
+    name = "ApiKey"
+
+    def get_security_definition(self, auto_schema: object) -> dict[str, str]:
+        return {"type": "apiKey", "in": "header", "name": "Api-Key"}

@@ -28,7 +28,7 @@ class OrganizationScope(GenericViewSet):
         super().initial(request, *args, **kwargs)
         self.membership = self._membership(request, kwargs["organization"])
         self.organization = self.membership.organization
-        if self.action is None:
+        if self.action not in self.needs:
             raise MethodNotAllowed(request.method or "")
         if not self.granted(self.needs[self.action]):
             raise RoleMissing(f"Your roles in {self.organization.name!r} do not allow this.")

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from sourceimages.models import SourceImage
@@ -98,6 +99,7 @@ class LinksSerializer(serializers.Serializer):
     next = LinkSerializer(required=False)
 
 
+@extend_schema_serializer(many=False)  # the answer of a list is an object here
 class PageSerializer(FoundSerializer):
     """A page of a list."""
 

@@ -1,13 +1,10 @@
 """The API of source images: each action names what it needs, and hands over."""
 
 import copy
-from http import HTTPStatus
-from typing import Any
 
 from django.http import HttpResponseBase
 from django.utils import timezone
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -16,11 +13,11 @@ from organizations.api.scope import OrganizationScope
 from organizations.permissions import Permission
 from rokka.errors import Invalid
 from sourceimages.api import downloads
+from sourceimages.api.openapi import BINARY_HASH, BYTES, DELETED, HASH, ORGANIZATION, PAGING, RANGE, errors
 from sourceimages.api.paging import PageRequest
 from sourceimages.api.serializers import (
     AddedImageSerializer,
     AddedSerializer,
-    ErrorSerializer,
     FoundSerializer,
     PageSerializer,
     SourceImageSerializer,
@@ -31,12 +28,6 @@ from sourceimages.errors import ImageNotFound, ProtectedOriginal
 from sourceimages.models import SourceImage
 from sourceimages.operations import Added, add_images
 from sourceimages.querysets import SourceImageQuerySet
-
-
-def errors(*statuses: int) -> dict[int, Any]:
-    """What the OpenAPI document says of these answers."""
-    return {status: OpenApiResponse(ErrorSerializer, HTTPStatus(status).phrase) for status in statuses}
-
 
 LIST_PARAMETERS = {"limit", "offset", "sort", "deleted", "binaryHash", "operator"}
 TRUE, FALSE = {"true", "1"}, {"false", "0", ""}
@@ -60,6 +51,7 @@ class SourceImageViewSet(OrganizationScope):
 
     @extend_schema(
         summary="Upload pictures",
+        parameters=[ORGANIZATION],
         request={"multipart/form-data": UploadSerializer},
         responses={200: AddedSerializer, **errors(400, 403, 404, 409, 413, 423, 503)},
     )
@@ -76,13 +68,7 @@ class SourceImageViewSet(OrganizationScope):
 
     @extend_schema(
         summary="List pictures",
-        parameters=[
-            OpenApiParameter("limit", OpenApiTypes.INT, description="0 to 2000, default 100."),
-            OpenApiParameter("offset", OpenApiTypes.STR, description="A number, or the `cursor` of another page."),
-            OpenApiParameter("sort", OpenApiTypes.STR, description="`field[ asc|desc],…`, default `created desc`."),
-            OpenApiParameter("deleted", OpenApiTypes.BOOL, description="true: what lies in the trash instead."),
-            OpenApiParameter("binaryHash", OpenApiTypes.STR, description="Only pictures of these bytes; no paging."),
-        ],
+        parameters=[ORGANIZATION, *PAGING, DELETED],
         responses={200: PageSerializer, **errors(400, 403, 404)},
     )
     def list(self, request: Request, organization: str) -> Response:
@@ -99,7 +85,9 @@ class SourceImageViewSet(OrganizationScope):
         return Response(answer | ({"cursor": page.cursor} if page.cursor else {}))
 
     @extend_schema(
-        summary="Find pictures by the sha1 of their bytes", responses={200: FoundSerializer, **errors(403, 404)}
+        summary="Find pictures by the sha1 of their bytes",
+        parameters=[ORGANIZATION, BINARY_HASH],
+        responses={200: FoundSerializer, **errors(400, 403, 404)},
     )
     def binary_hash(self, request: Request, organization: str, binary_hash: str) -> Response:
         """All pictures made of these bytes: they differ in dynamic metadata or protection."""
@@ -107,7 +95,7 @@ class SourceImageViewSet(OrganizationScope):
 
     @extend_schema(
         summary="Get a picture",
-        parameters=[OpenApiParameter("deleted", OpenApiTypes.BOOL, description="true: look in the trash instead.")],
+        parameters=[ORGANIZATION, HASH, DELETED],
         responses={200: SourceImageSerializer, **errors(400, 403, 404)},
     )
     def retrieve(self, request: Request, organization: str, hash: str) -> Response:
@@ -116,14 +104,8 @@ class SourceImageViewSet(OrganizationScope):
 
     @extend_schema(
         summary="Download the original",
-        parameters=[OpenApiParameter("Range", OpenApiTypes.STR, OpenApiParameter.HEADER)],
-        responses={
-            (200, "application/octet-stream"): OpenApiTypes.BINARY,
-            (206, "application/octet-stream"): OpenApiTypes.BINARY,
-            304: None,
-            416: None,
-            **errors(400, 403, 404, 503),
-        },
+        parameters=[ORGANIZATION, HASH, RANGE],
+        responses={**BYTES, **errors(400, 403, 404, 503)},
     )
     def download(self, request: Request, organization: str, hash: str) -> HttpResponseBase:
         """The bytes as they were uploaded, with their own content type."""

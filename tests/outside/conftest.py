@@ -182,24 +182,37 @@ def database(
     database.drop(database.template)
 
 
-@pytest.fixture
-def make_server(
-    database: tuple[SQLite | PostgreSQL, str], environment: dict[str, str], tmp_path: Path
+@contextlib.contextmanager
+def servers(
+    database: tuple[SQLite | PostgreSQL, str], environment: dict[str, str], folders: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Server]]:
-    """Makes servers that are not started yet; all are gone when the test is."""
-    copies, servers = database[0], []
+    """Makes servers that are not started yet; all are gone at the end."""
+    (copies, api_key), made = database, []
 
     def make(**variables: str) -> Server:
-        folder = tmp_path / f"server{len(servers)}"
-        folder.mkdir()
+        folder = folders.mktemp("server")
         own = {"DATABASE_URL": copies.copy(), "DATA_DIR": str(folder)}
-        servers.append(Server(environment | own | variables, database[1], free_port(), log=folder / "log"))
-        return servers[-1]
+        made.append(Server(environment | own | variables, api_key, free_port(), log=folder / "log"))
+        return made[-1]
 
-    yield make
-    for server in servers:
-        server.stop()
-        copies.drop(server.environment["DATABASE_URL"])
+    try:
+        yield make
+    finally:
+        for server in made:
+            server.stop()
+            copies.drop(server.environment["DATABASE_URL"])
+
+
+@pytest.fixture
+def make_server(database, environment, tmp_path_factory) -> Iterator[Callable[..., Server]]:
+    with servers(database, environment, tmp_path_factory) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def make_module_server(database, environment, tmp_path_factory) -> Iterator[Callable[..., Server]]:
+    with servers(database, environment, tmp_path_factory) as make:
+        yield make
 
 
 @pytest.fixture

@@ -31,7 +31,16 @@ def queue():
 def worker(server) -> Iterator[None]:
     """A worker that is ready, and is killed at the end."""
     log = server.data_dir / f"worker{time.monotonic()}"
-    command = [Path(PYTHON).parent / "celery", "-A", "rokka", "worker", "--concurrency", "1", "-Q", "interactive,upkeep"]
+    command = [
+        Path(PYTHON).parent / "celery",
+        "-A",
+        "rokka",
+        "worker",
+        "--concurrency",
+        "1",
+        "-Q",
+        "interactive,upkeep",
+    ]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=ROOT, env=server.environment, stdout=output, stderr=output, start_new_session=True

@@ -32,17 +32,15 @@ def start(**variables: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_embedded_mode_needs_nothing(tmp_path):
     run = start(DATA_DIR=str(tmp_path))
-    assert run.stdout.split() == [
-        "embedded", "True", "rokka.sqlite3", "sourceimages.storage.LocalStorage", "LocMemCache", "True", "['png',", "'jpg']",
-    ]  # fmt: skip
+    chosen = "embedded True rokka.sqlite3 sourceimages.storage.LocalStorage LocMemCache True ['png', 'jpg']"
+    assert run.stdout.strip() == chosen
     assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
 
 
 def test_production_runs_on_what_it_is_given():
     run = start(**PRODUCTION)
-    assert run.stdout.split()[:6] == [
-        "production", "False", "django.db.backends.postgresql", "sourceimages.storage.S3Storage", "RedisCache", "False",
-    ]  # fmt: skip
+    chosen = "production False django.db.backends.postgresql sourceimages.storage.S3Storage RedisCache False"
+    assert run.stdout.startswith(chosen)
 
 
 @pytest.mark.parametrize("name", [name for name in PRODUCTION if name != "ROKKA_MODE"])

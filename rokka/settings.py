@@ -332,6 +332,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "The open image origin you can host yourself. It speaks the API of rokka.io.",
     "VERSION": "0.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -19,7 +19,7 @@ class SourceImageAdmin(ReadOnlyAdmin):
         "created",
     )
     list_select_related = ("organization",)
-    list_filter = ("format", "protected", "locked")
+    list_filter = ("protected", "locked")
     search_fields = ("=hash", "=short_hash", "=binary_hash", "name__startswith")
     ordering = ("-created", "-id")
 
@@ -28,7 +28,6 @@ class SourceImageAdmin(ReadOnlyAdmin):
 class StoredFileAdmin(ReadOnlyAdmin):
     list_display = ("binary_hash", "organization", "format", "size", "created", "verified_at")
     list_select_related = ("organization",)
-    list_filter = ("format",)
     search_fields = ("=binary_hash", "=key")
     ordering = ("-id",)
 

@@ -59,6 +59,13 @@ def test_browsers_get_a_page_at_the_root(client):
     assert "http://testserver" in response.content.decode()
 
 
+def test_the_documentation_needs_no_key(db, client):
+    page = client.get("/doc/")
+    assert page.status_code == 200
+    assert "/static/drf_spectacular_sidecar/" in page.content.decode()
+    assert client.get("/doc/openapi.json").json()["info"]["title"] == "rokka"
+
+
 def test_requests_have_ids(acme, alice):
     assert len(alice.api.get("/sourceimages/acme").headers["X-Request-Id"]) == 32
     given = alice.api.get("/sourceimages/acme", headers={"X-Request-Id": "my-id.7"})

@@ -1,11 +1,13 @@
 """What happens to every request: it gets an id and a line in the log, and its path is brought into one form."""
 
+import ipaddress
 import re
 import time
 import uuid
 from collections.abc import Callable
 
 import structlog
+from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
 log = structlog.get_logger("rokka.request")
@@ -39,6 +41,33 @@ class RequestLog:
                 milliseconds=round((time.perf_counter() - started) * 1000, 1),
             )
         return response
+
+
+class ClientAddress:
+    """REMOTE_ADDR becomes the address of the client, as far as TRUSTED_PROXIES vouch for it.
+
+    X-Forwarded-For is read from its end, where our own proxies write; the first address that is none of theirs is
+    the client's, and what stands before it is only what the client says.
+    """
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+        self.trusted = [ipaddress.ip_network(network) for network in settings.TRUSTED_PROXIES]
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        told = request.headers.get("X-Forwarded-For", "").split(",") if self.trusted else []
+        while told and self._is_proxy(request.META.get("REMOTE_ADDR", "")):
+            try:
+                request.META["REMOTE_ADDR"] = str(ipaddress.ip_address(told.pop().strip()))
+            except ValueError:
+                break  # not an address: the proxy before is the last that we know
+        return self.get_response(request)
+
+    def _is_proxy(self, address: str) -> bool:
+        try:
+            return any(ipaddress.ip_address(address) in network for network in self.trusted)
+        except ValueError:
+            return False
 
 
 class TolerantPath:

@@ -243,6 +243,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "rokka.middleware.RequestLog",
+    "rokka.middleware.ClientAddress",
     "rokka.middleware.TolerantPath",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -1,0 +1,88 @@
+"""What documentation promises and code does are looked up in each other."""
+
+import re
+import subprocess
+
+import pytest
+from django.conf import settings
+
+from rokka import errors as rokka_errors
+from rokka.errors import DomainError
+from rokka.settings import FORMATS
+from sourceimages.api.urls import urlpatterns
+from sourceimages.probing.readers.formats import MIMETYPES
+from tests.conftest import ROOT
+
+
+def subclasses(kind: type) -> set[type]:
+    return {kind} | {found for direct in kind.__subclasses__() for found in subclasses(direct)}
+
+
+def table(document: str) -> set[str]:
+    """The words in code font that begin the rows of the tables of a document."""
+    text = (ROOT / "docs" / document).read_text()
+    return set(re.findall(r"^\| `([A-Za-z_]+)`", text, re.MULTILINE))
+
+
+def test_every_error_is_documented():
+    reasons = {error.reason for error in subclasses(DomainError)} - {DomainError.reason}
+    of_drf = {"server_error", "method_not_allowed", "parse_error"}
+    assert table("errors.md") == reasons | of_drf
+
+
+def test_every_error_has_a_status_of_its_kind():
+    from rokka.api import STATUS
+
+    kinds = {kind for kind in vars(rokka_errors).values() if isinstance(kind, type) and issubclass(kind, DomainError)}
+    assert set(STATUS) == kinds - {DomainError}
+
+
+def test_every_setting_is_documented():
+    source = (ROOT / "rokka" / "settings.py").read_text()
+    read = set(re.findall(r'variable\(\s*"([A-Z_]+)"', source))
+    assert read <= table("settings.md")
+    assert table("settings.md") - read == {"PORT", "WEB_CONCURRENCY", "ROKKA_FAULT"}
+
+
+def test_every_route_is_documented():
+    documented = (ROOT / "docs" / "api.md").read_text()
+    for pattern in urlpatterns:
+        path = re.sub(r"<str:(\w+)>", r"{\1}", str(pattern.pattern))
+        path = path.replace("{organization}", "{org}").replace("{binary_hash}", "{sha1}")
+        assert f"/sourceimages/{path}`" in documented
+
+
+def test_every_action_names_what_it_needs():
+    for pattern in urlpatterns:
+        view = pattern.callback
+        assert set(view.actions.values()) <= set(view.cls.needs)
+
+
+def test_formats_that_may_be_allowed_are_those_that_are_understood():
+    assert set(FORMATS) == set(MIMETYPES)
+    assert set(settings.ALLOWED_FORMATS) == set(FORMATS)
+
+
+def test_requirements_are_pinned_and_say_what_they_are_for():
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        for line in (ROOT / name).read_text().splitlines():
+            if not line.startswith(("#", "-r")):
+                assert re.match(r"[a-z0-9-]+(\[[a-z0-9-]+\])?==\S+ +# \S", line), line
+
+
+@pytest.mark.parametrize("package", ["rokka", "organizations"])
+def test_imports_point_downwards(package):
+    """Organizations know nothing of pictures; of the project, only settings, urls, health and wsgi do."""
+    allowed = {"rokka/urls.py", "rokka/health.py", "rokka/wsgi.py"}
+    for path in (ROOT / package).rglob("*.py"):
+        if str(path.relative_to(ROOT)) not in allowed:
+            assert not re.search(r"^\s*(from|import) sourceimages", path.read_text(), re.MULTILINE), path
+
+
+def test_the_compose_file_is_valid():
+    command = ["docker-compose", "--env-file", "deploy/env.example", "config", "--quiet"]
+    try:
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("docker-compose is not installed: docker-compose.yml was left unchecked")
+    assert run.returncode == 0, run.stderr

@@ -175,6 +175,13 @@ def node() -> str:
     return program
 
 
+def pytest_report_header() -> str:
+    """What this run is about, and how to have the other one."""
+    if connection.vendor == "postgresql":
+        return f"database: PostgreSQL; Redis: {os.environ.get('REDIS_URL') or 'none, REDIS_URL is not set'}"
+    return "database: SQLite; PostgreSQL is left out, DATABASE_URL=postgres://… runs these tests there"
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """With CI=true nothing is left out in silence."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")

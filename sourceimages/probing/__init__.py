@@ -7,9 +7,10 @@ from typing import Any
 
 from django.conf import settings
 
+from rokka.errors import Unavailable
 from sourceimages.errors import FormatNotAllowed, TooManyPixels, UnreadableImage
 
-from .pool import ChildDiedError, Pool, SandboxMissingError
+from .pool import BusyError, ChildDiedError, Pool, SandboxMissingError
 
 __all__ = ["Probe", "SandboxMissingError", "check_sandbox", "probe"]
 
@@ -35,14 +36,17 @@ class Probe:
 
 
 def probe(path: str | os.PathLike[str]) -> Probe:
-    """What the file is, or UnreadableImage, FormatNotAllowed or TooManyPixels."""
+    """What the file is. UnreadableImage, FormatNotAllowed, TooManyPixels; Unavailable when too much is going on."""
     path = os.path.abspath(path)
     if os.path.getsize(path) == 0:
         raise FormatNotAllowed("The file is empty.")
-    facts = _read_header(path)
-    _check_pixels(facts)
-    if facts["opaque"] is None:
-        facts["opaque"] = _is_opaque(path, facts["format"])
+    try:
+        facts = _read_header(path)
+        _check_pixels(facts)
+        if facts["opaque"] is None:
+            facts["opaque"] = _is_opaque(path, facts["format"])
+    except BusyError as error:
+        raise Unavailable("Too many files are being read at this moment. Try again.") from error
     return Probe(**facts)
 
 

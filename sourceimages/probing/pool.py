@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from queue import LifoQueue
+from queue import Empty, LifoQueue
 from typing import IO, Any, cast
 
 logger = logging.getLogger(__name__)
@@ -27,11 +27,16 @@ ENVIRONMENT = {  # all of it: no secret of ours is there to be found
     "VIPS_CONCURRENCY": "1",
 }
 START_SECONDS = 20
+PATIENCE_SECONDS = 30  # for a child to become free
 LONGEST_ANSWER = 64 * 1024
 
 
 class ChildDiedError(Exception):
     """The child that was working on a request is gone, and why."""
+
+
+class BusyError(Exception):
+    """All children were at work, for as long as anybody may wait."""
 
 
 class SandboxMissingError(RuntimeError):
@@ -111,15 +116,26 @@ class Child:
 class Pool:
     """Hands requests to children, from any thread. Children start when they are first needed."""
 
-    def __init__(self, size: int, *, sandbox_required: bool = False, command: Sequence[str] = COMMAND) -> None:
+    def __init__(
+        self,
+        size: int,
+        *,
+        sandbox_required: bool = False,
+        command: Sequence[str] = COMMAND,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
         self._size = size
+        self._patience = patience
         self._sandbox_required = sandbox_required
         self._command = command
         self._warned = False
         self._open()
 
     def ask(self, request: dict[str, Any], *, seconds: float) -> dict[str, Any]:
-        """The answer to a request, or ChildDiedError, after which the next request finds a new child."""
+        """The answer to a request, or ChildDiedError, after which the next request finds a new child.
+
+        BusyError if no child became free in time.
+        """
         with self._child() as child:
             return child.ask(request, seconds=seconds)
 
@@ -148,7 +164,10 @@ class Pool:
     @contextmanager
     def _child(self) -> Iterator[Child]:
         places = self._places
-        child = places.get()
+        try:
+            child = places.get(timeout=self._patience)
+        except Empty:
+            raise BusyError("no reader became free") from None
         try:
             if child is not None and not child.alive:  # the system may have ended it while it had nothing to do
                 self._dismiss(child)

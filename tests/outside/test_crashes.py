@@ -56,6 +56,27 @@ def test_what_a_killed_upload_left_behind_is_found_and_swept(make_server, place)
     assert server.manage("check_consistency", "--read-bytes").stdout.strip() == "everything holds"
 
 
+@pytest.mark.parametrize("place", ["storage.written", "storage.placed", "upload.counted"])
+def test_a_killed_upload_to_s3_loses_nothing(make_server, s3_url, place):
+    server = make_server(ROKKA_FAULT=place, STORAGE_URL=s3_url, GRACE_SECONDS="1").start()
+    server.manage("sweep")
+    with pytest.raises(requests.ConnectionError):
+        server.upload(images.png(seed=1))
+    server.stop()
+    server.wait_for_grace_time()
+    del server.environment["ROKKA_FAULT"]
+
+    found = server.manage("check_consistency", "--read-bytes")
+    assert found.returncode == 0, found.stdout
+    assert found.stdout.count("bytes without a row") == (0 if place == "storage.written" else 1)
+    server.manage("sweep")
+    assert server.manage("check_consistency").stdout.strip() == "everything holds"
+    assert list((server.data_dir / "spool").iterdir()) == []
+    link = server.start().upload(images.png(seed=1)).json()["items"][0]["link"]
+    assert server.session().get(f"{server.url}{link}/download").content == images.png(seed=1)
+    assert server.manage("check_consistency", "--read-bytes").stdout.strip() == "everything holds"
+
+
 def test_bytes_of_an_upload_under_way_are_not_swept(make_server):
     server = make_server(ROKKA_FAULT="upload.stored", GRACE_SECONDS="3600").start()
     with pytest.raises(requests.ConnectionError):

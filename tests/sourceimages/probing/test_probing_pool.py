@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from rokka.errors import Unavailable
 from sourceimages import probing
 from sourceimages.errors import UnreadableImage
-from sourceimages.probing.pool import COMMAND, ENVIRONMENT, Child, ChildDiedError, Pool, SandboxMissingError
+from sourceimages.probing.pool import COMMAND, ENVIRONMENT, BusyError, Child, ChildDiedError, Pool, SandboxMissingError
 
 PYTHON = (*COMMAND[:3], "-c")
 
@@ -42,6 +43,21 @@ def actor():
     pool = Pool(1, command=(*PYTHON, ACTOR))
     yield pool
     pool.close()
+
+
+def test_nobody_waits_for_ever_for_a_child():
+    pool = Pool(1, command=(*PYTHON, ACTOR), patience=0.2)
+    with pool._child(), pytest.raises(BusyError):
+        pool.ask({"path": "picture"}, seconds=1)
+    assert pool.ask({"path": "picture"}, seconds=5)["format"] == "png"
+    pool.close()
+
+
+def test_an_upload_that_finds_no_child_may_be_tried_again(actor, png, monkeypatch):
+    actor._patience = 0.1
+    monkeypatch.setattr(probing, "_pool", actor)
+    with actor._child(), pytest.raises(Unavailable):
+        probing.probe(png)
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def test_what_a_killed_upload_left_behind_is_found_and_swept(make_server, place)
 
 @pytest.mark.parametrize("place", ["storage.written", "storage.placed", "upload.counted"])
 def test_a_killed_upload_to_s3_loses_nothing(make_server, s3_url, place):
-    server = make_server(ROKKA_FAULT=place, STORAGE_URL=s3_url, GRACE_SECONDS="1").start()
+    server = make_server(ROKKA_FAULT=place, STORAGE_URL=s3_url, GRACE_SECONDS="5").start()
     server.manage("sweep")
     with pytest.raises(requests.ConnectionError):
         server.upload(images.png(seed=1))

@@ -30,7 +30,9 @@ from organizations.audit import Actor
 from organizations.models import AuditEvent, Membership, Organization, User
 from organizations.operations import add_key, create_organization
 from organizations.permissions import Role
+from rokka import settings as rokka_settings
 from sourceimages import consistency
+from sourceimages.storage import S3Storage
 from tests import images
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -162,6 +164,14 @@ def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield started.stdout.strip()
     finally:
         subprocess.run([script, "stop", folder], check=True)
+
+
+@pytest.fixture
+def empty_bucket(s3_url: str, tmp_path: Path) -> str:
+    """STORAGE_URL of a bucket with nothing in it."""
+    bucket = S3Storage(**rokka_settings.storage(s3_url)["OPTIONS"] | {"spool": tmp_path})
+    bucket.remove([held.key for held in bucket.keys()])
+    return s3_url
 
 
 @pytest.fixture(scope="session")

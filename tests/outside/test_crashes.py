@@ -57,9 +57,8 @@ def test_what_a_killed_upload_left_behind_is_found_and_swept(make_server, place)
 
 
 @pytest.mark.parametrize("place", ["storage.written", "storage.placed", "upload.counted"])
-def test_a_killed_upload_to_s3_loses_nothing(make_server, s3_url, place):
-    server = make_server(ROKKA_FAULT=place, STORAGE_URL=s3_url, GRACE_SECONDS="5").start()
-    server.manage("sweep")
+def test_a_killed_upload_to_s3_loses_nothing(make_server, empty_bucket, place):
+    server = make_server(ROKKA_FAULT=place, STORAGE_URL=empty_bucket, GRACE_SECONDS="5").start()
     with pytest.raises(requests.ConnectionError):
         server.upload(images.png(seed=1))
     server.stop()

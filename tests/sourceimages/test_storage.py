@@ -19,11 +19,10 @@ from tests.conftest import contradictions
 def storage(request, settings, tmp_path):
     """A storage with nothing in it, which is the one of the settings too."""
     if request.param == "s3":
-        config = rokka_settings.storage(request.getfixturevalue("s3_url"))
+        config = rokka_settings.storage(request.getfixturevalue("empty_bucket"))
         config["OPTIONS"]["spool"] = tmp_path / "spool"
         settings.STORAGES = settings.STORAGES | {"originals": config}
     originals = storages["originals"]
-    originals.remove([held.key for held in originals.keys()])
     originals.spool.mkdir(parents=True, exist_ok=True)
     return originals
 

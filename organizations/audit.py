@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from organizations.models import ApiKey, AuditEvent, Organization, User
+from organizations.models import AuditEvent, Organization, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class Actor:
 
     source: AuditEvent.Source
     user: User | None = None
-    api_key: ApiKey | None = None
+    api_key_id: UUID | None = None
     address: str | None = None
     request_id: str = ""
 
@@ -38,7 +38,7 @@ def record(
         source=actor.source,
         organization=organization,
         user=actor.user,
-        api_key_id=actor.api_key.pk if actor.api_key else None,
+        api_key_id=actor.api_key_id,
         address=actor.address,
         request_id=actor.request_id,
         target=target,

@@ -4,13 +4,13 @@ import secrets
 import string
 import uuid
 from hashlib import sha256
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from organizations import permissions
@@ -115,6 +115,21 @@ class ApiKey(models.Model):
         return sha256(key.encode()).hexdigest()
 
 
+class MembershipQuerySet(models.QuerySet["Membership"]):
+    def of_key(self, key: str, organization: str) -> Self:
+        """What the owner of a key may do in an organization, with both, in one query; `key_id` is the key's."""
+        return (
+            self.select_related("organization", "user")
+            .filter(
+                active=True,
+                organization__name=organization,
+                user__is_active=True,
+                user__api_keys__digest=ApiKey.digest_of(key),
+            )
+            .annotate(key_id=F("user__api_keys__id"))
+        )
+
+
 class Membership(models.Model):
     """What a user may do in an organization."""
 
@@ -125,6 +140,10 @@ class Membership(models.Model):
     comment = models.CharField(max_length=255, blank=True)
     created = models.DateTimeField(default=timezone.now)
     last_access = models.DateTimeField(null=True, blank=True)
+
+    key_id: uuid.UUID  # only where `of_key` found it
+
+    objects = MembershipQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["organization", "user"], name="membership_unique")]

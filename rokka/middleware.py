@@ -81,6 +81,8 @@ class TolerantPath:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         path = "/" + request.path_info.lstrip("/")
+        if path == "/admin":
+            path = "/admin/"
         if not path.startswith("/admin/"):
             path = path.rstrip("/") or "/"
         request.path_info = path

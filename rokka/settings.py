@@ -174,10 +174,10 @@ SQLITE_OPTIONS = {
 
 def database(url: str) -> dict[str, Any]:
     choice("sqlite", "postgres", "postgresql")(urlsplit(url).scheme)
-    config: dict[str, Any] = environ.Env.db_url_config(url)
+    config: dict[str, Any] = environ.Env.db_url_config(url) | {"CONN_MAX_AGE": 300, "CONN_HEALTH_CHECKS": True}
     if urlsplit(url).scheme == "sqlite":
         return {**config, "ENGINE": "rokka.sqlite3", "OPTIONS": SQLITE_OPTIONS}
-    return {**config, "CONN_MAX_AGE": 300, "CONN_HEALTH_CHECKS": True}
+    return config
 
 
 def storage(url: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Self
 
 from django.db import models
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from sourceimages.models import SourceImage, Tombstone  # noqa: F401 (in the base of a class below)
 
 FULL_HASH_LENGTH = 40
+HASH = re.compile(r"[0-9a-f]{1,40}\Z")
 
 
 class SourceImageQuerySet(models.QuerySet["SourceImage"]):
@@ -24,9 +26,15 @@ class SourceImageQuerySet(models.QuerySet["SourceImage"]):
 
     def named(self, text: str) -> Self:
         """With exactly this hash or exactly this short hash; nothing in between."""
+        if not HASH.match(text):
+            return self.none()
         if len(text) < FULL_HASH_LENGTH:
             return self.filter(short_hash=text)
         return self.filter(hash=text)
+
+    def with_bytes(self, binary_hash: str) -> Self:
+        """Made of the bytes with this sha1."""
+        return self.filter(binary_hash=binary_hash) if HASH.match(binary_hash) else self.none()
 
     def identical(self, hash: str) -> Self:
         """What an upload of this identity already is here: the same content, or the same hash from elsewhere."""

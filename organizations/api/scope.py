@@ -2,21 +2,23 @@
 
 import re
 from typing import Any, ClassVar, cast
+from uuid import UUID
 
 from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.request import Request
 from rest_framework.viewsets import GenericViewSet
 
+from organizations.api.authentication import sent_key
 from organizations.audit import Actor
 from organizations.errors import InvalidOrganizationName, NotAMember, OrganizationNotFound, RoleMissing
-from organizations.models import ORGANIZATION_NAME, ApiKey, AuditEvent, Membership, Organization, User
+from organizations.models import ORGANIZATION_NAME, AuditEvent, Membership, Organization, User
 from organizations.permissions import Permission
 
 
 class OrganizationScope(GenericViewSet):
     """A viewset below `/…/{org}`: resolves organization and membership, and refuses before anything is looked up.
 
-    `needs` names the permission of each action; an action that names none is refused to everybody.
+    `needs` names the permission of each action; an action that names none does not exist.
     """
 
     needs: ClassVar[dict[str, Permission]]
@@ -26,12 +28,23 @@ class OrganizationScope(GenericViewSet):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        self.membership = self._membership(request, kwargs["organization"])
         self.organization = self.membership.organization
         if self.action not in self.needs:
             raise MethodNotAllowed(request.method or "")
         if not self.granted(self.needs[self.action]):
             raise RoleMissing(f"Your roles in {self.organization.name!r} do not allow this.")
+
+    def perform_authentication(self, request: Request) -> None:
+        """Who calls and what they may do here are one question; only a refusal asks again, to say why."""
+        name = self.kwargs["organization"]
+        if re.match(ORGANIZATION_NAME, name):
+            membership = Membership.objects.of_key(sent_key(request), name).first()
+            if membership is not None:
+                self.membership = membership
+                request.user, request.auth = membership.user, membership.key_id
+                return
+        super().perform_authentication(request)
+        raise self._refusal(name)
 
     def granted(self, permission: Permission) -> bool:
         return permission in self.membership.granted
@@ -41,21 +54,14 @@ class OrganizationScope(GenericViewSet):
         return Actor(
             AuditEvent.Source.API,
             user=cast(User, self.request.user),
-            api_key=cast(ApiKey, self.request.auth),
+            api_key_id=cast(UUID, self.request.auth),
             address=self.request.META.get("REMOTE_ADDR") or None,
             request_id=self.request.META.get("rokka.request_id", ""),
         )
 
-    def _membership(self, request: Request, name: str) -> Membership:
-        membership = (
-            Membership.objects.select_related("organization")
-            .filter(user=cast(User, request.user), organization__name=name, active=True)
-            .first()
-        )
-        if membership is not None:
-            return membership
+    def _refusal(self, name: str) -> Exception:
         if not re.match(ORGANIZATION_NAME, name):
-            raise InvalidOrganizationName(name)
+            return InvalidOrganizationName(name)
         if not Organization.objects.filter(name=name).exists():
-            raise OrganizationNotFound(name)
-        raise NotAMember(f"You are not a member of {name!r}.")
+            return OrganizationNotFound(name)
+        return NotAMember(f"You are not a member of {name!r}.")

@@ -46,8 +46,10 @@ class SourceImageViewSet(OrganizationScope):
     }
 
     def get_queryset(self) -> SourceImageQuerySet:
-        images = self.organization.images.select_related("file", "tombstone", "organization")
-        return images.in_trash() if self._asks_for_deleted() else images.living()
+        images = self.organization.images
+        if self._asks_for_deleted():
+            return images.in_trash().select_related("file", "tombstone")
+        return images.living().select_related("file")
 
     @extend_schema(
         summary="Upload pictures",
@@ -115,14 +117,16 @@ class SourceImageViewSet(OrganizationScope):
         return downloads.response(request._request, image)
 
     def _image(self, hash: str) -> SourceImage:
-        found = self.get_queryset().named(hash).order_by("-tombstone__deleted_at", "-id")
-        image = found.first()
+        found = self.get_queryset().named(hash)
+        if self._asks_for_deleted():
+            found = found.order_by("-tombstone__deleted_at", "-id")  # it may lie there many times
+        image = next(iter(found[:1]), None)
         if image is None:
             raise ImageNotFound(f"There is no picture {hash[:80]!r} in {self.organization.name!r}.")
         return image
 
     def _found(self, binary_hash: str) -> Response:
-        items = self.get_serializer(self.get_queryset().filter(binary_hash=binary_hash).order_by("id"), many=True).data
+        items = self.get_serializer(self.get_queryset().with_bytes(binary_hash).order_by("id"), many=True).data
         return Response({"total": len(items), "items": items})
 
     def _asks_for_deleted(self) -> bool:

@@ -8,8 +8,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import IntegrityError, OperationalError, transaction
-from django.db.models import Q
+from django.db import IntegrityError, transaction
 
 from organizations import counters
 from organizations.audit import Actor, record
@@ -87,8 +86,8 @@ class FileKeeper:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OperationalError):
-            return  # a lost connection does not say whether the commit happened: the sweep will know
+        if error is not None and not isinstance(error, DomainError):
+            return  # a lost connection does not say whether the commit happened; the sweep will know
         unneeded = [file.key for file in self.kept.values() if file.key not in self.needed]
         try:
             self.storage.remove(unneeded)
@@ -166,6 +165,8 @@ def _insert(
 ) -> list[Added]:
     """One transaction: rows, counters, audit events. Rows come in the order of hashes, or two requests deadlock."""
     added: dict[int, Added] = {}
+    # Of bytes that nobody had there can be no picture yet, until this request makes one.
+    unknown = {upload.identity for upload, file in zip(uploads, files, strict=True) if file.pk is None}
     with transaction.atomic(), unsaved_again(files):
         new_bytes = 0
         for file in sorted(set_of(files), key=lambda file: file.binary_hash):
@@ -174,7 +175,10 @@ def _insert(
                 new_bytes += file.size
         faults.point("upload.file_inserted")
         for position in sorted(range(len(uploads)), key=lambda position: uploads[position].identity):
-            added[position] = _place(organization, uploads[position], files[position], may_change, actor)
+            upload, file = uploads[position], files[position]
+            image = None if upload.identity in unknown else _existing(organization, upload.identity)
+            unknown.discard(upload.identity)
+            added[position] = _place(organization, upload, file, image, may_change, actor)
         faults.point("upload.image_inserted")
         counters.add(organization, images=sum(one.created for one in added.values()), bytes=new_bytes)
         faults.point("upload.counted")
@@ -201,8 +205,14 @@ def set_of(files: Sequence[StoredFile]) -> list[StoredFile]:
     return list({file.binary_hash: file for file in files}.values())
 
 
-def _place(organization: Organization, upload: Upload, file: StoredFile, may_change: bool, actor: Actor) -> Added:
-    image = _existing(organization, upload.identity)
+def _place(
+    organization: Organization,
+    upload: Upload,
+    file: StoredFile,
+    image: SourceImage | None,
+    may_change: bool,
+    actor: Actor,
+) -> Added:
     if image is None:
         return Added(upload, _create(organization, upload, file, actor), created=True)
     if may_change and metadata.merged(image.user_metadata, upload.user_metadata) != image.user_metadata:
@@ -258,10 +268,9 @@ def _merge(image: SourceImage, changes: dict[str, Any], actor: Actor) -> SourceI
 
 def assign_short_hash(organization: Organization, hash: str) -> str:
     """The short hash that stands for the hash here: the one given out before, else the shortest free prefix."""
-    candidates = hashes.short_hash_candidates(hash)
-    known = dict(
-        organization.short_hashes.filter(Q(hash=hash) | Q(short_hash__in=candidates)).values_list("hash", "short_hash")
-    )
+    # Bytewise, every candidate lies between the shortest one and the hash itself: a range holds them all.
+    candidates = (hash[: hashes.MIN_SHORT_HASH], hash)
+    known = dict(organization.short_hashes.filter(short_hash__range=candidates).values_list("hash", "short_hash"))
     if hash in known:
         return known[hash]
     short_hash = hashes.shortest_free(hash, known.values())

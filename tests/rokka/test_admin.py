@@ -53,6 +53,10 @@ def test_staff_log_in_with_a_password(db, client):
     assert client.get("/admin/").status_code == 200
 
 
+def test_the_address_without_a_slash_works_too(db, client):
+    assert client.get("/admin").headers["Location"] == "/admin/login/?next=/admin"
+
+
 def test_secrets_are_not_shown(staff, acme, alice):
     key = acme.signing_keys.get()
     page = staff.get(address(type(key), "change", key.pk)).content.decode()

@@ -8,10 +8,11 @@ from typing import IO, Any
 import structlog
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views.csrf import csrf_failure as django_csrf_failure
 from rest_framework import exceptions
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
-from rest_framework.renderers import BaseRenderer
+from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
@@ -74,6 +75,8 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response 
         case _:
             return None
     set_rollback()
+    if request := context.get("request"):  # pages that render HTML answer errors like everybody else
+        request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
     headers = {"Retry-After": "5"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
     if isinstance(error, exceptions.MethodNotAllowed):
         headers["Allow"] = ", ".join(context["view"].allowed_methods)
@@ -91,6 +94,13 @@ def sentence(detail: Any) -> str:
 
 def error_response(status: int, message: str, reason: str) -> HttpResponse:
     return JsonResponse(error_body(status, message, reason), status=status)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """People in the back-office get Django's page, which says what to do about it."""
+    if request.path_info.startswith("/admin/"):
+        return django_csrf_failure(request, reason)
+    return error_response(403, "This address is not for forms of other sites.", Forbidden.reason)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -20,7 +20,9 @@ TRACEBACKS = structlog.processors.ExceptionRenderer(
 def configure(*, level: str, for_people: bool) -> None:
     """Send everything, Django's and the libraries' lines too, through one formatter to standard error."""
     renderer: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()] if for_people else [TRACEBACKS, structlog.processors.JSONRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        if for_people
+        else [TRACEBACKS, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -23,6 +23,9 @@ Value = TypeVar("Value")
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
+SECRET = {"SECRET_KEY", "TOKEN_SECRETS", "DATABASE_URL", "REDIS_URL", "STORAGE_URL"}  # or with a password inside
+
+
 def variable(name: str, read: Callable[[str], Value], default: Value | None = None) -> Value:
     """The environment variable read by `read`; empty counts as not given. No default: it has to be given."""
     text = os.environ.get(name, "").strip()
@@ -33,7 +36,8 @@ def variable(name: str, read: Callable[[str], Value], default: Value | None = No
     try:
         return read(text)
     except (ValueError, KeyError) as error:
-        raise ImproperlyConfigured(f"{name}={text!r} is not understood: {error}") from error
+        shown = "…" if name in SECRET else repr(text)
+        raise ImproperlyConfigured(f"{name}={shown} is not understood: {error}") from None
 
 
 def choice(*options: str) -> Callable[[str], str]:
@@ -183,7 +187,7 @@ def database(url: str) -> dict[str, Any]:
 def storage(url: str) -> dict[str, Any]:
     """`file:///folder`, or `s3://key:secret@host:port/bucket?region=…&secure=false`; key and secret URL-quoted."""
     parts, query = urlsplit(url), dict(parse_qsl(urlsplit(url).query))
-    if parts.scheme == "file" and parts.path:
+    if parts.scheme == "file" and parts.path and not parts.netloc:
         return {"BACKEND": "sourceimages.storage.LocalStorage", "OPTIONS": {"location": unquote(parts.path)}}
     bucket = parts.path.strip("/")
     if parts.scheme != "s3" or not (parts.hostname and parts.username and parts.password and bucket):
@@ -256,6 +260,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "rokka.urls"
+CSRF_FAILURE_VIEW = "rokka.api.csrf_failure"
 APPEND_SLASH = False  # TolerantPath accepts both; a redirect would lose the body of a POST
 WSGI_APPLICATION = "rokka.wsgi.application"
 AUTH_USER_MODEL = "organizations.User"

@@ -5,20 +5,22 @@ from hashlib import sha1, sha256
 from pathlib import Path
 
 from sourceimages.errors import FileTooLarge
+from sourceimages.storage import translated
 
 
 class SpooledFile:
     """A file being received. `write` until all is there, then `close`; `discard` removes what nobody has kept."""
 
     def __init__(self, folder: Path, *, label: str, limit: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"{secrets.token_hex(16)}.part"
         self.label = label  # what messages call the file
         self.limit = limit  # bytes
         self.size = 0
         self._sha1 = sha1(usedforsecurity=False)
         self._sha256 = sha256()
-        self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115 (open across calls)
+        with translated(label):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115 (open across calls)
 
     def write(self, chunk: bytes) -> None:
         self.size += len(chunk)
@@ -30,8 +32,9 @@ class SpooledFile:
         self._sha1.update(chunk)
         self._sha256.update(chunk)
         view = memoryview(chunk)
-        while view:  # unbuffered writes may be partial
-            view = view[self._file.write(view) :]
+        with translated(self.label):
+            while view:  # unbuffered writes may be partial
+                view = view[self._file.write(view) :]
 
     def close(self) -> None:
         self._file.close()

@@ -47,9 +47,6 @@ class Storage(Protocol):
     def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The bytes from `start`, in blocks. BytesMissing before the first block if there are none."""
 
-    def copy(self, key: str, to: str) -> None:
-        """Keep the same bytes under another key, without reading them here."""
-
     def remove(self, keys: Iterable[str]) -> None:
         """Forget the keys; those that are not there count as removed."""
 
@@ -96,13 +93,6 @@ class LocalStorage(FileSystemStorage):
             file = open(self.path(key), "rb")  # noqa: SIM115 (closed by the iterator)
         return blocks(file, start, length)
 
-    def copy(self, key: str, to: str) -> None:
-        with translated(key):
-            target = Path(self.path(to))
-            self._make_folder(target.parent)
-            os.link(self.path(key), target)
-            sync(target.parent)
-
     def remove(self, keys: Iterable[str]) -> None:
         for key in keys:
             with translated(key):
@@ -143,7 +133,7 @@ class LocalStorage(FileSystemStorage):
 
 
 class S3Storage(DjangoS3Storage):
-    """Objects in a bucket. Uploads are bounded in memory; copies happen on the server's side."""
+    """Objects in a bucket. Uploads are bounded in memory."""
 
     def __init__(self, *, spool: Path, **options: Any) -> None:
         super().__init__(
@@ -182,11 +172,6 @@ class S3Storage(DjangoS3Storage):
     def _blocks(self, key: str, body: Any) -> Iterator[bytes]:
         with translated(key), body:
             yield from body.iter_chunks(BLOCK)
-
-    def copy(self, key: str, to: str) -> None:
-        with translated(key):
-            source = {"Bucket": self.bucket_name, "Key": key}
-            self.client.copy_object(Bucket=self.bucket_name, Key=to, CopySource=source)
 
     def remove(self, keys: Iterable[str]) -> None:
         waiting = list(keys)

@@ -1,11 +1,13 @@
 """Originals over HTTP: exact bytes, in blocks, never shown by a browser on our origin."""
 
 import re
+from collections.abc import Iterator
 from urllib.parse import quote
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.utils.http import parse_etags
 
+from rokka.api import error_response
 from sourceimages import storage
 from sourceimages.models import SourceImage
 
@@ -15,17 +17,17 @@ RANGE = re.compile(r"bytes=(?P<first>[0-9]{0,18})-(?P<last>[0-9]{0,18})\Z")
 def response(request: HttpRequest, image: SourceImage) -> HttpResponseBase:
     """200, 206 for one byte range, 304 or 416 (RFC 9110); several ranges at once get everything, as it allows."""
     etag = f'"{image.file.content_hash}"'
-    if etag in [tag.removeprefix("W/") for tag in parse_etags(request.headers.get("If-None-Match", ""))]:
+    known = [tag.removeprefix("W/") for tag in parse_etags(request.headers.get("If-None-Match", ""))]
+    if etag in known or "*" in known:
         return _with_headers(HttpResponse(status=304), image, etag)
     size = image.file.size
     span = _range(request, size, etag)
     if span == ():
-        answer = HttpResponse(status=416)
+        answer = error_response(416, f"The file has {size} bytes, and none of those asked for.", "no_such_range")
         answer["Content-Range"] = f"bytes */{size}"
         return _with_headers(answer, image, etag)
     start, end = span or (0, size)
-    # GET and HEAD alike look for the bytes here, before anything is answered.
-    body = storage.originals().open(image.file.key, start, end - start)
+    body = _bytes(request, image, start, end - start)
     streamed = StreamingHttpResponse(body, status=206 if span else 200, content_type=image.mimetype)
     streamed["Content-Length"] = str(end - start)
     if span:
@@ -33,10 +35,19 @@ def response(request: HttpRequest, image: SourceImage) -> HttpResponseBase:
     return _with_headers(streamed, image, etag)
 
 
+def _bytes(request: HttpRequest, image: SourceImage, start: int, length: int) -> Iterator[bytes]:
+    """What goes into the body. If the bytes are missing, GET and HEAD alike find out before anything is answered."""
+    originals = storage.originals()
+    if request.method == "HEAD":
+        originals.size(image.file.key)
+        return iter(())
+    return originals.open(image.file.key, start, length)
+
+
 def _with_headers(answer: HttpResponseBase, image: SourceImage, etag: str) -> HttpResponseBase:
-    if answer.status_code in (304, 416):
+    if answer.status_code == 304:
         del answer["Content-Type"]
-    else:
+    elif answer.status_code != 416:
         answer["Content-Disposition"] = content_disposition(image.name)
     answer["ETag"] = etag
     answer["Accept-Ranges"] = "bytes"

@@ -37,7 +37,8 @@ def read(fields: Iterable[tuple[str, list[str]]], *, files: int) -> list[About]:
     for name, field_name, index, entry, text in _values(fields):
         match field_name:
             case "meta_user":
-                about[index].user_metadata |= metadata.user_metadata(decoded(name, text))
+                fields_said = metadata.user_metadata(decoded(name, text))
+                about[index].user_metadata = metadata.combined(about[index].user_metadata, fields_said)
             case "meta_dynamic":
                 value = decoded(name, text)
                 about[index].dynamic_metadata |= metadata.dynamic_metadata({entry: value} if entry else value)

@@ -65,7 +65,7 @@ class PageRequest:
         items, more = found[: self.limit], len(found) > self.limit
         onward = self._cursor(items)
         links: dict[str, Any] = {}
-        if self.offset:
+        if self.offset and self.limit:
             links["prev"] = {"href": _href(path, query, self.limit, max(0, self.offset - self.limit) or None)}
         if more:
             following = onward if self.sent_cursor else start + self.limit

@@ -1,5 +1,6 @@
 """Reading an upload: Django's multipart parser, with files hashed while they are spooled."""
 
+import time
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, cast
@@ -31,6 +32,7 @@ class SpoolHandler(FileUploadHandler):
         super().__init__()
         self.spool = storage.originals().spool
         self.received: list[tuple[str, SpooledFile]] = []  # name, file
+        self.since = time.monotonic()
 
     def new_file(self, field_name: str, file_name: str, *args: Any, **kwargs: Any) -> None:
         super().new_file(field_name, file_name, *args, **kwargs)
@@ -53,12 +55,15 @@ class SpoolHandler(FileUploadHandler):
         self.received.append((name, SpooledFile(self.spool, label=label, limit=settings.MAX_FILE_SIZE)))
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        if time.monotonic() - self.since > settings.GRACE_SECONDS / 2:
+            # The sweep would take the first files of this request for left behind while the last one still comes in.
+            raise IncompleteUpload("Receiving this request took too long. Send fewer files at a time.")
         self.received[-1][1].write(raw_data)
 
     def file_complete(self, file_size: int) -> UploadedFile:
-        name, file = self.received[-1]
+        _, file = self.received[-1]
         file.close()
-        return UploadedFile(BytesIO(), name, size=file.size)  # the bytes are in the spool
+        return UploadedFile(BytesIO(), "upload", size=file.size)  # name and bytes are kept here
 
     def discard(self) -> None:
         for _, file in self.received:
@@ -72,19 +77,34 @@ class NamesAsSent(MultiPartParser):
         return force_str(file_name, errors="replace") or None
 
 
-class Tail:
-    """A stream that remembers how it ended."""
+class Witness:
+    """The stream of a form, remembering what Django's parser lets pass in silence: how many parts there were, and end.
 
-    def __init__(self, stream: HttpRequest) -> None:
-        self.stream = stream
-        self.last = b""
-        self.count = 0
+    Django takes the end of the stream for the end of a file, and skips parts that it cannot make sense of.
+    """
+
+    def __init__(self, request: HttpRequest) -> None:
+        self.request = request
+        self.delimiter = b"--" + (request.content_params or {}).get("boundary", "").encode("latin-1", "replace")
+        self.size = 0
+        self.delimiters = 0
+        self.last = b""  # long enough to hold a delimiter that lies across two reads, and the last one of all
 
     def read(self, size: int = -1) -> bytes:
-        data = self.stream.read(size)
-        self.count += len(data)
-        self.last = (self.last + data)[-TAIL:] if len(data) < TAIL else data[-TAIL:]
+        data = self.request.read(size)
+        self.size += len(data)
+        seen = self.last[-len(self.delimiter) + 1 :] + data
+        self.delimiters += seen.count(self.delimiter)
+        self.last = seen[-TAIL:] if len(seen) >= TAIL else (self.last + data)[-TAIL:]
         return data
+
+    @property
+    def complete(self) -> bool:
+        return self.delimiter + b"--" in self.last
+
+    @property
+    def parts(self) -> int:
+        return self.delimiters - 1  # the last one ends the form
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,27 +143,34 @@ def receive(request: HttpRequest) -> Received:
     announced = int(request.META.get("CONTENT_LENGTH") or 0)
     if announced > settings.MAX_REQUEST_SIZE and "rokka.chunked" not in request.META:
         raise too_large(announced)
-    tail, handler = Tail(request), SpoolHandler()
+    witness, handler = Witness(request), SpoolHandler()
     try:
-        fields, _ = NamesAsSent(request.META, cast(Any, tail), [handler], "utf-8").parse()
-        _check_complete(request, tail)
+        fields, _ = NamesAsSent(request.META, cast(Any, witness), [handler], "utf-8").parse()
+        received = Received(fields, handler.received)
+        _check(received, witness)
     except (MultiPartParserError, UnreadablePostError) as error:
         handler.discard()
-        raise Invalid(f"The request is not proper {MULTIPART}: {error}") from error
+        hint = " A file name may be too long." if "header size" in str(error) else ""
+        raise Invalid(f"The request is not proper {MULTIPART}: {error}{hint}") from error
     except BaseException:
         handler.discard()
         raise
-    return Received(fields, handler.received)
+    return received
 
 
-def _check_complete(request: HttpRequest, tail: Tail) -> None:
-    """Django takes the end of the stream for the end of the file: a broken connection must not look like that."""
-    if tail.count > settings.MAX_REQUEST_SIZE:
-        raise too_large(tail.count)
-    boundary = (request.content_params or {}).get("boundary", "")
-    if f"--{boundary}--".encode("latin-1", "replace") not in tail.last:
+def _check(received: Received, witness: Witness) -> None:
+    """A form that is not whole must not look like one that is."""
+    if witness.size > settings.MAX_REQUEST_SIZE:
+        raise too_large(witness.size)
+    if not witness.complete:
         raise IncompleteUpload(
-            f"The request ended after {tail.count:,} bytes, before its last boundary. Send it again."
+            f"The request ended after {witness.size:,} bytes, before its last boundary. Send it again."
+        )
+    understood = sum(len(values) for _, values in received.fields.lists()) + len(received.files)
+    if understood != witness.parts:
+        raise Invalid(
+            f"{witness.parts - understood} of the {witness.parts} parts of this form cannot be understood. Each needs "
+            "a field name, and each file a file name that is not empty and in UTF-8."
         )
 
 

@@ -78,6 +78,8 @@ class SourceImageViewSet(OrganizationScope):
         query = request.query_params
         if unknown := {name for name, value in query.items() if value} - LIST_PARAMETERS:
             raise Invalid(f"{sorted(unknown)[0][:80]}: this server cannot filter by it.")
+        if query.get("operator", "").lower() not in ("", "and", "or"):
+            raise Invalid("operator: it must be and, or or.")
         if query.get("binaryHash"):
             return self._found(query["binaryHash"])
         in_trash = self._asks_for_deleted()

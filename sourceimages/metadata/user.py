@@ -34,6 +34,7 @@ def user_metadata(fields: Any) -> dict[str, Any]:
     if len(fields) > MAX_FIELDS:
         raise InvalidMetadata(f"{len(fields)} fields of user metadata; the limit is {MAX_FIELDS}.")
     cleaned: dict[str, Any] = {}
+    names: set[str] = set()
     for key, value in fields.items():
         kind, _, name = key.rpartition(":")
         kind = kind or "str"
@@ -41,8 +42,9 @@ def user_metadata(fields: Any) -> dict[str, Any]:
             raise InvalidMetadata(f"User metadata {key[:80]!r}: the type must be one of {', '.join(USER_TYPES)}.")
         if not FIELD_NAME.match(name):
             raise InvalidMetadata(f"User metadata {key[:80]!r}: the name must be 1 to 54 of a-z, 0-9 and _.")
-        if any(bare(known) == name for known in cleaned):
+        if name in names:
             raise InvalidMetadata(f"User metadata {name!r} is given twice.")
+        names.add(name)
         try:
             cleaned[name if kind == "str" else key] = None if value is None else USER_TYPES[kind](value)
         except ValueError as error:
@@ -50,11 +52,20 @@ def user_metadata(fields: Any) -> dict[str, Any]:
     return cleaned
 
 
+def combined(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, where a field of `later` replaces one of the same name, whatever its type."""
+    mentioned = {bare(key) for key in later}
+    return {key: value for key, value in earlier.items() if bare(key) not in mentioned} | dict(later)
+
+
 def merged(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """What is stored with the mentioned fields set or, if None, removed. One name is one field, whatever its type."""
-    mentioned = {bare(key) for key in changes}
-    kept = {key: value for key, value in stored.items() if bare(key) not in mentioned}
-    return kept | {key: value for key, value in changes.items() if value is not None}
+    """What is stored with the mentioned fields set or, if None, removed. InvalidMetadata if they become too many."""
+    result = {key: value for key, value in combined(stored, changes).items() if value is not None}
+    if len(result) > MAX_FIELDS:
+        raise InvalidMetadata(
+            f"The picture would have {len(result)} fields of user metadata; the limit is {MAX_FIELDS}."
+        )
+    return result
 
 
 def bare(key: str) -> str:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 INTEGER = re.compile(r"[+-]?[0-9]{1,19}\Z")
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\Z", re.ASCII)
 MAX_STRING = 10_000
 MAX_ELEMENTS = 1_000
 MAX_INTEGER = 2**63 - 1
@@ -39,14 +40,13 @@ def integer(value: Any) -> int:
 
 
 def double(value: Any) -> float | int:
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError as error:
-            raise ValueError("it must be a number.") from error
+    if isinstance(value, str) and NUMBER.match(value.strip()):
+        value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("it must be a number.")
-    if not math.isfinite(value) or abs(value) > 1e300:
+    if isinstance(value, int):
+        return integer(value)
+    if not math.isfinite(value):
         raise ValueError("it must be a finite number.")
     return value
 
@@ -61,6 +61,8 @@ def strings(value: Any) -> list[str]:
 
 def text(value: Any) -> str:
     """A string; numbers and booleans, which some clients send for one, as they are written in JSON."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("it must be a finite number.")
     return string(json.dumps(value) if isinstance(value, int | float) else value)
 
 
@@ -76,10 +78,9 @@ def date(value: Any) -> str:
 
 def latlon(value: Any) -> str:
     parts = string(value).split(",")
-    try:
-        latitude, longitude = (float(part) for part in parts)
-    except ValueError as error:
-        raise ValueError('it must be a latitude and a longitude like "47.38,8.52".') from error
+    if len(parts) != 2 or not all(NUMBER.match(part.strip()) for part in parts):
+        raise ValueError('it must be a latitude and a longitude like "47.38,8.52".')
+    latitude, longitude = map(float, parts)
     if not (abs(latitude) <= 90 and abs(longitude) <= 180):
         raise ValueError("the latitude must be within ±90 and the longitude within ±180.")
     return ",".join(part.strip() for part in parts)

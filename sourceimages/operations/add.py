@@ -22,6 +22,7 @@ from sourceimages.probing import Probe
 from sourceimages.spool import SpooledFile
 
 ATTEMPTS = 5
+READING_SECONDS = 20  # for telling what all files of a request are
 OPTIMIZABLE = {"tif", "psd"}
 
 log = structlog.get_logger(__name__)
@@ -104,7 +105,7 @@ class FileKeeper:
         new = {upload.file.sha1: upload for upload in uploads if upload.file.sha1 not in known}
         for sha1, upload in new.items():
             if sha1 not in self.probes:
-                self.probes[sha1] = _probed(upload)
+                self.probes[sha1] = _probed(upload, seconds=self.since + READING_SECONDS - time.monotonic())
         faults.point("upload.probed")
         for sha1, upload in new.items():
             if sha1 not in self.kept:
@@ -142,9 +143,11 @@ class FileKeeper:
             raise Unavailable("Storing took too long. Try again.")
 
 
-def _probed(upload: Upload) -> Probe:
+def _probed(upload: Upload, *, seconds: float) -> Probe:
+    if seconds <= 0:  # a few files made to be slow must not keep the readers from everybody else
+        raise Unavailable("Reading the files of this request takes too long. Send fewer at a time.")
     try:
-        probe = probing.probe(upload.file.path)
+        probe = probing.probe(upload.file.path, seconds=seconds)
     except DomainError as error:
         raise type(error)(f"{upload.file.label}: {error.message}", **error.details) from error
     if probe.format not in settings.ALLOWED_FORMATS:
@@ -167,7 +170,7 @@ def _insert(
     added: dict[int, Added] = {}
     # Of bytes that nobody had there can be no picture yet, until this request makes one.
     unknown = {upload.identity for upload, file in zip(uploads, files, strict=True) if file.pk is None}
-    with transaction.atomic(), unsaved_again(files):
+    with unsaved_again(files), transaction.atomic():
         new_bytes = 0
         for file in sorted(set_of(files), key=lambda file: file.binary_hash):
             if file.pk is None:

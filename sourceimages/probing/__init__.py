@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,8 @@ from .pool import BusyError, ChildDiedError, Pool, SandboxMissingError
 
 __all__ = ["Probe", "SandboxMissingError", "check_sandbox", "probe"]
 
-CLOCK_SECONDS = 9.5  # for each of the two questions; the child's own limit is on computing time
+CLOCK_SECONDS = 6.0  # for the question what a file is; the child's own limit is on computing time
+PIXELS_SECONDS = 3.0  # for the question whether its pixels are opaque, which may be left open
 WITHOUT_PIXEL_LIMIT = {"jpg", "webp", "svg", "pdf", "eps"}  # JPEG and WebP by agreement, the others have no pixels
 REFUSALS = {error.reason: error for error in (UnreadableImage, FormatNotAllowed)}
 
@@ -35,16 +37,20 @@ class Probe:
     animated: bool
 
 
-def probe(path: str | os.PathLike[str]) -> Probe:
-    """What the file is. UnreadableImage, FormatNotAllowed, TooManyPixels; Unavailable when too much is going on."""
+def probe(path: str | os.PathLike[str], *, seconds: float = CLOCK_SECONDS + PIXELS_SECONDS) -> Probe:
+    """What the file is. UnreadableImage, FormatNotAllowed, TooManyPixels; Unavailable when too much is going on.
+
+    No reader is busy with it for more than so many `seconds`.
+    """
+    deadline = time.monotonic() + seconds
     path = os.path.abspath(path)
     if os.path.getsize(path) == 0:
         raise FormatNotAllowed("The file is empty.")
     try:
-        facts = _read_header(path)
+        facts = _read_header(path, min(seconds, CLOCK_SECONDS))
         _check_pixels(facts)
         if facts["opaque"] is None:
-            facts["opaque"] = _is_opaque(path, facts["format"])
+            facts["opaque"] = _is_opaque(path, facts["format"], min(deadline - time.monotonic(), PIXELS_SECONDS))
     except BusyError as error:
         raise Unavailable("Too many files are being read at this moment. Try again.") from error
     return Probe(**facts)
@@ -55,9 +61,9 @@ def check_sandbox() -> None:
     _pool.check()
 
 
-def _read_header(path: str) -> dict[str, Any]:
+def _read_header(path: str, seconds: float) -> dict[str, Any]:
     try:
-        facts = _pool.ask({"path": path}, seconds=CLOCK_SECONDS)
+        facts = _pool.ask({"path": path}, seconds=seconds)
     except ChildDiedError as error:
         raise UnreadableImage(f"The file cannot be read: {error}.") from error
     if "error" in facts:
@@ -76,9 +82,9 @@ def _check_pixels(facts: dict[str, Any]) -> None:
         )
 
 
-def _is_opaque(path: str, format: str) -> bool:
+def _is_opaque(path: str, format: str, seconds: float) -> bool:
     """Asked after the size is known to be bearable. A file whose pixels are too much work is kept all the same."""
     try:
-        return bool(_pool.ask({"path": path, "format": format}, seconds=CLOCK_SECONDS)["opaque"])
+        return bool(_pool.ask({"path": path, "format": format}, seconds=seconds)["opaque"])
     except ChildDiedError:
         return False

@@ -42,7 +42,7 @@ def decode(cursor: str, order: Order) -> list[Any]:
         if values and len(values) != len(order):
             raise ValueError("not as many values as columns")
         values = [_from_json(key, value) for key, value in zip(order, values, strict=False)]
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise Invalid("offset: this is neither a number nor a cursor of this server.") from error
     return values
 
@@ -82,7 +82,7 @@ def _from_json(key: Key, value: Any) -> Any:
         moment = datetime.fromisoformat(value)
         if moment.tzinfo is None:
             raise ValueError("a time without a zone")
-        return moment
+        return moment.astimezone(UTC)
     if type(value) is not kind:
         raise ValueError(f"not a value of {key.column}")
     if isinstance(value, int) and not 0 <= value < 2**63:

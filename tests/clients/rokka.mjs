@@ -4,7 +4,7 @@
 import { createReadStream, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 
-const rokka = createRequire(import.meta.url)('rokka').default ?? createRequire(import.meta.url)('rokka')
+const rokka = createRequire(import.meta.url)('rokka').default
 const [host, apiKey, picture, svg, large] = process.argv.slice(2)
 const client = (key) => rokka({ apiKey: key, apiHost: host, transport: { retries: 1, minTimeout: 10, requestTimeout: 60000 } })
 const images = client(apiKey).sourceimages

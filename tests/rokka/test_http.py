@@ -1,6 +1,7 @@
 """What holds for every answer, whatever was asked."""
 
 import pytest
+from django.test import Client
 from rest_framework.test import APIClient
 
 from sourceimages.api.views import SourceImageViewSet
@@ -105,6 +106,14 @@ def test_health(db, client, own_files):
     ready = client.get("/health/ready")
     assert ready.status_code == 200
     assert ready.json() == {"status": "ok", "checks": {"database": "ok", "storage": "ok", "cache": "ok"}}
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/doc/", "/doc/openapi.json"])
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_what_is_only_there_to_be_read_says_so(db, path, method):
+    response = Client(enforce_csrf_checks=True).generic(method, path)
+    assert_error(response, 405)
+    assert "GET" in response.headers["Allow"]
 
 
 def test_it_is_not_ready_without_its_storage(db, client, settings):

@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from rokka import settings as rokka_settings
 from tests.conftest import PYTHON, ROOT
 
 PRODUCTION = {
@@ -73,6 +74,7 @@ def test_production_has_no_defaults(name):
         ("DATABASE_URL", "mysql://root@localhost/rokka"),
         ("REDIS_URL", "localhost:6379"),
         ("STORAGE_URL", "ftp://files"),
+        ("STORAGE_URL", "file://data/files"),
         ("STORAGE_URL", "s3://host/bucket"),
         ("STORAGE_URL", "s3://key:secret@host/bucket?acl=public"),
     ],
@@ -81,6 +83,7 @@ def test_what_is_not_understood_stops_the_start(tmp_path, name, value):
     run = start(**{"DATA_DIR": str(tmp_path), name: value})
     assert run.returncode != 0
     assert f"ImproperlyConfigured: {name}=" in run.stderr
+    assert (value in run.stderr.splitlines()[-1]) == (name not in rokka_settings.SECRET)
 
 
 def test_formats_and_sign_up_follow_their_variables(tmp_path):

@@ -59,18 +59,10 @@ def test_large_files_are_kept_in_parts(storage, monkeypatch):
     assert b"".join(storage.open("acme/ab/large")) == content
 
 
-def test_a_copy_is_a_key_of_its_own(storage):
-    put(storage, "acme/ab/one", b"content")
-    storage.copy("acme/ab/one", "other/ab/two")
-    storage.remove(["acme/ab/one"])
-    assert b"".join(storage.open("other/ab/two")) == b"content"
-
-
 def test_what_is_missing_says_so_at_once(storage):
     for attempt in (
         lambda: storage.open("acme/ab/none"),
         lambda: storage.size("acme/ab/none"),
-        lambda: storage.copy("acme/ab/none", "acme/ab/two"),
     ):
         with pytest.raises(BytesMissing):
             attempt()

@@ -9,7 +9,7 @@ from typing import Any
 from . import formats, sandbox
 from .facts import NotKeptError, UnreadableError
 
-SECONDS = 8  # of computing for each request
+SECONDS = 5  # of computing for each request
 
 
 def main() -> None:

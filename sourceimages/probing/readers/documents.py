@@ -1,5 +1,6 @@
 """Office documents: which kind one is stands inside its zip archive or its old compound file."""
 
+import re
 import zipfile
 from typing import BinaryIO
 
@@ -18,12 +19,17 @@ OFFICE_OPEN = {  # by the type of the main part; those with macros have others
     b"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml": "xlsx",
     b"application/vnd.openxmlformats-officedocument.presentationml.presentation.main+xml": "pptx",
 }
+PROGRAM = re.compile(  # what makes a zip archive run: in Java, on Android, in Office with macros
+    r"\A(META-INF/MANIFEST\.MF|AndroidManifest\.xml|classes\.dex)\Z|(\A|/)vbaProject\.bin\Z", re.IGNORECASE
+)
 STREAMS = {"WordDocument": "doc", "Workbook": "xls", "Book": "xls", "PowerPoint Document": "ppt"}
 
 
 def read_zip(file: BinaryIO) -> Facts:
     try:
         with zipfile.ZipFile(file) as archive:
+            if any(PROGRAM.search(name) for name in archive.NameToInfo):
+                raise NotKeptError("The archive is a program, or a document with one inside.")
             kind = OPEN_DOCUMENT.get(_content(archive, "mimetype").strip())
             types = _content(archive, "[Content_Types].xml")
     except zipfile.BadZipFile as error:

@@ -15,6 +15,7 @@ HEAD = 2**20  # within which the root tag has to be
 PIECE = 16 * 1024
 GZIP = b"\x1f\x8b"
 GZIP_WINDOW = 31  # zlib's word for a gzip header
+ROOT_TAGS = {"svg", "{http://www.w3.org/2000/svg}svg"}  # in another namespace a browser sees something else
 DEFAULT_WIDTH, DEFAULT_HEIGHT = 300, 150  # what CSS gives a picture that names no size
 PIXELS = {  # by unit, at 96 to the inch
     "": 1, "px": 1, "in": 96, "cm": 96 / 2.54, "mm": 96 / 25.4, "q": 96 / 101.6, "pt": 96 / 72, "pc": 16,
@@ -75,7 +76,7 @@ def _root(text: str) -> dict[str, str]:
             parser.feed(text[start : start + PIECE])
         parser.close()
     except RootFound as root:
-        if root.tag.rpartition("}")[2] == "svg":
+        if root.tag in ROOT_TAGS:
             return root.attributes
     except (ParseError, DefusedXmlException) as error:
         if BEGINS_AS_SVG.match(text):

@@ -14,7 +14,7 @@ BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16",
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 ACTIVE = re.compile(
     r"\A\s*(#!|push graphic-context|viewbox )"  # scripts, drawing commands that may read files and addresses
-    r"|<(\?php|script|html|!doctype html)\b",
+    r"|<(\?php|!doctype html|html|head|body|script|iframe|object|embed)\b",
     re.IGNORECASE,
 )
 

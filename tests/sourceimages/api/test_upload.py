@@ -1,6 +1,8 @@
+import json
 from hashlib import sha1
 
 import pytest
+from django.db import IntegrityError, connection
 
 from organizations.models import AuditEvent
 from organizations.permissions import Role
@@ -174,6 +176,23 @@ def test_uploading_again_sets_the_fields_that_are_mentioned(acme, alice):
     assert changed.details == {"before": {"b": "2"}, "after": {"b": "3", "int:c": 4}}
 
 
+def test_fields_given_again_and_again_stay_within_the_limit(acme, alice):
+    def fields(start):
+        return json.dumps({f"f{n}": "x" for n in range(start, start + 600)})
+
+    refused = alice.upload(acme, images.png(), **{"meta_user[0]": [fields(0), fields(600)]})
+    assert refused.status_code == 400
+    assert "1000" in refused.json()["error"]["message"]
+    assert alice.upload(acme, images.png(), **{"meta_user[0]": fields(0)}).status_code == 200
+    assert alice.upload(acme, images.png(), **{"meta_user[0]": fields(600)}).status_code == 400
+    assert len(acme.images.get().user_metadata) == 600
+
+
+def test_one_name_is_one_field_even_if_given_twice(acme, alice):
+    item = alice.upload(acme, images.png(), **{"meta_user[0]": ['{"int:year":1}', '{"year":"x"}']}).json()["items"][0]
+    assert item["user_metadata"] == {"year": "x"}
+
+
 def test_a_locked_picture_keeps_its_metadata(image, acme, alice):
     acme.images.update(locked=True)
     refused = alice.upload(acme, images.png(), **{"meta_user[0]": '{"a":"1"}'})
@@ -258,6 +277,37 @@ def test_names_are_kept_as_sent(acme, alice, name):
     assert contradictions() == []
 
 
+@pytest.mark.parametrize("name", ["..", ".", "/", "photos/"])
+def test_names_that_are_no_file_names_are_names(acme, alice, name):
+    assert alice_uploads(alice, name).json()["items"][0]["name"] == name
+
+
+def alice_uploads(alice, name):
+    return upload_form(alice.api, "/sourceimages/acme", ("filedata", name, images.png()))
+
+
+def test_parts_that_cannot_be_understood_are_not_passed_over(acme, alice):
+    """Django's parser would skip them, and what was said about them would go to the next file."""
+    good = b'--b\r\nContent-Disposition: form-data; name="f"; filename="ok.png"\r\n\r\n' + images.png() + b"\r\n"
+    for header in (
+        b'name="f"; filename="caf\xe9.png"',
+        b'filename="a.png"',
+    ):
+        bad = b"--b\r\nContent-Disposition: form-data; " + header + b"\r\n\r\n" + images.png(seed=1) + b"\r\n"
+        response = alice.api.generic(
+            "POST", "/sourceimages/acme", bad + good + b"--b--\r\n", "multipart/form-data; boundary=b"
+        )
+        assert response.status_code == 400, header
+        assert "1 of the 2 parts" in response.json()["error"]["message"]
+    assert not SourceImage.objects.exists()
+
+
+def test_a_name_that_is_far_too_long_is_named_as_the_reason(acme, alice):
+    response = alice_uploads(alice, "像" * 354)
+    assert response.status_code == 400
+    assert "file name" in response.json()["error"]["message"]
+
+
 def test_names_are_normalized(acme, alice):
     response = upload_form(alice.api, "/sourceimages/acme", ("filedata", "cafe\u0301.png", images.png()))
     assert response.json()["items"][0]["name"] == "caf\u00e9.png"
@@ -309,6 +359,44 @@ def test_formats_that_are_not_allowed_are_refused(acme, alice, settings):
     response = alice.upload(acme, images.png())
     assert response.status_code == 400
     assert response.json()["error"]["reason"] == "format_not_allowed"
+
+
+def test_an_upload_that_takes_too_long_is_given_up(acme, alice, settings, own_files):
+    settings.GRACE_SECONDS = 0
+    response = alice.upload(acme, images.png())
+    assert response.status_code == 400
+    assert response.json()["error"]["reason"] == "incomplete_upload"
+    assert [path for path in own_files.rglob("*") if path.is_file()] == []
+
+
+def test_files_made_to_be_slow_do_not_keep_the_readers_for_ever(acme, alice, monkeypatch):
+    monkeypatch.setattr("sourceimages.operations.add.READING_SECONDS", 0)
+    response = alice.upload(acme, images.png())
+    assert response.status_code == 503
+    assert not SourceImage.objects.exists()
+
+
+def test_a_spool_without_room_is_a_storage_that_is_unavailable(acme, alice, own_files):
+    own_files.write_bytes(b"a file where the folder should be")
+    response = alice.upload(acme, images.png())
+    assert response.status_code == 503
+    assert response.json()["error"]["reason"] == "storage_unavailable"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_commit_that_fails_is_tried_again(acme, alice, monkeypatch):
+    """Foreign keys may be checked only then: a purge beside an upload would do this."""
+    commit, failures = connection._commit, [IntegrityError("at the very end")]
+
+    def fail_once():
+        if failures:
+            raise failures.pop()
+        return commit()
+
+    monkeypatch.setattr(connection, "_commit", fail_once)
+    assert alice.upload(acme, images.png()).status_code == 200
+    assert failures == []
+    assert contradictions() == []
 
 
 def test_short_hashes_grow_when_they_collide(acme, alice, monkeypatch):

@@ -206,7 +206,7 @@ def test_a_file_whose_pixels_take_too_long_is_kept_as_not_opaque(actor, monkeypa
     answer = actor.ask({"path": "fine"}, seconds=5)
     assert answer.pop("pid")
     monkeypatch.setattr(probing, "_pool", actor)
-    monkeypatch.setattr(probing, "_read_header", lambda path: answer)
+    monkeypatch.setattr(probing, "_read_header", lambda path, seconds: answer)
     assert not probing.probe(png).opaque
 
 

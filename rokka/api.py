@@ -15,7 +15,6 @@ from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import set_rollback
 
 from rokka.errors import (
     Conflict,
@@ -74,7 +73,6 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response 
             status, message, reason = 400, str(error) or "The request is malformed.", Invalid.reason
         case _:
             return None
-    set_rollback()
     if request := context.get("request"):  # pages that render HTML answer errors like everybody else
         request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
     headers = {"Retry-After": "5"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}

@@ -78,9 +78,9 @@ class NamesAsSent(MultiPartParser):
 
 
 class Witness:
-    """The stream of a form, remembering what Django's parser lets pass in silence: how many parts there were, and end.
+    """The stream of a form, remembering how many parts it has and how it ends.
 
-    Django takes the end of the stream for the end of a file, and skips parts that it cannot make sense of.
+    Django's parser takes the end of the stream for the end of a file, and skips parts that it cannot make sense of.
     """
 
     def __init__(self, request: HttpRequest) -> None:
@@ -93,9 +93,10 @@ class Witness:
     def read(self, size: int = -1) -> bytes:
         data = self.request.read(size)
         self.size += len(data)
-        seen = self.last[-len(self.delimiter) + 1 :] + data
-        self.delimiters += seen.count(self.delimiter)
-        self.last = seen[-TAIL:] if len(seen) >= TAIL else (self.last + data)[-TAIL:]
+        reach = len(self.delimiter) - 1
+        seam = self.last[-reach:] + data[:reach]  # too short to hold a delimiter that lies on one side only
+        self.delimiters += data.count(self.delimiter) + seam.count(self.delimiter)
+        self.last = data[-TAIL:] if len(data) >= TAIL else (self.last + data)[-TAIL:]
         return data
 
     @property

@@ -99,6 +99,7 @@ def test_the_back_office_is_closed_to_other_origins(client, db):
 def test_an_unknown_host_is_refused(acme, alice):
     response = alice.api.get("/sourceimages/acme", headers={"Host": "evil.example.org"})
     assert_error(response, 400)
+    assert response.json()["reason"] == "unknown_host"
 
 
 def test_health(db, client, own_files):

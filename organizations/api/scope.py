@@ -38,8 +38,7 @@ class OrganizationScope(GenericViewSet):
         """Who calls and what they may do here are one question; only a refusal asks again, to say why."""
         name = self.kwargs["organization"]
         if re.match(ORGANIZATION_NAME, name):
-            membership = Membership.objects.of_key(sent_key(request), name).first()
-            if membership is not None:
+            for membership in Membership.objects.of_key(sent_key(request), name):  # one, or none
                 self.membership = membership
                 request.user, request.auth = membership.user, membership.key_id
                 return

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import IO, Any
 
-import structlog
 from django.core.exceptions import DisallowedHost, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.csrf import csrf_failure as django_csrf_failure
@@ -27,8 +26,6 @@ from rokka.errors import (
     Unauthenticated,
     Unavailable,
 )
-
-log = structlog.get_logger(__name__)
 
 STATUS: dict[type[DomainError], HTTPStatus] = {
     Invalid: HTTPStatus.BAD_REQUEST,

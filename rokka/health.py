@@ -14,7 +14,7 @@ from django.views.decorators.csrf import csrf_exempt
 from rokka.api import error_response
 from sourceimages import storage
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger()
 
 
 def for_machines(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:

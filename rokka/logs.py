@@ -1,15 +1,17 @@
-"""Log lines as data: JSON for machines, columns for a person at a terminal; every line carries its request id."""
+"""Log lines as data: JSON for machines, columns for a person at a terminal; every line carries its request id.
+
+Our own lines are written directly; those of Django and the libraries, which come through `logging`, look the same.
+"""
 
 import logging.config
+import sys
 
 import structlog
 
 SHARED: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
-    structlog.stdlib.add_logger_name,
-    structlog.stdlib.add_log_level,
+    structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.stdlib.ExtraAdder(),
 ]
 # Without the values of local variables, among which are keys and passwords.
 TRACEBACKS = structlog.processors.ExceptionRenderer(
@@ -18,16 +20,16 @@ TRACEBACKS = structlog.processors.ExceptionRenderer(
 
 
 def configure(*, level: str, for_people: bool) -> None:
-    """Send everything, Django's and the libraries' lines too, through one formatter to standard error."""
-    renderer: list[structlog.typing.Processor] = (
+    """Send every line of this level or above to standard error."""
+    renderers: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if for_people
         else [TRACEBACKS, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
-        processors=[*SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[*SHARED, *renderers],
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
     logging.config.dictConfig(
@@ -37,8 +39,8 @@ def configure(*, level: str, for_people: bool) -> None:
             "formatters": {
                 "line": {
                     "()": structlog.stdlib.ProcessorFormatter,
-                    "foreign_pre_chain": SHARED,
-                    "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+                    "foreign_pre_chain": [*SHARED, structlog.stdlib.add_logger_name, structlog.stdlib.ExtraAdder()],
+                    "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
                 }
             },
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},

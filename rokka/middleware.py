@@ -10,7 +10,7 @@ import structlog
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
-log = structlog.get_logger("rokka.request")
+log = structlog.get_logger()
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")

@@ -10,7 +10,7 @@ from sourceimages.models import StoredFile
 
 BATCH = 500
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger()
 
 
 def sweep() -> int:

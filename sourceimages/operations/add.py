@@ -25,7 +25,7 @@ ATTEMPTS = 5
 READING_SECONDS = 20  # for telling what all files of a request are
 OPTIMIZABLE = {"tif", "psd"}
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)

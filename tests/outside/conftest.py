@@ -49,7 +49,7 @@ class Server:
     def start(self, *, seconds: float = STARTING) -> "Server":
         """Start the server process and return when it is ready, or fail after so many seconds."""
         command = ["granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--workers", "1", "--blocking-threads", "16", "--no-ws", "rokka.wsgi:application"]
+        command += ["--workers", "2", "--blocking-threads", "16", "--no-ws", "rokka.wsgi:application"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [Path(PYTHON).parent / command[0], *command[1:]],

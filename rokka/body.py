@@ -7,6 +7,8 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 WSGIApplication = Callable[[Environ, StartResponse], Iterable[bytes]]
 
+# WSGI (PEP 3333) leaves connections to the server, and others refuse to hear of them; granian takes our word for it.
+CLOSES_WHEN_TOLD = "Granian"
 DRAIN = 1_000_000  # bytes of a refused body that are read, so that a small one does not cost the connection
 BLOCK = 64 * 1024
 
@@ -56,7 +58,7 @@ class BodyGuard:
             announced = 0
 
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
-            if not self._finish(body, announced, environ):
+            if not self._finish(body, announced, environ) and environ.get("SERVER_SOFTWARE") == CLOSES_WHEN_TOLD:
                 headers = [*headers, ("Connection", "close")]
             return start_response(status, headers, *rest)
 

@@ -5,7 +5,14 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import IO, Any
 
-from django.core.exceptions import DisallowedHost, PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.conf import settings
+from django.core.exceptions import (
+    DisallowedHost,
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+    TooManyFieldsSent,
+)
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.csrf import csrf_failure as django_csrf_failure
 from rest_framework import exceptions
@@ -66,6 +73,9 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response 
             status, message, reason = 403, "This is not allowed.", Forbidden.reason
         case RequestDataTooBig():
             status, message, reason = 413, "The form fields beside the files are too large.", TooLarge.reason
+        case TooManyFieldsSent():
+            most = settings.DATA_UPLOAD_MAX_NUMBER_FIELDS
+            status, message, reason = 413, f"There are more than {most} form fields beside the files.", TooLarge.reason
         case SuspiciousOperation():
             status, message, reason = 400, str(error) or "The request is malformed.", Invalid.reason
         case _:

@@ -141,7 +141,8 @@ def receive(request: HttpRequest) -> Received:
     """Read the whole form. Whatever goes wrong in here, nothing is left in the spool."""
     if request.content_type != MULTIPART:
         raise Invalid(f"An upload is {MULTIPART} with at least one file part; this is {request.content_type or 'not'}.")
-    announced = int(request.META.get("CONTENT_LENGTH") or 0)
+    length = request.META.get("CONTENT_LENGTH", "")
+    announced = int(length) if length.isdecimal() else 0
     if announced > settings.MAX_REQUEST_SIZE and "rokka.chunked" not in request.META:
         raise too_large(announced)
     witness, handler = Witness(request), SpoolHandler()

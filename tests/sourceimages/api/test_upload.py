@@ -337,6 +337,15 @@ def test_a_request_over_the_limit_is_refused_before_it_is_read(acme, alice, sett
     assert "MAX_REQUEST_SIZE" in response.json()["error"]["message"]
 
 
+def test_too_many_or_too_large_fields_are_refused(acme, alice):
+    many = alice.upload(acme, images.png(), **{f"field{n}": "x" for n in range(1001)})
+    large = alice.upload(acme, images.png(), field="x" * 3_000_000)
+    for response in (many, large):
+        assert response.status_code == 413
+        assert "fields" in response.json()["error"]["message"]
+    assert not SourceImage.objects.exists()
+
+
 def test_too_many_files_are_refused(acme, alice, settings):
     settings.MAX_FILES = 2
     response = alice.upload(acme, *[images.png(seed=n) for n in range(3)])

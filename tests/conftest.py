@@ -4,6 +4,7 @@ Everything runs against the database of DATABASE_URL; bytes go to a fresh folder
 """
 
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -156,7 +157,8 @@ def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return
     folder = str(tmp_path_factory.mktemp("s3"))
     script = ROOT / "bin" / "s3-server"
-    started = subprocess.run([script, "start", folder, "9760"], capture_output=True, text=True)
+    port = str(random.randrange(10_000, 17_000))  # runs beside each other each have their own
+    started = subprocess.run([script, "start", folder, port], capture_output=True, text=True)
     if started.returncode == 3:
         pytest.skip(f"no S3 server: {started.stderr.strip()}")
     assert started.returncode == 0, started.stderr

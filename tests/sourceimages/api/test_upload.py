@@ -370,6 +370,17 @@ def test_formats_that_are_not_allowed_are_refused(acme, alice, settings):
     assert response.json()["error"]["reason"] == "format_not_allowed"
 
 
+@pytest.mark.parametrize("change", [{"uploaded_sha256": "0" * 64}, {"uploaded_size": 1}])
+def test_two_files_with_one_sha1_never_become_one(image, acme, alice, change, own_files):
+    """As if the file that is here were another one: files that collide in sha1 can be made."""
+    StoredFile.objects.update(**change)
+    response = alice.upload(acme, images.png())
+    assert response.status_code == 409
+    assert response.json()["error"]["reason"] == "hash_collision"
+    assert SourceImage.objects.count() == StoredFile.objects.count() == 1
+    assert len([path for path in own_files.rglob("*") if path.is_file()]) == 1
+
+
 def test_an_upload_that_takes_too_long_is_given_up(acme, alice, settings, own_files):
     settings.GRACE_SECONDS = 0
     response = alice.upload(acme, images.png())

@@ -8,11 +8,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sourceimages.errors import InvalidMetadata
+from sourceimages.errors import FeatureUnavailable, InvalidMetadata
 from sourceimages.metadata.values import MAX_ELEMENTS, integer, string, strings
 
 AREA_NAME = re.compile(r"[a-zA-Z0-9_]{1,54}\Z")
 HASH = re.compile(r"[0-9a-f]{6,40}\Z")
+DETECTED = {"detection_face", "detection_eyemouth"}
 OLD_NAMES = {"SubjectArea": "subject_area", "CropArea": "crop_area", "MultiAreas": "multi_areas"}
 
 
@@ -27,6 +28,8 @@ def dynamic_metadata(entries: Any) -> dict[str, Any]:
 
 def dynamic_entry(name: str, value: Any) -> tuple[str, Any]:
     name = OLD_NAMES.get(name, name)
+    if name in DETECTED:
+        raise FeatureUnavailable(f"Dynamic metadata {name!r}: this server has nothing that detects faces.")
     if name not in DYNAMIC_TYPES:
         raise InvalidMetadata(f"Dynamic metadata {name[:80]!r}: the name must be one of {', '.join(DYNAMIC_TYPES)}.")
     try:

@@ -231,7 +231,8 @@ def test_bad_fields_are_refused_and_nothing_is_kept(acme, alice, fields, says, o
 def test_what_this_server_cannot_do_is_refused_with_a_reason(acme, alice):
     by_url = upload_form(alice.api, "/sourceimages/acme", ("url[0]", None, b"https://example.org/a.png"))
     described = alice.upload(acme, images.png(), **{"meta_static[0]": '{"auto_description":{"languages":["en"]}}'})
-    for response in (by_url, described):
+    detected = alice.upload(acme, images.png(), **{"meta_dynamic[0][detection_face]": "{}"})
+    for response in (by_url, described, detected):
         assert response.status_code == 403
         assert response.json()["error"]["reason"] == "feature_unavailable"
 

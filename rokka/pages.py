@@ -12,8 +12,14 @@ from rest_framework.views import APIView
 RESOURCES = ["/sourceimages"]
 
 
-class RootView(APIView):
-    """What clients ask to find out whether a key is valid."""
+class StartView(APIView):
+    """One address for two: API keys learn that they are valid, browsers, which have none, get a page."""
+
+    def dispatch(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
+        asks_for_html = "text/html" in request.headers.get("Accept", "")
+        if request.method in ("GET", "HEAD") and asks_for_html and "Api-Key" not in request.headers:
+            return start_page(request)
+        return super().dispatch(request, *args, **kwargs)
 
     @extend_schema(
         summary="Check the credentials",
@@ -30,17 +36,8 @@ class RootView(APIView):
         },
     )
     def get(self, request: Request) -> Response:
+        """What clients call to find out whether a key is valid."""
         return Response({"resources": RESOURCES, "environment": settings.ROKKA_MODE})
-
-
-class StartView(RootView):
-    """The same address for people, who come without a key and ask for HTML."""
-
-    def dispatch(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
-        asks_for_html = "text/html" in request.headers.get("Accept", "")
-        if request.method in ("GET", "HEAD") and asks_for_html and "Api-Key" not in request.headers:
-            return start_page(request)
-        return super().dispatch(request, *args, **kwargs)
 
 
 def start_page(request: HttpRequest) -> HttpResponse:

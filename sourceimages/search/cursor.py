@@ -1,40 +1,30 @@
 """Paging by position: a cursor says behind which picture to read on, and survives deletions before it.
 
-A cursor is "c" and base64url of a JSON list: the order it belongs to, then the values of the last picture in that
-order, or nothing behind the order for a list that was empty. The "c" keeps it from ever looking like a number.
+A cursor holds the order it belongs to, then the values of the last picture in that order, or nothing behind the order
+for a list that was empty.
 """
 
-import base64
-import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Q
 
+from rokka import cursor
 from rokka.errors import Invalid
 from sourceimages.models import SourceImage
 from sourceimages.search.sort import Key, Order
 
-PREFIX = "c"
-MAX_LENGTH = 8000
-
 
 def encode(order: Order, values: Sequence[Any] = ()) -> str:
     """The cursor for reading on behind a picture with these values in the columns of the order."""
-    document = [order_name(order), *(_to_json(value) for value in values)]
-    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
-    return PREFIX + base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    return cursor.pack([order_name(order), *(_to_json(value) for value in values)])
 
 
-def decode(cursor: str, order: Order) -> list[Any]:
+def decode(text: str, order: Order) -> list[Any]:
     """The values in a cursor. Raises Invalid if it is damaged or belongs to another order."""
     try:
-        if not cursor.startswith(PREFIX) or len(cursor) > MAX_LENGTH:
-            raise ValueError("not a cursor")
-        encoded = cursor[len(PREFIX) :].encode("ascii")
-        document = json.loads(base64.b64decode(encoded + b"=" * (-len(encoded) % 4), altchars=b"-_", validate=True))
-        name, *values = document
+        name, *values = cursor.unpack(text)
         if not isinstance(name, str):
             raise ValueError("no order")
         if name != order_name(order):
@@ -72,17 +62,14 @@ def _value(image: Any, column: str) -> Any:
 
 
 def _to_json(value: Any) -> Any:
-    return value.astimezone(UTC).isoformat(timespec="microseconds") if isinstance(value, datetime) else value
+    return cursor.written_moment(value) if isinstance(value, datetime) else value
 
 
 def _from_json(key: Key, value: Any) -> Any:
     """The value as its column compares it; a forged one must not reach the database as another type."""
     kind = KINDS.get(key.column, str)
     if kind is datetime:
-        moment = datetime.fromisoformat(value)
-        if moment.tzinfo is None:
-            raise ValueError("a time without a zone")
-        return moment.astimezone(UTC)
+        return cursor.read_moment(value)
     if type(value) is not kind:
         raise ValueError(f"not a value of {key.column}")
     if isinstance(value, int) and not 0 <= value < 2**63:

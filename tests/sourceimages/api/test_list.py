@@ -7,6 +7,7 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rokka.cursor import PREFIX
 from rokka.errors import Invalid
 from sourceimages.models import SourceImage, Tombstone
 from sourceimages.search import cursor, sort
@@ -228,7 +229,7 @@ times = st.sampled_from(
 def test_a_forged_cursor_is_refused_or_holds_values_of_its_columns(data, order):
     values = [data.draw(anything | times) for _ in order]
     text = json.dumps([cursor.order_name(order), *values])
-    forged = cursor.PREFIX + base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    forged = PREFIX + base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
     try:
         decoded = cursor.decode(forged, order)
     except Invalid:
@@ -236,7 +237,7 @@ def test_a_forged_cursor_is_refused_or_holds_values_of_its_columns(data, order):
     assert [type(value) for value in decoded] == [cursor.KINDS.get(key.column, str) for key in order]
 
 
-@given(orders, st.text(max_size=60) | st.binary(max_size=60).map(lambda raw: cursor.PREFIX + raw.hex()))
+@given(orders, st.text(max_size=60) | st.binary(max_size=60).map(lambda raw: PREFIX + raw.hex()))
 def test_nonsense_is_no_cursor(order, text):
     with pytest.raises(Invalid):
         cursor.decode(text, order)
@@ -247,5 +248,5 @@ def test_nonsense_is_no_cursor(order, text):
 )
 def test_a_forged_time_does_no_harm(ten, alice, time):
     text = json.dumps([cursor.order_name(sort.parse("")), time, "0" * 40, 2**63 - 1])
-    forged = cursor.PREFIX + base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    forged = PREFIX + base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
     assert alice.api.get(f"/sourceimages/acme?offset={forged}").status_code in (200, 400)

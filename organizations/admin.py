@@ -1,6 +1,16 @@
 from django.contrib import admin
 
-from organizations.models import ApiKey, AuditEvent, Counter, Job, Membership, Organization, SigningKey, User
+from organizations.models import (
+    ApiKey,
+    AuditEvent,
+    Counter,
+    DailyStats,
+    Job,
+    Membership,
+    Organization,
+    SigningKey,
+    User,
+)
 from rokka.admin import ReadOnlyAdmin
 
 
@@ -45,6 +55,13 @@ class SigningKeyAdmin(ReadOnlyAdmin):
 class CounterAdmin(ReadOnlyAdmin):
     list_display = ("organization", "slot", "images", "bytes")
     list_select_related = ("organization",)
+
+
+@admin.register(DailyStats)
+class DailyStatsAdmin(ReadOnlyAdmin):
+    list_display = ("organization", "day", "images", "bytes", "bytes_downloaded")
+    list_select_related = ("organization",)
+    ordering = ("-day", "organization")
 
 
 @admin.register(Job)

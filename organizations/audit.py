@@ -26,13 +26,16 @@ def record(
     actor: Actor,
     verb: str,
     *,
-    organization: Organization,
+    organization: Organization | None = None,
     target: str = "",
     target_id: int | str | UUID = "",
     count: int = 1,
     **details: Any,
 ) -> None:
-    """Write down that `actor` did `verb`; `target` is what people call the thing, `target_id` its row."""
+    """Write down that `actor` did `verb`; `target` is what people call the thing, `target_id` its row.
+
+    What concerns a user and none of the organizations in particular has no organization.
+    """
     AuditEvent.objects.create(
         verb=verb,
         source=actor.source,

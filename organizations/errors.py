@@ -1,6 +1,6 @@
 """The refusals of this app."""
 
-from rokka.errors import Forbidden, Invalid, NotFound
+from rokka.errors import Conflict, Forbidden, Invalid, NotFound
 
 
 class InvalidOrganizationName(Invalid):
@@ -15,12 +15,21 @@ class InvalidOrganizationName(Invalid):
 
 
 class OrganizationNameTaken(Invalid):
-    """Another organization has this name."""
+    """Another organization has this name, and a new one was asked for."""
 
     reason = "organization_name_taken"
 
     def __init__(self, name: str) -> None:
         super().__init__(f"There is already an organization called {name!r}.")
+
+
+class NotYourOrganization(Conflict):
+    """An organization of this name exists, and the caller is no admin of it."""
+
+    reason = "not_your_organization"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is already an organization called {name!r}, and you are no admin of it.")
 
 
 class OrganizationNotFound(NotFound):
@@ -30,6 +39,12 @@ class OrganizationNotFound(NotFound):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"There is no organization called {name!r}.")
+
+
+class InvalidOption(Invalid):
+    """An option of an organization that is unknown, or a value that it cannot have."""
+
+    reason = "invalid_option"
 
 
 class NotAMember(Forbidden):
@@ -42,3 +57,63 @@ class RoleMissing(Forbidden):
     """None of the caller's roles allows this."""
 
     reason = "role_missing"
+
+
+class PublicUser(Forbidden):
+    """The caller's key is meant to be public, so it cannot manage the account."""
+
+    reason = "public_user"
+
+
+class SignUpDisabled(Forbidden):
+    """Nobody can sign up at this server by themselves."""
+
+    reason = "sign_up_disabled"
+
+
+class TokenNotRenewable(Forbidden):
+    """The token may not fetch its successor, or not one that is worth more than itself."""
+
+    reason = "token_not_renewable"
+
+
+class InvalidRoles(Invalid):
+    """No role, or a name that is none."""
+
+    reason = "invalid_roles"
+
+
+class MembershipNotFound(NotFound):
+    """No such user is a member of the organization."""
+
+    reason = "membership_not_found"
+
+
+class UserNotFound(NotFound):
+    """There is no such user."""
+
+    reason = "user_not_found"
+
+
+class LastAdmin(Conflict):
+    """The organization would be left without an active admin."""
+
+    reason = "last_admin"
+
+
+class KeyNotFound(NotFound):
+    """The caller has no such key."""
+
+    reason = "key_not_found"
+
+
+class KeyInUse(Conflict):
+    """The key is the one that the request itself was made with, or the last of its kind."""
+
+    reason = "key_in_use"
+
+
+class TooManyKeys(Invalid):
+    """The limit of keys is reached."""
+
+    reason = "too_many_keys"

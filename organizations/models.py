@@ -4,13 +4,13 @@ import secrets
 import string
 import uuid
 from hashlib import sha256
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Q
 from django.utils import timezone
 
 from organizations import permissions
@@ -19,6 +19,12 @@ from rokka.fields import BytewiseCharField
 
 ORGANIZATION_NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z"
 LETTERS_AND_DIGITS = string.ascii_letters + string.digits
+
+
+class OrganizationQuerySet(models.QuerySet["Organization"]):
+    def hold(self, organization: "Organization") -> "Organization":
+        """The row as it is now, locked against changes until the transaction ends; rows may still refer to it."""
+        return self.select_for_update(no_key=True).get(pk=organization.pk)
 
 
 class Organization(models.Model):
@@ -32,6 +38,8 @@ class Organization(models.Model):
     options = models.JSONField(default=dict, blank=True)
     created = models.DateTimeField(default=timezone.now)
 
+    objects = OrganizationQuerySet.as_manager()
+
     class Meta:
         constraints = [models.UniqueConstraint(fields=["name"], name="organization_name_unique")]
 
@@ -40,7 +48,9 @@ class Organization(models.Model):
 
 
 class SigningKey(models.Model):
-    """A secret with which an organization signs URLs."""
+    """A secret with which an organization signs URLs. Several may be valid at once, so that one can replace another."""
+
+    MOST = 10
 
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="signing_keys")
     key = models.CharField(max_length=64)
@@ -51,7 +61,12 @@ class SigningKey(models.Model):
         constraints = [models.UniqueConstraint(fields=["key"], name="signing_key_unique")]
 
     def __str__(self) -> str:
-        return f"signing key {self.pk}"
+        return f"signing key {self.fingerprint}"
+
+    @property
+    def fingerprint(self) -> str:
+        """What it is called where the key itself must not be written."""
+        return sha256(self.key.encode()).hexdigest()[:16]
 
 
 class UserManager(BaseUserManager["User"]):
@@ -91,6 +106,8 @@ class User(AbstractBaseUser, PermissionsMixin):
 class ApiKey(models.Model):
     """A key to the API. Only its sha256 is kept: the key itself is shown once, when it is made."""
 
+    MOST = 5  # for one user
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(User, models.PROTECT, related_name="api_keys")
     digest = BytewiseCharField(max_length=64)
@@ -115,21 +132,6 @@ class ApiKey(models.Model):
         return sha256(key.encode()).hexdigest()
 
 
-class MembershipQuerySet(models.QuerySet["Membership"]):
-    def of_key(self, key: str, organization: str) -> Self:
-        """What the owner of a key may do in an organization, with both, in one query; `key_id` is the key's."""
-        return (
-            self.select_related("organization", "user")
-            .filter(
-                active=True,
-                organization__name=organization,
-                user__is_active=True,
-                user__api_keys__digest=ApiKey.digest_of(key),
-            )
-            .annotate(key_id=F("user__api_keys__id"))
-        )
-
-
 class Membership(models.Model):
     """What a user may do in an organization."""
 
@@ -140,10 +142,6 @@ class Membership(models.Model):
     comment = models.CharField(max_length=255, blank=True)
     created = models.DateTimeField(default=timezone.now)
     last_access = models.DateTimeField(null=True, blank=True)
-
-    key_id: uuid.UUID  # only where `of_key` found it
-
-    objects = MembershipQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["organization", "user"], name="membership_unique")]
@@ -174,6 +172,23 @@ class Counter(models.Model):
 
     def __str__(self) -> str:
         return f"{self.organization} slot {self.slot}"
+
+
+class DailyStats(models.Model):
+    """An organization's numbers of one day (UTC): the last that were seen of it, and what was downloaded in all."""
+
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="daily_stats", db_index=False)
+    day = models.DateField()
+    images = models.BigIntegerField(null=True, blank=True)  # living pictures; null: not seen on that day
+    bytes = models.BigIntegerField(null=True, blank=True)  # of all stored files
+    bytes_downloaded = models.BigIntegerField(default=0)
+
+    class Meta:
+        verbose_name_plural = "daily stats"
+        constraints = [models.UniqueConstraint(fields=["organization", "day"], name="daily_stats_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.organization} {self.day}"
 
 
 class Job(models.Model):
@@ -251,8 +266,8 @@ class AuditEvent(models.Model):
 
     class Meta:
         indexes = [
-            models.Index(fields=["organization", "-created", "id"], name="audit_organization"),
-            models.Index(fields=["organization", "target", "-created"], name="audit_target"),
+            models.Index(fields=["organization", "created", "id"], name="audit_newest"),
+            models.Index(fields=["organization", "target", "created", "id"], name="audit_of_target"),
         ]
 
     def __str__(self) -> str:

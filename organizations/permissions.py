@@ -1,10 +1,19 @@
 """Who may do what, as data. A membership holds roles, a role grants permissions, an endpoint names what it needs."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 
+class Need(StrEnum):
+    """What an endpoint asks for that belongs to no organization."""
+
+    NOTHING = "nothing"
+    CREDENTIALS = "credentials"  # a key or a token
+    ACCOUNT = "account"  # the credentials of somebody who is no public user
+
+
 class Permission(StrEnum):
-    """One thing an endpoint may ask for."""
+    """One thing an endpoint of an organization asks for."""
 
     ORGANIZATION_READ_BASIC = "organization.read_basic"
     ORGANIZATION_READ = "organization.read"
@@ -71,7 +80,10 @@ GRANTS: dict[Role, frozenset[Permission]] = {
 
 ROLE_NAMES = frozenset(role.value for role in Role)
 
+# Keys with these roles are built into pages and apps: whoever holds one, in any organization, manages no account.
+PUBLIC_ROLES = frozenset({Role.READ, Role.UPLOAD, Role.IMAGES_READ})
 
-def granted(roles: list[str]) -> frozenset[Permission]:
+
+def granted(roles: Iterable[str]) -> frozenset[Permission]:
     """Everything that these roles allow together; a name that is no role (any more) allows nothing."""
     return frozenset().union(*(GRANTS[Role(name)] for name in roles if name in ROLE_NAMES))

@@ -7,7 +7,10 @@ from django.contrib.auth.models import Group
 from django.db import models
 from django.http import HttpRequest
 
+from organizations.login import LoginForm
+
 admin.site.unregister(Group)
+admin.site.login_form = LoginForm
 admin.site.site_header = "rokka"
 admin.site.site_title = "rokka"
 admin.site.index_title = "Back-office"

@@ -1,7 +1,10 @@
 """How HTTP looks here: the one place that turns errors into answers, and what DRF is told to be tolerant of."""
 
+import io
 import json
+import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import IO, Any
 
@@ -25,11 +28,14 @@ from rest_framework.response import Response
 from rokka.errors import (
     Conflict,
     DomainError,
+    FeatureUnavailable,
     Forbidden,
     Invalid,
+    InvalidToken,
     Locked,
     NotFound,
     TooLarge,
+    TooManyRequests,
     Unauthenticated,
     Unavailable,
 )
@@ -37,21 +43,25 @@ from rokka.errors import (
 STATUS: dict[type[DomainError], HTTPStatus] = {
     Invalid: HTTPStatus.BAD_REQUEST,
     Unauthenticated: HTTPStatus.FORBIDDEN,
+    InvalidToken: HTTPStatus.UNAUTHORIZED,
     Forbidden: HTTPStatus.FORBIDDEN,
+    FeatureUnavailable: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
     Conflict: HTTPStatus.CONFLICT,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     Locked: HTTPStatus.LOCKED,
+    TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 MAX_JSON = 1_000_000  # bytes
+TRUE, FALSE = {"true", "1"}, {"false", "0", ""}
 
 
 def error_body(status: int, message: str, reason: str) -> dict[str, Any]:
     """The error in every shape that a client reads: nested, and once more at the top for failed credentials."""
     facts: dict[str, Any] = {"code": int(status), "message": message, "reason": reason}
     body: dict[str, Any] = {"error": facts, **facts}
-    if reason == Unauthenticated.reason:
+    if reason in (Unauthenticated.reason, InvalidToken.reason):
         body["invalid_authentication"] = True
     return body
 
@@ -82,10 +92,23 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response 
             return None
     if request := context.get("request"):  # pages that render HTML answer errors like everybody else
         request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
-    headers = {"Retry-After": "5"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-    if isinstance(error, exceptions.MethodNotAllowed):
-        headers["Allow"] = ", ".join(context["view"].allowed_methods)
-    return Response(error_body(status, message, reason), status=status, headers=headers)
+    body, headers = error_body(status, message, reason), {}
+    match error:
+        case Unavailable():
+            headers["Retry-After"] = "5"
+        case InvalidToken():
+            headers["WWW-Authenticate"] = "Bearer"  # a 401 needs one (RFC 9110, 15.5.2)
+        case exceptions.MethodNotAllowed():
+            headers["Allow"] = ", ".join(context["view"].allowed_methods)
+        case TooManyRequests():
+            again = int(time.time()) + error.seconds
+            headers |= {"Retry-After": str(error.seconds), "X-RateLimit-Retry-After": str(again)}
+            headers |= {"X-RateLimit-Limit": str(error.limit), "X-RateLimit-Remaining": "0"}
+            body |= {
+                "status": "too many requests",
+                "X-RateLimit-Retry-After-readable": rfc3339(datetime.fromtimestamp(again, UTC)),
+            }
+    return Response(body, status=status, headers=headers)
 
 
 def sentence(detail: Any) -> str:
@@ -126,6 +149,18 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return error_response(500, "Something went wrong on the server. The log has the details.", "server_error")
 
 
+def rfc3339(moment: datetime) -> str:
+    """Whole seconds in UTC with `+00:00`, which every client can read."""
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def boolean(name: str, text: str) -> bool:
+    """A flag in a query, as JavaScript, PHP and Python write it."""
+    if text.lower() in TRUE | FALSE:
+        return text.lower() in TRUE
+    raise Invalid(f"{name}: it must be true or false.")
+
+
 class OnlyJSON(BaseContentNegotiation):
     """Answers are JSON, whatever `Accept` says; what a request holds is up to its parser, whatever it calls itself."""
 
@@ -150,6 +185,28 @@ class AnyJSONParser(BaseParser):
         if len(body) > MAX_JSON:
             raise TooLarge(f"The body has more than {MAX_JSON:,} bytes.")
         return loads(body, "The body") if body.strip() else None
+
+
+class JSONOrTextParser(AnyJSONParser):
+    """JSON, or what some clients send for a JSON string: the text itself. An empty body is refused."""
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> Any:
+        body = stream.read(MAX_JSON + 1)
+        if not body.strip():
+            raise Invalid("The body is empty. Send a JSON value; null removes what is there.")
+        try:
+            return super().parse(io.BytesIO(body))
+        except Invalid:
+            return self._text(body)
+
+    @staticmethod
+    def _text(body: bytes) -> str:
+        try:
+            return body.decode()
+        except UnicodeDecodeError as error:
+            raise Invalid("The body is neither JSON nor text in UTF-8.") from error
 
 
 def loads(text: str | bytes, label: str) -> Any:

@@ -44,6 +44,29 @@ class Unauthenticated(DomainError):
     reason = "invalid_authentication"
 
 
+class InvalidToken(Unauthenticated):
+    """The caller's token is damaged, expired, used from elsewhere, or its key is gone."""
+
+    reason = "invalid_token"
+
+
+class TooManyRequests(DomainError):
+    """The caller has to wait `seconds`."""
+
+    reason = "too_many_requests"
+
+    def __init__(self, message: str, *, seconds: int, limit: int) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+        self.limit = limit
+
+
+class FeatureUnavailable(Forbidden):
+    """There is nothing behind this feature on this server."""
+
+    reason = "feature_unavailable"
+
+
 class Conflict(DomainError):
     """It contradicts what exists."""
 

@@ -4,7 +4,9 @@ Our own lines are written directly; those of Django and the libraries, which com
 """
 
 import logging.config
+import re
 import sys
+from typing import Any
 
 import structlog
 
@@ -13,6 +15,32 @@ SHARED: list[structlog.typing.Processor] = [
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
+# Whatever looks like a key, a token or a signature: long runs without structure, as no hash, path or name has them.
+RUN = re.compile(r"[A-Za-z0-9_-]{32,}")
+SIGNATURE = re.compile(r"(\b(?:sig|key|api_key)(?:=|%3[Dd]))[^&\s\"'\\]+", re.IGNORECASE)
+HIDDEN = "…"
+
+
+def without_secrets(text: str) -> str:
+    """The text with keys, tokens and signatures hidden. Hashes, ids and keys of files are lower-case hex, and stay."""
+    return RUN.sub(_hidden_if_secret, SIGNATURE.sub(rf"\1{HIDDEN}", text))
+
+
+def looks_secret(text: str) -> bool:
+    """32 or more random letters and digits have a digit or many capitals; a name in a traceback has neither."""
+    capitals = sum(character.isupper() for character in text)
+    return len(text) >= 32 and (capitals >= 8 or (capitals > 0 and any(map(str.isdigit, text))))
+
+
+def _hidden_if_secret(run: re.Match[str]) -> str:
+    return HIDDEN if looks_secret(run[0]) else run[0]
+
+
+def hide_secrets(logger: Any, method: str, line: Any) -> Any:
+    """The last word on every line: whoever wrote it, and whatever it came from."""
+    return without_secrets(line) if isinstance(line, str) else line
+
+
 # Without the values of local variables, among which are keys and passwords.
 TRACEBACKS = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=30)
@@ -22,9 +50,9 @@ TRACEBACKS = structlog.processors.ExceptionRenderer(
 def configure(*, level: str, for_people: bool) -> None:
     """Send every line of this level or above to standard error."""
     renderers: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback), hide_secrets]
         if for_people
-        else [TRACEBACKS, structlog.processors.JSONRenderer()]
+        else [TRACEBACKS, structlog.processors.JSONRenderer(), hide_secrets]
     )
     structlog.configure(
         processors=[*SHARED, *renderers],

@@ -10,6 +10,8 @@ import structlog
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
+from rokka.logs import looks_secret
+
 log = structlog.get_logger()
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
@@ -26,7 +28,7 @@ class RequestLog:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         started = time.perf_counter()
         sent = request.headers.get("X-Request-Id", "")
-        request_id = sent if REQUEST_ID.match(sent) else uuid.uuid4().hex
+        request_id = sent if REQUEST_ID.match(sent) and not looks_secret(sent) else uuid.uuid4().hex
         request.META["rokka.request_id"] = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
@@ -68,6 +70,19 @@ class ClientAddress:
             return any(ipaddress.ip_address(address) in network for network in self.trusted)
         except ValueError:
             return False
+
+
+class NoEmptyContent:
+    """An answer without a body has no content type: clients would parse the nothing that it promises."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if not response.streaming and not getattr(response, "content", b"") and request.method != "HEAD":
+            del response["Content-Type"]
+        return response
 
 
 class TolerantPath:

@@ -1,23 +1,32 @@
-"""The root: a page for browsers, the list of resources for API keys."""
+"""The root and what is public: a page for browsers, the list of resources for API keys, what stacks may say."""
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
-from drf_spectacular.utils import OpenApiResponse, extend_schema, inline_serializer
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
-RESOURCES = ["/sourceimages"]
+from organizations.api.scope import CallerScope
+from organizations.permissions import Need
+from rokka.catalogue import OPERATIONS, STACK_OPTIONS
+from rokka.openapi import errors
+
+RESOURCES = ["/operations", "/organizations", "/sourceimages", "/stackoptions", "/stats", "/user", "/users"]
+CREDENTIALS = ("Api-Key", "Authorization")
 
 
-class StartView(APIView):
+class StartViewSet(CallerScope):
     """One address for two: API keys learn that they are valid, browsers, which have none, get a page."""
+
+    needs = {"root": Need.CREDENTIALS}
+    serializer_class = serializers.Serializer
 
     def dispatch(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
         asks_for_html = "text/html" in request.headers.get("Accept", "")
-        if request.method in ("GET", "HEAD") and asks_for_html and "Api-Key" not in request.headers:
+        if request.method in ("GET", "HEAD") and asks_for_html and not set(CREDENTIALS) & request.headers.keys():
             return start_page(request)
         return super().dispatch(request, *args, **kwargs)
 
@@ -32,12 +41,39 @@ class StartView(APIView):
                     "environment": serializers.CharField(),
                 },
             ),
-            403: OpenApiResponse(description="The key is missing or not valid."),
+            **errors(401, 403, 429),
         },
     )
-    def get(self, request: Request) -> Response:
+    def root(self, request: Request) -> Response:
         """What clients call to find out whether a key is valid."""
         return Response({"resources": RESOURCES, "environment": settings.ROKKA_MODE})
+
+
+class CatalogueViewSet(CallerScope):
+    """What stacks may say. Nothing here renders yet."""
+
+    needs = {"operations": Need.NOTHING, "stack_options": Need.NOTHING}
+    serializer_class = serializers.Serializer
+
+    @extend_schema(
+        summary="Operations of stacks",
+        operation_id="operations",
+        auth=[],
+        responses={200: OpenApiTypes.OBJECT, **errors(429)},
+    )
+    def operations(self, request: Request) -> Response:
+        """By name: description, properties and which of them are required."""
+        return Response(OPERATIONS)
+
+    @extend_schema(
+        summary="Options of stacks",
+        operation_id="stackoptions",
+        auth=[],
+        responses={200: OpenApiTypes.OBJECT, **errors(429)},
+    )
+    def stack_options(self, request: Request) -> Response:
+        """All options that a stack may have."""
+        return Response(STACK_OPTIONS)
 
 
 def start_page(request: HttpRequest) -> HttpResponse:

@@ -59,6 +59,10 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def whole(text: str) -> int:
+    return 0 if text == "0" else positive(text)
+
+
 NOTHING: list[str] = []
 
 
@@ -112,6 +116,12 @@ ALLOWED_HOSTS = variable(
 TRUSTED_PROXIES = variable("TRUSTED_PROXIES", networks, NOTHING)
 SIGN_UP_ENABLED = variable("SIGN_UP_ENABLED", boolean, EMBEDDED)
 RATE_LIMIT_ENABLED = variable("RATE_LIMIT_ENABLED", boolean, True)
+RATE_LIMIT_PER_KEY = variable("RATE_LIMIT_PER_KEY", positive, 12_000)  # a minute, as are all but sign-ups
+RATE_LIMIT_PER_ORGANIZATION = variable("RATE_LIMIT_PER_ORGANIZATION", positive, 30_000)
+RATE_LIMIT_PER_ADDRESS = variable("RATE_LIMIT_PER_ADDRESS", positive, 600)  # calls that need no credentials
+RATE_LIMIT_FAILURES = variable("RATE_LIMIT_FAILURES", positive, 60)  # unknown keys and wrong passwords, an address
+RATE_LIMIT_SIGN_UPS = variable("RATE_LIMIT_SIGN_UPS", positive, 20)  # an hour, an address
+HSTS_SECONDS = variable("HSTS_SECONDS", whole, 0 if EMBEDDED else 365 * 86_400)
 FETCH_ALLOWED_NETWORKS = variable("FETCH_ALLOWED_NETWORKS", networks, NOTHING)
 LOG_LEVEL = variable("LOG_LEVEL", choice("DEBUG", "INFO", "WARNING", "ERROR"), "INFO")
 DEBUG = False  # errors are JSON in every mode, and nobody's browser sees our variables
@@ -224,7 +234,7 @@ STORAGES = {
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
     if REDIS_URL
-    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}}
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -238,6 +248,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "corsheaders",
+    "csp",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -249,7 +260,9 @@ MIDDLEWARE = [
     "rokka.middleware.RequestLog",
     "rokka.middleware.ClientAddress",
     "rokka.middleware.TolerantPath",
+    "rokka.middleware.NoEmptyContent",
     "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -294,9 +307,26 @@ logs.configure(level=LOG_LEVEL, for_people=EMBEDDED and sys.stderr.isatty())
 
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not EMBEDDED
+SESSION_COOKIE_AGE = 12 * 3600
+SECURE_HSTS_SECONDS = HSTS_SECONDS
+SILENCED_SYSTEM_CHECKS = [
+    "security.W005",  # what else is below our host names, and whether it has TLS, is not ours to say
+    "security.W008",  # TLS is done in front of us; a redirect would come after the key has travelled in the clear
+    "security.W021",  # lists in browsers are for their owners to enter
+]
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "object-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
 
 # The API is authenticated by header, never by cookie, so any origin may call it.
 CORS_ALLOW_ALL_ORIGINS = True
@@ -324,7 +354,7 @@ CORS_EXPOSE_HEADERS = [
 ]
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["organizations.api.authentication.ApiKeyAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["organizations.api.authentication.CredentialsAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rokka.api.AnyJSONParser"],
@@ -355,8 +385,12 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "interactive"
-CELERY_TASK_ROUTES = {"sourceimages.tasks.sweep": {"queue": "upkeep"}}
+UPKEEP = {"queue": "upkeep"}
+CELERY_TASK_ROUTES = {"sourceimages.tasks.sweep": UPKEEP, "organizations.tasks.snapshot_stats": UPKEEP}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 600}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BEAT_SCHEDULE = {"sweep": {"task": "sourceimages.tasks.sweep", "schedule": GRACE_SECONDS}}
+CELERY_BEAT_SCHEDULE = {
+    "sweep": {"task": "sourceimages.tasks.sweep", "schedule": GRACE_SECONDS},
+    "snapshot_stats": {"task": "organizations.tasks.snapshot_stats", "schedule": 600},
+}

@@ -1,16 +1,19 @@
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
 import rokka.admin  # noqa: F401 (names the back-office)
 from rokka import health
-from rokka.pages import StartView
+from rokka.pages import CatalogueViewSet, StartViewSet
 
 urlpatterns = [
-    path("", StartView.as_view()),
+    path("", StartViewSet.as_view({"get": "root"})),
+    path("operations", CatalogueViewSet.as_view({"get": "operations"})),
+    path("stackoptions", CatalogueViewSet.as_view({"get": "stack_options"})),
     path("sourceimages/", include("sourceimages.api.urls")),
+    path("", include("organizations.api.urls")),
     path("admin/", admin.site.urls),
-    path("doc", SpectacularSwaggerView.as_view(url_name="openapi"), name="doc"),
+    path("doc", SpectacularSwaggerSplitView.as_view(url_name="openapi"), name="doc"),
     path("doc/openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
     path("health/live", health.live),
     path("health/ready", health.ready),

@@ -75,12 +75,6 @@ class ProtectedOriginal(Forbidden):
     reason = "protected_original"
 
 
-class FeatureUnavailable(Forbidden):
-    """There is nothing behind this feature on this server."""
-
-    reason = "feature_unavailable"
-
-
 class StorageUnavailable(Unavailable):
     """The storage of the originals does not answer, or has no room left."""
 

@@ -21,15 +21,16 @@ if "DATA_DIR" not in os.environ:
 os.environ.setdefault("LOG_LEVEL", "WARNING")
 
 import pytest
+from django.core.cache import cache
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.db.backends.sqlite3.base import DatabaseWrapper
 from rest_framework.test import APIClient
 
-from organizations import triggers
+from organizations import stats, triggers
 from organizations.audit import Actor
 from organizations.models import AuditEvent, Membership, Organization, User
-from organizations.operations import add_key, create_organization
+from organizations.operations import create_key, create_organization
 from organizations.permissions import Role
 from rokka import settings as rokka_settings
 from sourceimages import consistency
@@ -75,7 +76,7 @@ def member(acme: Organization) -> Callable[..., Person]:
     def make(*roles: str, email: str = "bob@example.org", active: bool = True) -> Person:
         user = User.objects.create(email=email, password="!")
         Membership.objects.create(organization=acme, user=user, roles=list(roles), active=active)
-        return Person(user, add_key(user))
+        return Person(user, create_key(user, comment="", actor=Actor(AuditEvent.Source.COMMAND))[1])
 
     return make
 
@@ -106,6 +107,14 @@ def own_files(settings: Any, tmp_path: Path) -> Path:
         "originals": {"BACKEND": "sourceimages.storage.LocalStorage", "OPTIONS": {"location": str(folder)}}
     }
     return folder
+
+
+@pytest.fixture(autouse=True)
+def fresh_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other tests counted is forgotten, and downloads are written down only when a test asks for it."""
+    cache.clear()
+    monkeypatch.setattr(stats.downloads, "every", None)
+    stats.downloads.sums.clear()
 
 
 def contradictions(*, read_bytes: bool = True) -> list[str]:

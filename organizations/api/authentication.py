@@ -1,40 +1,46 @@
-"""Who calls: the Api-Key header, looked up by its sha256 in one query."""
+"""Who calls: an API key, looked up by its sha256, or a token that was made with one."""
 
 from uuid import UUID
 
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
+from organizations import access, tokens
+from organizations.access import Credentials
 from organizations.models import ApiKey, User
-from rokka.errors import Unauthenticated
+from rokka.errors import InvalidToken, Unauthenticated
 
 HINT = "Send a valid key in the Api-Key header."
 
 
-def sent_key(request: Request) -> str:
-    """What the Api-Key header holds; nothing if there is none."""
-    return request.headers.get("Api-Key", "").strip()
+def credentials(request: Request) -> Credentials:
+    """What the request shows; a key counts before a token. Raises Unauthenticated, InvalidToken."""
+    if key := request.headers.get("Api-Key", "").strip():
+        return Credentials(digest=ApiKey.digest_of(key))
+    scheme, _, text = request.headers.get("Authorization", "").strip().partition(" ")
+    if scheme.lower() == "bearer":
+        return Credentials(token=tokens.verified(text.strip(), address=address_of(request)))
+    raise Unauthenticated(f"There is no Api-Key in this request. {HINT}")
 
 
-class ApiKeyAuthentication(BaseAuthentication):
-    """(user, id of the key) behind `Api-Key: <key>`; an unknown key is refused even where none is needed."""
+def key_behind(shown: Credentials) -> ApiKey:
+    """The key itself, with its user. Raises Unauthenticated, InvalidToken."""
+    key = access.of_key(shown)
+    if key is None and shown.token:
+        raise InvalidToken("The Api-Key that this token was made with is gone.")
+    if key is None:
+        raise Unauthenticated(f"This Api-Key is not valid. {HINT}")
+    return key
+
+
+def address_of(request: Request) -> str:
+    """The address of the client, as far as it is known (TRUSTED_PROXIES)."""
+    return request.META.get("REMOTE_ADDR") or ""
+
+
+class CredentialsAuthentication(BaseAuthentication):
+    """(user, id of the key), for views that are no scope's."""
 
     def authenticate(self, request: Request) -> tuple[User, UUID]:
-        sent = sent_key(request)
-        if not sent:
-            raise Unauthenticated(f"There is no Api-Key in this request. {HINT}")
-        key = ApiKey.objects.select_related("user").filter(digest=ApiKey.digest_of(sent)).first()
-        if key is None or not key.user.is_active:
-            raise Unauthenticated(f"This Api-Key is not valid. {HINT}")
+        key = key_behind(credentials(request))
         return key.user, key.pk
-
-
-class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """The same, for the OpenAPI document."""
-
-    target_class = ApiKeyAuthentication
-    name = "ApiKey"
-
-    def get_security_definition(self, auto_schema: object) -> dict[str, str]:
-        return {"type": "apiKey", "in": "header", "name": "Api-Key"}

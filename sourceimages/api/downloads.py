@@ -7,6 +7,7 @@ from urllib.parse import quote
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.utils.http import parse_etags
 
+from organizations import stats
 from rokka.api import error_response
 from sourceimages import storage
 from sourceimages.models import SourceImage
@@ -41,7 +42,19 @@ def _bytes(request: HttpRequest, image: SourceImage, start: int, length: int) ->
     if request.method == "HEAD":
         originals.size(image.file.key)
         return iter(())
-    return originals.open(image.file.key, start, length)
+    return _counted(originals.open(image.file.key, start, length), image)
+
+
+def _counted(blocks: Iterator[bytes], image: SourceImage) -> Iterator[bytes]:
+    """The blocks; as many bytes as were taken, also by somebody who hung up, are added to the organization's stats."""
+    sent = 0
+    try:
+        for block in blocks:
+            yield block
+            sent += len(block)
+    finally:
+        if sent:
+            stats.downloads.add(image.organization_id, sent)
 
 
 def _with_headers(answer: HttpResponseBase, image: SourceImage, etag: str) -> HttpResponseBase:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rokka.api import loads
-from rokka.errors import Invalid
+from rokka.errors import FeatureUnavailable, Invalid
 from sourceimages import metadata
-from sourceimages.errors import FeatureUnavailable, InvalidMetadata
+from sourceimages.errors import InvalidMetadata
 
 FIELD = re.compile(r"(?P<field>[a-z_]+)(\[(?P<index>[0-9]{0,4})\])?(\[(?P<entry>[A-Za-z0-9_]+)\])?\Z")
 OPTIMIZE = {"true": "png", "1": "png", "png": "png", "jpg": "jpg", "false": "", "0": "", "": ""}

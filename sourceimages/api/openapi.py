@@ -1,16 +1,10 @@
 """What the OpenAPI document says beyond what drf-spectacular reads from the code."""
 
-from http import HTTPStatus
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
-from sourceimages.api.serializers import ErrorSerializer
-
-ORGANIZATION = OpenApiParameter(
-    "organization", OpenApiTypes.STR, OpenApiParameter.PATH, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
-)
 HASH = OpenApiParameter(
     "hash",
     OpenApiTypes.STR,
@@ -34,8 +28,3 @@ BYTES: dict[Any, Any] = {
     304: OpenApiResponse(description="The ETag in If-None-Match is still right."),
     416: OpenApiResponse(description="The file has none of these bytes."),
 }
-
-
-def errors(*statuses: int) -> dict[Any, Any]:
-    """Answers in the shape of every error."""
-    return {status: OpenApiResponse(ErrorSerializer, HTTPStatus(status).phrase) for status in statuses}

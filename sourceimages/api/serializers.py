@@ -1,17 +1,12 @@
 """The shapes of the contract."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
+from rokka.api import rfc3339
 from sourceimages.models import SourceImage
-
-
-def rfc3339(moment: datetime) -> str:
-    """Whole seconds in UTC with `+00:00`, which every client can read."""
-    return moment.astimezone(UTC).isoformat(timespec="seconds")
 
 
 class SourceImageSerializer(serializers.Serializer):
@@ -117,16 +112,3 @@ class UploadSerializer(serializers.Serializer):
     meta_dynamic = serializers.CharField(required=False, help_text="`meta_dynamic[0]`: JSON object by metadata name.")
     options = serializers.CharField(required=False, help_text='`options[0]`: `{"protected": true}`.')
     optimize_source = serializers.ChoiceField(["true", "false", "png", "jpg"], required=False)
-
-
-class ErrorDetailSerializer(serializers.Serializer):
-    code = serializers.IntegerField(min_value=400, max_value=599, help_text="The HTTP status.")
-    message = serializers.CharField(help_text="For people; it may change.")
-    reason = serializers.CharField(help_text="For programs; stable, see docs/errors.md.")
-
-
-class ErrorSerializer(ErrorDetailSerializer):
-    """Every error."""
-
-    error = ErrorDetailSerializer()
-    invalid_authentication = serializers.BooleanField(required=False, help_text="Only when the credentials failed.")

@@ -10,10 +10,13 @@ from rest_framework.response import Response
 
 from organizations import counters
 from organizations.api.scope import OrganizationScope
+from organizations.errors import RoleMissing
 from organizations.permissions import Permission
+from rokka.api import boolean
 from rokka.errors import Invalid
+from rokka.openapi import ORGANIZATION, errors
 from sourceimages.api import downloads
-from sourceimages.api.openapi import BINARY_HASH, BYTES, DELETED, HASH, ORGANIZATION, PAGING, RANGE, errors
+from sourceimages.api.openapi import BINARY_HASH, BYTES, DELETED, HASH, PAGING, RANGE
 from sourceimages.api.paging import PageRequest
 from sourceimages.api.serializers import (
     AddedImageSerializer,
@@ -30,19 +33,19 @@ from sourceimages.operations import Added, add_images
 from sourceimages.querysets import SourceImageQuerySet
 
 LIST_PARAMETERS = {"limit", "offset", "sort", "deleted", "binaryHash", "operator"}
-TRUE, FALSE = {"true", "1"}, {"false", "0", ""}
 
 
 class SourceImageViewSet(OrganizationScope):
     """Original pictures of an organization."""
 
     serializer_class = SourceImageSerializer
+    unlimited = {"create"}
     needs = {
         "create": Permission.IMAGES_UPLOAD,
         "list": Permission.IMAGES_READ,
         "binary_hash": Permission.IMAGES_READ,
         "retrieve": Permission.IMAGES_READ,
-        "download": Permission.IMAGES_READ,
+        "download": (Permission.ORIGINALS_DOWNLOAD, Permission.PROTECTED_ORIGINALS_DOWNLOAD),
     }
 
     def get_queryset(self) -> SourceImageQuerySet:
@@ -116,6 +119,8 @@ class SourceImageViewSet(OrganizationScope):
         image = self._image(hash)
         if image.protected and not self.granted(Permission.PROTECTED_ORIGINALS_DOWNLOAD):
             raise ProtectedOriginal("This picture is protected; your roles do not allow downloading its original.")
+        if not image.protected and not self.granted(Permission.ORIGINALS_DOWNLOAD):
+            raise RoleMissing("This picture is not protected; your roles allow downloading protected ones only.")
         return downloads.response(request._request, image)
 
     def _image(self, hash: str) -> SourceImage:
@@ -133,13 +138,6 @@ class SourceImageViewSet(OrganizationScope):
 
     def _asks_for_deleted(self) -> bool:
         return boolean("deleted", self.request.query_params.get("deleted", ""))
-
-
-def boolean(name: str, text: str) -> bool:
-    """A flag in a query, as JavaScript, PHP and Python write it."""
-    if text.lower() in TRUE | FALSE:
-        return text.lower() in TRUE
-    raise Invalid(f"{name}: it must be true or false.")
 
 
 def as_sent(added: Added) -> SourceImage:

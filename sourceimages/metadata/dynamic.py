@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sourceimages.errors import FeatureUnavailable, InvalidMetadata
+from rokka.errors import FeatureUnavailable
+from sourceimages.errors import InvalidMetadata
 from sourceimages.metadata.values import MAX_ELEMENTS, integer, string, strings
 
 AREA_NAME = re.compile(r"[a-zA-Z0-9_]{1,54}\Z")

@@ -31,8 +31,10 @@ def test_it_makes_everything_an_organization_needs(db):
     assert acme.counters.count() == 8
     assert counters.totals(acme) == counters.Totals(images=0, bytes=0)
     assert not User.objects.get().has_usable_password()
-    event = AuditEvent.objects.get()
-    assert (event.verb, event.source, event.target) == ("organization.created", "command", "acme")
+    verbs = {event.verb: event for event in AuditEvent.objects.all()}
+    assert set(verbs) == {"user.created", "api_key.added", "organization.created"}
+    event = verbs["organization.created"]
+    assert (event.source, event.target, event.user) == ("command", "acme", User.objects.get())
 
 
 def test_the_key_itself_is_not_kept(db, capsys):

@@ -49,7 +49,8 @@ def test_a_body_and_a_content_type_on_get_mean_nothing(acme, alice):
 def test_the_root_checks_a_key(acme, alice):
     response = alice.api.get("/")
     assert response.status_code == 200
-    assert response.json() == {"resources": ["/sourceimages"], "environment": "embedded"}
+    assert "/sourceimages" in response.json()["resources"]
+    assert response.json()["environment"] == "embedded"
     assert_error(APIClient().get("/"), 403)
 
 

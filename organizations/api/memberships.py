@@ -1,0 +1,125 @@
+"""Who belongs to an organization."""
+
+from uuid import UUID
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from organizations.api.scope import OrganizationScope
+from organizations.api.serializers import (
+    MembershipSerializer,
+    MembershipsSerializer,
+    NewMemberSerializer,
+    RolesSerializer,
+    checked,
+)
+from organizations.errors import MembershipNotFound, UserNotFound
+from organizations.operations import Outcome, add_member_with_new_user, remove_member, set_roles
+from organizations.permissions import Permission
+from rokka.openapi import ORGANIZATION, errors
+
+USER_ID = OpenApiParameter("user_id", OpenApiTypes.UUID, OpenApiParameter.PATH)
+
+
+class MembershipViewSet(OrganizationScope):
+    """Members of an organization and their roles."""
+
+    serializer_class = MembershipSerializer
+    needs = {
+        "list": Permission.MEMBERSHIPS_READ,
+        "retrieve": Permission.MEMBERSHIPS_READ,
+        "create": Permission.MEMBERSHIPS_WRITE,
+        "update": Permission.MEMBERSHIPS_WRITE,
+        "destroy": Permission.MEMBERSHIPS_WRITE,
+    }
+
+    @extend_schema(
+        summary="List members",
+        parameters=[ORGANIZATION],
+        responses={200: MembershipsSerializer, **errors(400, 401, 403, 404, 429)},
+    )
+    def list(self, request: Request, organization: str) -> Response:
+        """All of them, the first member first."""
+        members = self.organization.memberships.select_related("user").order_by("created", "id")
+        items = MembershipSerializer(members, many=True).data
+        return Response({"total": len(items), "items": items})
+
+    @extend_schema(
+        summary="Get a member",
+        parameters=[ORGANIZATION, USER_ID],
+        responses={200: MembershipSerializer, **errors(400, 401, 403, 404, 429)},
+    )
+    def retrieve(self, request: Request, organization: str, user_id: str) -> Response:
+        """By the id of the user."""
+        members = self.organization.memberships.select_related("user")
+        member = members.filter(user=uuid(user_id, MembershipNotFound("This user is no member."))).first()
+        if member is None:
+            raise MembershipNotFound("This user is no member.")
+        return Response(MembershipSerializer(member).data)
+
+    @extend_schema(
+        summary="Add a member with a new user",
+        parameters=[ORGANIZATION],
+        request=RolesSerializer,
+        responses={201: NewMemberSerializer, **errors(400, 401, 403, 404, 413, 429)},
+    )
+    def create(self, request: Request, organization: str) -> Response:
+        """Make a user with the caller's e-mail address, its key, and its membership."""
+        wanted = checked(RolesSerializer, request.data)
+        new = add_member_with_new_user(
+            self.organization,
+            wanted["roles"],
+            email=self.caller.email,
+            comment=wanted["comment"] or "",
+            actor=self.actor,
+        )
+        shape = MembershipSerializer(new.membership).data | {"api_key": new.api_key}
+        return Response(shape, status=status.HTTP_201_CREATED)
+
+    @extend_schema(
+        summary="Set the roles of a member",
+        parameters=[ORGANIZATION, USER_ID],
+        request=RolesSerializer,
+        responses={
+            200: MembershipSerializer,
+            201: MembershipSerializer,
+            204: None,
+            **errors(400, 401, 403, 404, 409, 413, 429),
+        },
+    )
+    def update(self, request: Request, organization: str, user_id: str) -> Response:
+        """201: is a member now. 200: has other roles now. 204: nothing has changed."""
+        wanted = checked(RolesSerializer, request.data)
+        membership, outcome = set_roles(
+            self.organization,
+            uuid(user_id, UserNotFound("There is no user with this id.")),
+            wanted["roles"],
+            comment=wanted["comment"],
+            actor=self.actor,
+        )
+        if outcome is Outcome.UNCHANGED:
+            return Response(status=status.HTTP_204_NO_CONTENT)
+        created = outcome is Outcome.ADDED
+        return Response(MembershipSerializer(membership).data, status=201 if created else 200)
+
+    @extend_schema(
+        summary="Remove a member",
+        parameters=[ORGANIZATION, USER_ID],
+        responses={204: None, **errors(400, 401, 403, 404, 409, 429)},
+    )
+    def destroy(self, request: Request, organization: str, user_id: str) -> Response:
+        """The user and its keys remain. The last admin cannot be removed."""
+        user = uuid(user_id, MembershipNotFound("This user is no member."))
+        remove_member(self.organization, user, actor=self.actor)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+def uuid(text: str, otherwise: Exception) -> UUID:
+    """The id, or the error of what cannot be one; e-mail addresses, which are not unique, name nobody."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise otherwise from None

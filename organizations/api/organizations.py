@@ -1,0 +1,163 @@
+"""Organizations: what they say of themselves, their options and signing keys."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from organizations import permissions
+from organizations.api.scope import CallerScope, OrganizationScope
+from organizations.api.serializers import (
+    OrganizationChangeSerializer,
+    OrganizationSerializer,
+    OrganizationsSerializer,
+    SigningKeySerializer,
+    checked,
+)
+from organizations.errors import NotYourOrganization, OrganizationNameTaken
+from organizations.models import Organization
+from organizations.operations import (
+    add_signing_key,
+    change_options,
+    change_organization,
+    found_organization,
+    remove_signing_key,
+)
+from organizations.options import OPTIONS
+from organizations.permissions import Need, Permission
+from rokka.api import JSONOrTextParser
+from rokka.errors import Invalid
+from rokka.openapi import ORGANIZATION, errors
+
+ANYTHING = {"application/json": OpenApiTypes.ANY}
+OPTION = OpenApiParameter("name", OpenApiTypes.STR, OpenApiParameter.PATH, enum=list(OPTIONS))
+
+
+class OrganizationsViewSet(CallerScope):
+    """All organizations of the caller."""
+
+    needs = {"list": Need.CREDENTIALS}
+    serializer_class = OrganizationsSerializer
+
+    @extend_schema(summary="List my organizations", responses={200: OrganizationsSerializer, **errors(401, 403, 429)})
+    def list(self, request: Request) -> Response:
+        """Each as much as the caller's roles there allow to see."""
+        memberships = self.caller.memberships.filter(active=True).order_by("organization__name")
+        items = [
+            shown(one.organization, one.granted)
+            for one in memberships.select_related("organization__master_organization")
+        ]
+        return Response({"total": len(items), "items": items})
+
+
+class OrganizationViewSet(OrganizationScope):
+    """One organization."""
+
+    serializer_class = OrganizationSerializer
+    needs = {
+        "retrieve": Permission.ORGANIZATION_READ_BASIC,
+        "create_or_change": Need.ACCOUNT,
+        "set_options": Permission.ORGANIZATION_WRITE,
+        "set_option": Permission.ORGANIZATION_WRITE,
+        "add_signing_key": Permission.ORGANIZATION_WRITE,
+        "remove_signing_key": Permission.ORGANIZATION_WRITE,
+    }
+
+    @extend_schema(
+        summary="Get an organization",
+        parameters=[ORGANIZATION],
+        responses={200: OrganizationSerializer, **errors(400, 401, 403, 404, 429)},
+    )
+    def retrieve(self, request: Request, organization: str) -> Response:
+        """Every member sees the basic fields, `read` the options, `admin` also signing keys and billing address."""
+        return Response(shown(self.organization, self.granted_permissions))
+
+    @extend_schema(
+        summary="Create or change an organization",
+        parameters=[ORGANIZATION],
+        request=OrganizationChangeSerializer,
+        responses={
+            200: OrganizationSerializer,
+            201: OrganizationSerializer,
+            **errors(400, 401, 403, 404, 409, 413, 429),
+        },
+    )
+    def create_or_change(self, request: Request, organization: str) -> Response:
+        """Make an organization with the caller as its admin; its admins change it."""
+        facts = checked(OrganizationChangeSerializer, request.data)
+        master = facts.pop("master_organization", None)
+        named = {"admin": self.caller, "master": master, "actor": self.actor}
+        created = not Organization.objects.filter(name=organization).exists()
+        try:
+            operation = found_organization if created else change_organization
+            done = operation(organization, facts, **named)
+        except OrganizationNameTaken as error:  # somebody was faster
+            raise NotYourOrganization(organization) from error
+        everything = frozenset(Permission)
+        return Response(shown(done, everything), status=status.HTTP_201_CREATED if created else status.HTTP_200_OK)
+
+    @extend_schema(
+        summary="Set options",
+        parameters=[ORGANIZATION],
+        request=ANYTHING,
+        responses={200: OrganizationSerializer, **errors(400, 401, 403, 404, 413, 429)},
+    )
+    def set_options(self, request: Request, organization: str) -> Response:
+        """A JSON object: its options are set, those of null removed, others stay."""
+        options = {} if request.data in (None, []) else request.data
+        if not isinstance(options, dict):
+            raise Invalid("Options are a JSON object.")
+        return self._changed(options)
+
+    @extend_schema(
+        summary="Set an option",
+        operation_id="organizations_option_update",
+        parameters=[
+            ORGANIZATION,
+            OpenApiParameter("name", OpenApiTypes.STR, OpenApiParameter.PATH, enum=list(OPTIONS)),
+        ],
+        request=ANYTHING,
+        responses={200: OrganizationSerializer, **errors(400, 401, 403, 404, 413, 429)},
+    )
+    def set_option(self, request: Request, organization: str, name: str) -> Response:
+        """The body is the value, as JSON or as plain text; null removes the option."""
+        return self._changed({name: request.data})
+
+    @extend_schema(
+        summary="Add a signing key",
+        parameters=[ORGANIZATION],
+        request=None,
+        responses={201: SigningKeySerializer, **errors(400, 401, 403, 404, 429)},
+    )
+    def add_signing_key(self, request: Request, organization: str) -> Response:
+        """Valid at once, beside those there are: to change keys, add one, use it, then remove the old one."""
+        key = add_signing_key(self.organization, actor=self.actor)
+        return Response(SigningKeySerializer(key).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(
+        summary="Remove a signing key",
+        parameters=[ORGANIZATION, OpenApiParameter("key_id", OpenApiTypes.STR, OpenApiParameter.PATH)],
+        responses={204: None, **errors(400, 401, 403, 404, 409, 429)},
+    )
+    def remove_signing_key(self, request: Request, organization: str, key_id: str) -> Response:
+        """URLs that were signed with it are not valid any more. The last one stays."""
+        remove_signing_key(self.organization, key_id, actor=self.actor)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    def get_parsers(self) -> list[Any]:
+        sets_one = "set_option" in getattr(self, "action_map", {}).values()  # an address of its own
+        return [JSONOrTextParser()] if sets_one else super().get_parsers()
+
+    def _changed(self, options: dict[str, Any]) -> Response:
+        changed = change_options(self.organization, options, actor=self.actor)
+        return Response(shown(changed, self.granted_permissions))
+
+
+def shown(organization: Organization, granted: Iterable[permissions.Permission]) -> dict[str, Any]:
+    """As much of an organization as these permissions allow to see."""
+    context = {"full": Permission.ORGANIZATION_READ in granted, "admin": Permission.ORGANIZATION_WRITE in granted}
+    return dict(OrganizationSerializer(organization, context=context).data)

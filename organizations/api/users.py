@@ -1,0 +1,159 @@
+"""The caller: account, keys, tokens, memberships."""
+
+from typing import Any
+
+from django.conf import settings
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from organizations import access, tokens
+from organizations.api.authentication import address_of, key_behind
+from organizations.api.scope import CallerScope
+from organizations.api.serializers import (
+    AddedKeySerializer,
+    KeySerializer,
+    NewKeySerializer,
+    NewUserSerializer,
+    OwnMembershipSerializer,
+    OwnMembershipsSerializer,
+    SignUpSerializer,
+    TokenSerializer,
+    UserSerializer,
+    checked,
+)
+from organizations.errors import SignUpDisabled
+from organizations.limits import SIGN_UPS
+from organizations.operations import create_key, create_organization, create_user, delete_key
+from organizations.permissions import Need
+from organizations.tokens import Wish
+from rokka import limits
+from rokka.api import boolean
+from rokka.errors import Invalid
+from rokka.openapi import errors
+
+TOKEN_PARAMETERS = [
+    OpenApiParameter(
+        "expires_in", {"type": "integer", "minimum": 1, "default": tokens.LIFETIME}, description="Seconds."
+    ),
+    OpenApiParameter("renewable", OpenApiTypes.BOOL, description="Default: whether it is bound to addresses."),
+    OpenApiParameter("no_ip_protection", OpenApiTypes.BOOL),
+    OpenApiParameter("ips", OpenApiTypes.STR, description="Addresses, networks, `request_ip`, separated by commas."),
+]
+
+
+class UsersViewSet(CallerScope):
+    """Signing up."""
+
+    needs = {"create": Need.NOTHING}
+    serializer_class = NewUserSerializer
+
+    @extend_schema(
+        summary="Sign up",
+        request=SignUpSerializer,
+        auth=[],
+        responses={200: NewUserSerializer, **errors(400, 403, 413, 429)},
+    )
+    def create(self, request: Request) -> Response:
+        """Make a user with a key, and, if it is named, an organization of which it is the admin."""
+        if not settings.SIGN_UP_ENABLED:
+            raise SignUpDisabled("Nobody can sign up here by themselves. Ask those who run this server for a key.")
+        wanted = checked(SignUpSerializer, request.data)
+        limits.count((SIGN_UPS, address_of(request)))
+        if name := wanted.get("organization"):
+            new: Any = create_organization(name, email=wanted["email"], actor=self.actor)
+        else:
+            new = create_user(wanted["email"], actor=self.actor)
+        return Response({"id": str(new.user.pk), "email": new.user.email, "api_key": new.api_key})
+
+
+class UserViewSet(CallerScope):
+    """Who calls, and with which keys."""
+
+    serializer_class = UserSerializer
+    needs = {
+        "retrieve": Need.CREDENTIALS,
+        "token": Need.CREDENTIALS,
+        "keys": Need.ACCOUNT,
+        "add_key": Need.ACCOUNT,
+        "delete_key": Need.ACCOUNT,
+        "current_key": Need.ACCOUNT,
+        "memberships": Need.ACCOUNT,
+    }
+
+    @extend_schema(summary="Who am I?", responses={200: UserSerializer, **errors(401, 403, 429)})
+    def retrieve(self, request: Request) -> Response:
+        """The user of the key. Public users learn their id and nothing else."""
+        known = {"user_id": str(self.caller.pk)}
+        if access.is_public(self.caller):
+            return Response(known)
+        keys = KeySerializer(self.caller.api_keys.order_by("created"), many=True).data
+        return Response(known | {"email": self.caller.email, "api_keys": keys})
+
+    @extend_schema(
+        summary="List my keys",
+        operation_id="user_apikeys",
+        responses={200: KeySerializer(many=True), **errors(401, 403, 429)},
+    )
+    def keys(self, request: Request) -> Response:
+        """All keys of the user, without the keys themselves."""
+        return Response(KeySerializer(self.caller.api_keys.order_by("created"), many=True).data)
+
+    @extend_schema(
+        summary="Add a key",
+        request=NewKeySerializer,
+        responses={201: AddedKeySerializer, **errors(400, 401, 403, 413, 429)},
+    )
+    def add_key(self, request: Request) -> Response:
+        """One more key, up to five. It is in this answer and can never be shown again."""
+        comment = checked(NewKeySerializer, request.data).get("comment") or ""
+        row, key = create_key(self.caller, comment=comment, actor=self.actor)
+        return Response(KeySerializer(row).data | {"api_key": key}, status=status.HTTP_201_CREATED)
+
+    @extend_schema(summary="Delete a key", responses={204: None, **errors(401, 403, 404, 409, 429)})
+    def delete_key(self, request: Request, key_id: str) -> Response:
+        """The key and every token made with it stop working at once. The key of the request itself stays."""
+        delete_key(self.caller, key_id, actor=self.actor)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    @extend_schema(summary="The key of this request", responses={200: KeySerializer, **errors(401, 403, 429)})
+    def current_key(self, request: Request) -> Response:
+        """Or the one behind its token."""
+        return Response(KeySerializer(key_behind(self.credentials)).data)
+
+    @extend_schema(
+        summary="Get a token",
+        parameters=TOKEN_PARAMETERS,
+        responses={200: TokenSerializer, **errors(400, 401, 403, 429)},
+    )
+    def token(self, request: Request) -> Response:
+        """Bound to the caller's address unless asked otherwise. A renewable token gets its successor."""
+        wish, address = wish_of(request), address_of(request)
+        if self.credentials.token:
+            token = tokens.renew(self.credentials.token, wish, address=address)
+        else:
+            token = tokens.issue(self.caller.pk, key_behind(self.credentials).pk, wish, address=address)
+        return Response({"token": token.signed(), "payload": token.payload})
+
+    @extend_schema(summary="My memberships", responses={200: OwnMembershipsSerializer, **errors(401, 403, 429)})
+    def memberships(self, request: Request) -> Response:
+        """In which organizations the user is, with which roles."""
+        found = self.caller.memberships.select_related("organization").order_by("organization__name")
+        items = OwnMembershipSerializer(found, many=True).data
+        return Response({"total": len(items), "items": items})
+
+
+def wish_of(request: Request) -> Wish:
+    """What the query asks of a token. Raises Invalid naming the parameter."""
+    query = request.query_params
+    seconds, renewable = query.get("expires_in", "").strip(), query.get("renewable", "").strip()
+    if seconds and not (seconds.isascii() and seconds.isdigit() and len(seconds) < 18):
+        raise Invalid("expires_in: it must be a number of seconds.")
+    return Wish(
+        expires_in=int(seconds) if seconds else None,
+        renewable=boolean("renewable", renewable) if renewable else None,
+        no_ip_protection=boolean("no_ip_protection", query.get("no_ip_protection", "").strip()),
+        ips=tuple(entry for part in query.get("ips", "").split(",") if (entry := part.strip())),
+    )

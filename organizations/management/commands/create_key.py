@@ -1,0 +1,34 @@
+import sys
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from organizations.audit import COMMAND
+from organizations.management.arguments import SHOWN_ONCE, OperationCommand, user
+from organizations.operations import create_key, import_key
+
+
+class Command(OperationCommand):
+    help = "Give a user one more API key and print it; or make valid a key that somebody has already, from rokka.io."
+    json = True
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("user", help="id, or an e-mail address that only one user has")
+        parser.add_argument("--comment", default="", help="what the key is for")
+        parser.add_argument(
+            "--import",
+            action="store_true",
+            dest="imported",
+            help="read the key from standard input: 32 or 64 letters and digits",
+        )
+
+    def run(self, **options: Any) -> None:
+        owner, comment = user(options["user"]), options["comment"]
+        if options["imported"]:
+            row = import_key(owner, sys.stdin.readline().strip(), comment=comment, actor=COMMAND)
+            self.print_facts({"user_id": str(owner.pk), "key_id": str(row.pk)}, as_json=options["json"])
+            return
+        row, key = create_key(owner, comment=comment, actor=COMMAND)
+        facts = {"user_id": str(owner.pk), "key_id": str(row.pk), "api_key": key}
+        self.print_facts(facts, as_json=options["json"], remark=SHOWN_ONCE)

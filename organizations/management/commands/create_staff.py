@@ -1,0 +1,30 @@
+import sys
+from getpass import getpass
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from organizations.audit import COMMAND
+from organizations.management.arguments import OperationCommand
+from organizations.operations import create_staff
+
+
+class Command(OperationCommand):
+    help = "Make a person for the back-office. The password is asked for, or read from standard input."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("username")
+        parser.add_argument("--email", required=True)
+
+    def run(self, **options: Any) -> None:
+        person = create_staff(options["username"], self._password(), email=options["email"], actor=COMMAND)
+        self.stdout.write(f"{person.username} can log in at /admin/.")
+
+    def _password(self) -> str:
+        if not sys.stdin.isatty():
+            return sys.stdin.readline().rstrip("\r\n")
+        password = getpass("Password: ")
+        if getpass("Once more: ") != password:
+            raise CommandError("These were two different passwords.")
+        return password

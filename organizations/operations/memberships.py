@@ -1,0 +1,110 @@
+"""Who belongs to an organization, with which roles. An organization always keeps an active admin."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from organizations.audit import Actor, record
+from organizations.errors import InvalidRoles, LastAdmin, MembershipNotFound, UserNotFound
+from organizations.models import Membership, Organization, User
+from organizations.operations.users import create_user
+from organizations.permissions import ROLE_NAMES, Role
+
+
+class Outcome(Enum):
+    """What setting roles came to."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class NewMember:
+    """A membership with a user that was made for it; `api_key` is shown here and never again."""
+
+    membership: Membership
+    api_key: str
+
+
+@transaction.atomic
+def add_member_with_new_user(
+    organization: Organization, roles: Iterable[str], *, email: str, comment: str, actor: Actor
+) -> NewMember:
+    """Make a user with a key for this address, and its membership."""
+    names = checked_roles(roles)
+    new = create_user(email, comment=comment, actor=actor)
+    return NewMember(_add(organization, new.user, names, comment, actor), new.api_key)
+
+
+@transaction.atomic
+def set_roles(
+    organization: Organization, user_id: UUID, roles: Iterable[str], *, comment: str | None, actor: Actor
+) -> tuple[Membership, Outcome]:
+    """Give a user these roles and no others; a comment of None stays as it is.
+
+    Raises InvalidRoles, UserNotFound, LastAdmin.
+    """
+    names = checked_roles(roles)
+    organization = Organization.objects.hold(organization)  # or two admins could take the role from each other
+    user = User.objects.filter(pk=user_id).first()
+    if user is None:
+        raise UserNotFound("There is no user with this id.")
+    membership = organization.memberships.select_related("user", "organization").filter(user=user).first()
+    if membership is None:
+        return _add(organization, user, names, comment or "", actor), Outcome.ADDED
+    before: dict[str, Any] = {"roles": membership.roles, "comment": membership.comment}
+    after: dict[str, Any] = {"roles": names, "comment": membership.comment if comment is None else comment}
+    if after == before:
+        return membership, Outcome.UNCHANGED
+    if Role.ADMIN not in names:
+        _keep_an_admin(membership)
+    membership.roles, membership.comment = after["roles"], after["comment"]
+    membership.save(update_fields=["roles", "comment"])
+    _record(actor, "membership.changed", membership, before=before, after=after)
+    return membership, Outcome.CHANGED
+
+
+@transaction.atomic
+def remove_member(organization: Organization, user_id: UUID, *, actor: Actor) -> None:
+    """End a membership; the user and its keys remain. Raises MembershipNotFound, LastAdmin."""
+    organization = Organization.objects.hold(organization)  # or two admins could remove each other
+    membership = organization.memberships.select_related("user", "organization").filter(user=user_id).first()
+    if membership is None:
+        raise MembershipNotFound("This user is no member.")
+    _keep_an_admin(membership)
+    _record(actor, "membership.removed", membership, before={"roles": membership.roles})
+    membership.delete()
+
+
+def checked_roles(roles: Iterable[str]) -> list[str]:
+    """The roles as we spell them, none twice. Raises InvalidRoles."""
+    names = list(dict.fromkeys(role.strip().lower() for role in roles))
+    if not names:
+        raise InvalidRoles(f"roles: at least one of {', '.join(Role)}.")
+    for name in names:
+        if name not in ROLE_NAMES:
+            raise InvalidRoles(f"roles: {name[:80]!r} is none of {', '.join(Role)}.")
+    return names
+
+
+def _add(organization: Organization, user: User, roles: list[str], comment: str, actor: Actor) -> Membership:
+    membership = Membership.objects.create(organization=organization, user=user, roles=roles, comment=comment)
+    _record(actor, "membership.added", membership, after={"roles": roles, "comment": comment})
+    return membership
+
+
+def _keep_an_admin(leaving: Membership) -> None:
+    others = leaving.organization.memberships.filter(active=True, user__is_active=True).exclude(pk=leaving.pk)
+    acts = leaving.active and leaving.user.is_active and Role.ADMIN in leaving.roles
+    if acts and not any(Role.ADMIN in roles for roles in others.values_list("roles", flat=True)):
+        raise LastAdmin(f"This is the last admin of {leaving.organization.name!r}. Make somebody else admin first.")
+
+
+def _record(actor: Actor, verb: str, membership: Membership, **details: Any) -> None:
+    target = str(membership.user_id)
+    record(actor, verb, organization=membership.organization, target=target, target_id=membership.pk, **details)

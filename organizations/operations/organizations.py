@@ -1,0 +1,170 @@
+"""Organizations and their options."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from organizations import options as known_options
+from organizations.audit import Actor, record
+from organizations.errors import (
+    InvalidOption,
+    InvalidOrganizationName,
+    NotYourOrganization,
+    OrganizationNameTaken,
+    OrganizationNotFound,
+)
+from organizations.models import (
+    ORGANIZATION_NAME,
+    Counter,
+    Membership,
+    Organization,
+    SigningKey,
+    User,
+    new_signing_key,
+)
+from organizations.operations.users import checked_email, create_user
+from organizations.permissions import Role
+from rokka.errors import Forbidden, Invalid
+
+SHOWN = ("display_name", "billing_email")  # what an organization says about itself
+
+
+@dataclass(frozen=True, slots=True)
+class NewOrganization:
+    """An organization with its first admin; `api_key` is shown here and never again."""
+
+    organization: Organization
+    user: User
+    api_key: str
+
+
+@transaction.atomic
+def create_organization(name: str, *, email: str, actor: Actor) -> NewOrganization:
+    """Make an organization, a user for this address, its admin membership and its API key."""
+    new = create_user(email, comment="made with the organization", actor=actor)
+    itself = actor if actor.user else replace(actor, user=new.user)
+    organization = found_organization(name, {"billing_email": email}, admin=new.user, actor=itself)
+    return NewOrganization(organization, new.user, new.api_key)
+
+
+@transaction.atomic
+def found_organization(
+    name: str, facts: Mapping[str, str], *, admin: User, master: str | None = None, actor: Actor
+) -> Organization:
+    """Make an organization with `admin` as its admin; `facts` are of SHOWN. Raises OrganizationNameTaken."""
+    if not re.match(ORGANIZATION_NAME, name):
+        raise InvalidOrganizationName(name)
+    shown: dict[str, Any] = {"display_name": name} | _checked(facts)
+    if "billing_email" not in shown:
+        raise Invalid("billing_email: it is missing.")
+    try:
+        with transaction.atomic():
+            organization = Organization.objects.create(name=name, **shown)
+    except IntegrityError as error:
+        raise OrganizationNameTaken(name) from error
+    if master is not None:
+        _set_master(organization, master, by=admin)
+    SigningKey.objects.create(organization=organization, key=new_signing_key())
+    Counter.objects.bulk_create(Counter(organization=organization, slot=slot) for slot in range(Counter.SLOTS))
+    Membership.objects.create(organization=organization, user=admin, roles=[Role.ADMIN])
+    record(actor, "organization.created", organization=organization, target=name, target_id=organization.pk, **shown)
+    return organization
+
+
+@transaction.atomic
+def change_organization(
+    name: str, facts: Mapping[str, str], *, admin: User, master: str | None = None, actor: Actor
+) -> Organization:
+    """Set what is given, of SHOWN and the master organization. Raises NotYourOrganization, OrganizationNotFound."""
+    organization = Organization.objects.filter(name=name).first()
+    if organization is None:
+        raise OrganizationNotFound(name)
+    if not is_admin(admin, organization):
+        raise NotYourOrganization(name)
+    organization = Organization.objects.hold(organization)
+    after = _checked(facts)
+    before = {field: getattr(organization, field) for field in after}
+    for field, value in after.items():
+        setattr(organization, field, value)
+    organization.save(update_fields=list(after))
+    if master is not None:
+        before["master_organization"] = str(organization.master_organization or name)
+        _set_master(organization, master, by=admin)
+        after["master_organization"] = str(organization.master_organization or name)
+    if after != before:
+        changed = {field for field in after if after[field] != before[field]}
+        record(
+            actor,
+            "organization.changed",
+            organization=organization,
+            target=name,
+            target_id=organization.pk,
+            before={field: before[field] for field in changed},
+            after={field: after[field] for field in changed},
+        )
+    return organization
+
+
+@transaction.atomic
+def change_options(organization: Organization, options: Mapping[str, Any], *, actor: Actor) -> Organization:
+    """Set the options that are given; None removes one. Raises InvalidOption."""
+    changes = known_options.cleaned(dict(options))
+    organization = Organization.objects.hold(organization)
+    _check_fallback(changes.get(known_options.FALLBACK), organization, actor)
+    before = organization.options
+    after = {name: value for name, value in (before | changes).items() if value is not None}
+    if after != before:
+        organization.options = after
+        organization.save(update_fields=["options"])
+        changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+        record(
+            actor,
+            "organization.options_changed",
+            organization=organization,
+            target=organization.name,
+            target_id=organization.pk,
+            before={name: before.get(name) for name in sorted(changed)},
+            after={name: after.get(name) for name in sorted(changed)},
+        )
+    return organization
+
+
+def is_admin(user: User, organization: Organization | str) -> bool:
+    where = {"organization__name": organization} if isinstance(organization, str) else {"organization": organization}
+    membership = user.memberships.filter(active=True, **where).first()
+    return membership is not None and Role.ADMIN in membership.roles
+
+
+def _checked(facts: Mapping[str, str]) -> dict[str, str]:
+    if "billing_email" in facts:
+        checked_email(facts["billing_email"])
+    return {field: facts[field] for field in SHOWN if field in facts}
+
+
+def _set_master(organization: Organization, name: str, *, by: User) -> None:
+    """Put the organization under another one of the same admin; its own name puts it under none."""
+    master = Organization.objects.filter(name=name).first()
+    if master is None:
+        raise OrganizationNotFound(name)
+    if master == organization:
+        organization.master_organization = None
+    elif not is_admin(by, master):
+        raise Forbidden(f"You are no admin of {name!r}, which was to be the master organization.")
+    elif master.master_organization_id is not None or organization.children.exists():
+        raise Invalid("master_organization: a master organization has no master itself.")
+    else:
+        organization.master_organization = master
+    organization.save(update_fields=["master_organization"])
+
+
+def _check_fallback(name: str | None, organization: Organization, actor: Actor) -> None:
+    """Pictures of the fallback organization become visible here: its admin has to want that."""
+    if name is None:
+        return
+    if name == organization.name or not Organization.objects.filter(name=name).exists():
+        raise InvalidOption(f"{known_options.FALLBACK}: there is no other organization called {name!r}.")
+    if actor.user is not None and not is_admin(actor.user, name):
+        raise Forbidden(f"You are no admin of {name!r}, whose pictures were to be shown here.")

@@ -1,0 +1,102 @@
+"""Users and their keys."""
+
+import re
+from dataclasses import dataclass
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import IntegrityError, transaction
+
+from organizations.audit import Actor, record
+from organizations.errors import KeyInUse, KeyNotFound, TooManyKeys
+from organizations.models import ApiKey, User
+from rokka.errors import Conflict, Invalid, Unauthenticated
+
+IMPORTABLE = re.compile(r"[0-9A-Za-z]{32}([0-9A-Za-z]{32})?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """A user with the first key, which is shown here and never again."""
+
+    user: User
+    api_key: str
+
+
+@transaction.atomic
+def create_user(email: str, *, actor: Actor, comment: str = "") -> NewUser:
+    """Make a user for this address, which may have others, with a key."""
+    user = User(email=checked_email(email))
+    user.set_unusable_password()
+    user.save()
+    record(actor, "user.created", target=str(user.pk), target_id=user.pk, email=email)
+    return NewUser(user, create_key(user, comment=comment, actor=actor)[1])
+
+
+@transaction.atomic
+def create_key(user: User, *, comment: str, actor: Actor) -> tuple[ApiKey, str]:
+    """One more key for the user. Raises TooManyKeys."""
+    User.objects.select_for_update().get(pk=user.pk)  # two at once must not both be the fifth
+    if user.api_keys.count() >= ApiKey.MOST:
+        raise TooManyKeys(f"There are {ApiKey.MOST} keys already, the limit of a user. Delete one first.")
+    return _insert(user, ApiKey.new_key(user), comment=comment, actor=actor)
+
+
+@transaction.atomic
+def import_key(user: User, key: str, *, comment: str, actor: Actor) -> ApiKey:
+    """Make a key valid that somebody has already, from rokka.io: 32 or 64 letters and digits."""
+    if not IMPORTABLE.match(key):
+        raise Invalid("A key has 32 or 64 letters and digits.")
+    try:
+        with transaction.atomic():
+            return _insert(user, key, comment=comment, actor=actor)[0]
+    except IntegrityError as error:
+        raise Conflict("This key is in use already.") from error
+
+
+@transaction.atomic
+def delete_key(user: User, key_id: str, *, actor: Actor) -> None:
+    """Take a key, and every token that was made with it, out of use. Raises KeyNotFound, KeyInUse."""
+    User.objects.select_for_update().get(pk=user.pk)
+    keys = {str(key.pk): key for key in user.api_keys.all()}
+    if actor.api_key_id is not None and str(actor.api_key_id) not in keys:
+        raise Unauthenticated("This Api-Key was deleted a moment ago.")  # by another of the keys, which stays
+    if key_id not in keys:
+        raise KeyNotFound("You have no key with this id.")
+    if key_id == str(actor.api_key_id):
+        raise KeyInUse("This is the key of this very request. Delete it with another one.")
+    record(actor, "api_key.deleted", target=str(user.pk), target_id=key_id, comment=keys[key_id].comment)
+    keys[key_id].delete()
+
+
+@transaction.atomic
+def create_staff(username: str, password: str, *, email: str, actor: Actor) -> User:
+    """Make a person for the back-office. Raises Invalid with everything that is wrong with the password."""
+    user = User(username=username, email=checked_email(email), is_staff=True)
+    try:
+        user.clean_fields(exclude=["password"])
+        validate_password(password, user)
+        user.set_password(password)
+        with transaction.atomic():
+            user.save()
+    except ValidationError as error:
+        raise Invalid(" ".join(error.messages)) from error
+    except IntegrityError as error:
+        raise Conflict(f"There is already somebody called {username!r}.") from error
+    record(actor, "staff.created", target=username, target_id=user.pk)
+    return user
+
+
+def checked_email(email: str) -> str:
+    try:
+        validate_email(email)
+    except ValidationError as error:
+        raise Invalid(f"{email[:80]!r} is no e-mail address.") from error
+    return email
+
+
+def _insert(user: User, key: str, *, comment: str, actor: Actor) -> tuple[ApiKey, str]:
+    row = ApiKey.objects.create(user=user, digest=ApiKey.digest_of(key), comment=comment)
+    record(actor, "api_key.added", target=str(user.pk), target_id=row.pk, comment=comment)
+    return row, key

@@ -1,0 +1,51 @@
+"""The options of an organization: each with the kind of value it takes."""
+
+import re
+from typing import Any
+
+from rest_framework import serializers
+
+from organizations.errors import InvalidOption
+
+
+class RegularExpression(serializers.CharField):
+    """Text that Python can compile."""
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        try:
+            re.compile(text)
+        except (re.error, RecursionError, OverflowError) as error:
+            raise serializers.ValidationError(f"{text[:80]!r} is no regular expression: {error}") from error
+        return text
+
+
+FALLBACK = "render_org_fallback"
+
+OPTIONS: dict[str, serializers.Field] = {
+    "protect_dynamic_stack": serializers.BooleanField(),
+    "remote_basepath": serializers.RegexField(r"^https?://[^\s/]+\S*\Z", max_length=2000),
+    "remote_fullurl_allow": serializers.BooleanField(),
+    "remote_fullurl_whitelist": serializers.ListField(child=RegularExpression(max_length=1000), max_length=100),
+    FALLBACK: serializers.CharField(max_length=63),
+}
+
+
+def cleaned(options: dict[str, Any]) -> dict[str, Any]:
+    """The options with values of their kind; None, which asks for removal, stays. Raises InvalidOption naming one."""
+    return {name: None if value is None else _value(name, value) for name, value in options.items()}
+
+
+def _value(name: str, value: Any) -> Any:
+    if name not in OPTIONS:
+        raise InvalidOption(f"{name[:80]!r} is not an option. Options are {', '.join(OPTIONS)}.")
+    try:
+        return OPTIONS[name].run_validation(value)
+    except serializers.ValidationError as error:
+        raise InvalidOption(f"{name}: {_sentence(error.detail)}") from error
+
+
+def _sentence(detail: Any) -> str:
+    if isinstance(detail, dict):
+        return " ".join(f"entry {position}: {_sentence(part)}" for position, part in detail.items())
+    return " ".join(str(part) for part in detail) if isinstance(detail, list) else str(detail)

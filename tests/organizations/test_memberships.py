@@ -1,0 +1,169 @@
+"""Members and their roles, and that an organization never loses its last admin."""
+
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import connection
+
+from organizations.audit import COMMAND
+from organizations.models import AuditEvent, Membership, User
+from organizations.operations import create_organization, create_user, set_roles
+from organizations.permissions import Role
+from tests.conftest import Person
+
+MEMBERS = "/organizations/acme/memberships"
+
+
+@pytest.fixture
+def admins(acme, alice):
+    """Alice is the only admin."""
+    Membership.objects.exclude(user=alice.user).delete()
+    return alice
+
+
+@pytest.fixture
+def dora(db):
+    new = create_user("dora@example.org", actor=COMMAND)
+    return Person(new.user, new.api_key)
+
+
+def put(person, user, **body):
+    return person.api.put(f"{MEMBERS}/{user.pk}", body, format="json")
+
+
+def test_members_are_listed(admins, member):
+    bob = member(Role.WRITE, Role.UNLOCK)
+    body = admins.api.get(MEMBERS).json()
+    assert body["total"] == 2
+    assert [(one["email"], one["roles"], one["active"]) for one in body["items"]] == [
+        ("alice@example.org", ["admin"], True),
+        ("bob@example.org", ["write", "sourceimages:unlock"], True),
+    ]
+    assert admins.api.get(f"{MEMBERS}/{bob.user.pk}").json() == body["items"][1]
+    assert set(body["items"][1]) == {
+        "user_id",
+        "email",
+        "organization_id",
+        "roles",
+        "active",
+        "created",
+        "last_access",
+        "comment",
+    }
+
+
+def test_a_new_user_becomes_a_member_with_a_key(admins):
+    response = admins.api.post(MEMBERS, {"roles": ["write"], "comment": "shop"}, format="json")
+    assert response.status_code == 201
+    body = response.json()
+    assert (body["email"], body["roles"], body["comment"]) == ("alice@example.org", ["write"], "shop")
+    user = User.objects.get(pk=body["user_id"])
+    assert Person(user, body["api_key"]).api.get("/sourceimages/acme").status_code == 200
+    assert "api_key" not in admins.api.get(f"{MEMBERS}/{user.pk}").json()
+
+
+def test_roles_are_set_changed_and_left_alone(admins, dora):
+    added = put(admins, dora.user, roles=["read"], comment="shop")
+    assert (added.status_code, added.json()["roles"], added.json()["comment"]) == (201, ["read"], "shop")
+    changed = put(admins, dora.user, roles=["write", "WRITE", "Upload"])
+    assert (changed.status_code, changed.json()["roles"], changed.json()["comment"]) == (
+        200,
+        ["write", "upload"],
+        "shop",
+    )
+    unchanged = put(admins, dora.user, roles=["write", "upload"], comment="shop")
+    assert (unchanged.status_code, unchanged.content) == (204, b"")
+    assert "Content-Type" not in unchanged.headers
+    older = put(admins, dora.user, role="read")
+    assert (older.status_code, older.json()["roles"]) == (200, ["read"])
+    cleared = put(admins, dora.user, roles=["read"], comment=None)
+    assert (cleared.status_code, cleared.json()["comment"]) == (200, None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"roles": []},
+        {"roles": ["boss"]},
+        {"roles": [""]},
+        {"roles": "write"},
+        {"roles": [7, None]},
+        {"roles": ["write"], "comment": "x" * 300},
+        {"roles": {"a": "write"}},
+        {"role": "boss"},
+    ],
+)
+def test_roles_that_are_none_are_refused(admins, dora, body):
+    before = list(Membership.objects.values("user", "roles", "comment"))
+    assert put(admins, dora.user, **body).status_code == 400
+    assert admins.api.post(MEMBERS, body, format="json").status_code == 400
+    assert list(Membership.objects.values("user", "roles", "comment")) == before
+    assert User.objects.filter(email="alice@example.org").count() == 2  # Alice, and who founded acme
+
+
+@pytest.mark.parametrize("user_id", ["alice@example.org", "nobody", "7", str(uuid.UUID(int=7))])
+def test_who_is_nobody_is_not_found(admins, user_id):
+    for method in ("GET", "PUT", "DELETE"):
+        response = admins.api.generic(method, f"{MEMBERS}/{user_id}", b'{"roles": ["read"]}')
+        assert response.status_code == 404
+        assert response.json()["error"]["reason"] in ("membership_not_found", "user_not_found")
+
+
+def test_a_member_is_removed_once(admins, member):
+    bob = member(Role.WRITE)
+    assert admins.api.delete(f"{MEMBERS}/{bob.user.pk}").status_code == 204
+    assert bob.api.get("/sourceimages/acme").json()["error"]["reason"] == "not_a_member"
+    assert bob.api.get("/user").status_code == 200
+    assert admins.api.delete(f"{MEMBERS}/{bob.user.pk}").status_code == 404
+
+
+def test_the_last_admin_stays(admins, member):
+    member(Role.ADMIN, email="gone@example.org", active=False)
+    User.objects.filter(pk=member(Role.ADMIN, email="out@example.org").user.pk).update(is_active=False)
+    for response in (put(admins, admins.user, roles=["write"]), admins.api.delete(f"{MEMBERS}/{admins.user.pk}")):
+        assert (response.status_code, response.json()["error"]["reason"]) == (409, "last_admin")
+    assert Membership.objects.get(user=admins.user).roles == ["admin"]
+    other = member(Role.ADMIN, email="new@example.org")
+    assert put(other, admins.user, roles=["write"]).status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_admins_who_remove_each_other_leave_one():
+    new = create_organization("acme", email="alice@example.org", actor=COMMAND)
+    second = create_user("bob@example.org", actor=COMMAND)
+    set_roles(new.organization, second.user.pk, ["admin"], comment=None, actor=COMMAND)
+    alice, bob = Person(new.user, new.api_key), Person(second.user, second.api_key)
+
+    def remove(by: Person, who: Person) -> int:
+        try:
+            return by.api.delete(f"{MEMBERS}/{who.user.pk}").status_code
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        statuses = sorted(pool.map(remove, (alice, bob), (bob, alice)))
+    assert statuses[0] == 204
+    assert statuses[1] in (403, 409)  # removed before it asked, or while
+    assert Membership.objects.count() == 1
+
+
+def test_every_change_is_written_down_with_before_and_after(admins, dora):
+    put(admins, dora.user, roles=["read"], comment="shop")
+    put(admins, dora.user, roles=["write"])
+    put(admins, dora.user, roles=["write"])
+    admins.api.delete(f"{MEMBERS}/{dora.user.pk}")
+    events = AuditEvent.objects.filter(target=str(dora.user.pk), verb__startswith="membership").order_by("id")
+    assert [(event.verb, event.details) for event in events] == [
+        ("membership.added", {"after": {"roles": ["read"], "comment": "shop"}}),
+        (
+            "membership.changed",
+            {"before": {"roles": ["read"], "comment": "shop"}, "after": {"roles": ["write"], "comment": "shop"}},
+        ),
+        ("membership.removed", {"before": {"roles": ["write"]}}),
+    ]
+    key = admins.user.api_keys.get().pk
+    assert {(event.user_id, event.api_key_id, event.address) for event in events} == {
+        (admins.user.pk, key, "127.0.0.1")
+    }

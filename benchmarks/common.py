@@ -107,16 +107,35 @@ def settle() -> None:
     del memory
 
 
+@dataclass
+class Installation:
+    """The product, with an organization: any number of servers may share its database and files."""
+
+    environment: dict[str, str]
+    headers: dict[str, str]
+
+    @contextlib.contextmanager
+    def server(self, application: str = "rokka.wsgi:application", **variables: str) -> Iterator[Server]:
+        """Started as bin/run does, with these variables besides."""
+        with _server(application, self.environment | variables) as (port, process):
+            yield Server(port, process, self.headers)
+
+
 @contextlib.contextmanager
-def rokka(arguments: argparse.Namespace) -> Iterator[Server]:
-    """The product, with an organization, started as bin/run does."""
+def installation(arguments: argparse.Namespace) -> Iterator[Installation]:
     with _environment(arguments, "rokka") as environment:
         python = [sys.executable, "manage.py"]
         subprocess.run([*python, "migrate", "--verbosity", "0"], cwd=ROOT, env=environment, check=True)
         create = [*python, "create_organization", ORGANIZATION, "--email", "alice@example.org", "--json"]
         created = subprocess.run(create, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE)
-        with _server("rokka.wsgi:application", environment) as (port, process):
-            yield Server(port, process, {"Api-Key": json.loads(created.stdout)["api_key"]})
+        yield Installation(environment, {"Api-Key": json.loads(created.stdout)["api_key"]})
+
+
+@contextlib.contextmanager
+def rokka(arguments: argparse.Namespace) -> Iterator[Server]:
+    """One server of the product, which counts nobody."""
+    with installation(arguments) as installed, installed.server(RATE_LIMIT_ENABLED="false") as server:
+        yield server
 
 
 @contextlib.contextmanager
@@ -156,7 +175,7 @@ def _server(application: str, environment: dict[str, str]) -> Iterator[tuple[int
     command = [str(Path(sys.executable).parent / "granian"), "--interface", "wsgi", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", "1", "--blocking-threads", "16", "--no-ws"]
     command += ["--log-level", "warning", application]
-    path = Path(environment["DATA_DIR"], "log")
+    path = Path(environment["DATA_DIR"], f"log-{port}")
     with path.open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:

@@ -4,18 +4,23 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from organizations.models import AuditEvent, Organization, User
+from organizations.models import AuditEvent, AuditSource, Organization, User
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Somebody or something that changes things."""
 
-    source: AuditEvent.Source
+    source: AuditSource
     user: User | None = None
     api_key_id: UUID | None = None
     address: str | None = None
     request_id: str = ""
+
+
+def staff(user: User, *, address: str | None = None, request_id: str = "") -> Actor:
+    """A person in the back-office."""
+    return Actor(AuditEvent.Source.STAFF, user=user, address=address, request_id=request_id)
 
 
 COMMAND = Actor(AuditEvent.Source.COMMAND)
@@ -30,6 +35,8 @@ def record(
     target: str = "",
     target_id: int | str | UUID = "",
     count: int = 1,
+    tombstone_id: UUID | None = None,
+    job_id: UUID | None = None,
     **details: Any,
 ) -> None:
     """Write down that `actor` did `verb`; `target` is what people call the thing, `target_id` its row.
@@ -47,5 +54,7 @@ def record(
         target=target,
         target_id=str(target_id),
         count=count,
+        tombstone_id=tombstone_id,
+        job_id=job_id,
         details=details,
     )

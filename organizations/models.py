@@ -4,7 +4,7 @@ import secrets
 import string
 import uuid
 from hashlib import sha256
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
@@ -191,6 +191,24 @@ class DailyStats(models.Model):
         return f"{self.organization} {self.day}"
 
 
+class AuditSource(models.TextChoices):
+    """By which way somebody acted."""
+
+    API = "api"
+    STAFF = "staff"
+    COMMAND = "command"
+    TIME = "time"
+
+
+class JobQuerySet(models.QuerySet["Job"]):
+    def unfinished(self) -> Self:
+        return self.filter(state__in=[Job.State.WAITING, Job.State.RUNNING])
+
+    def hold(self, job_id: uuid.UUID) -> "Job":
+        """The row as it is now, locked until the transaction ends."""
+        return self.select_for_update(of=("self",)).select_related("organization").get(pk=job_id)
+
+
 class Job(models.Model):
     """Long work, done in batches. Its position lives here, so that it survives a killed worker."""
 
@@ -200,29 +218,54 @@ class Job(models.Model):
         DONE = "done"
         FAILED = "failed"
         CANCELLED = "cancelled"
+        INTERRUPTED = "interrupted"  # by a person at a terminal, who may go on later
+
+    # Two of these at once would undo each other's work.
+    EXCLUSIVE = ("delete-all", "restore")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="jobs")
     kind = models.CharField(max_length=40)
     arguments = models.JSONField(default=dict, blank=True)
-    state = models.CharField(max_length=10, choices=State, default=State.WAITING)
+    state = models.CharField(max_length=15, choices=State, default=State.WAITING)
     total = models.BigIntegerField(null=True, blank=True)
     done = models.BigIntegerField(default=0)
     failed = models.BigIntegerField(default=0)
-    position = models.BigIntegerField(default=0)
+    position = models.BigIntegerField(default=0)  # the id of the last row that is dealt with
+    upto = models.BigIntegerField(default=0)  # the highest id there was at the start
+    report = models.JSONField(default=dict, blank=True)  # how many of what, and why some failed
     heartbeat = models.DateTimeField(null=True, blank=True)
     error = models.TextField(blank=True)
+    # Who asked for it, as in the audit trail.
+    source = models.CharField(max_length=10, choices=AuditSource, default=AuditSource.COMMAND)
     user = models.ForeignKey(User, models.PROTECT, null=True, blank=True, related_name="jobs")
+    api_key_id = models.UUIDField(null=True, blank=True)
+    address = models.GenericIPAddressField(null=True, blank=True)
     created = models.DateTimeField(default=timezone.now)
+    started = models.DateTimeField(null=True, blank=True)
     finished = models.DateTimeField(null=True, blank=True)
 
+    objects = JobQuerySet.as_manager()
+
     class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization"],
+                condition=Q(state__in=["waiting", "running"], kind__in=["delete-all", "restore"]),
+                name="job_exclusive",
+            )
+        ]
         indexes = [
-            models.Index(fields=["heartbeat"], condition=Q(state__in=["waiting", "running"]), name="job_unfinished")
+            models.Index(fields=["heartbeat"], condition=Q(state__in=["waiting", "running"]), name="job_unfinished"),
+            models.Index(fields=["organization", "created", "id"], name="job_newest"),
         ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.state}"
+
+    @property
+    def unfinished(self) -> bool:
+        return self.state in (self.State.WAITING, self.State.RUNNING)
 
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
@@ -239,11 +282,7 @@ class AuditEvent(models.Model):
     What was touched is kept by value, not by foreign key: the record outlives it.
     """
 
-    class Source(models.TextChoices):
-        API = "api"
-        STAFF = "staff"
-        COMMAND = "command"
-        TIME = "time"
+    Source = AuditSource
 
     created = models.DateTimeField(default=timezone.now)
     verb = models.CharField(max_length=40)

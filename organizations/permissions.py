@@ -31,6 +31,7 @@ class Permission(StrEnum):
     IMAGES_WRITE = "images.write"
     IMAGES_COPY_FROM = "images.copy_from"
     IMAGES_COPY_TO = "images.copy_to"
+    IMAGES_DELETE_ALL = "images.delete_all"
     IMAGES_UNLOCK = "images.unlock"
     ORIGINALS_DOWNLOAD = "originals.download"
     PROTECTED_ORIGINALS_DOWNLOAD = "protected_originals.download"

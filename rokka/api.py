@@ -1,6 +1,5 @@
 """How HTTP looks here: the one place that turns errors into answers, and what DRF is told to be tolerant of."""
 
-import io
 import json
 import time
 from collections.abc import Mapping
@@ -34,6 +33,7 @@ from rokka.errors import (
     InvalidToken,
     Locked,
     NotFound,
+    PreconditionFailed,
     TooLarge,
     TooManyRequests,
     Unauthenticated,
@@ -48,6 +48,7 @@ STATUS: dict[type[DomainError], HTTPStatus] = {
     FeatureUnavailable: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
     Conflict: HTTPStatus.CONFLICT,
+    PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     Locked: HTTPStatus.LOCKED,
     TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
@@ -187,22 +188,17 @@ class AnyJSONParser(BaseParser):
         return loads(body, "The body") if body.strip() else None
 
 
-class JSONOrTextParser(AnyJSONParser):
-    """JSON, or what some clients send for a JSON string: the text itself. An empty body is refused."""
+def json_or_text(request: Request) -> Any:
+    """The body of a request: JSON, or what some clients send for a JSON string, the text itself; empty, the empty text.
 
-    def parse(
-        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
-    ) -> Any:
-        body = stream.read(MAX_JSON + 1)
-        if not body.strip():
-            raise Invalid("The body is empty. Send a JSON value; null removes what is there.")
-        try:
-            return super().parse(io.BytesIO(body))
-        except Invalid:
-            return self._text(body)
-
-    @staticmethod
-    def _text(body: bytes) -> str:
+    Call it before anything asks for `request.data`. Raises Invalid, TooLarge.
+    """
+    body = request._request.body
+    if len(body) > MAX_JSON:
+        raise TooLarge(f"The body has more than {MAX_JSON:,} bytes.")
+    try:
+        return loads(body, "The body")
+    except Invalid:
         try:
             return body.decode()
         except UnicodeDecodeError as error:

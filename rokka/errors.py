@@ -73,6 +73,12 @@ class Conflict(DomainError):
     reason = "conflict"
 
 
+class PreconditionFailed(DomainError):
+    """The caller made a condition that does not hold."""
+
+    reason = "precondition_failed"
+
+
 class Locked(DomainError):
     """Somebody has locked it against changes."""
 

@@ -16,6 +16,10 @@ POINTS = (
     "upload.image_inserted",  # a row for the picture, uncommitted
     "upload.counted",  # everything written, uncommitted
     "upload.committed",  # durable, not answered
+    "copy.stored",  # bytes are copied, rows for them are written, uncommitted
+    "copy.committed",  # durable
+    "purge.deleted",  # rows are gone, uncommitted
+    "purge.committed",  # rows are gone, their bytes are there
 )
 
 CHOSEN = os.environ.get("ROKKA_FAULT", "")

@@ -6,6 +6,7 @@ Our own lines are written directly; those of Django and the libraries, which com
 import logging.config
 import re
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -17,7 +18,8 @@ SHARED: list[structlog.typing.Processor] = [
 ]
 # Whatever looks like a key, a token or a signature: long runs without structure, as no hash, path or name has them.
 RUN = re.compile(r"[A-Za-z0-9_-]{32,}")
-SIGNATURE = re.compile(r"(\b(?:sig|key|api_key)(?:=|%3[Dd]))[^&\s\"'\\]+", re.IGNORECASE)
+SIGNATURE = re.compile(r"((?:sig|key)(?:=|%3[Dd]))[^&\s\"'\\]+", re.IGNORECASE)
+STRUCTURED = re.compile(r"[0-9a-f-]+\Z")  # hashes, ids, keys of files
 HIDDEN = "…"
 
 
@@ -28,8 +30,9 @@ def without_secrets(text: str) -> str:
 
 def looks_secret(text: str) -> bool:
     """32 or more random letters and digits have a digit or many capitals; a name in a traceback has neither."""
-    capitals = sum(character.isupper() for character in text)
-    return len(text) >= 32 and (capitals >= 8 or (capitals > 0 and any(map(str.isdigit, text))))
+    if len(text) < 32 or STRUCTURED.match(text):
+        return False
+    return any(map(str.isdigit, text)) or sum(map(str.isupper, text)) >= 8
 
 
 def _hidden_if_secret(run: re.Match[str]) -> str:
@@ -37,8 +40,15 @@ def _hidden_if_secret(run: re.Match[str]) -> str:
 
 
 def hide_secrets(logger: Any, method: str, line: Any) -> Any:
-    """The last word on every line: whoever wrote it, and whatever it came from."""
-    return without_secrets(line) if isinstance(line, str) else line
+    """The last word on every line, whoever wrote it; before JSON escapes characters and so divides what it holds."""
+    match line:
+        case None | bool() | int() | float():
+            return line
+        case Mapping():
+            return {without_secrets(str(name)): hide_secrets(logger, method, value) for name, value in line.items()}
+        case list() | tuple():
+            return [hide_secrets(logger, method, value) for value in line]
+    return without_secrets(str(line))
 
 
 # Without the values of local variables, among which are keys and passwords.
@@ -52,7 +62,7 @@ def configure(*, level: str, for_people: bool) -> None:
     renderers: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback), hide_secrets]
         if for_people
-        else [TRACEBACKS, structlog.processors.JSONRenderer(), hide_secrets]
+        else [TRACEBACKS, hide_secrets, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*SHARED, *renderers],

@@ -37,6 +37,10 @@ class CredentialsScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unty
     target_class = "organizations.api.authentication.CredentialsAuthentication"
     name = ["ApiKey", "Token"]
 
+    def get_security_requirement(self, auto_schema: object) -> list[dict[str, list[Any]]]:
+        """One of them is enough."""
+        return [{name: []} for name in self.name]
+
     def get_security_definition(self, auto_schema: object) -> list[dict[str, str]]:
         return [
             {"type": "apiKey", "in": "header", "name": "Api-Key"},

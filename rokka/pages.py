@@ -1,10 +1,14 @@
 """The root and what is public: a page for browsers, the list of resources for API keys, what stacks may say."""
 
+from threading import Lock
+from typing import Any
+
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, inline_serializer
+from drf_spectacular.views import SpectacularJSONAPIView
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -74,6 +78,17 @@ class CatalogueViewSet(CallerScope):
     def stack_options(self, request: Request) -> Response:
         """All options that a stack may have."""
         return Response(STACK_OPTIONS)
+
+
+class DocumentView(SpectacularJSONAPIView):
+    """The OpenAPI document; made by one thread at a time, as making it is not safe for several."""
+
+    making = Lock()
+
+    @extend_schema(exclude=True)
+    def get(self, *args: Any, **kwargs: Any) -> Any:
+        with self.making:
+            return super().get(*args, **kwargs)  # type: ignore[no-untyped-call]
 
 
 def start_page(request: HttpRequest) -> HttpResponse:

@@ -26,6 +26,10 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 SECRET = {"SECRET_KEY", "TOKEN_SECRETS", "DATABASE_URL", "REDIS_URL", "STORAGE_URL"}  # or with a password inside
 
 
+class NotUnderstood(ValueError):
+    """Our own word on a value, which does not repeat it."""
+
+
 def variable(name: str, read: Callable[[str], Value], default: Value | None = None) -> Value:
     """The environment variable read by `read`; empty counts as not given. No default: it has to be given."""
     text = os.environ.get(name, "").strip()
@@ -36,14 +40,16 @@ def variable(name: str, read: Callable[[str], Value], default: Value | None = No
     try:
         return read(text)
     except (ValueError, KeyError) as error:
-        shown = "…" if name in SECRET else repr(text)
-        raise ImproperlyConfigured(f"{name}={shown} is not understood: {error}") from None
+        shown, reason = repr(text), str(error)
+        if name in SECRET:  # what others say of it may quote it
+            shown, reason = "…", str(error) if isinstance(error, NotUnderstood) else "it is malformed."
+        raise ImproperlyConfigured(f"{name}={shown} is not understood: {reason}") from None
 
 
 def choice(*options: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in options:
-            raise ValueError(f"it must be one of {', '.join(options)}.")
+            raise NotUnderstood(f"it must be one of {', '.join(options)}.")
         return text
 
     return read
@@ -55,7 +61,7 @@ def boolean(text: str) -> bool:
 
 def positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise ValueError("it must be a whole number above zero.")
+        raise NotUnderstood("it must be a whole number above zero.")
     return int(text)
 
 
@@ -102,7 +108,7 @@ def own_secret_key() -> str:
 
 def secret(text: str) -> str:
     if len(text) < 32:
-        raise ValueError("it must have at least 32 characters.")
+        raise NotUnderstood("it must have at least 32 characters.")
     return text
 
 
@@ -195,15 +201,16 @@ def database(url: str) -> dict[str, Any]:
 
 
 def storage(url: str) -> dict[str, Any]:
-    """`file:///folder`, or `s3://key:secret@host:port/bucket?region=…&secure=false`; key and secret URL-quoted."""
+    """`file:///folder?links=…` or `s3://key:secret@host:port/bucket?region=…&secure=…`; key and secret URL-quoted."""
     parts, query = urlsplit(url), dict(parse_qsl(urlsplit(url).query))
+    if unknown := set(query) - ({"links"} if parts.scheme == "file" else {"region", "secure"}):
+        raise NotUnderstood(f"unknown parameter {', '.join(sorted(unknown))}.")
     if parts.scheme == "file" and parts.path and not parts.netloc:
-        return {"BACKEND": "sourceimages.storage.LocalStorage", "OPTIONS": {"location": unquote(parts.path)}}
+        options = {"location": unquote(parts.path), "links": boolean(query.get("links", "true"))}
+        return {"BACKEND": "sourceimages.storage.LocalStorage", "OPTIONS": options}
     bucket = parts.path.strip("/")
     if parts.scheme != "s3" or not (parts.hostname and parts.username and parts.password and bucket):
-        raise ValueError("it must be file:///folder or s3://key:secret@host/bucket.")
-    if unknown := set(query) - {"region", "secure"}:
-        raise ValueError(f"unknown parameter {', '.join(sorted(unknown))}.")
+        raise NotUnderstood("it must be file:///folder or s3://key:secret@host/bucket.")
     scheme = "https" if boolean(query.get("secure", "true")) else "http"
     return {
         "BACKEND": "sourceimages.storage.S3Storage",
@@ -374,6 +381,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SWAGGER_UI_SETTINGS": {"persistAuthorization": False, "displayRequestDuration": True},
     "COMPONENT_SPLIT_REQUEST": True,
+    "PREPROCESSING_HOOKS": ["sourceimages.api.openapi.without_copy"],
 }
 
 # --- Work outside requests --------------------------------------------------------------------------------------------
@@ -386,11 +394,19 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "interactive"
 UPKEEP = {"queue": "upkeep"}
-CELERY_TASK_ROUTES = {"sourceimages.tasks.sweep": UPKEEP, "organizations.tasks.snapshot_stats": UPKEEP}
+CELERY_TASK_ROUTES = {
+    "sourceimages.tasks.sweep": UPKEEP,
+    "sourceimages.tasks.purge": UPKEEP,
+    "sourceimages.tasks.resume_jobs": UPKEEP,
+    "sourceimages.tasks.run_job": {"queue": "bulk"},
+    "organizations.tasks.snapshot_stats": UPKEEP,
+}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 600}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "sourceimages.tasks.sweep", "schedule": GRACE_SECONDS},
+    "purge": {"task": "sourceimages.tasks.purge", "schedule": 3600},
+    "resume_jobs": {"task": "sourceimages.tasks.resume_jobs", "schedule": 20},
     "snapshot_stats": {"task": "organizations.tasks.snapshot_stats", "schedule": 600},
 }

@@ -1,20 +1,21 @@
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularSwaggerSplitView
 
 import rokka.admin  # noqa: F401 (names the back-office)
 from rokka import health
-from rokka.pages import CatalogueViewSet, StartViewSet
+from rokka.pages import CatalogueViewSet, DocumentView, StartViewSet
 
 urlpatterns = [
     path("", StartViewSet.as_view({"get": "root"})),
     path("operations", CatalogueViewSet.as_view({"get": "operations"})),
     path("stackoptions", CatalogueViewSet.as_view({"get": "stack_options"})),
     path("sourceimages/", include("sourceimages.api.urls")),
+    path("jobs/", include("sourceimages.api.joburls")),
     path("", include("organizations.api.urls")),
     path("admin/", admin.site.urls),
     path("doc", SpectacularSwaggerSplitView.as_view(url_name="openapi"), name="doc"),
-    path("doc/openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
+    path("doc/openapi.json", DocumentView.as_view(), name="openapi"),
     path("health/live", health.live),
     path("health/ready", health.ready),
 ]

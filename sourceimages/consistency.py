@@ -5,10 +5,12 @@ Meant for operators, and for the last line of every test of a race or a crash.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from hashlib import sha256
 
 from django.conf import settings
 from django.db.models import Count, F, OuterRef, Q, Subquery, Sum
+from django.utils import timezone
 
 from organizations import counters
 from organizations.models import Organization
@@ -86,6 +88,13 @@ def copies_in_images() -> Iterator[Finding]:
         yield Finding(f"picture {image.pk}: it does not say the same as its file {image.file_id}")
 
 
+def files_without_images() -> Iterator[Finding]:
+    """Files that no picture shows any more; the sweep takes them."""
+    long_ago = timezone.now() - timedelta(seconds=settings.GRACE_SECONDS)
+    for file in StoredFile.objects.filter(images=None, created__lt=long_ago).iterator(CHUNK):
+        yield Finding(f"file {file.pk}: no picture shows it", harmless=True)
+
+
 def locked_and_deleted() -> Iterator[Finding]:
     for image in SourceImage.objects.filter(locked=True, tombstone__isnull=False).iterator(CHUNK):
         yield Finding(f"picture {image.pk}: it is locked, and deleted")
@@ -117,6 +126,7 @@ def numbers() -> Iterator[Finding]:
 EXAMINATIONS: list[Callable[[], Iterator[Finding]]] = [
     names_of_images,
     copies_in_images,
+    files_without_images,
     locked_and_deleted,
     doubled_images,
     tombstones_of_others,

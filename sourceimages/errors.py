@@ -1,6 +1,6 @@
 """The refusals of this app. Each names its limit and what was found, so that the caller knows what to change."""
 
-from rokka.errors import Conflict, Forbidden, Invalid, Locked, NotFound, TooLarge, Unavailable
+from rokka.errors import Conflict, Forbidden, Invalid, Locked, NotFound, PreconditionFailed, TooLarge, Unavailable
 
 
 class UnreadableImage(Invalid):
@@ -67,6 +67,42 @@ class ImageNotFound(NotFound):
     """No living picture has this hash or short hash here."""
 
     reason = "image_not_found"
+
+
+class TombstoneNotFound(NotFound):
+    """There is no such act of deleting here that can still be undone."""
+
+    reason = "tombstone_not_found"
+
+
+class FieldNotFound(NotFound):
+    """The picture has no such field of user metadata."""
+
+    reason = "field_not_found"
+
+
+class JobNotFound(NotFound):
+    """There is no such job here."""
+
+    reason = "job_not_found"
+
+
+class JobUnderWay(Conflict):
+    """Everything of the organization is being deleted or restored already."""
+
+    reason = "job_under_way"
+
+
+class InvalidDestination(Invalid):
+    """A copy needs another organization that exists."""
+
+    reason = "invalid_destination"
+
+
+class ExistsAtDestination(PreconditionFailed):
+    """The picture is at its destination already, and was not to be overwritten."""
+
+    reason = "exists_at_destination"
 
 
 class ProtectedOriginal(Forbidden):

@@ -113,6 +113,7 @@ class SourceImage(models.Model):
             Index(fields=["organization", "binary_hash"], condition=LIVING, name="image_binary_hash"),
             Index(fields=["organization", "name", "hash", "id"], condition=LIVING, name="image_name"),
             Index(fields=["organization", "size", "hash", "id"], condition=LIVING, name="image_size"),
+            Index(fields=["organization", "id"], condition=LIVING, name="image_in_batches"),
             Index(fields=["organization", "hash"], condition=~LIVING, name="image_trash_hash"),
             Index(fields=["tombstone", "id"], condition=~LIVING, name="image_trash"),
         ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
 from django.db import models
@@ -40,11 +42,44 @@ class SourceImageQuerySet(models.QuerySet["SourceImage"]):
         """What an upload of this identity already is here: the same content, or the same hash from elsewhere."""
         return self.filter(Q(identity=hash) | Q(hash=hash))
 
+    def matching(self, filters: Mapping[str, str]) -> Self:
+        """Of a format, made before or after a moment, or with a name that begins so; see FILTERS."""
+        found = self
+        for name, value in filters.items():
+            found = found.filter(FILTERS[name](value))
+        return found
+
+    def between(self, position: int, upto: int) -> Self:
+        """Those whose turn it is in work that goes by id."""
+        return self.filter(id__gt=position, id__lte=upto)
+
     def hold(self, image: SourceImage) -> SourceImage:
         """The row as it is now, locked until the transaction ends."""
         return self.select_for_update(of=("self",)).get(pk=image.pk)
 
+    def hold_all(self) -> list[SourceImage]:
+        """All rows as they are now, locked in the order that everybody locks in."""
+        return list(
+            self.select_related("organization", "file", "tombstone").order_by("id").select_for_update(of=("self",))
+        )
+
+
+def beginning_with(prefix: str) -> Q:
+    """Bytewise, so that an index serves it: what begins so comes before the prefix with the last of all characters."""
+    return Q(name__gte=prefix, name__lt=prefix + chr(0x10FFFF))
+
+
+FILTERS: dict[str, Callable[[str], Q]] = {
+    "format": lambda text: Q(format=text),
+    "created_before": lambda text: Q(created__lt=datetime.fromisoformat(text)),
+    "created_after": lambda text: Q(created__gt=datetime.fromisoformat(text)),
+    "name": beginning_with,
+}
+
 
 class TombstoneQuerySet(models.QuerySet["Tombstone"]):
+    def restorable(self) -> Self:
+        return self.filter(expires_at__gt=timezone.now())
+
     def expired(self) -> Self:
         return self.filter(expires_at__lte=timezone.now())

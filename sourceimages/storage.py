@@ -4,10 +4,13 @@ A key is written once, by one row, and never reused, so bytes are never changed 
 leave as StorageUnavailable and BytesMissing. No models here.
 """
 
+import errno
 import os
 import secrets
+import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +30,8 @@ from sourceimages.errors import BytesMissing, StorageUnavailable
 BLOCK = 256 * 1024  # bytes read at a time
 PART = 16 * 1024 * 1024  # bytes of one part of a multipart upload to S3
 DELETE_BATCH = 1000  # the most that S3 removes in one call
+COPIES = 16  # at once, on S3
+CANNOT_LINK = {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP}  # then the bytes are copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,12 @@ class Storage(Protocol):
 
     def put(self, spooled: Path, key: str) -> None:
         """Keep the file under the key, durably; `spooled` is gone afterwards."""
+
+    def copy(self, pairs: Sequence[tuple[str, str]]) -> set[str]:
+        """Copy from each first key to the second, durably, without the bytes passing through here.
+
+        The answer is the first keys that are not there.
+        """
 
     def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The bytes from `start`, in blocks. BytesMissing before the first block if there are none."""
@@ -73,8 +84,9 @@ def new_key(organization_id: UUID, binary_hash: str) -> str:
 class LocalStorage(FileSystemStorage):
     """Files under a folder. The spool lies within, in the same file system, so that keeping a file is a rename."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, links: bool = True, **options: Any) -> None:
         super().__init__(**options)
+        self.links = links
         self.spool = Path(self.location) / ".spool"
         self.durable: set[Path] = set()  # folders whose own entry this process has seen reach the disk
 
@@ -87,6 +99,42 @@ class LocalStorage(FileSystemStorage):
             spooled.rename(target)
             faults.point("storage.placed")
             sync(target.parent)
+
+    def copy(self, pairs: Sequence[tuple[str, str]]) -> set[str]:
+        """A copy is another name for the same file, as bytes are never changed in place."""
+        missing, folders = set(), set()
+        for key, to in pairs:
+            target = Path(self.path(to))
+            with translated(to):
+                self._make_folder(target.parent)
+            try:
+                with translated(key):
+                    self._link(Path(self.path(key)), target)
+            except BytesMissing:
+                missing.add(key)
+            else:
+                folders.add(target.parent)
+        for folder in folders:
+            with translated(str(folder)):
+                sync(folder)
+        return missing
+
+    def _link(self, source: Path, target: Path) -> None:
+        if self.links:
+            try:
+                os.link(source, target)
+                return
+            except OSError as error:
+                if error.errno not in CANNOT_LINK:
+                    raise
+        self.spool.mkdir(parents=True, exist_ok=True)
+        draft = self.spool / f"{secrets.token_hex(16)}.part"
+        try:
+            shutil.copyfile(source, draft)
+            sync(draft)
+            draft.rename(target)
+        finally:
+            draft.unlink(missing_ok=True)
 
     def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:  # type: ignore[override]
         with translated(key):
@@ -160,6 +208,22 @@ class S3Storage(DjangoS3Storage):
             self.client.upload_file(str(spooled), self.bucket_name, key, Config=config)
         faults.point("storage.placed")
         spooled.unlink()
+
+    def copy(self, pairs: Sequence[tuple[str, str]]) -> set[str]:
+        """Copied by the server, several at a time."""
+        client = self.client  # made in this thread
+        with ThreadPoolExecutor(min(COPIES, len(pairs)) or 1) as pool:
+            done = pool.map(lambda pair: self._copy(client, *pair), pairs)
+            return {key for (key, _), there in zip(pairs, done, strict=True) if not there}
+
+    def _copy(self, client: Any, key: str, to: str) -> bool:
+        """False if there is nothing under the key."""
+        try:
+            with translated(key):
+                client.copy_object(Bucket=self.bucket_name, Key=to, CopySource={"Bucket": self.bucket_name, "Key": key})
+        except BytesMissing:
+            return False
+        return True
 
     def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         if length == 0:

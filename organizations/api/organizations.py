@@ -29,7 +29,7 @@ from organizations.operations import (
 )
 from organizations.options import OPTIONS
 from organizations.permissions import Need, Permission
-from rokka.api import JSONOrTextParser
+from rokka.api import json_or_text
 from rokka.errors import Invalid
 from rokka.openapi import ORGANIZATION, errors
 
@@ -125,7 +125,7 @@ class OrganizationViewSet(OrganizationScope):
     )
     def set_option(self, request: Request, organization: str, name: str) -> Response:
         """The body is the value, as JSON or as plain text; null removes the option."""
-        return self._changed({name: request.data})
+        return self._changed({name: json_or_text(request)})
 
     @extend_schema(
         summary="Add a signing key",
@@ -147,10 +147,6 @@ class OrganizationViewSet(OrganizationScope):
         """URLs that were signed with it are not valid any more. The last one stays."""
         remove_signing_key(self.organization, key_id, actor=self.actor)
         return Response(status=status.HTTP_204_NO_CONTENT)
-
-    def get_parsers(self) -> list[Any]:
-        sets_one = "set_option" in getattr(self, "action_map", {}).values()  # an address of its own
-        return [JSONOrTextParser()] if sets_one else super().get_parsers()
 
     def _changed(self, options: dict[str, Any]) -> Response:
         changed = change_options(self.organization, options, actor=self.actor)

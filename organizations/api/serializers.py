@@ -3,7 +3,7 @@
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from organizations.models import ApiKey, AuditEvent, Membership, Organization, SigningKey
@@ -163,6 +163,7 @@ class OrganizationSerializer(serializers.Serializer):
         }
 
 
+@extend_schema_serializer(many=False)  # the answer of a list is an object, as are the next ones
 class OrganizationsSerializer(serializers.Serializer):
     total = serializers.IntegerField()
     items = OrganizationSerializer(many=True)
@@ -195,6 +196,7 @@ class NewMemberSerializer(MembershipSerializer):
     api_key = serializers.CharField(help_text="Of the user that was made. Shown only now.")
 
 
+@extend_schema_serializer(many=False)
 class MembershipsSerializer(serializers.Serializer):
     total = serializers.IntegerField()
     items = MembershipSerializer(many=True)
@@ -278,6 +280,7 @@ class AuditEventSerializer(serializers.Serializer):
         return shape | {"created": event.created.isoformat(timespec="microseconds")}
 
 
+@extend_schema_serializer(many=False)
 class AuditPageSerializer(serializers.Serializer):
     items = AuditEventSerializer(many=True)
     cursor = serializers.CharField(

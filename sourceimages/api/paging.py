@@ -56,19 +56,22 @@ class PageRequest:
             sent_cursor=offset if by_cursor else "",
         )
 
-    def page(self, images: QuerySet[SourceImage], path: str, query: QueryDict) -> Page:
+    def all(self, images: QuerySet[SourceImage]) -> QuerySet[SourceImage]:
+        """Everything from the start of the page on, in its order."""
         images = images.order_by(*map(str, self.order))
         if self.position:
             images = images.filter(cursor.behind(self.order, self.position))
-        start = self.offset or 0
-        found = list(images[start : start + self.limit + 1]) if self.limit else []
+        return images[self.offset or 0 :] if self.offset else images
+
+    def page(self, images: QuerySet[SourceImage], path: str, query: QueryDict) -> Page:
+        found = list(self.all(images)[: self.limit + 1]) if self.limit else []
         items, more = found[: self.limit], len(found) > self.limit
         onward = self._cursor(items)
         links: dict[str, Any] = {}
         if self.offset and self.limit:
             links["prev"] = {"href": _href(path, query, self.limit, max(0, self.offset - self.limit) or None)}
         if more:
-            following = onward if self.sent_cursor else start + self.limit
+            following = onward if self.sent_cursor else (self.offset or 0) + self.limit
             links["next"] = {"href": _href(path, query, self.limit, following)}
         return Page(items, links, onward)
 

@@ -3,10 +3,34 @@ from django.urls import path
 from sourceimages.api.views import SourceImageViewSet
 
 view = SourceImageViewSet.as_view
+IMAGE = "<str:organization>/<str:hash>"
 
+# Words of ours win over hashes, which are hexadecimal and cannot be one.
 urlpatterns = [
-    path("<str:organization>", view({"post": "create", "get": "list"})),
+    path("<str:organization>", view({"post": "create", "get": "list", "delete": "destroy_with_bytes"})),
+    path("<str:organization>/copy", view({"post": "copy_many"})),
+    path("<str:organization>/download", view({"get": "archive"})),
     path("<str:organization>/binaryhash/<str:binary_hash>", view({"get": "binary_hash"})),
-    path("<str:organization>/<str:hash>", view({"get": "retrieve"})),
-    path("<str:organization>/<str:hash>/download", view({"get": "download"})),
+    path(IMAGE, view({"get": "retrieve", "delete": "destroy", "copy": "copy_one"})),
+    path(f"{IMAGE}/copy", view({"post": "copy_one"})),
+    path(f"{IMAGE}/restore", view({"post": "restore"})),
+    path(f"{IMAGE}/download", view({"get": "download"})),
+    path(f"{IMAGE}/name", view({"put": "rename"})),
+    path(f"{IMAGE}/options/protected", view({"put": "protect"})),
+    path(f"{IMAGE}/options/locked", view({"put": "lock"})),
+    path(
+        f"{IMAGE}/meta/user",
+        view(
+            {
+                "get": "user_metadata",
+                "put": "replace_metadata",
+                "patch": "change_metadata",
+                "delete": "clear_metadata",
+            }
+        ),
+    ),
+    path(f"{IMAGE}/meta/user/<str:field>", view({"get": "field", "put": "set_field", "delete": "remove_field"})),
+    path(f"{IMAGE}/cache", view({"delete": "invalidate_cache"})),
+    path(f"{IMAGE}/autolabel", view({"post": "autolabel"})),
+    path(f"{IMAGE}/autodescription", view({"post": "autodescription"})),
 ]

@@ -4,6 +4,7 @@ import copy
 
 from django.http import HttpResponseBase
 from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -12,10 +13,11 @@ from organizations import counters
 from organizations.api.scope import OrganizationScope
 from organizations.errors import RoleMissing
 from organizations.permissions import Permission
-from rokka.api import boolean
 from rokka.errors import Invalid
 from rokka.openapi import ORGANIZATION, errors
-from sourceimages.api import downloads
+from sourceimages.api import archive, downloads
+from sourceimages.api.changes import Changes
+from sourceimages.api.copies import Copies
 from sourceimages.api.openapi import BINARY_HASH, BYTES, DELETED, HASH, PAGING, RANGE
 from sourceimages.api.paging import PageRequest
 from sourceimages.api.serializers import (
@@ -27,38 +29,36 @@ from sourceimages.api.serializers import (
     UploadSerializer,
 )
 from sourceimages.api.uploads import receive
-from sourceimages.errors import ImageNotFound, ProtectedOriginal
+from sourceimages.errors import ProtectedOriginal
 from sourceimages.models import SourceImage
 from sourceimages.operations import Added, add_images
-from sourceimages.querysets import SourceImageQuerySet
 
+CHUNK = 500  # rows read at a time
 LIST_PARAMETERS = {"limit", "offset", "sort", "deleted", "binaryHash", "operator"}
 
 
-class SourceImageViewSet(OrganizationScope):
+class SourceImageViewSet(Changes, Copies):
     """Original pictures of an organization."""
 
     serializer_class = SourceImageSerializer
+    http_method_names = [*OrganizationScope.http_method_names, "copy"]
     unlimited = {"create"}
     needs = {
         "create": Permission.IMAGES_UPLOAD,
         "list": Permission.IMAGES_READ,
+        "archive": Permission.IMAGES_READ,
         "binary_hash": Permission.IMAGES_READ,
         "retrieve": Permission.IMAGES_READ,
         "download": (Permission.ORIGINALS_DOWNLOAD, Permission.PROTECTED_ORIGINALS_DOWNLOAD),
+        **Changes.needs,
+        **Copies.needs,
     }
-
-    def get_queryset(self) -> SourceImageQuerySet:
-        images = self.organization.images
-        if self._asks_for_deleted():
-            return images.in_trash().select_related("file", "tombstone")
-        return images.living().select_related("file")
 
     @extend_schema(
         summary="Upload pictures",
         parameters=[ORGANIZATION],
         request={"multipart/form-data": UploadSerializer},
-        responses={200: AddedSerializer, **errors(400, 403, 404, 409, 413, 423, 503)},
+        responses={200: AddedSerializer, **errors(400, 401, 403, 404, 409, 413, 423, 503)},
     )
     def create(self, request: Request, organization: str) -> Response:
         """Add one picture for each file part. The same content again is the same picture."""
@@ -74,27 +74,47 @@ class SourceImageViewSet(OrganizationScope):
     @extend_schema(
         summary="List pictures",
         parameters=[ORGANIZATION, *PAGING, DELETED],
-        responses={200: PageSerializer, **errors(400, 403, 404)},
+        responses={200: PageSerializer, **errors(400, 401, 403, 404, 429)},
     )
     def list(self, request: Request, organization: str) -> Response:
         """A page of pictures, newest first unless sorted otherwise. `total` ignores the paging."""
-        query = request.query_params
-        if unknown := {name for name, value in query.items() if value} - LIST_PARAMETERS:
-            raise Invalid(f"{sorted(unknown)[0][:80]}: this server cannot filter by it.")
-        if query.get("operator", "").lower() not in ("", "and", "or"):
-            raise Invalid("operator: it must be and, or or.")
+        query = self._checked_query()
         if query.get("binaryHash"):
             return self._found(query["binaryHash"])
-        in_trash = self._asks_for_deleted()
-        page = PageRequest.read(query, in_trash=in_trash).page(self.get_queryset(), request.path_info, query)
+        in_trash = self.asks_for_deleted()
+        page = PageRequest.read(query, in_trash=in_trash).page(
+            self.get_queryset(), request.path_info, request.query_params
+        )
         total = self.get_queryset().count() if in_trash else counters.totals(self.organization).images
         answer = {"total": total, "items": self.get_serializer(page.items, many=True).data, "links": page.links}
         return Response(answer | ({"cursor": page.cursor} if page.cursor else {}))
 
     @extend_schema(
+        operation_id="sourceimages_archive",
+        summary="Download the originals of a list",
+        parameters=[ORGANIZATION, *PAGING],
+        responses={(200, "application/zip"): OpenApiTypes.BINARY, **errors(400, 401, 403, 404, 429)},
+    )
+    def archive(self, request: Request, organization: str) -> HttpResponseBase:
+        """One ZIP, made while it is sent. Without `limit` all pictures that the list would hold.
+
+        Protected pictures are left out for those who may not download them.
+        """
+        query = self._checked_query()
+        found = self.organization.images.living().select_related("file")
+        if not self.granted(Permission.PROTECTED_ORIGINALS_DOWNLOAD):
+            found = found.filter(protected=False)
+        if query.get("binaryHash"):
+            return archive.response(self.organization, found.with_bytes(query["binaryHash"]).iterator(CHUNK))
+        page = PageRequest.read(query, in_trash=False)
+        if query.get("limit"):
+            return archive.response(self.organization, page.page(found, "", request.query_params).items)
+        return archive.response(self.organization, page.all(found).iterator(CHUNK))
+
+    @extend_schema(
         summary="Find pictures by the sha1 of their bytes",
         parameters=[ORGANIZATION, BINARY_HASH],
-        responses={200: FoundSerializer, **errors(400, 403, 404)},
+        responses={200: FoundSerializer, **errors(400, 401, 403, 404, 429)},
     )
     def binary_hash(self, request: Request, organization: str, binary_hash: str) -> Response:
         """All pictures made of these bytes: they differ in dynamic metadata or protection."""
@@ -103,41 +123,38 @@ class SourceImageViewSet(OrganizationScope):
     @extend_schema(
         summary="Get a picture",
         parameters=[ORGANIZATION, HASH, DELETED],
-        responses={200: SourceImageSerializer, **errors(400, 403, 404)},
+        responses={200: SourceImageSerializer, **errors(400, 401, 403, 404, 429)},
     )
     def retrieve(self, request: Request, organization: str, hash: str) -> Response:
         """By hash or short hash."""
-        return Response(self.get_serializer(self._image(hash)).data)
+        return Response(self.get_serializer(self.image(hash)).data)
 
     @extend_schema(
         summary="Download the original",
         parameters=[ORGANIZATION, HASH, RANGE],
-        responses={**BYTES, **errors(400, 403, 404, 503)},
+        responses={**BYTES, **errors(400, 401, 403, 404, 429, 503)},
     )
     def download(self, request: Request, organization: str, hash: str) -> HttpResponseBase:
         """The bytes as they were uploaded, with their own content type."""
-        image = self._image(hash)
+        image = self.image(hash)
         if image.protected and not self.granted(Permission.PROTECTED_ORIGINALS_DOWNLOAD):
             raise ProtectedOriginal("This picture is protected; your roles do not allow downloading its original.")
         if not image.protected and not self.granted(Permission.ORIGINALS_DOWNLOAD):
             raise RoleMissing("This picture is not protected; your roles allow downloading protected ones only.")
         return downloads.response(request._request, image)
 
-    def _image(self, hash: str) -> SourceImage:
-        found = self.get_queryset().named(hash)
-        if self._asks_for_deleted():
-            found = found.order_by("-tombstone__deleted_at", "-id")  # it may lie there many times
-        image = next(iter(found[:1]), None)
-        if image is None:
-            raise ImageNotFound(f"There is no picture {hash[:80]!r} in {self.organization.name!r}.")
-        return image
+    def _checked_query(self) -> dict[str, str]:
+        """The query of a list. Raises Invalid naming what cannot be asked."""
+        query: dict[str, str] = {name: str(value) for name, value in self.request.query_params.dict().items()}
+        if unknown := {name for name, value in query.items() if value} - LIST_PARAMETERS:
+            raise Invalid(f"{sorted(unknown)[0][:80]}: this server cannot filter by it.")
+        if query.get("operator", "").lower() not in ("", "and", "or"):
+            raise Invalid("operator: it must be and, or or.")
+        return query
 
     def _found(self, binary_hash: str) -> Response:
         items = self.get_serializer(self.get_queryset().with_bytes(binary_hash).order_by("id"), many=True).data
         return Response({"total": len(items), "items": items})
-
-    def _asks_for_deleted(self) -> bool:
-        return boolean("deleted", self.request.query_params.get("deleted", ""))
 
 
 def as_sent(added: Added) -> SourceImage:

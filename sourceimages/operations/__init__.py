@@ -1,5 +1,33 @@
 """One function for each thing somebody may ask for; each owns its transaction."""
 
 from sourceimages.operations.add import Added, Upload, add_images
+from sourceimages.operations.change import (
+    Derived,
+    change_user_metadata,
+    rename_image,
+    replace_user_metadata,
+    set_locked,
+    set_protected,
+)
+from sourceimages.operations.copy import Copied, Outcome, copy_image, copy_images, copy_named
+from sourceimages.operations.delete import delete_image, delete_images_with_bytes, restore_image
 
-__all__ = ["Added", "Upload", "add_images"]
+__all__ = [
+    "Added",
+    "Copied",
+    "Derived",
+    "Outcome",
+    "Upload",
+    "add_images",
+    "change_user_metadata",
+    "copy_image",
+    "copy_images",
+    "copy_named",
+    "delete_image",
+    "delete_images_with_bytes",
+    "rename_image",
+    "replace_user_metadata",
+    "restore_image",
+    "set_locked",
+    "set_protected",
+]

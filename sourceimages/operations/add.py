@@ -1,14 +1,13 @@
 """Adding pictures: bytes before rows, so that a crash leaves at most bytes without a row, never a row without bytes."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import DatabaseError, transaction
 
 from organizations import counters
 from organizations.audit import Actor, record
@@ -17,8 +16,11 @@ from rokka import faults
 from rokka.errors import Conflict, DomainError, Unavailable
 from sourceimages import hashes, metadata, probing, storage
 from sourceimages.errors import FormatNotAllowed, HashCollision, ImageLocked
-from sourceimages.models import ShortHash, SourceImage, StoredFile
+from sourceimages.keeping import FileKeeper, unsaved_again
+from sourceimages.models import SourceImage, StoredFile
 from sourceimages.probing import Probe
+from sourceimages.races import lost_race
+from sourceimages.shorthashes import names_of
 from sourceimages.spool import SpooledFile
 
 ATTEMPTS = 5
@@ -60,48 +62,33 @@ def add_images(organization: Organization, uploads: Sequence[Upload], *, may_cha
     set, unless `may_change` is false. Raises what `probing` raises, FormatNotAllowed, HashCollision, ImageLocked.
     """
     faults.point("upload.spooled")
-    with FileKeeper(organization) as keeper:
+    with UploadKeeper(organization) as keeper:
         for _ in range(ATTEMPTS):
             # Unique constraints decide between uploads of the same content; the databases name different ones, so
             # the loser asks no questions and reads again.
             try:
                 files = keeper.keep(uploads)
                 return _insert(organization, uploads, files, keeper, may_change=may_change, actor=actor)
-            except (IntegrityError, SourceImage.DoesNotExist):
+            except (DatabaseError, SourceImage.DoesNotExist) as error:
+                if isinstance(error, DatabaseError) and not lost_race(error):
+                    raise
                 log.info("upload.lost_race", organization=organization.name)
         raise Conflict("Others are changing the same pictures at this moment. Try again.")
 
 
-class FileKeeper:
-    """Keeps the bytes of uploads, and takes back what it kept if no row came to need it."""
+class UploadKeeper(FileKeeper):
+    """Keeps the bytes of uploads, after telling what they are."""
 
     def __init__(self, organization: Organization) -> None:
-        self.organization = organization
-        self.storage = storage.originals()
-        self.probes: dict[str, Probe] = {}  # by binary hash, as is the next
-        self.kept: dict[str, StoredFile] = {}  # unsaved rows for bytes that are in their place
-        self.needed: set[str] = set()  # keys that a committed row refers to
-        self.since = time.monotonic()
+        super().__init__(organization)
+        self.probes: dict[str, Probe] = {}  # by binary hash
 
-    def __enter__(self) -> "FileKeeper":
+    def __enter__(self) -> "UploadKeeper":
         return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is not None and not isinstance(error, DomainError):
-            return  # a lost connection does not say whether the commit happened; the sweep will know
-        unneeded = [file.key for file in self.kept.values() if file.key not in self.needed]
-        try:
-            self.storage.remove(unneeded)
-        except DomainError:
-            log.warning("upload.bytes_left_behind", keys=unneeded, exc_info=True)
 
     def keep(self, uploads: Sequence[Upload]) -> list[StoredFile]:
         """For each upload the row of bytes we had, or an unsaved one for bytes that are now in their place."""
-        hashes_sent = {upload.file.sha1 for upload in uploads}
-        known = {
-            file.binary_hash: file
-            for file in StoredFile.objects.filter(organization=self.organization, binary_hash__in=hashes_sent)
-        }
+        known = self.known({upload.file.sha1 for upload in uploads})
         new = {upload.file.sha1: upload for upload in uploads if upload.file.sha1 not in known}
         for sha1, upload in new.items():
             if sha1 not in self.probes:
@@ -137,11 +124,6 @@ class FileKeeper:
             optimize_to=upload.optimize_to if probe.format in OPTIMIZABLE else "",
         )
 
-    def check_time(self) -> None:
-        """Give up before the sweep could take bytes without a row for left behind."""
-        if self.kept and time.monotonic() - self.since > settings.GRACE_SECONDS / 2:
-            raise Unavailable("Storing took too long. Try again.")
-
 
 def _probed(upload: Upload, *, seconds: float) -> Probe:
     if seconds <= 0:  # a few files made to be slow must not keep the readers from everybody else
@@ -161,7 +143,7 @@ def _insert(
     organization: Organization,
     uploads: Sequence[Upload],
     files: Sequence[StoredFile],
-    keeper: FileKeeper,
+    keeper: UploadKeeper,
     *,
     may_change: bool,
     actor: Actor,
@@ -189,18 +171,6 @@ def _insert(
     keeper.needed |= {file.key for file in files}
     faults.point("upload.committed")
     return [added[position] for position in range(len(uploads))]
-
-
-@contextmanager
-def unsaved_again(files: Sequence[StoredFile]) -> Iterator[None]:
-    """Take back the ids that a transaction gave, if it fails: another attempt has to insert the rows anew."""
-    new = [file for file in files if file.pk is None]
-    try:
-        yield
-    except BaseException:
-        for file in new:
-            file.pk = None
-        raise
 
 
 def set_of(files: Sequence[StoredFile]) -> list[StoredFile]:
@@ -234,7 +204,7 @@ def _create(organization: Organization, upload: Upload, file: StoredFile, actor:
         file=file,
         hash=upload.identity,
         identity=upload.identity,
-        short_hash=assign_short_hash(organization, upload.identity),
+        short_hash=names_of(organization, [upload.identity])[upload.identity],
         name=upload.name,
         user_metadata=metadata.merged({}, upload.user_metadata),
         dynamic_metadata=upload.dynamic_metadata,
@@ -267,15 +237,3 @@ def _merge(image: SourceImage, changes: dict[str, Any], actor: Actor) -> SourceI
         after={key: value for key, value in after.items() if before.get(key) != value},
     )
     return image
-
-
-def assign_short_hash(organization: Organization, hash: str) -> str:
-    """The short hash that stands for the hash here: the one given out before, else the shortest free prefix."""
-    # Bytewise, every candidate lies between the shortest one and the hash itself: a range holds them all.
-    candidates = (hash[: hashes.MIN_SHORT_HASH], hash)
-    known = dict(organization.short_hashes.filter(short_hash__range=candidates).values_list("hash", "short_hash"))
-    if hash in known:
-        return known[hash]
-    short_hash = hashes.shortest_free(hash, known.values())
-    ShortHash.objects.create(organization=organization, short_hash=short_hash, hash=hash)
-    return short_hash

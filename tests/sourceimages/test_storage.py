@@ -1,16 +1,20 @@
 """The same behaviour on local files and on a real S3 server."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 from django.core.files.storage import storages
+from django.utils import timezone
 
+from organizations.audit import COMMAND
+from organizations.operations import create_organization
 from rokka import settings as rokka_settings
+from sourceimages import jobs, upkeep
 from sourceimages import storage as storage_module
-from sourceimages import upkeep
 from sourceimages.errors import BytesMissing, StorageUnavailable
-from sourceimages.models import StoredFile
+from sourceimages.models import StoredFile, Tombstone
 from tests import images
 from tests.conftest import contradictions
 
@@ -82,6 +86,37 @@ def test_keys_are_listed_with_size_and_age(storage):
     held = {one.key: one for one in storage.keys()}
     assert {key: one.size for key, one in held.items()} == {"acme/ab/one": 7, "acme/cd/two": 0}
     assert all(-2 < one.age < 60 for one in held.values())
+
+
+def test_copies_have_the_same_bytes_and_outlive_what_they_were_made_of(storage):
+    for name in ("one", "two"):
+        put(storage, f"acme/ab/{name}", name.encode())
+    pairs = [(f"acme/ab/{name}", f"stage/cd/{name}") for name in ("one", "missing", "two")]
+    assert storage.copy(pairs) == {"acme/ab/missing"}
+    storage.remove(["acme/ab/one"])
+    assert b"".join(storage.open("stage/cd/one")) == b"one"
+    assert {held.key for held in storage.keys()} == {"acme/ab/two", "stage/cd/one", "stage/cd/two"}
+
+
+def test_the_age_of_a_copy_is_its_own(storage):
+    put(storage, "acme/ab/one", b"one")
+    time.sleep(2.1)  # S3 counts in seconds
+    storage.copy([("acme/ab/one", "stage/cd/one")])
+    assert next(held.age for held in storage.keys() if held.key == "stage/cd/one") < 2
+
+
+def test_everything_is_copied_purged_and_swept_in_it(storage, acme, alice):
+    for seed in range(5):
+        alice.upload(acme, images.png(seed=seed))
+    stage = create_organization("stage", email="stage@example.org", actor=COMMAND).organization
+    assert jobs.run(jobs.copy_all(acme, stage, overwrite=False, actor=COMMAND).pk).report == {"created": 5}
+    assert contradictions() == []
+    assert jobs.run(jobs.delete_all(acme, actor=COMMAND).pk).report == {"deleted": 5}
+    Tombstone.objects.update(expires_at=timezone.now())
+    assert upkeep.purge() == 5
+    assert len(list(storage.keys())) == 5
+    assert contradictions() == []
+    assert StoredFile.objects.exclude(organization=stage).count() == 0
 
 
 def test_a_storage_that_works_passes_its_check(storage):

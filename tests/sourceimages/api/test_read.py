@@ -31,9 +31,7 @@ def test_nothing_between_short_hash_and_hash_names_a_picture(image, alice, lengt
     assert alice.api.get(f"/sourceimages/acme/{image.hash[:length]}").status_code == 404
 
 
-@pytest.mark.parametrize(
-    "hash", ["0" * 40, "copy", "alias", "download", "binaryhash", "x" * 500, "%00", "a%00", "é", "A" * 40]
-)
+@pytest.mark.parametrize("hash", ["0" * 40, "alias", "binaryhash", "x" * 500, "%00", "a%00", "é", "A" * 40])
 def test_an_unknown_picture_is_not_found(image, alice, hash):
     response = alice.api.get(f"/sourceimages/acme/{hash}")
     assert response.status_code == 404

@@ -1,0 +1,262 @@
+"""What may happen to a picture after its upload."""
+
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from organizations.permissions import Permission
+from rokka.api import json_or_text
+from rokka.errors import FeatureUnavailable, Invalid
+from rokka.openapi import ORGANIZATION, errors
+from sourceimages import metadata
+from sourceimages.api.lookup import ImageScope, flag, link
+from sourceimages.api.openapi import DELETE_PREVIOUS, DELETED_BYTES, FIELD, HASH, LOCATION
+from sourceimages.api.serializers import AddedImageSerializer, SourceImageSerializer
+from sourceimages.errors import FieldNotFound
+from sourceimages.operations import (
+    change_user_metadata,
+    delete_image,
+    delete_images_with_bytes,
+    rename_image,
+    replace_user_metadata,
+    restore_image,
+    set_locked,
+    set_protected,
+)
+
+REFUSED = (400, 401, 403, 404, 423, 429)
+REFUSED_ALWAYS = errors(400, 401, 403, 404, 429)
+ANYTHING = {"application/json": OpenApiTypes.ANY}
+
+
+class Changes(ImageScope):
+    """Deleting, restoring, locking, renaming, protecting, and user metadata."""
+
+    needs = {
+        "destroy": Permission.IMAGES_WRITE,
+        "destroy_with_bytes": Permission.IMAGES_WRITE,
+        "restore": Permission.IMAGES_WRITE,
+        "rename": Permission.IMAGES_WRITE,
+        "protect": Permission.IMAGES_WRITE,
+        "lock": Permission.IMAGES_UNLOCK,
+        "user_metadata": Permission.IMAGES_READ,
+        "replace_metadata": Permission.IMAGES_WRITE,
+        "change_metadata": Permission.IMAGES_WRITE,
+        "clear_metadata": Permission.IMAGES_WRITE,
+        "field": Permission.IMAGES_READ,
+        "set_field": Permission.IMAGES_WRITE,
+        "remove_field": Permission.IMAGES_WRITE,
+        "invalidate_cache": Permission.IMAGES_WRITE,
+        "autolabel": Permission.IMAGES_WRITE,
+        "autodescription": Permission.IMAGES_WRITE,
+    }
+
+    @extend_schema(
+        summary="Delete a picture", parameters=[ORGANIZATION, HASH], responses={204: None, **errors(*REFUSED)}
+    )
+    def destroy(self, request: Request, organization: str, hash: str) -> Response:
+        """It goes to the trash, from which it can be restored for 30 days (TRASH_DAYS)."""
+        delete_image(self.living_image(hash), actor=self.actor)
+        return nothing()
+
+    @extend_schema(
+        operation_id="sourceimages_destroy_with_bytes",
+        summary="Delete all pictures of these bytes",
+        parameters=[ORGANIZATION, DELETED_BYTES],
+        responses={204: None, **errors(*REFUSED)},
+    )
+    def destroy_with_bytes(self, request: Request, organization: str) -> Response:
+        """All of them, or none if one of them is locked. Without `binaryHash` nothing is deleted."""
+        binary_hash = request.query_params.get("binaryHash")
+        if not binary_hash:
+            raise Invalid(
+                "binaryHash: it is missing. All pictures of an organization are deleted by a job: POST /jobs."
+            )
+        delete_images_with_bytes(self.organization, binary_hash, actor=self.actor)
+        return nothing()
+
+    @extend_schema(
+        summary="Restore a picture",
+        parameters=[ORGANIZATION, HASH],
+        request=None,
+        responses={200: AddedImageSerializer, **errors(400, 401, 403, 404, 429)},
+    )
+    def restore(self, request: Request, organization: str, hash: str) -> Response:
+        """Back from the trash, with all its metadata; also fine if it was never deleted."""
+        image = restore_image(self.organization, hash, actor=self.actor)
+        return Response(AddedImageSerializer(image).data)
+
+    @extend_schema(
+        summary="Rename a picture",
+        parameters=[ORGANIZATION, HASH],
+        request={"application/json": OpenApiTypes.STR},
+        responses={204: None, **errors(400, 401, 403, 404, 413, 429)},
+    )
+    def rename(self, request: Request, organization: str, hash: str) -> Response:
+        """The body is the name, as JSON or as plain text."""
+        name = json_or_text(request)
+        if not isinstance(name, str):
+            raise Invalid("The name must be a JSON string.")
+        rename_image(self.living_image(hash), name, actor=self.actor)
+        return nothing()
+
+    @extend_schema(
+        summary="Protect a picture, or not",
+        parameters=[ORGANIZATION, HASH, DELETE_PREVIOUS, LOCATION],
+        request={"application/json": OpenApiTypes.BOOL},
+        responses={201: SourceImageSerializer, 204: None, **errors(*REFUSED, 413)},
+    )
+    def protect(self, request: Request, organization: str, hash: str) -> Response:
+        """Whether it is protected is part of its hash: there is another picture then, which `Location` names."""
+        protected, delete_previous = truth(request), flag(request, "deletePrevious")
+        image = self.living_image(hash)
+        derived = set_protected(image, protected, delete_previous=delete_previous, actor=self.actor)
+        headers = {"Location": link(derived.image)}
+        if not derived.changed:
+            return Response(status=status.HTTP_204_NO_CONTENT, headers=headers)
+        return Response(SourceImageSerializer(derived.image).data, status=status.HTTP_201_CREATED, headers=headers)
+
+    @extend_schema(
+        summary="Lock a picture, or unlock it",
+        parameters=[ORGANIZATION, HASH],
+        request={"application/json": OpenApiTypes.BOOL},
+        responses={200: SourceImageSerializer, **errors(400, 401, 403, 404, 413, 429)},
+    )
+    def lock(self, request: Request, organization: str, hash: str) -> Response:
+        """Nobody deletes, overwrites or changes the metadata of a locked picture."""
+        locked = truth(request)
+        image = set_locked(self.living_image(hash), locked, actor=self.actor)
+        return Response(SourceImageSerializer(image).data)
+
+    # --- User metadata ------------------------------------------------------------------------------------------------
+
+    @extend_schema(
+        summary="Get user metadata",
+        parameters=[ORGANIZATION, HASH],
+        responses={200: OpenApiTypes.OBJECT, **errors(400, 401, 403, 404, 429)},
+    )
+    def user_metadata(self, request: Request, organization: str, hash: str) -> Response:
+        """All fields."""
+        return Response(self.living_image(hash).user_metadata)
+
+    @extend_schema(
+        operation_id="sourceimages_meta_user_replace",
+        summary="Replace user metadata",
+        parameters=[ORGANIZATION, HASH],
+        request=ANYTHING,
+        responses={204: None, **errors(*REFUSED, 413)},
+    )
+    def replace_metadata(self, request: Request, organization: str, hash: str) -> Response:
+        """These fields and no others; an empty body removes all."""
+        fields = metadata.user_metadata({} if request.data is None else request.data)
+        replace_user_metadata(self.living_image(hash), fields, actor=self.actor)
+        return nothing()
+
+    @extend_schema(
+        summary="Change user metadata",
+        parameters=[ORGANIZATION, HASH],
+        request=ANYTHING,
+        responses={204: None, **errors(*REFUSED, 413)},
+    )
+    def change_metadata(self, request: Request, organization: str, hash: str) -> Response:
+        """Fields that are mentioned are set, those of null removed, others stay."""
+        changes = metadata.user_metadata({} if request.data is None else request.data)
+        change_user_metadata(self.living_image(hash), changes, actor=self.actor)
+        return nothing()
+
+    @extend_schema(
+        operation_id="sourceimages_meta_user_clear",
+        summary="Remove all user metadata",
+        parameters=[ORGANIZATION, HASH],
+        responses={204: None, **errors(*REFUSED)},
+    )
+    def clear_metadata(self, request: Request, organization: str, hash: str) -> Response:
+        """No field remains."""
+        replace_user_metadata(self.living_image(hash), {}, actor=self.actor)
+        return nothing()
+
+    @extend_schema(
+        operation_id="sourceimages_meta_user_field",
+        summary="Get a field of user metadata",
+        parameters=[ORGANIZATION, HASH, FIELD],
+        responses={200: OpenApiTypes.ANY, **errors(400, 401, 403, 404, 429)},
+    )
+    def field(self, request: Request, organization: str, hash: str, field: str) -> Response:
+        """Its value as JSON. The name may be with or without its type."""
+        stored = self.living_image(hash).user_metadata
+        key = next((key for key in stored if metadata.bare(key) == metadata.bare(field)), None)
+        if key is None:
+            raise FieldNotFound(f"The picture has no field {field[:80]!r}.")
+        return Response(stored[key])
+
+    @extend_schema(
+        operation_id="sourceimages_meta_user_field_set",
+        summary="Set a field of user metadata",
+        parameters=[ORGANIZATION, HASH, FIELD],
+        request=ANYTHING,
+        responses={204: None, **errors(*REFUSED, 413)},
+    )
+    def set_field(self, request: Request, organization: str, hash: str, field: str) -> Response:
+        """The body is the value, as JSON or as plain text. The type stands before the name, `int:year`."""
+        changes = metadata.user_metadata({field: json_or_text(request)})
+        change_user_metadata(self.living_image(hash), changes, actor=self.actor)
+        return nothing()
+
+    @extend_schema(
+        operation_id="sourceimages_meta_user_field_remove",
+        summary="Remove a field of user metadata",
+        parameters=[ORGANIZATION, HASH, FIELD],
+        responses={204: None, **errors(*REFUSED)},
+    )
+    def remove_field(self, request: Request, organization: str, hash: str, field: str) -> Response:
+        """Also fine if it is not there."""
+        changes = metadata.user_metadata({field: None})
+        change_user_metadata(self.living_image(hash), changes, actor=self.actor)
+        return nothing()
+
+    # --- What is not there --------------------------------------------------------------------------------------------
+
+    @extend_schema(
+        summary="Clear the cache", parameters=[ORGANIZATION, HASH], responses=errors(400, 401, 403, 404, 429)
+    )
+    def invalidate_cache(self, request: Request, organization: str, hash: str) -> Response:
+        """Always refused: nothing renders here yet, so there is no cache."""
+        raise FeatureUnavailable("This server renders no pictures yet, so that there is no cache to clear.")
+
+    @extend_schema(
+        summary="Label by machine",
+        parameters=[ORGANIZATION, HASH],
+        request=None,
+        responses=errors(400, 401, 403, 404, 429),
+    )
+    def autolabel(self, request: Request, organization: str, hash: str) -> Response:
+        """Always refused."""
+        raise FeatureUnavailable("This server has nothing that labels pictures.")
+
+    @extend_schema(
+        summary="Describe by machine",
+        parameters=[ORGANIZATION, HASH],
+        request=None,
+        responses=REFUSED_ALWAYS,
+    )
+    def autodescription(self, request: Request, organization: str, hash: str) -> Response:
+        """Always refused."""
+        raise FeatureUnavailable("This server has nothing that describes pictures.")
+
+
+def truth(request: Request) -> bool:
+    """The body, which is true or false. Raises Invalid."""
+    value: Any = json_or_text(request)
+    if isinstance(value, bool):
+        return value
+    if value in ("1", "0", 1, 0, "true", "false"):  # as a form or an old client writes it
+        return value in ("1", 1, "true")
+    raise Invalid("The body must be true or false.")
+
+
+def nothing() -> Response:
+    return Response(status=status.HTTP_204_NO_CONTENT)

@@ -1,0 +1,167 @@
+"""Long work: starting it, watching it, stopping it."""
+
+from typing import Any
+from uuid import UUID
+
+from django.http import Http404
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_serializer
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from organizations.api.scope import OrganizationScope
+from organizations.api.serializers import checked
+from organizations.errors import RoleMissing
+from organizations.models import Job
+from organizations.permissions import Permission
+from rokka import cursor
+from rokka.api import rfc3339
+from rokka.errors import Invalid
+from rokka.openapi import ORGANIZATION, errors
+from sourceimages import jobs
+from sourceimages.api.copies import destination_named
+from sourceimages.errors import TombstoneNotFound
+from sourceimages.tasks import hurry
+
+NEEDS = {
+    jobs.COPY_ALL: Permission.IMAGES_COPY_FROM,
+    jobs.DELETE_ALL: Permission.IMAGES_DELETE_ALL,
+    jobs.RESTORE: Permission.IMAGES_WRITE,
+}
+ANY_OF_THEM = tuple(NEEDS.values())
+LIMIT = 100
+JOB_ID = OpenApiParameter("job_id", OpenApiTypes.UUID, OpenApiParameter.PATH)
+
+
+class NewJobSerializer(serializers.Serializer):
+    kind = serializers.ChoiceField(list(NEEDS))
+    destination = serializers.CharField(required=False, help_text="Of copy-all: an organization.")
+    overwrite = serializers.BooleanField(required=False, default=False, help_text="Of copy-all.")
+    tombstone = serializers.CharField(required=False, help_text="Of restore: which act is undone; default the latest.")
+
+
+class JobSerializer(serializers.Serializer):
+    """Long work and how far it is."""
+
+    id = serializers.UUIDField()
+    kind = serializers.CharField()
+    state = serializers.ChoiceField(Job.State.values)
+    total = serializers.IntegerField(allow_null=True, help_text="Pictures there were at the start.")
+    done = serializers.IntegerField(help_text="Pictures dealt with.")
+    failed = serializers.IntegerField()
+    report = serializers.DictField(child=serializers.IntegerField(), help_text="How many of what.")
+    error = serializers.CharField(allow_blank=True, help_text="Why it ended, if it failed.")
+    arguments = serializers.DictField()
+    user_id = serializers.UUIDField(allow_null=True, help_text="Who asked for it.")
+    created = serializers.DateTimeField()
+    started = serializers.DateTimeField(allow_null=True)
+    finished = serializers.DateTimeField(allow_null=True)
+
+    def to_representation(self, job: Job) -> dict[str, Any]:
+        shape: dict[str, Any] = {str(name): getattr(job, str(name)) for name in self.fields}
+        for name in ("created", "started", "finished"):
+            shape[name] = shape[name] and rfc3339(shape[name])
+        return shape | {"id": str(job.pk), "user_id": job.user_id and str(job.user_id)}
+
+
+@extend_schema_serializer(many=False)  # the answer of a list is an object
+class JobsSerializer(serializers.Serializer):
+    items = JobSerializer(many=True)
+    cursor = serializers.CharField(required=False, help_text="For the next page; missing on the last one.")
+
+
+class JobViewSet(OrganizationScope):
+    """Long work of an organization."""
+
+    serializer_class = JobSerializer
+    needs = {
+        "list": Permission.IMAGES_READ,
+        "retrieve": Permission.IMAGES_READ,
+        "create": ANY_OF_THEM,
+        "destroy": ANY_OF_THEM,
+    }
+
+    @extend_schema(
+        summary="List jobs",
+        parameters=[ORGANIZATION, OpenApiParameter("cursor", OpenApiTypes.STR)],
+        responses={200: JobsSerializer, **errors(400, 401, 403, 404, 429)},
+    )
+    def list(self, request: Request, organization: str) -> Response:
+        """Newest first."""
+        found = self.organization.jobs.order_by("-created", "-id")
+        if sent := request.query_params.get("cursor"):
+            found = found.filter(created__lt=moment_in(sent))
+        items = list(found[: LIMIT + 1])
+        answer: dict[str, Any] = {"items": JobSerializer(items[:LIMIT], many=True).data}
+        if len(items) > LIMIT:
+            answer["cursor"] = cursor.pack([cursor.written_moment(items[LIMIT - 1].created)])
+        return Response(answer)
+
+    @extend_schema(
+        summary="Get a job",
+        parameters=[ORGANIZATION, JOB_ID],
+        responses={200: JobSerializer, **errors(400, 401, 403, 404, 429)},
+    )
+    def retrieve(self, request: Request, organization: str, job_id: str) -> Response:
+        """How far it is."""
+        return Response(JobSerializer(jobs.get(self.organization, job_id)).data)
+
+    @extend_schema(
+        summary="Start a job",
+        parameters=[ORGANIZATION],
+        request=NewJobSerializer,
+        responses={202: JobSerializer, **errors(400, 401, 403, 404, 409, 413, 429)},
+    )
+    def create(self, request: Request, organization: str) -> Response:
+        """`copy-all` to another organization, `delete-all` into the trash (admins only), `restore` one such act."""
+        wanted = checked(NewJobSerializer, request.data)
+        self._check(wanted["kind"])
+        job = self._begun(wanted)
+        hurry(job.pk)
+        job.refresh_from_db()
+        headers = {"Location": f"/jobs/{self.organization.name}/{job.pk}"}
+        return Response(JobSerializer(job).data, status=status.HTTP_202_ACCEPTED, headers=headers)
+
+    @extend_schema(
+        summary="Stop a job",
+        parameters=[ORGANIZATION, JOB_ID],
+        responses={200: JobSerializer, **errors(400, 401, 403, 404, 429)},
+    )
+    def destroy(self, request: Request, organization: str, job_id: str) -> Response:
+        """It stops at the next batch; what it has done stays done."""
+        job = jobs.get(self.organization, job_id)
+        self._check(job.kind)
+        return Response(JobSerializer(jobs.cancel(job, actor=self.actor)).data)
+
+    def _begun(self, wanted: dict[str, Any]) -> Job:
+        match wanted["kind"]:
+            case jobs.COPY_ALL:
+                destination = destination_named(wanted.get("destination", ""), self.organization, self.credentials)
+                overwrite = wanted["overwrite"]
+                return jobs.copy_all(self.organization, destination, overwrite=overwrite, actor=self.actor)
+            case jobs.DELETE_ALL:
+                return jobs.delete_all(self.organization, actor=self.actor)
+            case jobs.RESTORE:
+                return jobs.restore_all(self.organization, tombstone_id(wanted.get("tombstone")), actor=self.actor)
+        raise Http404
+
+    def _check(self, kind: str) -> None:
+        """Long work needs what the single act needs; deleting everything is for admins."""
+        if not self.granted(NEEDS[kind]):
+            raise RoleMissing(f"Your roles in {self.organization.name!r} do not allow {kind}.")
+
+
+def tombstone_id(text: str | None) -> UUID | None:
+    try:
+        return UUID(text) if text else None
+    except ValueError as error:
+        raise TombstoneNotFound("There is no such act of deleting.") from error
+
+
+def moment_in(text: str) -> Any:
+    try:
+        (created,) = cursor.unpack(text)
+        return cursor.read_moment(created)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise Invalid("cursor: this is none of this server.") from error

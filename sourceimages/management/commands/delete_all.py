@@ -1,0 +1,43 @@
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandParser
+
+from organizations.audit import COMMAND
+from organizations.management.arguments import organization
+from organizations.models import Job
+from sourceimages import jobs
+from sourceimages.management.progress import JobCommand, Work, add_filters, filters_in
+from sourceimages.querysets import SourceImageQuerySet
+
+
+class Command(JobCommand):
+    help = "Move all pictures of an organization to the trash, but the locked ones. restore_all brings them back."
+    outcomes = ("deleted", "locked")
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("organization")
+        add_filters(parser)
+
+    def run(self, **options: Any) -> None:
+        where, filters = organization(options["organization"]), filters_in(options)
+        images = where.images.living().matching(filters)
+        locked = images.filter(locked=True).count()
+        work = Work(
+            jobs.DELETE_ALL,
+            where,
+            {"filters": filters},
+            images.filter(locked=False),
+            f"move {{}} of {where} to the trash, for {settings.TRASH_DAYS} days"
+            + (f"; locked ones stay: {locked}" if locked else ""),
+            lambda: jobs.delete_all(where, filters=filters, actor=COMMAND),
+        )
+        self.carry_out(work, **options)
+
+    def locked(self, job: Job) -> SourceImageQuerySet:
+        images = job.organization.images.living().matching(job.arguments["filters"])
+        return images.between(0, job.position).filter(locked=True)
+
+    def remark(self, job: Job) -> str:
+        return f"restore_all {job.organization} --tombstone {job.arguments['tombstone']} brings them back."

@@ -1,0 +1,316 @@
+"""What commands share that take long: they count, ask, show how far they are, stop in peace and go on later."""
+
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import FrameType
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError, CommandParser
+from django.db import OperationalError, connection
+from django.db.models import Count, Sum
+from django.template.defaultfilters import filesizeformat
+from django.utils import timezone
+from tqdm import tqdm
+
+from organizations.audit import COMMAND
+from organizations.management.arguments import OperationCommand
+from organizations.models import Job, Organization
+from rokka.errors import DomainError
+from sourceimages import jobs, names
+from sourceimages.errors import InvalidName
+from sourceimages.models import SourceImage
+from sourceimages.querysets import SourceImageQuerySet
+from sourceimages.tasks import MISSED, hurry
+
+LISTED = 20  # pictures that are named at most
+EXIT_INTERRUPTED = 130  # exit status after Ctrl-C, as of shells
+LOOK_EVERY = 0.5  # seconds, at a job that workers do
+GO_ON = "Run the same command again to go on."
+FAILURES = {
+    "gone": "their bytes are missing, or they were removed meanwhile",
+    "collision": "other bytes with the same sha1 are kept at the destination",
+}
+
+
+# --- Filters ----------------------------------------------------------------------------------------------------------
+
+
+def add_filters(parser: CommandParser) -> None:
+    only = parser.add_argument_group("only some of the pictures")
+    only.add_argument("--format", help="such as png or jpg")
+    only.add_argument("--created-before", metavar="TIME", help="ISO 8601, in UTC unless it names a zone")
+    only.add_argument("--created-after", metavar="TIME", help="likewise")
+    only.add_argument("--name", metavar="PREFIX", help="how their names begin")
+
+
+def filters_in(options: Mapping[str, Any]) -> dict[str, str]:
+    """The filters that were given, each in one form only, so that the same ones are found again."""
+    found = {}
+    for name, read in FILTERS.items():
+        text = options[name]
+        if text is not None:
+            try:
+                found[name] = read(text)
+            except (ValueError, OverflowError, InvalidName) as error:
+                raise CommandError(f"--{name.replace('_', '-')}={text!r} is not understood: {error}") from error
+    return found
+
+
+def _format(text: str) -> str:
+    if text not in settings.FORMATS:
+        raise ValueError(f"it must be one of {', '.join(settings.FORMATS)}.")
+    return text
+
+
+def _moment(text: str) -> str:
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+
+
+FILTERS = {"format": _format, "created_before": _moment, "created_after": _moment, "name": names.clean}
+
+
+# --- A job, from the question to the summary --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a command is about to do."""
+
+    kind: str
+    organization: Organization
+    arguments: Mapping[str, Any]  # of the job; the same ones go on with a job that was interrupted
+    images: SourceImageQuerySet
+    sentence: str  # what will be done to {}
+    begin: Callable[[], Job]
+
+
+class JobCommand(OperationCommand):
+    """The face of a job. Exits with 0 only if all of it was done."""
+
+    outcomes: tuple[str, ...] = ()  # of the job's report, in the order of the summary
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--yes", action="store_true", help="do not ask, for scripts")
+        parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+        parser.add_argument("--queue", action="store_true", help="leave it to the workers, and watch them")
+
+    def carry_out(self, work: Work, *, yes: bool, dry_run: bool, queue: bool, **options: Any) -> None:
+        job = earlier(work, queue=queue)
+        images = work.images if job is None else work.images.between(job.position, job.upto)
+        left = images.aggregate(count=Count("id"), size=Sum("size"))
+        size = filesizeformat(left["size"] or 0).replace("\xa0", " ")
+        what = work.sentence.format(f"{pictures(left['count'])} ({size})")
+        if job is not None:
+            self.stdout.write(
+                f"An earlier run began {job.created:%Y-%m-%d %H:%M} UTC and has come to {job.done} of {job.total}: "
+                f"this one goes on with it. Pictures that were added since then are not part of it."
+            )
+        if dry_run:
+            self.stdout.write(f"This would {what}. Nothing was changed.")
+        elif job is None and not left["count"]:
+            self.stdout.write(f"There is nothing to do: this would {what}.")
+        else:
+            if not yes:
+                ask(what)
+            job = work.begin() if job is None else jobs.go_on(job, actor=COMMAND)
+            self.summarize(*self._done(job, queue=queue))
+
+    def _done(self, job: Job, *, queue: bool) -> tuple[Job, str]:
+        """The job as it is in the end, and what kept it from being finished."""
+        if not queue:
+            return done_here(job)
+        if settings.CELERY_TASK_ALWAYS_EAGER:
+            self.stdout.write("Without REDIS_URL there are no workers: it is done here.")
+            return done_here(job)
+        hurry(job.pk)
+        return followed(job), ""
+
+    def summarize(self, job: Job, trouble: str) -> None:
+        """Say what was done. Raises CommandError unless it was everything."""
+        facts = {name: job.report.get(name, 0) for name in self.outcomes}
+        self.print_facts(facts | {"failed": job.failed}, as_json=False)
+        for name, why in FAILURES.items():
+            if job.report.get(name):
+                self.stdout.write(f"{pictures(job.report[name])} failed: {why}.")
+        if job.failed:
+            self._name("Not at the destination", self.lost(job))
+        if job.report.get("locked"):
+            self._name("Locked, and left as they are", self.locked(job))
+        if remark := self.remark(job):
+            self.stdout.write(remark)
+        so_far = f"{job.done} of {job.total} are dealt with"
+        match job.state:
+            case Job.State.INTERRUPTED if trouble:
+                raise CommandError(f"{trouble}. {so_far}. {GO_ON}")
+            case Job.State.INTERRUPTED:
+                raise CommandError(f"Stopped: {so_far}. {GO_ON}", returncode=EXIT_INTERRUPTED)
+            case Job.State.CANCELLED:
+                raise CommandError(f"Somebody has stopped it: {so_far}.")
+            case Job.State.FAILED:
+                raise CommandError(f"{job.error} {so_far}.")
+        if job.failed:
+            raise CommandError(f"{pictures(job.failed)} failed.")
+
+    def _name(self, what: str, images: SourceImageQuerySet) -> None:
+        found = list(images.order_by("id")[: LISTED + 1])
+        if found:
+            self.stdout.write(f"{what}:")
+        for image in found[:LISTED]:
+            self.stdout.write(f"  {image.hash} {image.name}")
+        if len(found) > LISTED:
+            self.stdout.write("  … and others")
+
+    def locked(self, job: Job) -> SourceImageQuerySet:
+        """Those that the job left as they are because they are locked."""
+        return SourceImage.objects.none()
+
+    def lost(self, job: Job) -> SourceImageQuerySet:
+        """Those with which the job failed, as far as one can tell."""
+        return SourceImage.objects.none()
+
+    def remark(self, job: Job) -> str:
+        """What else there is to know."""
+        return ""
+
+
+def earlier(work: Work, *, queue: bool) -> Job | None:
+    """The job of the same command that this run goes on with: it was interrupted, or killed, or is to be watched.
+
+    Raises CommandError if somebody else is doing the same at this moment.
+    """
+    job = jobs.interrupted(work.kind, work.organization, work.arguments)
+    if job is not None and not _is_void(job):
+        return job
+    unfinished = work.organization.jobs.unfinished().filter(kind=work.kind).order_by("-created")
+    job = next((job for job in unfinished if work.arguments.items() <= job.arguments.items()), None)
+    if job is not None and not queue and job.pk not in jobs.stalled(seconds=MISSED):
+        raise CommandError(
+            f"Somebody is doing this, or was until a moment ago. --queue watches it; "
+            f"after {MISSED} seconds of silence the same command goes on with it; {how_to_stop(job)}"
+        )
+    return job
+
+
+def _is_void(job: Job) -> bool:
+    """Whether what it did was undone, or could not be undone any more: then another one has to begin at the start."""
+    if job.kind != jobs.DELETE_ALL:
+        return False
+    tombstone = job.arguments["tombstone"]
+    undone = job.organization.jobs.filter(kind=jobs.RESTORE, arguments__tombstone=tombstone).exists()
+    return undone or not job.organization.tombstones.restorable().filter(pk=tombstone).exists()
+
+
+def done_here(job: Job) -> tuple[Job, str]:
+    """Do the job in this process. Whoever interrupts it, or a storage that fails, leaves it to be gone on with."""
+    trouble = ""
+    try:
+        with patience() as check, bar(job.total, job.done) as shown:
+
+            def watch(job: Job) -> None:
+                shown.update(job.done - shown.n)
+                if job.unfinished:
+                    check()
+
+            return jobs.run(job.pk, watch=watch), ""
+    except KeyboardInterrupt:
+        pass
+    except (DomainError, OperationalError) as error:
+        trouble = " ".join(str(error).split()).rstrip(".")
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()  # so that the database is asked on a new one
+    return jobs.stop(job, Job.State.INTERRUPTED, actor=COMMAND), trouble
+
+
+def followed(job: Job) -> Job:
+    """Wait until workers have done the job. Ctrl-C ends only the waiting."""
+    since, warned = timezone.now(), False
+    try:
+        with bar(job.total, job.done) as shown:
+            while job.unfinished:
+                time.sleep(LOOK_EVERY)
+                job.refresh_from_db()
+                shown.update(job.done - shown.n)
+                silent = (timezone.now() - max(since, job.heartbeat or since)).total_seconds()
+                if job.unfinished and silent > MISSED and not warned:
+                    shown.write("Nothing has been heard of it for a while. Is a worker running?", file=sys.stderr)
+                    warned = True
+    except KeyboardInterrupt:
+        raise CommandError(
+            f"It goes on without you: {job.done} of {job.total} are dealt with. "
+            f"Run the same command with --queue to watch it again; {how_to_stop(job)}",
+            returncode=EXIT_INTERRUPTED,
+        ) from None
+    return job
+
+
+def how_to_stop(job: Job) -> str:
+    return f"DELETE /jobs/{job.organization.name}/{job.pk} stops it."
+
+
+# --- At the terminal --------------------------------------------------------------------------------------------------
+
+
+def pictures(count: int) -> str:
+    return "1 picture" if count == 1 else f"{count} pictures"
+
+
+def ask(what: str) -> None:
+    """Raises CommandError unless a person at the terminal says yes."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise CommandError(f"Nobody is there to be asked whether to {what}: use --yes.")
+    try:
+        answer = input(f"This will {what}. Go on? [y/N] ")
+    except (EOFError, KeyboardInterrupt):
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
+        raise CommandError("Nothing was changed.")
+
+
+def bar(total: int | None, done: int = 0) -> "tqdm[Any]":
+    """Progress, with rate and time left; silent where nobody looks."""
+    # Some terminals say that they have no columns and no lines: tqdm believes it, and would show nothing there.
+    columns, lines = shutil.get_terminal_size()
+    return tqdm(total=total, initial=done, unit=" pictures", ncols=columns - 1, nrows=lines, disable=None)
+
+
+@contextmanager
+def patience() -> Iterator[Callable[[], None]]:
+    """Within, the first Ctrl-C or SIGTERM waits for the call of what this yields; the second one waits for nothing.
+
+    So a batch is done as a whole, and leaves no bytes behind that had yet to get their row.
+    """
+    asked = False
+
+    def ask_to_stop(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        with suppress(OSError):  # written past sys.stderr, which may be in the middle of writing
+            os.write(2, b"\nStopping after this batch. Once more stops at once.\n")
+
+    def check() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, ask_to_stop)
+        yield check
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,159 @@
+"""What may be changed about a picture: its lock, its name, its user metadata, and whether it is protected."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import DatabaseError, transaction
+
+from organizations import counters
+from organizations.audit import Actor
+from rokka.errors import Conflict
+from sourceimages import hashes, metadata, names
+from sourceimages.models import SourceImage, Tombstone
+from sourceimages.operations.delete import held, hold_bytes, into_trash, record_of, refuse_locked
+from sourceimages.races import lost_race
+from sourceimages.shorthashes import names_of
+
+ATTEMPTS = 5
+
+
+@transaction.atomic
+def set_locked(image: SourceImage, locked: bool, *, actor: Actor) -> SourceImage:
+    """Lock the picture against deletion and changes, or unlock it."""
+    image = held(image)
+    if image.locked != locked:
+        image.locked = locked
+        image.save(update_fields=["locked"])
+        record_of(actor, "image.locked" if locked else "image.unlocked", image)
+    return image
+
+
+@transaction.atomic
+def rename_image(image: SourceImage, name: str, *, actor: Actor) -> SourceImage:
+    """Give the picture another name, also a locked one. Raises InvalidName."""
+    name = names.clean(name)
+    image = held(image)
+    if image.name != name:
+        before, image.name = image.name, name
+        image.save(update_fields=["name"])
+        record_of(actor, "image.renamed", image, before=before, after=name)
+    return image
+
+
+@transaction.atomic
+def change_user_metadata(image: SourceImage, changes: Mapping[str, Any], *, actor: Actor) -> SourceImage:
+    """Set the fields that are mentioned, in stored form, and remove those of None. Raises ImageLocked."""
+    image = held(image)
+    refuse_locked(image)
+    return _set_user_metadata(image, metadata.merged(image.user_metadata, changes), actor)
+
+
+@transaction.atomic
+def replace_user_metadata(image: SourceImage, fields: Mapping[str, Any], *, actor: Actor) -> SourceImage:
+    """These fields, in stored form, and no others. Raises ImageLocked."""
+    image = held(image)
+    refuse_locked(image)
+    return _set_user_metadata(image, metadata.merged({}, fields), actor)
+
+
+def _set_user_metadata(image: SourceImage, after: dict[str, Any], actor: Actor) -> SourceImage:
+    before = image.user_metadata
+    if after != before:
+        image.user_metadata = after
+        image.save(update_fields=["user_metadata"])
+        record_of(
+            actor,
+            "image.metadata_changed",
+            image,
+            before={key: value for key, value in before.items() if after.get(key) != value},
+            after={key: value for key, value in after.items() if before.get(key) != value},
+        )
+    return image
+
+
+# --- Changes that give another hash ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """The picture with the other hash; `changed` is false where the hash stayed."""
+
+    image: SourceImage
+    changed: bool
+
+
+def set_protected(image: SourceImage, protected: bool, *, delete_previous: bool, actor: Actor) -> Derived:
+    """The picture of the same content, protected or not. Raises ImageLocked if the locked one were to be deleted."""
+    return derive(image, image.dynamic_metadata, protected=protected, delete_previous=delete_previous, actor=actor)
+
+
+def derive(
+    image: SourceImage, dynamic_metadata: Mapping[str, Any], *, protected: bool, delete_previous: bool, actor: Actor
+) -> Derived:
+    """The picture of the same bytes with these properties, which are part of its hash.
+
+    A living one is used as it is; otherwise it is made of the current one, with its name, age and user metadata, and
+    without its lock. `delete_previous` deletes the current one, if the hash really changed.
+    """
+    for _ in range(ATTEMPTS):
+        try:
+            with transaction.atomic():
+                return _derive(image, dict(dynamic_metadata), protected, delete_previous, actor)
+        except DatabaseError as error:  # somebody made the same one, or the purge took the bytes: look again
+            if not lost_race(error):
+                raise
+    raise Conflict("Others are changing the same picture at this moment. Try again.")
+
+
+def _derive(
+    image: SourceImage, dynamic_metadata: dict[str, Any], protected: bool, delete_previous: bool, actor: Actor
+) -> Derived:
+    # All pictures of these bytes: two that replace each other at once must not both be gone in the end.
+    hold_bytes(image.organization, image.binary_hash)
+    same_bytes = image.organization.images.living().with_bytes(image.binary_hash).hold_all()
+    image = next((one for one in same_bytes if one.pk == image.pk), None) or held(image)
+    identity = hashes.identity(image.binary_hash, dynamic_metadata, protected=protected)
+    if (image.dynamic_metadata, image.protected) == (dynamic_metadata, protected):
+        return Derived(image, changed=False)
+    if delete_previous:
+        refuse_locked(image)
+    there = image.organization.images.living().identical(identity).order_by("id").first()
+    target = there or _made_of(image, identity, dynamic_metadata, protected)
+    if there is None:
+        record_of(actor, "image.derived", target, before=image.hash)
+    if delete_previous:
+        into_trash([image], Tombstone.Reason.REPLACED, actor)
+    # In one go: whoever changes two slots in one transaction may deadlock with another who does.
+    counters.add(image.organization, images=int(there is None) - int(delete_previous))
+    return Derived(target, changed=True)
+
+
+def _made_of(image: SourceImage, identity: str, dynamic_metadata: dict[str, Any], protected: bool) -> SourceImage:
+    made = SourceImage(
+        hash=identity,
+        identity=identity,
+        short_hash=names_of(image.organization, [identity])[identity],
+        dynamic_metadata=dynamic_metadata,
+        protected=protected,
+    )
+    for field in SAME:
+        setattr(made, field, getattr(image, field))
+    made.save(force_insert=True)
+    return made
+
+
+# What pictures of the same bytes share when one is made of the other.
+SAME = (
+    "organization",
+    "file",
+    "name",
+    "created",
+    "user_metadata",
+    "binary_hash",
+    "size",
+    "format",
+    "mimetype",
+    "width",
+    "height",
+)

@@ -1,0 +1,130 @@
+"""Deleting and bringing back. A deleted picture points to a tombstone; its bytes stay until that expires."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError, transaction
+from django.utils import timezone
+
+from organizations import counters
+from organizations.audit import Actor, record
+from organizations.models import Organization
+from sourceimages.errors import ImageLocked, ImageNotFound
+from sourceimages.models import SourceImage, Tombstone
+from sourceimages.races import lost_race
+
+
+@transaction.atomic
+def delete_image(image: SourceImage, *, reason: Tombstone.Reason = Tombstone.Reason.API, actor: Actor) -> Tombstone:
+    """Move the picture to the trash. Raises ImageLocked; ImageNotFound if it is there already."""
+    image = held(image)
+    refuse_locked(image)
+    tombstone = into_trash([image], reason, actor)
+    counters.add(image.organization, images=-1)
+    return tombstone
+
+
+@transaction.atomic
+def delete_images_with_bytes(organization: Organization, binary_hash: str, *, actor: Actor) -> Tombstone:
+    """Move all pictures made of these bytes to the trash, or none. Raises ImageLocked, ImageNotFound."""
+    hold_bytes(organization, binary_hash)
+    found = organization.images.living().with_bytes(binary_hash).hold_all()
+    if not found:
+        raise ImageNotFound(f"There is no picture of the bytes {binary_hash[:80]!r} in {organization.name!r}.")
+    for image in found:
+        refuse_locked(image)
+    tombstone = into_trash(found, Tombstone.Reason.BINARY_HASH, actor)
+    counters.add(organization, images=-len(found))
+    return tombstone
+
+
+def restore_image(organization: Organization, hash: str, *, actor: Actor) -> SourceImage:
+    """The living picture of this hash or short hash, brought back from the trash if need be.
+
+    Where there is a living one, it is the answer; of several in the trash, the one that was deleted last comes back.
+    Raises ImageNotFound.
+    """
+    try:
+        with transaction.atomic():
+            return _restore(organization, hash, actor)
+    except DatabaseError as error:  # a living one came into being meanwhile
+        if not lost_race(error):
+            raise
+        return _restore(organization, hash, actor)
+
+
+def _restore(organization: Organization, hash: str, actor: Actor) -> SourceImage:
+    images = organization.images.select_related("file", "tombstone")
+    if living := images.living().named(hash).first():
+        return living
+    deleted = images.in_trash().named(hash).order_by("-tombstone__deleted_at", "-id").first()
+    if deleted is not None:
+        with transaction.atomic():
+            image = SourceImage.objects.in_trash().filter(pk=deleted.pk).hold_all()
+            if image:
+                return _bring_back(image[0], actor)
+        return _restore(organization, hash, actor)  # restored or purged by somebody else
+    if living := images.living().named(hash).first():  # restored by somebody else between our two looks
+        return living
+    raise ImageNotFound(f"There is no picture {hash[:80]!r} in {organization.name!r}, and none in its trash.")
+
+
+def _bring_back(image: SourceImage, actor: Actor) -> SourceImage:
+    tombstone, image.tombstone = image.tombstone, None
+    image.save(update_fields=["tombstone"])
+    counters.add(image.organization, images=1)
+    record_of(actor, "image.restored", image, tombstone)
+    return image
+
+
+def bury(organization: Organization, reason: Tombstone.Reason, actor: Actor) -> Tombstone:
+    """One act of deleting, which expires in TRASH_DAYS."""
+    now = timezone.now()
+    return Tombstone.objects.create(
+        organization=organization,
+        deleted_at=now,
+        expires_at=now + timedelta(days=settings.TRASH_DAYS),
+        deleted_by=actor.user,
+        reason=reason,
+    )
+
+
+def held(image: SourceImage) -> SourceImage:
+    """The living picture as it is now, locked until the transaction ends. Raises ImageNotFound."""
+    try:
+        return SourceImage.objects.living().select_related("organization", "file").hold(image)
+    except SourceImage.DoesNotExist as error:
+        raise ImageNotFound(f"There is no picture {image.hash!r} any more.") from error
+
+
+def refuse_locked(image: SourceImage) -> None:
+    if image.locked:
+        raise ImageLocked(f"Source image {image.short_hash} is locked: it can be neither deleted nor changed.")
+
+
+def hold_bytes(organization: Organization, binary_hash: str) -> None:
+    """Wait for everybody else who is about to look at all pictures of these bytes, and then change some."""
+    list(organization.files.filter(binary_hash=binary_hash).select_for_update(no_key=True))
+
+
+def into_trash(images: list[SourceImage], reason: Tombstone.Reason, actor: Actor) -> Tombstone:
+    """Move pictures of one organization, which are held, to the trash by one act. The caller counts them down."""
+    tombstone = bury(images[0].organization, reason, actor)
+    SourceImage.objects.filter(pk__in=[image.pk for image in images]).update(tombstone=tombstone)
+    for image in images:
+        record_of(actor, "image.deleted", image, tombstone)
+    return tombstone
+
+
+def record_of(actor: Actor, verb: str, image: SourceImage, tombstone: Tombstone | None = None, **details: Any) -> None:
+    """Write down what was done to one picture."""
+    record(
+        actor,
+        verb,
+        organization=image.organization,
+        target=image.hash,
+        target_id=image.pk,
+        tombstone_id=tombstone.pk if tombstone else None,
+        **details,
+    )

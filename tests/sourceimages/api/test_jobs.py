@@ -1,0 +1,217 @@
+"""Long work through the API."""
+
+from uuid import uuid4
+
+import pytest
+import time_machine
+
+from organizations.audit import COMMAND
+from organizations.models import AuditEvent, Job
+from organizations.operations import create_organization, set_roles
+from organizations.permissions import Role
+from rokka import celery_app
+from sourceimages import jobs, tasks
+from sourceimages.models import Tombstone
+from tests import images
+from tests.conftest import contradictions
+
+
+@pytest.fixture(autouse=True)
+def consistent(db):
+    yield
+    assert contradictions() == []
+
+
+@pytest.fixture
+def in_process(settings):
+    """Tasks run where they are called, whatever queue there is."""
+    settings.CELERY_TASK_ALWAYS_EAGER, before = True, celery_app.conf.task_always_eager
+    celery_app.conf.task_always_eager = True
+    yield
+    celery_app.conf.task_always_eager = before
+
+
+@pytest.fixture
+def five(acme, alice):
+    return [alice.upload(acme, images.png(seed=seed)).json()["items"][0]["hash"] for seed in range(5)]
+
+
+@pytest.fixture
+def stage(acme, alice):
+    stage = create_organization("stage", email="stage@example.org", actor=COMMAND).organization
+    set_roles(stage, alice.user.pk, ["admin"], comment=None, actor=COMMAND)
+    return stage
+
+
+def start(person, **wanted):
+    return person.api.post("/jobs/acme", wanted, format="json")
+
+
+@pytest.fixture
+def started(django_capture_on_commit_callbacks, in_process):
+    """Starts a job and lets it be done, as a commit would; answers what it has become."""
+
+    def run(person, **wanted):
+        with django_capture_on_commit_callbacks(execute=True):
+            response = start(person, **wanted)
+        assert response.status_code == 202, response.json()
+        assert response.headers["Location"] == f"/jobs/acme/{response.json()['id']}"
+        return person.api.get(response.headers["Location"]).json()
+
+    return run
+
+
+def test_everything_is_copied(five, alice, stage, started):
+    job = started(alice, kind="copy-all", destination="stage")
+    assert (job["state"], job["total"], job["done"], job["failed"]) == ("done", 5, 5, 0)
+    assert job["report"] == {"created": 5}
+    assert {image.hash for image in stage.images.living()} == set(five)
+    again = started(alice, kind="copy-all", destination="stage")
+    assert again["report"] == {"existing": 5}
+    over = started(alice, kind="copy-all", destination="stage", overwrite=True)
+    assert over["report"] == {"overwritten": 5}
+
+
+def test_everything_is_deleted_but_what_is_locked_and_comes_back(acme, five, alice, started):
+    alice.api.put(f"/sourceimages/acme/{five[0]}/options/locked", True, format="json")
+    job = started(alice, kind="delete-all")
+    assert (job["state"], job["done"], job["report"]) == ("done", 5, {"deleted": 4, "locked": 1})
+    assert [image.hash for image in acme.images.living()] == five[:1]
+    assert Tombstone.objects.get().reason == "delete-all"
+    alice.upload(acme, images.png(seed=1))
+    back = started(alice, kind="restore", tombstone=job["arguments"]["tombstone"])
+    assert (back["state"], back["report"]) == ("done", {"restored": 3, "existing": 1})
+    assert acme.images.living().count() == 5
+    assert acme.images.in_trash().count() == 1
+
+
+def test_the_latest_act_is_undone_unless_one_is_named(acme, five, alice, started):
+    alice.api.delete(f"/sourceimages/acme/{five[0]}")
+    started(alice, kind="delete-all")
+    assert started(alice, kind="restore")["report"] == {"restored": 4}
+    assert [image.hash for image in acme.images.in_trash()] == five[:1]
+
+
+def test_one_event_says_what_was_done_and_is_found_through_job_and_tombstone(five, alice, started):
+    job = started(alice, kind="delete-all")
+    event = AuditEvent.objects.get(verb="job.done")
+    assert (event.count, str(event.job_id)) == (5, job["id"])
+    assert str(event.tombstone_id) == job["arguments"]["tombstone"]
+    assert (event.user, event.source) == (alice.user, "api")
+    assert event.details["report"] == {"deleted": 5}
+
+
+def test_batches_go_on_where_the_last_one_ended(acme, five, alice, monkeypatch):
+    monkeypatch.setattr(jobs, "BATCH", 2)
+    job = jobs.delete_all(acme, actor=COMMAND)
+    left = []
+    while jobs.step(job.pk).unfinished:
+        left.append(acme.images.living().count())
+    assert left == [3, 1, 0]
+
+
+def test_what_comes_later_is_left_alone(acme, five, alice, monkeypatch):
+    monkeypatch.setattr(jobs, "BATCH", 2)
+    job = jobs.delete_all(acme, actor=COMMAND)
+    jobs.step(job.pk)
+    later = alice.upload(acme, images.png(seed=99)).json()["items"][0]["hash"]
+    jobs.run(job.pk)
+    assert [image.hash for image in acme.images.living()] == [later]
+
+
+def test_a_job_is_stopped_at_the_next_batch(acme, five, alice, monkeypatch):
+    monkeypatch.setattr(jobs, "BATCH", 2)
+    job = jobs.delete_all(acme, actor=COMMAND)
+    jobs.step(job.pk)
+    stopped = alice.api.delete(f"/jobs/acme/{job.pk}").json()
+    assert stopped["state"] == "cancelled"
+    assert jobs.run(job.pk).state == "cancelled"
+    assert acme.images.living().count() == 3
+    assert alice.api.delete(f"/jobs/acme/{job.pk}").json()["state"] == "cancelled"
+
+
+def test_everything_is_deleted_or_restored_by_one_job_at_a_time(acme, five, alice):
+    jobs.delete_all(acme, actor=COMMAND)
+    for kind in ("delete-all", "restore"):
+        response = start(alice, kind=kind)
+        assert (response.status_code, response.json()["error"]["reason"]) == (409, "job_under_way")
+    assert Job.objects.count() == 1
+    assert Tombstone.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status"),
+    [
+        ({}, 400),
+        ({"kind": "make-coffee"}, 400),
+        ({"kind": "copy-all"}, 400),
+        ({"kind": "copy-all", "destination": "acme"}, 400),
+        ({"kind": "copy-all", "destination": "nobody"}, 400),
+        ({"kind": "copy-all", "destination": "other"}, 403),
+        ({"kind": "copy-all", "destination": "stage", "overwrite": "perhaps"}, 400),
+        ({"kind": "restore"}, 404),
+        ({"kind": "restore", "tombstone": str(uuid4())}, 404),
+        ({"kind": "restore", "tombstone": "x"}, 404),
+    ],
+)
+def test_a_job_that_cannot_be_is_not_started(acme, alice, stage, charlie, wanted, status):
+    assert start(alice, **wanted).status_code == status
+    assert not Job.objects.exists()
+
+
+@pytest.mark.parametrize("role", Role)
+def test_long_work_needs_what_the_single_act_needs(acme, alice, stage, member, role):
+    bob = member(role)
+    set_roles(stage, bob.user.pk, ["write"], comment=None, actor=COMMAND)
+    reads = {Role.ADMIN, Role.ADMIN_READ, Role.WRITE, Role.READ, Role.IMAGES_WRITE, Role.IMAGES_READ}
+    writes = {Role.ADMIN, Role.WRITE, Role.IMAGES_WRITE}
+    assert start(bob, kind="copy-all", destination="stage").status_code == (202 if role in reads else 403)
+    assert start(bob, kind="restore").status_code == (404 if role in writes else 403)
+    assert start(bob, kind="delete-all").status_code == (202 if role is Role.ADMIN else 403)
+    running = jobs.copy_all(acme, stage, overwrite=False, actor=COMMAND)
+    assert bob.api.delete(f"/jobs/acme/{running.pk}").status_code == (200 if role in reads else 403)
+
+
+def test_jobs_of_others_are_out_of_reach(acme, five, alice, charlie):
+    job = jobs.delete_all(acme, actor=COMMAND)
+    assert charlie.api.get(f"/jobs/other/{job.pk}").status_code == 404
+    assert charlie.api.delete(f"/jobs/other/{job.pk}").status_code == 404
+    assert charlie.api.get(f"/jobs/acme/{job.pk}").status_code == 403
+    for nothing in ("x", str(uuid4())):
+        assert alice.api.get(f"/jobs/acme/{nothing}").json()["error"]["reason"] == "job_not_found"
+
+
+def test_jobs_are_listed_newest_first_and_page_by_page(acme, stage, alice, monkeypatch):
+    made = []
+    for number in range(5):
+        with time_machine.travel(f"2026-01-0{number + 1}T00:00:00Z", tick=False):
+            made.append(str(jobs.copy_all(acme, stage, overwrite=False, actor=COMMAND).pk))
+    monkeypatch.setattr("sourceimages.api.jobs.LIMIT", 2)
+    seen, query = [], ""
+    for _ in range(5):
+        body = alice.api.get(f"/jobs/acme?{query}").json()
+        seen += [one["id"] for one in body["items"]]
+        if "cursor" not in body:
+            break
+        query = f"cursor={body['cursor']}"
+    assert seen == made[::-1]
+    assert alice.api.get("/jobs/acme?cursor=x").status_code == 400
+
+
+def test_a_job_that_nobody_works_at_is_taken_up_again(acme, five, in_process, django_capture_on_commit_callbacks):
+    with time_machine.travel("2026-01-01T00:00:00Z"):
+        job = jobs.delete_all(acme, actor=COMMAND)
+        tasks.resume_jobs()
+        assert jobs.step(job.pk).unfinished
+    with django_capture_on_commit_callbacks(execute=True):
+        tasks.resume_jobs()
+    job.refresh_from_db()
+    assert job.state == "done"
+
+
+def test_a_job_whose_destination_is_gone_fails_with_a_reason(acme, five, stage):
+    job = jobs.copy_all(acme, stage, overwrite=False, actor=COMMAND)
+    Job.objects.filter(pk=job.pk).update(arguments=job.arguments | {"destination": "gone"})
+    failed = jobs.run(job.pk)
+    assert failed.state == "failed"
+    assert "gone" in failed.error

@@ -5,7 +5,6 @@ from organizations.models import (
     AuditEvent,
     Counter,
     DailyStats,
-    Job,
     Membership,
     Organization,
     SigningKey,
@@ -62,13 +61,6 @@ class DailyStatsAdmin(ReadOnlyAdmin):
     list_display = ("organization", "day", "images", "bytes", "bytes_downloaded")
     list_select_related = ("organization",)
     ordering = ("-day", "organization")
-
-
-@admin.register(Job)
-class JobAdmin(ReadOnlyAdmin):
-    list_display = ("kind", "organization", "state", "done", "total", "failed", "created")
-    list_select_related = ("organization",)
-    list_filter = ("state", "kind")
 
 
 @admin.register(AuditEvent)

@@ -1,13 +1,21 @@
-"""What all pages of the back-office share."""
+"""What all pages of the back-office share: they show everything, and change only what operations change."""
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, ClassVar, cast
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.utils import model_ngettext, unquote
 from django.contrib.auth.models import Group
 from django.db import models
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
 
+from organizations.audit import Actor, staff
 from organizations.login import LoginForm
+from organizations.models import User
+from rokka.errors import DomainError
 
 admin.site.unregister(Group)
 admin.site.login_form = LoginForm
@@ -19,8 +27,9 @@ admin.site.index_title = "Back-office"
 class ReadOnlyAdmin(admin.ModelAdmin):
     """Staff may look at everything and change nothing."""
 
-    actions = None
+    actions: Sequence[str] | None = None
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # each is one more count of all rows
     list_per_page = 50
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -37,3 +46,109 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_active and request.user.is_staff)
+
+
+class OperationAdmin(ReadOnlyAdmin):
+    """Staff may also have operations done, to one row on its page or to many in the list, once they confirm it.
+
+    `actions` names methods that are marked with `operation`.
+    """
+
+    change_form_template = "admin/operation_form.html"
+    most: ClassVar[int] = 500  # rows at a time: each is a transaction, and somebody waits for all of them
+    beyond: ClassVar[str] = ""  # how to do it to more
+
+    def buttons(self, row: Any) -> Sequence[str]:
+        """The operations to offer on the page of this row."""
+        return self.actions or ()
+
+    def describe(self, row: Any) -> str:
+        """The line about this row that somebody reads before confirming."""
+        return str(row)
+
+    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        actions: dict[str, Any] = self.get_actions(request)
+        for name, (action, *_) in actions.items():
+            if f"_{name}" in request.POST:
+                row = self.get_object(request, unquote(object_id))
+                answer: HttpResponse | None = action(self, request, [row] if row else [])
+                return answer or HttpResponseRedirect(request.get_full_path())
+        return super().change_view(request, object_id, *args, **kwargs)
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        actions: dict[str, Any] = self.get_actions(request)
+        context["buttons"] = [(name, actions[name][2]) for name in self.buttons(obj) if name in actions]
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def confirmation(self, request: HttpRequest, rows: list[Any], **context: Any) -> HttpResponse:
+        """A page that says what is about to happen to which rows; it posts to where the question came from."""
+        context |= self.admin_site.each_context(request) | {
+            "opts": self.opts,
+            "rows": [(row, self.describe(row)) for row in rows],
+            "what": model_ngettext(self.opts, len(rows)),
+            "checkbox": ACTION_CHECKBOX_NAME,
+        }
+        return TemplateResponse(request, "admin/operation_confirmation.html", context)
+
+    def perform(self, request: HttpRequest, rows: list[Any], act: "Act", done: str) -> None:
+        """Do it to each row, and tell what was refused. A refusal does not keep the next row from its turn."""
+        actor = actor_of(request)
+        missing = len(set(request.POST.getlist(ACTION_CHECKBOX_NAME))) - len(rows)
+        if missing > 0:
+            gone = f"No longer here: {missing} {model_ngettext(self.opts, missing)}."
+            self.message_user(request, gone, messages.ERROR)
+        count = 0
+        for row in rows:
+            try:
+                told = act(self, row, actor)
+            except DomainError as error:
+                self.message_user(request, error.message, messages.ERROR)
+                continue
+            count += 1
+            if told:
+                self.message_user(request, told, messages.SUCCESS)
+        if count and done:
+            self.message_user(request, f"{count} {model_ngettext(self.opts, count)} {done}.", messages.SUCCESS)
+
+
+Act = Callable[[Any, Any, Actor], str | None]
+Action = Callable[[OperationAdmin, HttpRequest, Any], HttpResponse | None]
+
+
+def operation(description: str, *, explanation: str, done: str = "") -> Callable[[Act], Action]:
+    """Make an action of a method that calls an operation for one row, and may return what to tell about it.
+
+    `done` says in the end what has become of so many rows, such as "locked".
+    """
+
+    def action_of(act: Act) -> Action:
+        @admin.action(description=description, permissions=["view"])
+        @wraps(act)
+        def action(self: OperationAdmin, request: HttpRequest, rows: Any) -> HttpResponse | None:
+            rows = list(rows[: self.most + 1])
+            if len(rows) > self.most:
+                message = f"No more than {self.most} {self.opts.verbose_name_plural} at a time. {self.beyond}"
+                self.message_user(request, message.strip(), messages.ERROR)
+            elif "confirmed" in request.POST:
+                self.perform(request, rows, act, done)
+            elif rows:
+                return self.confirmation(request, rows, action=act.__name__, title=description, explanation=explanation)
+            return None
+
+        return action
+
+    return action_of
+
+
+def actor_of(request: HttpRequest) -> Actor:
+    """The person who is logged in."""
+    address, request_id = request.META.get("REMOTE_ADDR") or None, request.META.get("rokka.request_id", "")
+    return staff(cast(User, request.user), address=address, request_id=request_id)

@@ -1,0 +1,35 @@
+"""Deleting everything page by page, as the command line clients of rokka.io do it."""
+
+import pytest
+
+from organizations.audit import COMMAND
+from sourceimages.operations.change import derive
+from tests import images
+from tests.conftest import contradictions
+
+
+@pytest.fixture
+def hashes(acme, alice) -> set[str]:
+    """250 pictures, ten of each file and of the same moment."""
+    for start in range(0, 25, 5):
+        alice.upload(acme, *(images.png(seed=seed) for seed in range(start, start + 5)))
+    for image in acme.images.select_related("organization", "file"):
+        for number in range(9):
+            text = {"version": {"text": str(number)}}
+            derive(image, text, protected=False, delete_previous=False, actor=COMMAND)
+    return set(acme.images.values_list("hash", flat=True))
+
+
+@pytest.mark.parametrize("limit", [20, 100])
+def test_who_deletes_page_by_page_misses_none(acme, alice, hashes, limit):
+    deleted, cursor, pages = [], "", 0
+    while items := (page := alice.api.get(f"/sourceimages/acme?limit={limit}&offset={cursor}").json())["items"]:
+        deleted += [(item["hash"], alice.api.delete(item["link"]).status_code) for item in items]
+        cursor, pages = page["cursor"], pages + 1
+
+    assert sorted(deleted) == sorted((hash, 204) for hash in hashes)
+    assert len(hashes) == 250
+    assert pages == -(-250 // limit)
+    assert page["total"] == 0
+    assert acme.images.in_trash().count() == 250
+    assert contradictions() == []

@@ -203,8 +203,9 @@ def database(url: str) -> dict[str, Any]:
 def storage(url: str) -> dict[str, Any]:
     """`file:///folder?links=…` or `s3://key:secret@host:port/bucket?region=…&secure=…`; key and secret URL-quoted."""
     parts, query = urlsplit(url), dict(parse_qsl(urlsplit(url).query))
-    if unknown := set(query) - ({"links"} if parts.scheme == "file" else {"region", "secure"}):
-        raise NotUnderstood(f"unknown parameter {', '.join(sorted(unknown))}.")
+    known = ["links"] if parts.scheme == "file" else ["region", "secure"]
+    if not set(query) <= set(known):
+        raise NotUnderstood(f"after the question mark there may be {' and '.join(known)} only.")
     if parts.scheme == "file" and parts.path and not parts.netloc:
         options = {"location": unquote(parts.path), "links": boolean(query.get("links", "true"))}
         return {"BACKEND": "sourceimages.storage.LocalStorage", "OPTIONS": options}

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import redis
 import requests
 from django.conf import settings
 from django.db import connection
@@ -108,6 +109,60 @@ class Server:
         return (session or self.session()).post(f"{self.url}/sourceimages/acme", files=files, data=fields, timeout=60)
 
 
+@dataclass
+class Worker:
+    """A Celery worker with one child that does the tasks."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def kill_child(self) -> None:
+        """Kill the child, which the worker replaces, unless it is just being replaced."""
+        for child in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def children_killed(self) -> int:
+        return self.log.read_text().count("signal 9 (SIGKILL)")
+
+
+@contextlib.contextmanager
+def worker(server: Server, *queues: str, app: str = "rokka", **variables: str) -> Iterator[Worker]:
+    """A worker that is ready, and is killed at the end."""
+    log = server.data_dir / f"worker{time.monotonic()}"
+    command = [Path(PYTHON).parent / "celery", "-A", app, "worker", "--concurrency", "1", "-Q", ",".join(queues)]
+    command += ["--without-mingle", "--without-gossip"]  # which only take time at the start
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=server.environment | variables,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    started = Worker(process, log)
+    try:
+        assert until(lambda: " ready." in log.read_text()), log.read_text()
+        yield started
+    finally:
+        started.kill()
+
+
+def until(condition: Callable[[], object], seconds: float = 30) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return False
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -160,6 +215,18 @@ def environment() -> dict[str, str]:
     """What every server process needs to know, and nothing that was meant for pytest."""
     kept = {"PATH", "HOME", "LANG", "REDIS_URL"}
     return {name: value for name, value in os.environ.items() if name in kept} | {"SANDBOX": "required"}
+
+
+@pytest.fixture(scope="module")
+def queue() -> Iterator[str]:
+    """REDIS_URL, with an empty database behind it."""
+    url = os.environ.get("REDIS_URL")
+    if not url:
+        pytest.skip("REDIS_URL is not set: tasks on a worker were left out")
+    connection = redis.Redis.from_url(url)
+    connection.flushdb()
+    yield url
+    connection.flushdb()
 
 
 @pytest.fixture(scope="session")

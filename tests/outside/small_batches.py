@@ -1,0 +1,36 @@
+"""rokka's Celery app for tests of crashes: `celery -A tests.outside.small_batches worker`.
+
+Batches are small and each takes a moment, so that few pictures have many places to be killed at; and beat looks every
+second for what is to be taken up again.
+"""
+
+import os
+import time
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rokka.settings")
+django.setup()
+
+from rokka import faults  # noqa: E402 (these need the settings)
+from rokka.celery import app  # noqa: E402
+from sourceimages import jobs, tasks, upkeep  # noqa: E402
+
+__all__ = ["app"]
+
+MOMENT = 0.1  # seconds
+
+jobs.BATCH = upkeep.BATCH = 10
+tasks.MISSED = 1
+app.conf.beat_schedule = {
+    name: {"task": f"sourceimages.tasks.{name}", "schedule": 1} for name in ("resume_jobs", "purge")
+}
+point = faults.point
+
+
+def slow_point(name: str) -> None:
+    time.sleep(MOMENT)
+    point(name)
+
+
+faults.point = slow_point

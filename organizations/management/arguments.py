@@ -56,7 +56,7 @@ def user(text: str) -> User:
     except ValueError:
         users = list(User.objects.filter(email=text)[:2]) or list(User.objects.filter(username=text))
     if not users:
-        raise CommandError(f"There is no user {text!r}.")
+        raise CommandError("There is no such user. Name one by id, or by an e-mail address that only one user has.")
     if len(users) > 1:
         raise CommandError(f"Several users have the address {text!r}. Name one by its id.")
     return users[0]

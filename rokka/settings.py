@@ -305,6 +305,7 @@ TEMPLATES = [
 ]
 LANGUAGE_CODE = "en"
 USE_I18N = False
+DATETIME_FORMAT = "Y-m-d H:i"  # in the back-office; UTC
 USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "/static/"

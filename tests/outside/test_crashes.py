@@ -9,7 +9,6 @@ from rokka import faults
 from tests import images
 from tests.conftest import ROOT
 
-
 OF_UPLOADS = [place for place in faults.POINTS if place.startswith(("upload.", "storage."))]
 
 

@@ -32,7 +32,10 @@ def operations_of_routes(patterns: list[URLPattern | URLResolver], prefix: str =
         if isinstance(pattern, URLResolver):
             yield from operations_of_routes(pattern.url_patterns, path)
         else:
-            methods = set(getattr(pattern.callback, "actions", ())) - {"copy"}  # which OpenAPI does not know
+            methods = set(getattr(pattern.callback, "actions", ())) - {
+                "head",
+                "copy",
+            }  # the latter OpenAPI does not know
             yield from ((method, path) for method in methods)
 
 

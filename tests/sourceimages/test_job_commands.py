@@ -729,8 +729,9 @@ def test_what_is_past_its_time_is_removed(acme, expired, run):
     assert run("purge") == "3 pictures removed for ever.\n"
     assert acme.images.count() == StoredFile.objects.count() == 3
     assert acme.images.in_trash().count() == 1
-    event = AuditEvent.objects.get(verb="tombstone.purged")
-    assert (event.source, event.count) == ("command", 3)
+    events = AuditEvent.objects.filter(verb="tombstone.purged")
+    assert {event.source for event in events} == {"command"}
+    assert sum(event.count for event in events) == 3
     assert run("purge") == "0 pictures removed for ever.\n"
     assert contradictions() == []
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import structlog
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import DatabaseError, IntegrityError, transaction
 from django.utils import timezone
 
 from organizations import counters
@@ -15,6 +15,7 @@ from organizations.models import Organization
 from rokka import faults
 from sourceimages import storage
 from sourceimages.models import SourceImage, StoredFile, Tombstone
+from sourceimages.races import lost_race
 
 BATCH = 500
 
@@ -60,7 +61,9 @@ def _purge_batch(tombstone: Tombstone, actor: Actor) -> int:
                 )
             keys = _remove_unreferenced(tombstone.organization, files)
             faults.point("purge.deleted")
-    except IntegrityError:  # an upload has come to refer to one of the files: look again
+    except DatabaseError as error:  # an upload has come to refer to one of the files: look again
+        if not lost_race(error):
+            raise
         log.info("purge.lost_race", tombstone=str(tombstone.pk))
         return _purge_batch(tombstone, actor)
     faults.point("purge.committed")

@@ -1,6 +1,7 @@
 """How fast everything is copied, deleted and restored, beside the bare work on the same tables and the same files.
 
 Each job and each bare work is done by a process of its own, whose start is not counted: about a second for a job.
+On PostgreSQL, unless --database-url is given without a value: --database-url= stands for SQLite.
 """
 
 import argparse
@@ -49,6 +50,7 @@ AT_ONCE = 2000  # rows and files made in one go
 FEW = 10_000  # up to so many pictures, all runs are done and everything is checked after each
 OFFSET = 1_000_000_000  # from the id of a file to that of its bare copy
 REQUESTS = 500  # pictures that are deleted and restored one by one
+POSTGRESQL = "postgres://postgres@127.0.0.1:5432/benchmark"
 CHILD = "from benchmarks import lifecycle; lifecycle.do()"
 
 
@@ -67,9 +69,20 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def prepare(installed: Installation, size: int) -> None:
-    create = [sys.executable, "manage.py", "create_organization", DESTINATION, "--email", "bob@example.org"]
-    subprocess.run(create, cwd=ROOT, env=installed.environment, check=True, stdout=subprocess.PIPE)
+    manage(installed, "create_organization", DESTINATION, "--email", "bob@example.org")
     in_child(installed, "fill", count=size)
+
+
+def check(installed: Installation) -> None:
+    """What is fast and wrong does not count."""
+    manage(installed, "check_consistency")
+
+
+def manage(installed: Installation, *command: str) -> None:
+    python = [sys.executable, "manage.py", *command]
+    ran = subprocess.run(python, check=False, cwd=ROOT, env=installed.environment, text=True, stdout=subprocess.PIPE)
+    if ran.returncode:
+        raise SystemExit(f"{command[0]} ended with an error, see above.\n{ran.stdout[-3000:]}")
 
 
 def in_child(installed: Installation, task: str, **arguments: Any) -> dict[str, Any]:
@@ -117,8 +130,7 @@ def all_at_once(installed: Installation, size: int, runs: int, details: list[lis
             if done["count"] != size:
                 raise SystemExit(f"{task}: {done['count']} pictures instead of {size}.")
             if not bare and size <= FEW:
-                check = [sys.executable, "manage.py", "check_consistency"]
-                subprocess.run(check, cwd=ROOT, env=installed.environment, check=True, stdout=subprocess.PIPE)
+                check(installed)
             if run == 0 and not bare:
                 parts = [f"{done[part]:.2f}" for part in ("seconds", "first", "second", "cleaning")]
                 details.append([comparison.name, *parts, f"{done['peak'] / MEGABYTE:.0f}"])
@@ -303,11 +315,11 @@ def bare_copy() -> dict[str, Any]:
 
     source, destination, folder = organization(ORGANIZATION), organization(DESTINATION), files()
     pairs = [
-        (folder / key, folder / key.replace(source.pk.hex, destination.pk.hex))
+        (f"{folder}/{key}", f"{folder}/{key.replace(source.pk.hex, destination.pk.hex)}")
         for key in source.files.order_by("id").values_list("key", flat=True)
     ]
-    for parent in {to.parent for _, to in pairs}:
-        parent.mkdir(parents=True)
+    for parent in {os.path.dirname(to) for _, to in pairs}:
+        os.makedirs(parent)
     other = {"id": f"id + {OFFSET}", "file_id": f"file_id + {OFFSET}", "organization_id": "%s"}
     other["key"] = f"replace(key, '{source.pk.hex}', '{destination.pk.hex}')"
     statements = []
@@ -350,20 +362,9 @@ def bare_restore() -> dict[str, Any]:
     return {"count": count, "seconds": time.monotonic() - began}
 
 
-TASKS: dict[str, Callable[..., dict[str, Any] | None]] = {
-    task.__name__: task
-    for task in (
-        fill,
-        make_even,
-        empty_destination,
-        copy,
-        delete,
-        restore,
-        bare_copy,
-        bare_delete,
-        bare_restore,
-    )
-}
+PREPARATIONS = fill, make_even, empty_destination
+MEASURED = copy, delete, restore, bare_copy, bare_delete, bare_restore
+TASKS: dict[str, Callable[..., Any]] = {task.__name__: task for task in (*PREPARATIONS, *MEASURED)}
 
 
 # --- One by one, over HTTP --------------------------------------------------------------------------------------------
@@ -392,8 +393,7 @@ def one_by_one(arguments: argparse.Namespace) -> list[Comparison]:
             for results, measure in turns if run % 2 else reversed(turns):
                 settle()
                 results.append(measure(clients))
-        check = [sys.executable, "manage.py", "check_consistency"]
-        subprocess.run(check, cwd=ROOT, env=installed.environment, check=True, stdout=subprocess.PIPE)
+        check(installed)
     return comparisons
 
 
@@ -432,6 +432,7 @@ def ask_without_content(connection: Connection, request: bytes) -> None:
 
 if __name__ == "__main__":
     parser = options(__doc__ or "")
+    parser.set_defaults(database_url=POSTGRESQL)
     parser.add_argument(
         "--sizes",
         type=int,

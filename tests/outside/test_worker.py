@@ -45,5 +45,5 @@ def test_without_redis_tasks_run_where_they_are_called(make_server):
 def test_the_server_is_not_ready_without_its_redis(make_server):
     server = make_server(REDIS_URL="redis://127.0.0.1:9/0")
     with pytest.raises(AssertionError):
-        server.start(seconds=4)
+        server.start(seconds=10)
     assert '"check": "cache"' in server.log.read_text()

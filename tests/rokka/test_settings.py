@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from rokka import settings as rokka_settings
+from rokka import environment
 from tests.conftest import PYTHON, ROOT
 
 PRODUCTION = {
@@ -89,7 +89,7 @@ def test_what_is_not_understood_stops_the_start(tmp_path, name, value):
     run = start(**{"DATA_DIR": str(tmp_path), name: value})
     assert run.returncode != 0
     assert f"ImproperlyConfigured: {name}=" in run.stderr
-    assert (value in run.stderr.splitlines()[-1]) == (name not in rokka_settings.SECRET)
+    assert (value in run.stderr.splitlines()[-1]) == (name not in environment.SECRET)
 
 
 def test_formats_and_sign_up_follow_their_variables(tmp_path):

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from organizations.audit import COMMAND
 from organizations.operations import create_organization
-from rokka import settings as rokka_settings
+from rokka import environment
 from sourceimages import jobs, upkeep
 from sourceimages import storage as storage_module
 from sourceimages.errors import BytesMissing, StorageUnavailable
@@ -23,8 +23,7 @@ from tests.conftest import contradictions
 def storage(request, settings, tmp_path):
     """A storage with nothing in it, which is the one of the settings too."""
     if request.param == "s3":
-        config = rokka_settings.storage(request.getfixturevalue("empty_bucket"))
-        config["OPTIONS"]["spool"] = tmp_path / "spool"
+        config = environment.storage(request.getfixturevalue("empty_bucket"), spool=tmp_path / "spool")
         settings.STORAGES = settings.STORAGES | {"originals": config}
     originals = storages["originals"]
     originals.spool.mkdir(parents=True, exist_ok=True)
@@ -166,16 +165,15 @@ def test_lost_and_changed_bytes_are_found(storage, acme, alice):
 
 
 def test_a_wrong_secret_is_refused(s3_url, tmp_path):
-    config = rokka_settings.storage(s3_url)
-    wrong = storage_module.S3Storage(**config["OPTIONS"] | {"secret_key": "wrong", "spool": tmp_path})
+    config = environment.storage(s3_url, spool=tmp_path)
+    wrong = storage_module.S3Storage(**config["OPTIONS"] | {"secret_key": "wrong"})
     for attempt in (wrong.check, lambda: list(wrong.keys()), lambda: wrong.open("a")):
         with pytest.raises(StorageUnavailable):
             attempt()
 
 
 def test_a_server_that_is_not_there_is_unavailable(s3_url, tmp_path, acme, alice, settings):
-    config = rokka_settings.storage("s3://key:secret@127.0.0.1:9/bucket?secure=false")
-    config["OPTIONS"]["spool"] = tmp_path
+    config = environment.storage("s3://key:secret@127.0.0.1:9/bucket?secure=false", spool=tmp_path)
     settings.STORAGES = settings.STORAGES | {"originals": config}
     response = alice.upload(acme, images.png())
     assert response.status_code == 503

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import IO, Any
 
+import structlog
 from django.conf import settings
 from django.core.exceptions import (
     DisallowedHost,
@@ -15,6 +16,7 @@ from django.core.exceptions import (
     SuspiciousOperation,
     TooManyFieldsSent,
 )
+from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.csrf import csrf_failure as django_csrf_failure
 from rest_framework import exceptions
@@ -57,6 +59,8 @@ STATUS: dict[type[DomainError], HTTPStatus] = {
 MAX_JSON = 1_000_000  # bytes
 TRUE, FALSE = {"true", "1"}, {"false", "0", ""}
 
+log = structlog.get_logger()
+
 
 def error_body(status: int, message: str, reason: str) -> dict[str, Any]:
     """The error in every shape that a client reads: nested, and once more at the top for failed credentials."""
@@ -87,6 +91,10 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response 
         case TooManyFieldsSent():
             most = settings.DATA_UPLOAD_MAX_NUMBER_FIELDS
             status, message, reason = 413, f"There are more than {most} form fields beside the files.", TooLarge.reason
+        case OperationalError():  # it is locked or gone, or it ended one of two who waited for each other
+            log.exception("database_unavailable")
+            message = "The database is busy or does not answer. Try again."
+            status, reason = 503, Unavailable.reason
         case SuspiciousOperation():
             status, message, reason = 400, str(error) or "The request is malformed.", Invalid.reason
         case _:
@@ -95,7 +103,7 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response 
         request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
     body, headers = error_body(status, message, reason), {}
     match error:
-        case Unavailable():
+        case Unavailable() | OperationalError():
             headers["Retry-After"] = "5"
         case InvalidToken():
             headers["WWW-Authenticate"] = "Bearer"  # a 401 needs one (RFC 9110, 15.5.2)

@@ -1,6 +1,7 @@
 """What holds for every answer, whatever was asked."""
 
 import pytest
+from django.db import OperationalError
 from django.test import Client
 from rest_framework.test import APIClient
 
@@ -33,6 +34,16 @@ def test_what_nobody_expected_is_json(image, alice, monkeypatch):
     api = alice.api
     api.raise_request_exception = False
     assert_error(api.get(f"/sourceimages/acme/{image.hash}"), 500)
+
+
+def test_a_database_that_is_busy_is_worth_another_try(image, alice, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OperationalError("deadlock detected")
+
+    monkeypatch.setattr(SourceImageViewSet, "retrieve", fail)
+    response = alice.api.get(f"/sourceimages/acme/{image.hash}")
+    assert_error(response, 503)
+    assert response.headers["Retry-After"] == "5"
 
 
 @pytest.mark.parametrize("path", ["//sourceimages/acme", "///sourceimages/acme/", "/sourceimages/acme/"])

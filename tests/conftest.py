@@ -28,11 +28,11 @@ from django.db.backends.sqlite3.base import DatabaseWrapper
 from rest_framework.test import APIClient
 
 from organizations import stats, triggers
-from organizations.audit import Actor
+from organizations.audit import COMMAND, Actor
 from organizations.models import AuditEvent, Membership, Organization, User
-from organizations.operations import create_key, create_organization
+from organizations.operations import create_key, create_organization, set_roles
 from organizations.permissions import Role
-from rokka import settings as rokka_settings
+from rokka import celery_app, environment
 from sourceimages import consistency
 from sourceimages.storage import S3Storage
 from tests import images
@@ -66,7 +66,7 @@ class Person:
 
 @pytest.fixture
 def acme(db: None) -> Organization:
-    return create_organization("acme", email="alice@example.org", actor=Actor(AuditEvent.Source.COMMAND)).organization
+    return create_organization("acme", email="alice@example.org", actor=COMMAND).organization
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def member(acme: Organization) -> Callable[..., Person]:
     def make(*roles: str, email: str = "bob@example.org", active: bool = True) -> Person:
         user = User.objects.create(email=email, password="!")
         Membership.objects.create(organization=acme, user=user, roles=list(roles), active=active)
-        return Person(user, create_key(user, comment="", actor=Actor(AuditEvent.Source.COMMAND))[1])
+        return Person(user, create_key(user, comment="", actor=COMMAND)[1])
 
     return make
 
@@ -87,8 +87,16 @@ def alice(member: Callable[..., Person]) -> Person:
 
 
 @pytest.fixture
+def stage(acme: Organization, alice: Person) -> Organization:
+    """Another organization that Alice administrates."""
+    stage = create_organization("stage", email="stage@example.org", actor=COMMAND).organization
+    set_roles(stage, alice.user.pk, [Role.ADMIN], comment=None, actor=COMMAND)
+    return stage
+
+
+@pytest.fixture
 def charlie(db: None) -> Person:
-    new = create_organization("other", email="charlie@example.org", actor=Actor(AuditEvent.Source.COMMAND))
+    new = create_organization("other", email="charlie@example.org", actor=COMMAND)
     return Person(new.user, new.api_key)
 
 
@@ -120,6 +128,22 @@ def fresh_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 def contradictions(*, read_bytes: bool = True) -> list[str]:
     """Everything that must not be, stray bytes included: the last line of every test of a race or a crash."""
     return [finding.message for finding in consistency.check(read_bytes=read_bytes)]
+
+
+@pytest.fixture
+def in_process(settings: Any) -> Iterator[None]:
+    """Tasks run where they are called, whatever queue there is."""
+    settings.CELERY_TASK_ALWAYS_EAGER, before = True, celery_app.conf.task_always_eager
+    celery_app.conf.task_always_eager = True
+    yield
+    celery_app.conf.task_always_eager = before
+
+
+@pytest.fixture
+def consistent(db: None) -> Iterator[None]:
+    """In the end, nothing contradicts anything."""
+    yield
+    assert contradictions() == []
 
 
 @pytest.fixture(scope="session")
@@ -180,7 +204,7 @@ def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def empty_bucket(s3_url: str, tmp_path: Path) -> str:
     """STORAGE_URL of a bucket with nothing in it."""
-    bucket = S3Storage(**rokka_settings.storage(s3_url)["OPTIONS"] | {"spool": tmp_path})
+    bucket = S3Storage(**environment.storage(s3_url, spool=tmp_path)["OPTIONS"])
     bucket.remove([held.key for held in bucket.keys()])
     return s3_url
 

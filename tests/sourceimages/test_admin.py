@@ -14,13 +14,11 @@ from django.utils import timezone
 from organizations.audit import COMMAND
 from organizations.models import AuditEvent, Job, User
 from organizations.operations import create_staff
-from rokka import celery_app
 from sourceimages import jobs
 from sourceimages.admin import SourceImageAdmin
 from sourceimages.models import SourceImage, Tombstone
 from sourceimages.operations import delete_image, set_locked
 from tests import images
-from tests.conftest import contradictions
 
 PICTURES = "/admin/sourceimages/sourceimage/"
 TRASH = PICTURES + "?state=trash"
@@ -29,10 +27,7 @@ JOBS = "/admin/organizations/job/"
 HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)">')
 
 
-@pytest.fixture(autouse=True)
-def consistent(db):
-    yield
-    assert contradictions() == []
+pytestmark = pytest.mark.usefixtures("consistent")  # after each test
 
 
 @pytest.fixture
@@ -289,15 +284,6 @@ def tombstone(acme, three):
     """Everything in acme is deleted."""
     jobs.run(jobs.delete_all(acme, actor=COMMAND).pk)
     return Tombstone.objects.get()
-
-
-@pytest.fixture
-def in_process(settings):
-    """Tasks run where they are called, whatever queue there is."""
-    settings.CELERY_TASK_ALWAYS_EAGER, before = True, celery_app.conf.task_always_eager
-    celery_app.conf.task_always_eager = True
-    yield
-    celery_app.conf.task_always_eager = before
 
 
 def test_an_act_of_deleting_is_undone(

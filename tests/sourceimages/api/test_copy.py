@@ -7,28 +7,16 @@ import pytest
 
 from organizations.audit import COMMAND
 from organizations.models import AuditEvent
-from organizations.operations import create_organization, set_roles
+from organizations.operations import set_roles
 from organizations.permissions import Role
 from sourceimages import storage
 from sourceimages.models import StoredFile
 from tests import images
-from tests.conftest import contradictions
 
 PROTECTED = {"options[0]": '{"protected": true}'}
 
 
-@pytest.fixture(autouse=True)
-def consistent(db):
-    yield
-    assert contradictions() == []
-
-
-@pytest.fixture
-def stage(acme, alice):
-    """Another organization, of which Alice is an admin, too."""
-    stage = create_organization("stage", email="stage@example.org", actor=COMMAND).organization
-    set_roles(stage, alice.user.pk, ["admin"], comment=None, actor=COMMAND)
-    return stage
+pytestmark = pytest.mark.usefixtures("consistent")  # after each test
 
 
 def copy(person, image, destination="stage", *, method="COPY", **headers):

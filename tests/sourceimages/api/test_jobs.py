@@ -9,40 +9,18 @@ from django.utils import timezone
 
 from organizations.audit import COMMAND
 from organizations.models import AuditEvent, Job
-from organizations.operations import create_organization, set_roles
+from organizations.operations import set_roles
 from organizations.permissions import Role
-from rokka import celery_app
 from sourceimages import jobs, tasks
 from sourceimages.models import Tombstone
 from tests import images
-from tests.conftest import contradictions
 
-
-@pytest.fixture(autouse=True)
-def consistent(db):
-    yield
-    assert contradictions() == []
-
-
-@pytest.fixture
-def in_process(settings):
-    """Tasks run where they are called, whatever queue there is."""
-    settings.CELERY_TASK_ALWAYS_EAGER, before = True, celery_app.conf.task_always_eager
-    celery_app.conf.task_always_eager = True
-    yield
-    celery_app.conf.task_always_eager = before
+pytestmark = pytest.mark.usefixtures("consistent")  # after each test
 
 
 @pytest.fixture
 def five(acme, alice):
     return [alice.upload(acme, images.png(seed=seed)).json()["items"][0]["hash"] for seed in range(5)]
-
-
-@pytest.fixture
-def stage(acme, alice):
-    stage = create_organization("stage", email="stage@example.org", actor=COMMAND).organization
-    set_roles(stage, alice.user.pk, ["admin"], comment=None, actor=COMMAND)
-    return stage
 
 
 def start(person, **wanted):

@@ -13,13 +13,8 @@ from organizations.permissions import Role
 from sourceimages import upkeep
 from sourceimages.models import SourceImage, StoredFile, Tombstone
 from tests import images
-from tests.conftest import contradictions
 
-
-@pytest.fixture(autouse=True)
-def consistent(db):
-    yield
-    assert contradictions() == []
+pytestmark = pytest.mark.usefixtures("consistent")  # after each test
 
 
 def path(image, *more: str) -> str:

@@ -1,6 +1,7 @@
 """What commands take and how they answer: rows by what people call them, refusals as CommandError."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
@@ -11,7 +12,7 @@ from organizations.models import Organization, User
 from rokka.errors import DomainError
 
 
-class OperationCommand(BaseCommand):
+class OperationCommand(BaseCommand, ABC):
     """A command that is the face of one operation: a refusal ends it with its message and status 1."""
 
     json = False  # whether --json makes it print one JSON object
@@ -26,8 +27,9 @@ class OperationCommand(BaseCommand):
         except DomainError as error:
             raise CommandError(error.message) from error
 
+    @abstractmethod
     def run(self, **options: Any) -> None:
-        raise NotImplementedError
+        """Do it, and print what came of it."""
 
     def print_facts(self, facts: Mapping[str, Any], *, as_json: bool, remark: str = "") -> None:
         if as_json:

@@ -168,56 +168,54 @@ def tables() -> list[type[Model]]:
 def fill(count: int) -> None:
     """So many pictures, as if uploaded. Each has a file of its own, as one file could not have 100,000 names."""
     from organizations import counters
-    from sourceimages import hashes, storage
-    from sourceimages.models import ShortHash, SourceImage, StoredFile
 
-    source, folder, content = organization(ORGANIZATION), files(), os.urandom(SIZE)
-    content_hash = sha256(content).hexdigest()
-    taken: set[str] = set()
-    of_file = {"size": len(content), "format": "jpg", "mimetype": "image/jpeg", "width": 35, "height": 35}
+    content = os.urandom(SIZE)
     for start in range(0, count, AT_ONCE):
-        numbers = range(start, min(start + AT_ONCE, count))
-        stored, names, images = [], [], []
-        for number in numbers:
-            binary_hash = sha1(b"%d" % number).hexdigest()
-            stored.append(
-                StoredFile(
-                    organization=source,
-                    binary_hash=binary_hash,
-                    uploaded_size=len(content),
-                    uploaded_sha256=content_hash,
-                    key=storage.new_key(source.pk, binary_hash),
-                    content_hash=content_hash,
-                    opaque=True,
-                    animated=False,
-                    **of_file,
-                )
+        upload(range(start, min(start + AT_ONCE, count)), content)
+    counters.add(organization(ORGANIZATION), images=count, bytes=count * len(content))
+
+
+def upload(numbers: range, content: bytes) -> None:
+    from sourceimages import hashes, storage
+    from sourceimages.models import SourceImage, StoredFile
+    from sourceimages.shorthashes import names_of
+
+    source, sha256_of_content = organization(ORGANIZATION), sha256(content).hexdigest()
+    same = {"organization": source, "size": SIZE, "format": "jpg", "mimetype": "image/jpeg", "width": 35, "height": 35}
+    stored, images = [], []
+    for number in numbers:
+        sha1_of_number = sha1(b"%d" % number).hexdigest()
+        hash = hashes.identity(sha1_of_number, {}, protected=False)
+        file = StoredFile(
+            binary_hash=sha1_of_number,
+            uploaded_size=SIZE,
+            uploaded_sha256=sha256_of_content,
+            key=storage.new_key(source.pk, sha1_of_number),
+            content_hash=sha256_of_content,
+            opaque=True,
+            animated=False,
+            **same,
+        )
+        path = files() / file.key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        stored.append(file)
+        images.append(
+            SourceImage(
+                file=file,
+                hash=hash,
+                identity=hash,
+                name=f"picture-{number}.jpg",
+                user_metadata={"title": f"Picture {number}"},
+                binary_hash=sha1_of_number,
+                **same,
             )
-            path = folder / stored[-1].key
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        StoredFile.objects.bulk_create(stored)
-        for number, one in zip(numbers, stored, strict=True):
-            hash = hashes.identity(one.binary_hash, {}, protected=False)
-            short_hash = hashes.shortest_free(hash, taken)
-            taken.add(short_hash)
-            names.append(ShortHash(organization=source, short_hash=short_hash, hash=hash))
-            images.append(
-                SourceImage(
-                    organization=source,
-                    file=one,
-                    hash=hash,
-                    identity=hash,
-                    short_hash=short_hash,
-                    name=f"picture-{number}.jpg",
-                    user_metadata={"title": f"Picture {number}"},
-                    binary_hash=one.binary_hash,
-                    **of_file,
-                )
-            )
-        ShortHash.objects.bulk_create(names)
-        SourceImage.objects.bulk_create(images)
-    counters.add(source, images=count, bytes=count * len(content))
+        )
+    StoredFile.objects.bulk_create(stored)
+    names = names_of(source, [image.hash for image in images])
+    for image in images:
+        image.short_hash, image.file_id = names[image.hash], image.file.pk
+    SourceImage.objects.bulk_create(images)
 
 
 def make_even() -> None:

@@ -3,7 +3,7 @@
 `hash` follows rokka.io, so that whoever moves here keeps every hash, short hash and URL.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from hashlib import sha1
 from typing import Any
 
@@ -42,13 +42,3 @@ def php_serialize(value: Any) -> bytes:
 
 def _array(pairs: list[tuple[bytes, Any]]) -> bytes:
     return b"a:%d:{%s}" % (len(pairs), b"".join(key + php_serialize(item) for key, item in pairs))
-
-
-def short_hash_candidates(hash: str) -> list[str]:
-    """Every short hash that may stand for the hash, shortest first; the last is the hash itself."""
-    return [hash[:length] for length in range(MIN_SHORT_HASH, len(hash) + 1)]
-
-
-def shortest_free(hash: str, taken: Collection[str]) -> str:
-    """The shortest candidate that is not taken; the whole hash is free, or else the hash is known already."""
-    return next(candidate for candidate in short_hash_candidates(hash) if candidate not in taken)

@@ -1,5 +1,3 @@
-from hashlib import sha1
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,16 +71,3 @@ def tagged(value):
     if isinstance(value, dict):
         return {key: tagged(item) for key, item in value.items()}
     return [tagged(item) for item in value] if isinstance(value, list) else (type(value), value)
-
-
-@given(st.binary(max_size=8), st.integers(1, 5))
-def test_short_hashes_are_prefixes_and_never_taken(seed, minimum):
-    hash = sha1(seed).hexdigest()
-    taken: set[str] = set()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hashes, "MIN_SHORT_HASH", minimum)
-        for length in range(minimum, 41):
-            short_hash = hashes.shortest_free(hash, taken)
-            assert hash.startswith(short_hash)
-            assert len(short_hash) == length
-            taken.add(short_hash)

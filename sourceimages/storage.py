@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +31,7 @@ BLOCK = 256 * 1024  # bytes read at a time
 PART = 16 * 1024 * 1024  # bytes of one part of a multipart upload to S3
 DELETE_BATCH = 1000  # the most that S3 removes in one call
 COPIES = 16  # at once, on S3
+SYNCS = 16  # folders at once, on local files
 CANNOT_LINK = {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP}  # then the bytes are copied
 
 
@@ -95,28 +96,27 @@ class LocalStorage(FileSystemStorage):
             sync(spooled)
             faults.point("storage.written")
             target = Path(self.path(key))
-            self._make_folder(target.parent)
+            self._make_folders({target.parent})
             spooled.rename(target)
             faults.point("storage.placed")
             sync(target.parent)
 
     def copy(self, pairs: Sequence[tuple[str, str]]) -> set[str]:
         """A copy is another name for the same file, as bytes are never changed in place."""
+        targets = {to: Path(self.path(to)) for _, to in pairs}
         missing, folders = set(), set()
+        with translated("the copies"):
+            self._make_folders({target.parent for target in targets.values()})
         for key, to in pairs:
-            target = Path(self.path(to))
-            with translated(to):
-                self._make_folder(target.parent)
             try:
                 with translated(key):
-                    self._link(Path(self.path(key)), target)
+                    self._link(Path(self.path(key)), targets[to])
             except BytesMissing:
                 missing.add(key)
             else:
-                folders.add(target.parent)
-        for folder in folders:
-            with translated(str(folder)):
-                sync(folder)
+                folders.add(targets[to].parent)
+        with translated("the copies"):
+            sync_all(folders)
         return missing
 
     def _link(self, source: Path, target: Path) -> None:
@@ -169,15 +169,16 @@ class LocalStorage(FileSystemStorage):
         if not os.access(self.location, os.R_OK | os.W_OK | os.X_OK):
             raise StorageUnavailable(f"{self.location} cannot be written.")
 
-    def _make_folder(self, folder: Path) -> None:
-        """Make the folder and see to it that it, not only what is in it, survives a power cut."""
-        if folder in self.durable:
+    def _make_folders(self, folders: set[Path]) -> None:
+        """Make the folders and see to it that they, not only what is in them, survive a power cut."""
+        new = folders - self.durable
+        if not new:
             return
-        if folder != Path(self.location):
-            self._make_folder(folder.parent)
-        folder.mkdir(parents=True, exist_ok=True)
-        sync(folder.parent)
-        self.durable.add(folder)
+        self._make_folders({folder.parent for folder in new if folder != Path(self.location)})
+        for folder in new:
+            folder.mkdir(parents=True, exist_ok=True)
+        sync_all({folder.parent for folder in new})
+        self.durable |= new
 
 
 class S3Storage(DjangoS3Storage):
@@ -278,6 +279,12 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_all(paths: Collection[Path]) -> None:
+    """The same for several, which the disk writes together."""
+    with ThreadPoolExecutor(min(SYNCS, len(paths)) or 1) as pool:
+        list(pool.map(sync, paths))
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from sourceimages.races import lost_race
 
 BATCH = 2000  # rows
 SLICE = 45  # seconds; a task that takes longer goes on in another one
-MANY = 10_000  # rows, after which the tables are worth cleaning up
+TENFOLD = 10  # rows have to become so many times as many before they are worth counting again
 
 COPY_ALL, DELETE_ALL, RESTORE = "copy-all", "delete-all", "restore"
 
@@ -158,12 +158,14 @@ def get(organization: Organization, job_id: str) -> Job:
 def run(job_id: UUID, *, seconds: float | None = None, watch: Callable[[Job], None] = lambda job: None) -> Job:
     """Do batches until the job is finished or the time is over. `watch` is called after each."""
     deadline = time.monotonic() + seconds if seconds is not None else None
+    worth_counting = BATCH
     while True:
         job = step(job_id)
         watch(job)
+        if job.done >= (worth_counting if job.unfinished else BATCH):
+            count_rows()
+            worth_counting = TENFOLD * job.done
         if not job.unfinished:
-            if job.state == Job.State.DONE and job.done >= MANY:
-                clean_up()
             return job
         if deadline is not None and time.monotonic() > deadline:
             return job
@@ -203,11 +205,11 @@ def delete_step(job_id: UUID) -> Job:
     batch = list(images.between(job.position, job.upto).order_by("id").values_list("id", flat=True)[:BATCH])
     if not batch:
         return _done(job)
-    held = SourceImage.objects.living().filter(pk__in=batch).order_by("id").select_for_update()
-    locked = dict(held.values_list("id", "locked"))
-    moved = SourceImage.objects.filter(pk__in=[pk for pk, is_locked in locked.items() if not is_locked])
-    count = moved.update(tombstone=UUID(job.arguments["tombstone"]))
-    _advance(job, batch[-1], {"deleted": count, "locked": sum(locked.values())}, done=len(batch))
+    # Asked anew, as rows may have changed since: what is locked by now stays, what is in the trash by now is not ours.
+    images = images.between(job.position, batch[-1])
+    count = images.filter(locked=False).update(tombstone=UUID(job.arguments["tombstone"]))
+    locked = images.filter(locked=True).count()
+    _advance(job, batch[-1], {"deleted": count, "locked": locked}, done=len(batch))
     counters.add(job.organization, images=-count)
     return job
 
@@ -242,8 +244,8 @@ def copy_step(job_id: UUID) -> Job:
     destination = Organization.objects.filter(name=job.arguments["destination"]).first()
     if destination is None:
         raise InvalidDestination(f"There is no organization called {job.arguments['destination']!r}.")
-    images = job.organization.images.living().matching(job.arguments["filters"]).select_related("file", "organization")
-    batch = list(images.between(job.position, job.upto).order_by("id")[:BATCH])
+    images = job.organization.images.living().matching(job.arguments["filters"])
+    batch = list(images.between(job.position, job.upto).order_by("id").values_list("id", flat=True)[:BATCH])
     if not batch:
         with transaction.atomic():
             return _done(Job.objects.hold(job_id))
@@ -254,11 +256,11 @@ def copy_step(job_id: UUID) -> Job:
             return False  # another process has done this batch, or somebody has asked to stop
         counts = {REPORTED[outcome]: count for outcome, count in outcomes.items()}
         failed = outcomes[Outcome.GONE] + outcomes[Outcome.COLLISION]
-        _advance(now, batch[-1].pk, counts, done=len(batch), failed=failed)
+        _advance(now, batch[-1], counts, done=len(batch), failed=failed)
         return True
 
     overwrite = job.arguments["overwrite"]
-    copy_images(batch, destination, overwrite=overwrite, actor=actor_of(job), each_is_recorded=False, along=along)
+    copy_images(job.organization, batch, destination, overwrite=overwrite, recorded_by=None, along=along)
     return Job.objects.select_related("organization").get(pk=job_id)
 
 
@@ -330,9 +332,12 @@ def stalled(*, seconds: float) -> list[UUID]:
     return list(silent.order_by("created").values_list("pk", flat=True))
 
 
-def clean_up() -> None:
-    """PostgreSQL's tables hold the rows as they were, too: give their place back, and count anew."""
+def count_rows() -> None:
+    """Let PostgreSQL look at the tables now, not a minute later.
+
+    Of an organization that was empty when it last looked, it believes that any index finds the one row there is.
+    """
     if connection.vendor == "postgresql" and not connection.in_atomic_block:
         with connection.cursor() as cursor:
             for model in SourceImage, StoredFile, ShortHash:
-                cursor.execute(f"VACUUM (ANALYZE) {connection.ops.quote_name(model._meta.db_table)}")
+                cursor.execute(f"ANALYZE {connection.ops.quote_name(model._meta.db_table)}")

@@ -1,7 +1,8 @@
 """Adding pictures: bytes before rows, so that a crash leaves at most bytes without a row, never a row without bytes."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,7 @@ from rokka import faults
 from rokka.errors import Conflict, DomainError, Unavailable
 from sourceimages import hashes, metadata, probing, storage
 from sourceimages.errors import FormatNotAllowed, HashCollision, ImageLocked
-from sourceimages.keeping import FileKeeper, unsaved_again
+from sourceimages.keeping import FileKeeper
 from sourceimages.models import SourceImage, StoredFile
 from sourceimages.probing import Probe
 from sourceimages.races import lost_race
@@ -81,6 +82,7 @@ class UploadKeeper(FileKeeper):
 
     def __init__(self, organization: Organization) -> None:
         super().__init__(organization)
+        self.kept: dict[str, StoredFile] = {}  # by binary hash: unsaved rows for bytes that are in their place
         self.probes: dict[str, Probe] = {}  # by binary hash
 
     def __enter__(self) -> "UploadKeeper":
@@ -88,7 +90,8 @@ class UploadKeeper(FileKeeper):
 
     def keep(self, uploads: Sequence[Upload]) -> list[StoredFile]:
         """For each upload the row of bytes we had, or an unsaved one for bytes that are now in their place."""
-        known = self.known({upload.file.sha1 for upload in uploads})
+        there = self.organization.files.filter(binary_hash__in={upload.file.sha1 for upload in uploads})
+        known = {file.binary_hash: file for file in there}
         new = {upload.file.sha1: upload for upload in uploads if upload.file.sha1 not in known}
         for sha1, upload in new.items():
             if sha1 not in self.probes:
@@ -97,6 +100,7 @@ class UploadKeeper(FileKeeper):
         for sha1, upload in new.items():
             if sha1 not in self.kept:
                 key = storage.new_key(self.organization.pk, sha1)
+                self.placed.add(key)
                 self.storage.put(upload.file.path, key)
                 self.kept[sha1] = self._row(upload, self.probes[sha1], key)
         faults.point("upload.stored")
@@ -152,7 +156,7 @@ def _insert(
     added: dict[int, Added] = {}
     # Of bytes that nobody had there can be no picture yet, until this request makes one.
     unknown = {upload.identity for upload, file in zip(uploads, files, strict=True) if file.pk is None}
-    with unsaved_again(files), transaction.atomic():
+    with _unsaved_again(files), transaction.atomic():
         new_bytes = 0
         for file in sorted(set_of(files), key=lambda file: file.binary_hash):
             if file.pk is None:
@@ -171,6 +175,18 @@ def _insert(
     keeper.needed |= {file.key for file in files}
     faults.point("upload.committed")
     return [added[position] for position in range(len(uploads))]
+
+
+@contextmanager
+def _unsaved_again(files: Sequence[StoredFile]) -> Iterator[None]:
+    """Take back the ids that a transaction gave, if it fails: another attempt has to insert the rows anew."""
+    new = [file for file in files if file.pk is None]
+    try:
+        yield
+    except BaseException:
+        for file in new:
+            file.pk = None
+        raise
 
 
 def set_of(files: Sequence[StoredFile]) -> list[StoredFile]:

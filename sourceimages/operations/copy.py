@@ -1,10 +1,10 @@
 """Copying to another organization: one picture, up to a hundred, or a batch of all of them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from django.db import DatabaseError, transaction
@@ -14,10 +14,10 @@ from organizations.audit import Actor
 from organizations.models import Organization
 from rokka import faults
 from rokka.errors import Conflict, DomainError
-from sourceimages import storage
+from sourceimages import copyrows, storage
 from sourceimages.errors import ExistsAtDestination, ImageLocked, ImageNotFound
-from sourceimages.keeping import FileKeeper, unsaved_again
-from sourceimages.models import SourceImage, StoredFile
+from sourceimages.keeping import FileKeeper
+from sourceimages.models import SourceImage
 from sourceimages.operations.delete import record_of
 from sourceimages.races import lost_race
 from sourceimages.shorthashes import names_of
@@ -34,7 +34,7 @@ class Outcome(Enum):
     OVERWRITTEN = "overwritten"
     EXISTING = "existing"  # was there, and was not to be overwritten
     LOCKED = "locked"  # is there, locked, and was to be overwritten
-    GONE = "gone"  # its bytes were removed before they could be copied
+    GONE = "gone"  # it, or its bytes, were removed before they could be copied
     COLLISION = "collision"  # other bytes with the same sha1 are kept at the destination
 
 
@@ -49,7 +49,8 @@ class Copied:
 
 def copy_image(image: SourceImage, destination: Organization, *, overwrite: bool, actor: Actor) -> Outcome:
     """Copy the picture: CREATED or OVERWRITTEN. Raises ExistsAtDestination, ImageLocked, ImageNotFound, Conflict."""
-    (outcome,) = copy_images([image], destination, overwrite=overwrite, actor=actor)
+    outcomes = copy_images(image.organization, [image.pk], destination, overwrite=overwrite, recorded_by=actor)
+    outcome = outcomes[image.pk]
     match outcome:
         case Outcome.EXISTING:
             raise ExistsAtDestination(f"The picture {image.hash} exists in {destination.name!r}.")
@@ -68,11 +69,12 @@ def copy_named(
     """Copy the living pictures of these hashes or short hashes, each by itself: one that fails spoils no other."""
     copied = Copied([], [], [])
     for name in dict.fromkeys(names):
-        image = source.images.living().select_related("organization", "file").named(name).first()
+        image = source.images.living().named(name).only("id", "hash").first()
         outcome = Outcome.GONE
         if image is not None:
             try:
-                (outcome,) = copy_images([image], destination, overwrite=overwrite, actor=actor)
+                outcomes = copy_images(source, [image.pk], destination, overwrite=overwrite, recorded_by=actor)
+                outcome = outcomes[image.pk]
             except DomainError as error:
                 log.warning("copy.failed", hash=image.hash, reason=error.reason)
         hash = image.hash if image is not None else name
@@ -88,27 +90,31 @@ def copy_named(
     return copied
 
 
+Along = Callable[[Counter[Outcome]], bool]
+
+
 def copy_images(
-    images: Sequence[SourceImage],
+    source: Organization,
+    ids: Sequence[int],
     destination: Organization,
     *,
     overwrite: bool,
-    actor: Actor,
-    each_is_recorded: bool = True,
-    along: Callable[[Counter[Outcome]], bool] = lambda outcomes: True,
-) -> list[Outcome]:
-    """Copy living pictures of one organization to another one: all of them in one transaction.
+    recorded_by: Actor | None,
+    along: Along = lambda outcomes: True,
+) -> dict[int, Outcome]:
+    """Copy the pictures with these ids to another organization, all of them in one transaction; what became of each.
 
     Everything goes along but lock and aliases; what is overwritten keeps its row. Bytes are copied by the storage,
-    before the rows. `along` is called within the transaction with the numbers of what was done; if it answers False,
-    nothing was done after all, and there are no outcomes.
+    before the rows, which are copied by the database. `along` is called within the transaction with the numbers of
+    what was done; if it answers False, nothing was done after all, and there are no outcomes.
     """
-    with CopyKeeper(destination) as keeper:
+    with CopyKeeper(destination, overwrite=overwrite) as keeper:
         for _ in range(ATTEMPTS):
             # As with uploads, unique constraints decide between two that copy the same, and the loser looks again.
+            originals = read(source, ids)
             try:
-                lost = keeper.keep(images, overwrite=overwrite)
-                return _write(images, lost, keeper, overwrite, actor, each_is_recorded, along)
+                lost = dict.fromkeys(set(ids) - {one.id for one in originals}, Outcome.GONE) | keeper.keep(originals)
+                return _write(source, originals, lost, keeper, recorded_by, along)
             except (DatabaseError, Overtaken) as error:
                 if isinstance(error, DatabaseError) and not lost_race(error):
                     raise
@@ -117,129 +123,136 @@ def copy_images(
 
 
 class Overtaken(Exception):
-    """Somebody changed the destination between our look at it and our transaction."""
+    """Somebody changed what we looked at between our look and our transaction."""
+
+
+class Original(NamedTuple):
+    """What has to be known of a picture, so that the database can copy the rest."""
+
+    id: int
+    hash: str
+    binary_hash: str
+    key: str
+    size: int  # bytes
+    uploaded_sha256: str
+
+
+def read(source: Organization, ids: Sequence[int]) -> list[Original]:
+    """Those that there are still, in the order of their hashes, which everybody keeps to who makes several."""
+    columns = "id", "hash", "binary_hash", "file__key", "file__size", "file__uploaded_sha256"
+    rows = source.images.filter(pk__in=ids).values_list(*columns)
+    return sorted((Original(*row) for row in rows), key=lambda one: one.hash)
 
 
 class CopyKeeper(FileKeeper):
     """Has the bytes of pictures copied to where the destination keeps its own."""
 
-    def __init__(self, organization: Organization) -> None:
+    def __init__(self, organization: Organization, *, overwrite: bool) -> None:
         super().__init__(organization)
-        self.wanted: set[str] = set()  # binary hashes of what this attempt will write
+        self.overwrite = overwrite
+        self.copies: dict[str, tuple[str, str]] = {}  # by binary hash: the key of the bytes, and that of their copy
 
     def __enter__(self) -> "CopyKeeper":
         return self
 
-    def keep(self, images: Sequence[SourceImage], *, overwrite: bool) -> dict[int, Outcome]:
+    def keep(self, originals: Sequence[Original]) -> dict[int, Outcome]:
         """Copy what the destination lacks, once for each bytes; answer the pictures that cannot be copied, by id."""
-        there = self._left_alone(images, overwrite)
-        wanted = {image.binary_hash: image.file for image in images if image.hash not in there}
-        self.wanted = set(wanted)
-        known = self.known(self.wanted)
-        lost: dict[int, Outcome] = {}
+        there = self.there(originals)
+        wanted = {one.binary_hash: one for one in originals if self.outcome(there.get(one.hash)) in WRITTEN}
+        known = self.known(wanted)
         pairs = {}
-        for binary_hash, file in wanted.items():
-            if binary_hash not in known and binary_hash not in self.kept:
-                pairs[binary_hash] = (file.key, storage.new_key(self.organization.pk, binary_hash))
+        for binary_hash, one in wanted.items():
+            copied_from, _ = self.copies.get(binary_hash, ("", ""))
+            if binary_hash not in known and copied_from != one.key:
+                pairs[binary_hash] = (one.key, storage.new_key(self.organization.pk, binary_hash))
+        self.placed |= {to for _, to in pairs.values()}
         missing = self.storage.copy(list(pairs.values())) if pairs else set()
-        for binary_hash, (key, to) in pairs.items():
-            if key not in missing:
-                self.kept[binary_hash] = _copy_of(wanted[binary_hash], self.organization, to)
-        for image in images:
-            if image.hash in there:
-                continue
-            copy = known.get(image.binary_hash) or self.kept.get(image.binary_hash)
-            if copy is None:
-                lost[image.pk] = Outcome.GONE
-            elif copy.uploaded_sha256 != image.file.uploaded_sha256:
-                lost[image.pk] = Outcome.COLLISION
+        self.copies |= {binary_hash: pair for binary_hash, pair in pairs.items() if pair[0] not in missing}
+        lost: dict[int, Outcome] = {}
+        for one in originals:
+            if one.binary_hash in known:
+                if known[one.binary_hash] != one.uploaded_sha256:
+                    lost[one.id] = Outcome.COLLISION
+            elif one.key in missing:
+                lost[one.id] = Outcome.GONE
         return lost
 
-    def _left_alone(self, images: Sequence[SourceImage], overwrite: bool) -> set[str]:
-        """Hashes of what is at the destination and stays as it is."""
-        there = _at(self.organization, images)
-        return set((there.filter(locked=True) if overwrite else there).values_list("hash", flat=True))
+    def there(self, originals: Sequence[Original], *, held: bool = False) -> dict[str, tuple[int, bool]]:
+        """The living pictures of these hashes at the destination: their ids, and whether they are locked."""
+        images = self.organization.images.living().filter(hash__in=[one.hash for one in originals])
+        if held:
+            images = images.order_by("id").select_for_update()
+        return {hash: (id, locked) for hash, id, locked in images.values_list("hash", "id", "locked")}
 
+    def outcome(self, target: tuple[int, bool] | None) -> Outcome:
+        """What becomes of a picture that finds this one at the destination."""
+        if target is None:
+            return Outcome.CREATED
+        if not self.overwrite:
+            return Outcome.EXISTING
+        _, locked = target
+        return Outcome.LOCKED if locked else Outcome.OVERWRITTEN
 
-def _at(destination: Organization, images: Sequence[SourceImage]) -> Any:
-    return destination.images.living().filter(hash__in=[image.hash for image in images])
-
-
-def _copy_of(file: StoredFile, organization: Organization, key: str) -> StoredFile:
-    copy = StoredFile(**{field.attname: getattr(file, field.attname) for field in FILE_FIELDS})
-    copy.organization, copy.key = organization, key
-    return copy
+    def known(self, binary_hashes: Iterable[str]) -> dict[str, str]:
+        """The sha256 of the bytes that are kept at the destination already, by binary hash."""
+        files = self.organization.files.filter(binary_hash__in=list(binary_hashes))
+        return dict(files.values_list("binary_hash", "uploaded_sha256"))
 
 
 def _write(
-    images: Sequence[SourceImage],
-    lost: dict[int, Outcome],
+    source: Organization,
+    originals: Sequence[Original],
+    lost: Mapping[int, Outcome],
     keeper: CopyKeeper,
-    overwrite: bool,
-    actor: Actor,
-    each_is_recorded: bool,
-    along: Callable[[Counter[Outcome]], bool],
-) -> list[Outcome]:
-    """One transaction: files, short hashes, pictures, audit, counters."""
+    recorded_by: Actor | None,
+    along: Along,
+) -> dict[int, Outcome]:
+    """One transaction: files, short hashes, pictures, audit, counters; files and pictures in the order of hashes."""
     destination = keeper.organization
-    with unsaved_again(list(keeper.kept.values())), transaction.atomic():
-        # Files, then pictures, each in an order that everybody keeps to, or two copies of the same deadlock.
-        files = keeper.known(keeper.wanted)
-        new_files = [keeper.kept[one] for one in sorted(keeper.wanted & keeper.kept.keys()) if one not in files]
-        StoredFile.objects.bulk_create(new_files)
-        files |= {file.binary_hash: file for file in new_files}
-        there = {image.hash: image for image in _at(destination, images).hold_all()}
-        outcomes = [lost.get(image.pk) or _outcome(there.get(image.hash), overwrite) for image in images]
-        todo = [(image, one) for image, one in zip(images, outcomes, strict=True) if one in WRITTEN]
-        used = {image.binary_hash for image, _ in todo}
-        if not used <= files.keys() or not {file.binary_hash for file in new_files} <= used:
+    with transaction.atomic():
+        there = keeper.there(originals, held=keeper.overwrite)
+        outcomes = dict(lost) | {one.id: keeper.outcome(there.get(one.hash)) for one in originals if one.id not in lost}
+        files = {one.binary_hash: one for one in originals if outcomes[one.id] in WRITTEN}
+        new = {hash: files[hash] for hash in sorted(files.keys() - keeper.known(files).keys())}
+        if not all(keeper.copies.get(hash, ("", ""))[0] == one.key for hash, one in new.items()):
             raise Overtaken
-        created = sorted((image for image, one in todo if one is Outcome.CREATED), key=lambda image: image.hash)
-        names = names_of(destination, [image.hash for image in created])
+        created = {one.hash: one for one in originals if outcomes[one.id] is Outcome.CREATED}
+        changed = {one.id: there[one.hash][0] for one in originals if outcomes[one.id] is Outcome.OVERWRITTEN}
+        # Files, then pictures, each in an order that everybody keeps to, or two copies of the same deadlock.
+        _expect(len(new), copyrows.insert_files([keeper.copies[hash] for hash in new], destination))
+        names = names_of(destination, created)
         faults.point("copy.stored")
-        made = [_made(image, destination, files, names[image.hash]) for image in created]
-        SourceImage.objects.bulk_create(made)
-        changed = [(there[image.hash], image) for image, outcome in todo if outcome is Outcome.OVERWRITTEN]
-        for target, image in changed:
-            if each_is_recorded:
-                before = {field: _said(target, field) for field in SAID}
-                record_of(actor, "image.overwritten", target, before=before, source=image.organization.name)
-            _overwrite(target, image, files)
-            target.save(update_fields=OVERWRITTEN)  # one by one: Django's bulk_update takes ten times as long
-        if each_is_recorded:
-            for target in made:
-                record_of(actor, "image.copied", target, source=images[0].organization.name)
-        if not along(Counter(outcomes)):
+        if recorded_by:
+            _record_overwritten(changed.values(), source, recorded_by)
+        _expect(len(created), copyrows.insert_images([(created[hash].id, names[hash]) for hash in names], destination))
+        _expect(len(changed), copyrows.overwrite_images(list(changed.items()), destination))
+        if recorded_by:
+            _record_created(created, source, destination, recorded_by)
+        if not along(Counter(outcomes.values())):
             transaction.set_rollback(True)
-            return []
-        counters.add(destination, images=len(made), bytes=sum(file.size for file in new_files))
+            return {}
+        counters.add(destination, images=len(created), bytes=sum(one.size for one in new.values()))
         keeper.check_time()
     faults.point("copy.committed")
-    keeper.needed |= {file.key for file in new_files}
+    keeper.needed |= {keeper.copies[hash][1] for hash in new}
     return outcomes
 
 
-def _outcome(target: SourceImage | None, overwrite: bool) -> Outcome:
-    if target is None:
-        return Outcome.CREATED
-    if not overwrite:
-        return Outcome.EXISTING
-    return Outcome.LOCKED if target.locked else Outcome.OVERWRITTEN
+def _expect(wanted: int, found: int) -> None:
+    """What is gone since we looked was not copied: look again."""
+    if found != wanted:
+        raise Overtaken
 
 
-def _made(image: SourceImage, destination: Organization, files: dict[str, StoredFile], short_hash: str) -> SourceImage:
-    made = SourceImage(organization=destination, hash=image.hash, short_hash=short_hash)
-    _overwrite(made, image, files)
-    return made
+def _record_overwritten(ids: Collection[int], source: Organization, actor: Actor) -> None:
+    for target in SourceImage.objects.filter(pk__in=ids).select_related("organization"):
+        before = {field: _said(target, field) for field in copyrows.SAID}
+        record_of(actor, "image.overwritten", target, before=before, source=source.name)
 
 
-def _overwrite(target: SourceImage, image: SourceImage, files: dict[str, StoredFile]) -> None:
-    """Give the target what the picture has. What it says of its file is what that says of itself."""
-    target.file = file = files[image.binary_hash]
-    for field in SAID:
-        setattr(target, field, getattr(image, field))
-    for field in OF_FILE:
-        setattr(target, field, getattr(file, field))
+def _record_created(hashes: Collection[str], source: Organization, destination: Organization, actor: Actor) -> None:
+    for target in destination.images.living().filter(hash__in=hashes).select_related("organization"):
+        record_of(actor, "image.copied", target, source=source.name)
 
 
 def _said(image: SourceImage, field: str) -> Any:
@@ -247,9 +260,4 @@ def _said(image: SourceImage, field: str) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else value
 
 
-ITS_OWN = ("id", "organization", "key", "created", "verified_at")  # of a file, and not of its copy
-FILE_FIELDS = [field for field in StoredFile._meta.concrete_fields if field.name not in ITS_OWN]
 WRITTEN = (Outcome.CREATED, Outcome.OVERWRITTEN)
-SAID = ("identity", "name", "created", "user_metadata", "dynamic_metadata", "protected")
-OF_FILE = ("binary_hash", "size", "format", "mimetype", "width", "height")
-OVERWRITTEN = ("file", *SAID, *OF_FILE)

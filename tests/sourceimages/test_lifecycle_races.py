@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Barrier, Event
@@ -14,7 +14,6 @@ from django.utils import timezone
 
 from organizations.audit import COMMAND
 from organizations.models import AuditEvent, Job, Organization
-from organizations.operations import create_organization, set_roles
 from rokka.errors import Conflict, DomainError, Unavailable
 from sourceimages import jobs, storage, upkeep
 from sourceimages.errors import ImageLocked, ImageNotFound, JobUnderWay
@@ -42,14 +41,6 @@ HEAD_START = 0.02  # seconds by which one may begin before another, so that each
 def small_batches(monkeypatch):
     monkeypatch.setattr(jobs, "BATCH", 5)
     monkeypatch.setattr(upkeep, "BATCH", 5)
-
-
-@pytest.fixture
-def stage(acme: Organization, alice: Person) -> Organization:
-    """Another organization that Alice administrates."""
-    stage = create_organization("stage", email="stage@example.org", actor=COMMAND).organization
-    set_roles(stage, alice.user.pk, ["admin"], comment=None, actor=COMMAND)
-    return stage
 
 
 @pytest.fixture
@@ -384,7 +375,7 @@ def test_copying_there_and_back_at_once_leaves_all_in_both(acme, stage, alice, f
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_what_is_copied_to_where_all_is_deleted_stays_and_the_numbers_add_up(acme, stage, fifty, overwrite):
-    copy_images(fifty[::2], stage, overwrite=False, actor=COMMAND)
+    copy_images(acme, ids(fifty[::2]), stage, overwrite=False, recorded_by=COMMAND)
     for _ in range(3):
         before = stage.images.living().count()
         deleting = jobs.delete_all(stage, actor=COMMAND)
@@ -399,7 +390,7 @@ def test_what_is_copied_to_where_all_is_deleted_stays_and_the_numbers_add_up(acm
 
 def test_what_is_copied_to_where_its_bytes_are_purged_has_bytes(acme, stage, fifty):
     for _ in range(2):
-        copy_images(fifty, stage, overwrite=False, actor=COMMAND)
+        copy_images(acme, ids(fifty), stage, overwrite=False, recorded_by=COMMAND)
         finished(jobs.delete_all(stage, actor=COMMAND))
         Tombstone.objects.update(expires_at=timezone.now())
         job = jobs.copy_all(acme, stage, overwrite=False, actor=COMMAND)
@@ -423,6 +414,10 @@ def test_what_is_deleted_while_it_is_copied_is_copied_or_not(acme, stage, fifty)
     assert acme.images.living().count() == 0
     assert strays() == set()
     assert contradictions() == []
+
+
+def ids(images: Sequence[SourceImage]) -> list[int]:
+    return [image.pk for image in images]
 
 
 def paused(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
@@ -457,8 +452,8 @@ def swept_during(call: Callable[[], Any]) -> Any:
 def test_bytes_of_a_copy_under_way_are_not_swept(acme, stage, fifty, alice, settings, monkeypatch):
     settings.GRACE_SECONDS = 20
     paused(monkeypatch, 0.5)
-    outcomes = swept_during(lambda: copy_images(fifty, stage, overwrite=False, actor=COMMAND))
-    assert set(outcomes) == {copy.Outcome.CREATED}
+    outcomes = swept_during(lambda: copy_images(acme, ids(fifty), stage, overwrite=False, recorded_by=COMMAND))
+    assert set(outcomes.values()) == {copy.Outcome.CREATED}
     settings.GRACE_SECONDS = 0
     upkeep.sweep()
     assert download(alice, stage, fifty[0].hash) == download(alice, acme, fifty[0].hash)
@@ -470,7 +465,7 @@ def test_bytes_of_a_copy_under_way_are_not_swept(acme, stage, fifty, alice, sett
 def test_a_copy_that_takes_too_long_for_the_sweep_gives_up(acme, stage, fifty, settings, monkeypatch, seconds):
     settings.GRACE_SECONDS = 1
     paused(monkeypatch, seconds)
-    refusal = swept_during(lambda: copy_images(fifty, stage, overwrite=False, actor=COMMAND))
+    refusal = swept_during(lambda: copy_images(acme, ids(fifty), stage, overwrite=False, recorded_by=COMMAND))
     assert isinstance(refusal, Unavailable)
     assert (stage.images.count(), stage.files.count(), acme.images.living().count()) == (0, 0, 50)
     assert strays() == set()

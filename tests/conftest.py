@@ -20,6 +20,11 @@ if "DATA_DIR" not in os.environ:
     os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="rokka-tests-")
 os.environ.setdefault("LOG_LEVEL", "WARNING")
 
+if os.environ.get("REDIS_URL"):  # several processes may run tests at once, each with a database of its own
+    server, _, number = os.environ["REDIS_URL"].rpartition("/")
+    process = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    os.environ["REDIS_URL"] = f"{server}/{int(number) + int(process)}"
+
 import pytest
 from django.core.cache import cache
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -147,7 +152,9 @@ def consistent(db: None) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory, worker_id: str = "master") -> None:
+def django_db_modify_db_settings(
+    tmp_path_factory: pytest.TempPathFactory, django_db_modify_db_settings_parallel_suffix: None
+) -> None:
     """SQLite in a file, as it runs for users, not in memory, which knows neither WAL nor a second process."""
     if connection.vendor == "sqlite":
         name = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
@@ -183,10 +190,11 @@ def corpus() -> Path:
 
 
 @pytest.fixture(scope="session")
-def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """STORAGE_URL of a real S3 server: the one of TEST_S3_URL, else one that is started here."""
+def s3_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+    """STORAGE_URL of a real S3 server, with a bucket for this process: TEST_S3_URL's, else one that is started here."""
     if given := os.environ.get("TEST_S3_URL"):
-        yield given
+        server, question_mark, options = given.partition("?")
+        yield f"{server}-{worker_id}{question_mark}{options}"
         return
     folder = str(tmp_path_factory.mktemp("s3"))
     script = ROOT / "bin" / "s3-server"
@@ -205,6 +213,7 @@ def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def empty_bucket(s3_url: str, tmp_path: Path) -> str:
     """STORAGE_URL of a bucket with nothing in it."""
     bucket = S3Storage(**environment.storage(s3_url, spool=tmp_path)["OPTIONS"])
+    bucket.client.create_bucket(Bucket=bucket.bucket_name)  # again means nothing
     bucket.remove([held.key for held in bucket.keys()])
     return s3_url
 

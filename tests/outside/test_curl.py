@@ -5,6 +5,7 @@ import socket
 import subprocess
 import time
 from hashlib import sha1
+from http.client import HTTPConnection
 
 import pytest
 
@@ -101,14 +102,15 @@ def test_who_waits_to_be_asked_for_the_body_is_not_asked(server):
 
 
 def test_a_small_refused_body_does_not_cost_the_connection(server):
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
-        for _ in range(2):
-            connection.sendall(
-                b"POST /sourceimages/acme HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n" + bytes(5000)
-            )
-            answer = connection.recv(65536)
-            assert answer.startswith(b"HTTP/1.1 403")
-            assert b"connection: close" not in answer.lower()
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection.connect()
+    first = connection.sock
+    for _ in range(2):
+        connection.request("POST", "/sourceimages/acme", body=bytes(5000))
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == 403
+        assert connection.sock is first
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 100000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n186a0\r\n"])

@@ -108,13 +108,13 @@ def copy_images(
     before the rows, which are copied by the database. `along` is called within the transaction with the numbers of
     what was done; if it answers False, nothing was done after all, and there are no outcomes.
     """
-    with CopyKeeper(destination, overwrite=overwrite) as keeper:
+    with CopyKeeper(destination) as keeper:
         for _ in range(ATTEMPTS):
             # As with uploads, unique constraints decide between two that copy the same, and the loser looks again.
             originals = read(source, ids)
             try:
                 lost = dict.fromkeys(set(ids) - {one.id for one in originals}, Outcome.GONE) | keeper.keep(originals)
-                return _write(source, originals, lost, keeper, recorded_by, along)
+                return _write(source, originals, lost, keeper, overwrite, recorded_by, along)
             except (DatabaseError, Overtaken) as error:
                 if isinstance(error, DatabaseError) and not lost_race(error):
                     raise
@@ -147,53 +147,32 @@ def read(source: Organization, ids: Sequence[int]) -> list[Original]:
 class CopyKeeper(FileKeeper):
     """Has the bytes of pictures copied to where the destination keeps its own."""
 
-    def __init__(self, organization: Organization, *, overwrite: bool) -> None:
+    def __init__(self, organization: Organization) -> None:
         super().__init__(organization)
-        self.overwrite = overwrite
         self.copies: dict[str, tuple[str, str]] = {}  # by binary hash: the key of the bytes, and that of their copy
 
     def __enter__(self) -> "CopyKeeper":
         return self
 
     def keep(self, originals: Sequence[Original]) -> dict[int, Outcome]:
-        """Copy what the destination lacks, once for each bytes; answer the pictures that cannot be copied, by id."""
-        there = self.there(originals)
-        wanted = {one.binary_hash: one for one in originals if self.outcome(there.get(one.hash)) in WRITTEN}
-        known = self.known(wanted)
+        """Copy the bytes that the destination lacks, once; answer the pictures whose bytes cannot be had, by id."""
+        wanted = {one.binary_hash: one for one in originals}
+        known = self._known(wanted)
+        self.copies = {hash: pair for hash, pair in self.copies.items() if hash not in known}
         pairs = {}
-        for binary_hash, one in wanted.items():
-            copied_from, _ = self.copies.get(binary_hash, ("", ""))
-            if binary_hash not in known and copied_from != one.key:
-                pairs[binary_hash] = (one.key, storage.new_key(self.organization.pk, binary_hash))
+        for hash in wanted.keys() - known.keys():
+            key = wanted[hash].key
+            if hash not in self.copies or self.copies[hash][0] != key:  # not yet, or not the bytes that it has by now
+                pairs[hash] = (key, storage.new_key(self.organization.pk, hash))
         self.placed |= {to for _, to in pairs.values()}
         missing = self.storage.copy(list(pairs.values())) if pairs else set()
-        self.copies |= {binary_hash: pair for binary_hash, pair in pairs.items() if pair[0] not in missing}
-        lost: dict[int, Outcome] = {}
-        for one in originals:
-            if one.binary_hash in known:
-                if known[one.binary_hash] != one.uploaded_sha256:
-                    lost[one.id] = Outcome.COLLISION
-            elif one.key in missing:
-                lost[one.id] = Outcome.GONE
-        return lost
+        self.copies |= {hash: pair for hash, pair in pairs.items() if pair[0] not in missing}
+        collisions = {hash for hash, sha256 in known.items() if wanted[hash].uploaded_sha256 != sha256}
+        return {one.id: Outcome.GONE for one in originals if one.key in missing} | {
+            one.id: Outcome.COLLISION for one in originals if one.binary_hash in collisions
+        }
 
-    def there(self, originals: Sequence[Original], *, held: bool = False) -> dict[str, tuple[int, bool]]:
-        """The living pictures of these hashes at the destination: their ids, and whether they are locked."""
-        images = self.organization.images.living().filter(hash__in=[one.hash for one in originals])
-        if held:
-            images = images.order_by("id").select_for_update()
-        return {hash: (id, locked) for hash, id, locked in images.values_list("hash", "id", "locked")}
-
-    def outcome(self, target: tuple[int, bool] | None) -> Outcome:
-        """What becomes of a picture that finds this one at the destination."""
-        if target is None:
-            return Outcome.CREATED
-        if not self.overwrite:
-            return Outcome.EXISTING
-        _, locked = target
-        return Outcome.LOCKED if locked else Outcome.OVERWRITTEN
-
-    def known(self, binary_hashes: Iterable[str]) -> dict[str, str]:
+    def _known(self, binary_hashes: Iterable[str]) -> dict[str, str]:
         """The sha256 of the bytes that are kept at the destination already, by binary hash."""
         files = self.organization.files.filter(binary_hash__in=list(binary_hashes))
         return dict(files.values_list("binary_hash", "uploaded_sha256"))
@@ -204,20 +183,23 @@ def _write(
     originals: Sequence[Original],
     lost: Mapping[int, Outcome],
     keeper: CopyKeeper,
+    overwrite: bool,
     recorded_by: Actor | None,
     along: Along,
 ) -> dict[int, Outcome]:
     """One transaction: files, short hashes, pictures, audit, counters; files and pictures in the order of hashes."""
     destination = keeper.organization
     with transaction.atomic():
-        there = keeper.there(originals, held=keeper.overwrite)
-        outcomes = dict(lost) | {one.id: keeper.outcome(there.get(one.hash)) for one in originals if one.id not in lost}
-        files = {one.binary_hash: one for one in originals if outcomes[one.id] in WRITTEN}
-        new = {hash: files[hash] for hash in sorted(files.keys() - keeper.known(files).keys())}
-        if not all(keeper.copies.get(hash, ("", ""))[0] == one.key for hash, one in new.items()):
-            raise Overtaken
+        there = _there(destination, originals, held=overwrite)
+        outcomes = dict(lost)
+        for one in originals:
+            outcome = _outcome(there.get(one.hash), overwrite)
+            if outcome not in WRITTEN or one.id not in lost:
+                outcomes[one.id] = outcome
         created = {one.hash: one for one in originals if outcomes[one.id] is Outcome.CREATED}
         changed = {one.id: there[one.hash][0] for one in originals if outcomes[one.id] is Outcome.OVERWRITTEN}
+        files = {one.binary_hash: one for one in originals if outcomes[one.id] in WRITTEN}
+        new = sorted(files.keys() & keeper.copies.keys())
         # Files, then pictures, each in an order that everybody keeps to, or two copies of the same deadlock.
         _expect(len(new), copyrows.insert_files([keeper.copies[hash] for hash in new], destination))
         names = names_of(destination, created)
@@ -231,11 +213,29 @@ def _write(
         if not along(Counter(outcomes.values())):
             transaction.set_rollback(True)
             return {}
-        counters.add(destination, images=len(created), bytes=sum(one.size for one in new.values()))
+        counters.add(destination, images=len(created), bytes=sum(files[hash].size for hash in new))
         keeper.check_time()
     faults.point("copy.committed")
     keeper.needed |= {keeper.copies[hash][1] for hash in new}
     return outcomes
+
+
+def _there(destination: Organization, originals: Sequence[Original], *, held: bool) -> dict[str, tuple[int, bool]]:
+    """The living pictures of these hashes at the destination: their ids, and whether they are locked."""
+    images = destination.images.living().filter(hash__in=[one.hash for one in originals])
+    if held:
+        images = images.order_by("id").select_for_update()
+    return {hash: (id, locked) for hash, id, locked in images.values_list("hash", "id", "locked")}
+
+
+def _outcome(target: tuple[int, bool] | None, overwrite: bool) -> Outcome:
+    """What becomes of a picture that finds this one at the destination."""
+    if target is None:
+        return Outcome.CREATED
+    if not overwrite:
+        return Outcome.EXISTING
+    _, locked = target
+    return Outcome.LOCKED if locked else Outcome.OVERWRITTEN
 
 
 def _expect(wanted: int, found: int) -> None:

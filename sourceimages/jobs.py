@@ -162,7 +162,7 @@ def run(job_id: UUID, *, seconds: float | None = None, watch: Callable[[Job], No
     while True:
         job = step(job_id)
         watch(job)
-        if job.done >= (worth_counting if job.unfinished else BATCH):
+        if job.kind == COPY_ALL and job.done >= (worth_counting if job.unfinished else BATCH):
             count_rows()
             worth_counting = TENFOLD * job.done
         if not job.unfinished:
@@ -201,16 +201,16 @@ def delete_step(job_id: UUID) -> Job:
         return job
     if not Tombstone.objects.restorable().filter(pk=job.arguments["tombstone"]).exists():
         raise Invalid("What it deletes could not be brought back: its tombstone has expired meanwhile.")
-    images = job.organization.images.living().matching(job.arguments["filters"])
-    batch = list(images.between(job.position, job.upto).order_by("id").values_list("id", flat=True)[:BATCH])
-    if not batch:
+    if job.position >= job.upto:
         return _done(job)
-    # Asked anew, as rows may have changed since: what is locked by now stays, what is in the trash by now is not ours.
-    images = images.between(job.position, batch[-1])
-    count = images.filter(locked=False).update(tombstone=UUID(job.arguments["tombstone"]))
+    images = job.organization.images.living().matching(job.arguments["filters"])
+    ids = images.between(job.position, job.upto).order_by("id").values_list("id", flat=True)
+    end = next(iter(ids[BATCH - 1 : BATCH]), job.upto)
+    images = images.between(job.position, end)
+    deleted = images.filter(locked=False).update(tombstone=UUID(job.arguments["tombstone"]))
     locked = images.filter(locked=True).count()
-    _advance(job, batch[-1], {"deleted": count, "locked": locked}, done=len(batch))
-    counters.add(job.organization, images=-count)
+    _advance(job, end, {"deleted": deleted, "locked": locked}, done=deleted + locked)
+    counters.add(job.organization, images=-deleted)
     return job
 
 

@@ -51,6 +51,24 @@ class InvalidName(Invalid):
     reason = "invalid_name"
 
 
+class InvalidURL(Invalid):
+    """What is sent as a URL is none that is fetched."""
+
+    reason = "invalid_url"
+
+
+class AddressNotAllowed(Invalid):
+    """A URL that leads to a server which not everybody can reach."""
+
+    reason = "address_not_allowed"
+
+
+class FetchFailed(Invalid):
+    """The file behind a URL could not be had."""
+
+    reason = "fetch_failed"
+
+
 class HashCollision(Conflict):
     """Another file with the same sha1 is already kept: two different files must not become one."""
 

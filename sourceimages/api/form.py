@@ -1,7 +1,8 @@
 """What the fields of an upload form say about its files, in every encoding that clients use.
 
 A field `meta_user[1]` belongs to the second file, `meta_user[]` to the next one that has none yet, `meta_user` to the
-first. Values are JSON, or JSON inside a JSON string.
+first. `url[1]` is the second file itself; the files that were sent take the places that no URL has. Values are JSON, or
+JSON inside a JSON string.
 """
 
 import re
@@ -28,10 +29,15 @@ class About:
     dynamic_metadata: dict[str, Any] = field(default_factory=dict)
     protected: bool = False
     optimize_to: str = ""
+    url: str = ""  # where the file is, if it was not sent
+    label: str = ""  # what messages call the URL
 
 
 def read(fields: Iterable[tuple[str, list[str]]], *, files: int) -> list[About]:
-    """What the form says about each of its files, in their order. Raises Invalid naming the field."""
+    """What the form says about each of its files, sent or to be fetched, in their order.
+
+    Raises Invalid naming the field.
+    """
     about = defaultdict[int, About](About)
     optimize_to = ""
     for name, field_name, index, entry, text in _values(fields):
@@ -48,10 +54,13 @@ def read(fields: Iterable[tuple[str, list[str]]], *, files: int) -> list[About]:
                 about[index].protected = _protected(name, decoded(name, text))
             case "optimize_source":
                 optimize_to = _optimize_to(text)
-            case "url":
-                raise FeatureUnavailable(f"{name}: this server does not fetch files by URL. Send the file itself.")
+            case "url" if text.strip():
+                if about[index].url:
+                    raise Invalid(f"{name}: there is another URL with this index.")
+                about[index].url, about[index].label = text.strip(), name[:80]
+    files += sum(1 for one in about.values() if one.url)
     if about and max(about) >= files:
-        raise Invalid(f"There are fields for file {max(about)} (counting from 0), but only {files} files.")
+        raise Invalid(f"There are fields for file {max(about)} (counting from 0), but only {files} files and URLs.")
     for position in range(files):
         about[position].optimize_to = optimize_to
     return [about[position] for position in range(files)]

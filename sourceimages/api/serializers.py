@@ -107,7 +107,8 @@ class PageSerializer(FoundSerializer):
 class UploadSerializer(serializers.Serializer):
     """An upload form. File parts may have any name; `0` in the other names is the position of the file they mean."""
 
-    filedata = serializers.FileField()
+    filedata = serializers.FileField(required=False)
+    url = serializers.URLField(required=False, help_text="`url[0]`: where to fetch a file, instead of sending it.")
     meta_user = serializers.CharField(required=False, help_text="`meta_user[0]`: JSON object of user metadata.")
     meta_dynamic = serializers.CharField(required=False, help_text="`meta_dynamic[0]`: JSON object by metadata name.")
     options = serializers.CharField(required=False, help_text='`options[0]`: `{"protected": true}`.')

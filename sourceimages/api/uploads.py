@@ -16,6 +16,7 @@ from rokka.errors import Invalid
 from sourceimages import names, storage
 from sourceimages.api import form
 from sourceimages.errors import FileTooLarge, IncompleteUpload, InvalidName, RequestTooLarge
+from sourceimages.fetching import fetch
 from sourceimages.operations import Upload
 from sourceimages.spool import SpooledFile
 
@@ -37,9 +38,7 @@ class SpoolHandler(FileUploadHandler):
     def new_file(self, field_name: str, file_name: str, *args: Any, **kwargs: Any) -> None:
         super().new_file(field_name, file_name, *args, **kwargs)
         if len(self.received) == settings.MAX_FILES:
-            raise RequestTooLarge(
-                f"There are more than {settings.MAX_FILES} files, the limit of a request (MAX_FILES)."
-            )
+            raise too_many_files()
         label = f"{field_name[:80]} ({file_name[:80]!r})"
         announced = self.content_length
         if announced and announced > settings.MAX_FILE_SIZE:
@@ -116,25 +115,50 @@ class Received:
     files: list[tuple[str, SpooledFile]]  # name, file
 
     def uploads(self) -> list[Upload]:
-        """The files with what the form says about them. Raises Invalid if there is no file."""
+        """The files with what the form says about them; those behind URLs are fetched now.
+
+        Raises Invalid if there is no file, and what `fetching.fetch` raises.
+        """
         about = form.read(self.fields.lists(), files=len(self.files))
         if not about:
-            raise Invalid("There is no file in this request: send a file part, under any name.")
-        return [
-            Upload(
-                file=file,
-                name=name,
-                user_metadata=said.user_metadata,
-                dynamic_metadata=said.dynamic_metadata,
-                protected=said.protected,
-                optimize_to=said.optimize_to,
+            raise Invalid("There is no file in this request: send a file part, under any name, or a URL as url[0].")
+        if len(about) > settings.MAX_FILES:
+            raise too_many_files()
+        sent, urls = iter(list(self.files)), Urls()
+        uploads = []
+        for said in about:
+            name, file = urls.fetch(said.url, said.label, self.files) if said.url else next(sent)
+            uploads.append(
+                Upload(
+                    file=file,
+                    name=name,
+                    user_metadata=said.user_metadata,
+                    dynamic_metadata=said.dynamic_metadata,
+                    protected=said.protected,
+                    optimize_to=said.optimize_to,
+                )
             )
-            for (name, file), said in zip(self.files, about, strict=True)
-        ]
+        return uploads
 
     def discard(self) -> None:
         for _, file in self.files:
             file.discard()
+
+
+class Urls:
+    """The URLs of one request, which share its time and its size."""
+
+    def __init__(self) -> None:
+        self.deadline = time.monotonic() + settings.FETCH_SECONDS
+
+    def fetch(self, url: str, label: str, files: list[tuple[str, SpooledFile]]) -> tuple[str, SpooledFile]:
+        """Name and file, which is added to the files of the request."""
+        seconds = self.deadline - time.monotonic()
+        fetched = fetch(url, label=label, folder=storage.originals().spool, seconds=seconds)
+        files.append((fetched.name, fetched.file))
+        if (size := sum(file.size for _, file in files)) > settings.MAX_REQUEST_SIZE:
+            raise too_large(size)
+        return files[-1]
 
 
 def receive(request: HttpRequest) -> Received:
@@ -174,6 +198,10 @@ def _check(received: Received, witness: Witness) -> None:
             f"{witness.parts - understood} of the {witness.parts} parts of this form cannot be understood. Each needs "
             "a field name, and each file a file name that is not empty and in UTF-8."
         )
+
+
+def too_many_files() -> RequestTooLarge:
+    return RequestTooLarge(f"There are more than {settings.MAX_FILES} files, the limit of a request (MAX_FILES).")
 
 
 def too_large(size: int) -> RequestTooLarge:

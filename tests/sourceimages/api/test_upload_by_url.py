@@ -1,0 +1,122 @@
+"""Uploads whose files are somewhere else."""
+
+import json
+
+import pytest
+
+from sourceimages.models import SourceImage
+from tests import images
+from tests.sourceimages.web import HERE, PICTURE, serving
+
+OTHER = images.png(8, 8, seed=7)
+
+
+@pytest.fixture
+def base(settings):
+    settings.FETCH_ALLOWED_NETWORKS = [f"{HERE}/32"]
+    with serving() as server:
+        yield f"http://{HERE}:{server.server_port}"
+
+
+def left(own_files):
+    """All files in the storage, the spool included."""
+    return [path for path in own_files.rglob("*") if path.is_file()]
+
+
+def post(person, **fields):
+    return person.api.post("/sourceimages/acme", fields, format="multipart")
+
+
+@pytest.mark.parametrize("field", ["url[0]", "url[]", "url"])
+def test_a_picture_is_fetched(acme, alice, base, field, own_files):
+    response = post(alice, **{field: f"{base}/quay/harbour.png"})
+    assert response.status_code == 200
+    item = response.json()["items"][0]
+    assert (item["name"], item["format"], item["width"], item["height"]) == ("harbour.png", "png", 30, 20)
+    assert b"".join(alice.api.get(item["link"] + "/download").streaming_content) == PICTURE
+    assert len(left(own_files)) == 1
+
+
+def test_what_is_fetched_is_the_same_picture_as_what_is_sent(acme, alice, base):
+    sent = alice.upload(acme, PICTURE, name="a.png").json()["items"][0]
+    fetched = post(alice, **{"url[0]": f"{base}/b.png"}).json()["items"][0]
+    assert (fetched["hash"], fetched["name"]) == (sent["hash"], "a.png")
+
+
+def test_files_and_urls_mix_and_fields_go_by_their_place(acme, alice, base):
+    response = alice.upload(
+        acme,
+        OTHER,
+        name="sent.png",
+        **{
+            "url[1]": f"{base}/one.png",
+            "meta_user[0]": json.dumps({"which": "sent"}),
+            "meta_user[1]": json.dumps({"which": "fetched"}),
+            "options[1]": json.dumps({"protected": True}),
+        },
+    )
+    items = response.json()["items"]
+    assert [(item["name"], item["user_metadata"], item["protected"]) for item in items] == [
+        ("sent.png", {"which": "sent"}, False),
+        ("one.png", {"which": "fetched"}, True),
+    ]
+
+
+def test_urls_may_be_many(acme, alice, base):
+    items = post(alice, **{"url[0]": f"{base}/zero.png", "url[1]": f"{base}/gzip.png"}).json()["items"]
+    assert len({item["hash"] for item in items}) == 1
+    assert SourceImage.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"url[0]": "http://127.0.0.1/a.png"}, "address_not_allowed"),
+        ({"url[0]": "ftp://example.org/a.png"}, "invalid_url"),
+        ({"url[0]": "{base}/missing.png"}, "fetch_failed"),
+        ({"url[0]": "{base}/good.png", "url[1]": "{base}/missing.png"}, "fetch_failed"),
+        ({"url[0]": "{base}/good.png", "url[2]": "{base}/good.png"}, "invalid"),
+        ({"url[1]": "{base}/good.png", "url[01]": "{base}/good.png"}, "invalid"),
+        ({"url[0]": "{base}/good.png", "meta_user[1]": "{}"}, "invalid"),
+        ({"url[0]": "{base}/a%0Ab.png"}, "invalid_name"),
+        ({"url[0]": "  "}, "invalid"),
+    ],
+)
+def test_what_cannot_be_fetched_is_refused_and_nothing_is_kept(acme, alice, base, own_files, fields, reason):
+    response = post(alice, **{name: value.replace("{base}", base) for name, value in fields.items()})
+    assert (response.status_code, response.json()["error"]["reason"]) == (400, reason)
+    assert not SourceImage.objects.exists()
+    assert left(own_files) == []
+
+
+def test_what_comes_is_looked_at_like_any_file(acme, alice, base, own_files, settings):
+    settings.ALLOWED_FORMATS = ["jpg"]
+    response = post(alice, **{"url[0]": f"{base}/a.png"})
+    assert (response.status_code, response.json()["error"]["reason"]) == (400, "format_not_allowed")
+    assert left(own_files) == []
+
+
+def test_too_many_urls_are_refused_before_any_is_fetched(acme, alice, base, settings):
+    settings.MAX_FILES = 2
+    response = post(alice, **{f"url[{number}]": f"{base}/{number}.png" for number in range(3)})
+    assert (response.status_code, response.json()["error"]["reason"]) == (413, "request_too_large")
+
+
+def test_all_urls_together_may_not_be_too_large(acme, alice, base, own_files, settings):
+    settings.MAX_REQUEST_SIZE = len(PICTURE) + 400
+    response = post(alice, **{"url[0]": f"{base}/0.png", "url[1]": f"{base}/1.png"})
+    assert (response.status_code, response.json()["error"]["reason"]) == (413, "request_too_large")
+    assert left(own_files) == []
+
+
+def test_all_urls_of_a_request_share_its_time(acme, alice, base, own_files, settings):
+    settings.FETCH_SECONDS = 1
+    response = post(alice, **{"url[0]": f"{base}/0.png", "url[1]": f"{base}/slow.png"})
+    assert (response.status_code, response.json()["error"]["reason"]) == (400, "fetch_failed")
+    assert left(own_files) == []
+
+
+def test_only_who_may_upload_makes_this_server_ask_others(acme, charlie, member, base):
+    for person in (charlie, member("read", email="carol@example.org")):
+        response = post(person, **{"url[0]": f"{base}/a.png"})
+        assert response.status_code == 403

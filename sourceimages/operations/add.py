@@ -125,6 +125,7 @@ class UploadKeeper(FileKeeper):
             height=probe.height,
             opaque=probe.opaque,
             animated=probe.animated,
+            static_metadata=probe.static_metadata,
             optimize_to=upload.optimize_to if probe.format in OPTIMIZABLE else "",
         )
 

@@ -3,7 +3,7 @@
 import atexit
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
@@ -17,6 +17,8 @@ __all__ = ["Probe", "SandboxMissingError", "check_sandbox", "probe"]
 
 CLOCK_SECONDS = 6.0  # for the question what a file is; the child's own limit is on computing time
 PIXELS_SECONDS = 3.0  # for the question whether its pixels are opaque, which may be left open
+DESCRIPTION_SECONDS = 2.0  # for what it tells of itself, which may be left out
+SECONDS = CLOCK_SECONDS + PIXELS_SECONDS + DESCRIPTION_SECONDS
 WITHOUT_PIXEL_LIMIT = {"jpg", "webp", "svg", "pdf", "eps"}  # JPEG and WebP by agreement, the others have no pixels
 REFUSALS = {error.reason: error for error in (UnreadableImage, FormatNotAllowed)}
 
@@ -35,9 +37,13 @@ class Probe:
     height: int
     opaque: bool
     animated: bool
+    # What it tells of itself, by group: beside the question what it is.
+    static_metadata: dict[str, dict[str, Any]] = field(default_factory=dict, compare=False)
 
 
-def probe(path: str | os.PathLike[str], *, seconds: float = CLOCK_SECONDS + PIXELS_SECONDS) -> Probe:
+def probe(
+    path: str | os.PathLike[str], *, seconds: float = CLOCK_SECONDS + PIXELS_SECONDS + DESCRIPTION_SECONDS
+) -> Probe:
     """What the file is. UnreadableImage, FormatNotAllowed, TooManyPixels; Unavailable when too much is going on.
 
     No reader is busy with it for more than so many `seconds`.
@@ -51,6 +57,9 @@ def probe(path: str | os.PathLike[str], *, seconds: float = CLOCK_SECONDS + PIXE
         _check_pixels(facts)
         if facts["opaque"] is None:
             facts["opaque"] = _is_opaque(path, facts["format"], min(deadline - time.monotonic(), PIXELS_SECONDS))
+        facts["static_metadata"] = _describe(
+            path, facts["format"], min(deadline - time.monotonic(), DESCRIPTION_SECONDS)
+        )
     except BusyError as error:
         raise Unavailable("Too many files are being read at this moment. Try again.") from error
     return Probe(**facts)
@@ -63,7 +72,7 @@ def check_sandbox() -> None:
 
 def _read_header(path: str, seconds: float) -> dict[str, Any]:
     try:
-        facts = _pool.ask({"path": path}, seconds=seconds)
+        facts = _pool.ask({"ask": "header", "path": path}, seconds=seconds)
     except ChildDiedError as error:
         raise UnreadableImage(f"The file cannot be read: {error}.") from error
     if "error" in facts:
@@ -85,6 +94,13 @@ def _check_pixels(facts: dict[str, Any]) -> None:
 def _is_opaque(path: str, format: str, seconds: float) -> bool:
     """Asked after the size is known to be bearable. A file whose pixels are too much work is kept all the same."""
     try:
-        return bool(_pool.ask({"path": path, "format": format}, seconds=seconds)["opaque"])
+        return bool(_pool.ask({"ask": "opaque", "path": path, "format": format}, seconds=seconds)["opaque"])
     except ChildDiedError:
         return False
+
+
+def _describe(path: str, format: str, seconds: float) -> dict[str, Any]:
+    try:
+        return dict(_pool.ask({"ask": "describe", "path": path, "format": format}, seconds=seconds)["groups"])
+    except ChildDiedError:
+        return {}

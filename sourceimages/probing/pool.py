@@ -44,9 +44,11 @@ class SandboxMissingError(RuntimeError):
 
 
 class Child:
-    def __init__(self, command: Sequence[str] = COMMAND) -> None:
+    def __init__(self, command: Sequence[str] = COMMAND, *, files: Sequence[int] = ()) -> None:
+        """`files` are the descriptors of open files that it gets, under the same numbers."""
         self._process = subprocess.Popen(  # noqa: S603, the command is ours
             command,
+            pass_fds=files,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

@@ -5,6 +5,7 @@ What counts is the merged picture. Its first channel beyond the colours is alpha
 
 import os
 import struct
+from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from .facts import Facts, UnreadableError, take
@@ -14,6 +15,8 @@ DEEP_LAYERS = (b"Lr16", b"Lr32")  # where the layers are if a channel has 16 or 
 LONG_IN_PSB = {b"LMsk", b"Lr16", b"Lr32", b"Layr", b"Mt16", b"Mt32", b"Mtrn", b"Alph", b"FMsk", b"lnk2", b"FEid",
                b"FXid", b"PxSD"}  # fmt: skip
 RAW, RUN_LENGTHS = 0, 1
+RESOLUTION, ICC, EXIF, XMP = 1005, 1039, 1058, 1060  # numbers of resources
+LARGEST_RESOURCE = 16 * 2**20  # bytes
 BLOCK = 2**20
 
 
@@ -27,21 +30,19 @@ class Header(NamedTuple):
 
 
 def read(file: BinaryIO) -> Facts:
-    header = _header(file)
+    header = read_header(file)
     if not header.width or not header.height:
         raise UnreadableError("its header tells no size")
-    maybe_transparent = header.channels > COLOURS.get(header.mode, header.channels) and _has_alpha(file, header)
+    maybe_transparent = header.channels > COLOURS.get(header.mode, header.channels) and has_alpha(file, header)
     return Facts("psd", header.width, header.height, opaque=None if maybe_transparent else True)
 
 
 def is_opaque(path: str) -> bool:
     with open(path, "rb") as file:
-        header = _header(file)
+        header = read_header(file)
         if header.depth not in (8, 16):
             raise UnreadableError("its channels are not made of whole bytes")
-        start, size = _layers(file, header)
-        file.seek(start + size)
-        compression = int.from_bytes(take(file, 2))
+        compression = find_pixels(file, header)
         if compression == RAW:
             return _is_raw_alpha_full(file, header)
         if compression == RUN_LENGTHS:
@@ -49,7 +50,7 @@ def is_opaque(path: str) -> bool:
         raise UnreadableError("its pixels are compressed in another way")
 
 
-def _header(file: BinaryIO) -> Header:
+def read_header(file: BinaryIO) -> Header:
     file.seek(4)
     version, *numbers = struct.unpack(">H6xHIIHH", take(file, 22))
     return Header(version == 2, *numbers)
@@ -64,7 +65,37 @@ def _layers(file: BinaryIO, header: Header) -> tuple[int, int]:
     return file.tell(), size
 
 
-def _has_alpha(file: BinaryIO, header: Header) -> bool:
+def find_pixels(file: BinaryIO, header: Header) -> int:
+    """Go to the pixels of the merged picture, channel after channel; answer how they are compressed."""
+    start, size = _layers(file, header)
+    file.seek(start + size)
+    return int.from_bytes(take(file, 2))
+
+
+def row_lengths(file: BinaryIO, header: Header) -> tuple[int, ...]:
+    """Of RUN_LENGTHS: how many bytes each row of each channel takes. All of it stands before the first row."""
+    count, item = header.channels * header.height, "I" if header.large else "H"
+    return struct.unpack(f">{count}{item}", take(file, count * struct.calcsize(f">{item}")))
+
+
+def resources(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Numbers and contents of what is said about the picture as a whole: its profile, resolution, EXIF, XMP."""
+    file.seek(26)
+    file.seek(_length(file), os.SEEK_CUR)
+    end = _length(file) + file.tell()
+    while file.tell() + 12 <= end:
+        signature, number, name = struct.unpack(">4sHB", take(file, 7))
+        if signature not in (b"8BIM", b"MeSa"):
+            return
+        file.seek(name | 1, os.SEEK_CUR)  # with its length, an even number of bytes
+        size = _length(file)
+        following = file.tell() + size + size % 2
+        if number in (RESOLUTION, ICC, EXIF, XMP) and size <= LARGEST_RESOURCE:
+            yield number, take(file, size)
+        file.seek(following)
+
+
+def has_alpha(file: BinaryIO, header: Header) -> bool:
     """A negative number of layers says that the merged picture has alpha."""
     start, size = _layers(file, header)
     if size == 0:
@@ -88,10 +119,7 @@ def _is_raw_alpha_full(file: BinaryIO, header: Header) -> bool:
 
 
 def _is_packed_alpha_full(file: BinaryIO, header: Header) -> bool:
-    """The lengths of all rows of all channels come first, then the rows."""
-    item = 4 if header.large else 2
-    table = take(file, header.channels * header.height * item)
-    lengths = struct.unpack(f">{header.channels * header.height}{'I' if header.large else 'H'}", table)
+    lengths = row_lengths(file, header)
     first = COLOURS[header.mode] * header.height
     file.seek(sum(lengths[:first]), os.SEEK_CUR)
     return all(_is_packed_row_full(take(file, length)) for length in lengths[first : first + header.height])

@@ -46,7 +46,7 @@ def is_opaque(path: str) -> bool:
 def _header(file: BinaryIO) -> Header:
     width = height = frame_count = 0
     has_alpha = False
-    for type, size in _chunks(file):
+    for type, size in chunks(file):
         if type == b"IHDR":
             width, height, colour = struct.unpack(">IIxB3x", take(file, 13))
             has_alpha = colour in WITH_ALPHA
@@ -61,7 +61,7 @@ def _header(file: BinaryIO) -> Header:
     return Header(width, height, has_alpha, animated=frame_count > 1)
 
 
-def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+def chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Type and size of each chunk, the file standing at its content."""
     position = SIGNATURE_SIZE
     while True:
@@ -75,7 +75,7 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
 
 
 def _frames(file: BinaryIO) -> Iterator[Frame]:
-    for type, _ in _chunks(file):
+    for type, _ in chunks(file):
         if type == b"fcTL":
             width, height, left, top, afterwards = struct.unpack(">4x4I4xBx", take(file, 26))
             yield Frame(Area(left, top, width, height), AFTERWARDS[afterwards])

@@ -1,7 +1,12 @@
-"""What a child may not do: use the network, start programs, write files, take all memory or all time."""
+"""What a child may not do: use the network, start programs, write files, take all memory or all time.
+
+One that rewrites pictures may write to what it was given open, no more than LARGEST_FILE, and may map as much of its
+files as it likes. None may open a file for writing: the originals belong to the same user.
+"""
 
 import errno
 import math
+import os
 import resource
 import socket
 import sys
@@ -11,7 +16,8 @@ try:
 except (ImportError, RuntimeError, OSError):  # the library of the system that it needs is missing
     pyseccomp = None
 
-MEMORY = 2**30
+MEMORY = 2**30  # bytes
+LARGEST_FILE = 4 * 2**30  # 225 megapixels of 16 bits in four channels are 1.8 GB
 OPEN_FILES = 64
 FORBIDDEN = (
     *("socket", "socketpair", "connect", "bind", "listen", "accept", "accept4", "sendto", "sendmsg", "sendmmsg"),
@@ -21,16 +27,20 @@ FORBIDDEN = (
     *("mount", "umount2", "move_mount", "open_tree", "fsopen", "fsmount", "pivot_root", "chroot", "unshare", "setns"),
     *("keyctl", "add_key", "request_key", "init_module", "finit_module", "delete_module", "kexec_load"),
     *("unlink", "unlinkat", "rename", "renameat", "renameat2", "link", "linkat", "truncate", "chmod", "fchmodat"),
+    *("creat", "openat2", "open_by_handle_at", "symlink", "symlinkat", "mknod", "mknodat", "rmdir", "mkdir", "mkdirat"),
 )
+OPEN = {"open": 1, "openat": 2}  # calls, and which of their arguments holds the flags
+WRITING = (os.O_WRONLY, os.O_RDWR, os.O_TRUNC, os.O_CREAT)
 
 
-def enter() -> bool:
-    """Take away from this process, for good, what no reader needs. Tells whether the kernel closed the network."""
+def enter(*, writes: bool = False) -> bool:
+    """Take away from this process, for good, what it does not need. Tells whether the kernel closed the network."""
     sys.dont_write_bytecode = True  # it could not
     for limit, most in (
-        (resource.RLIMIT_AS, MEMORY),
+        # Mapped files are address space, not memory: who maps large ones is bounded by what is its own.
+        (resource.RLIMIT_DATA if writes else resource.RLIMIT_AS, MEMORY),
         (resource.RLIMIT_NOFILE, OPEN_FILES),
-        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_FSIZE, LARGEST_FILE if writes else 0),
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(limit, (most, most))
@@ -53,6 +63,9 @@ def _forbid_calls() -> None:
             calls.add_rule(pyseccomp.ERRNO(errno.EPERM), name)
         except ValueError:  # a call that this machine does not have
             continue
+    for name, position in OPEN.items():
+        for flag in WRITING:
+            calls.add_rule(pyseccomp.ERRNO(errno.EPERM), name, pyseccomp.Arg(position, pyseccomp.MASKED_EQ, flag, flag))
     calls.load()
 
 

@@ -28,6 +28,11 @@ def is_opaque(path: str) -> bool:
     return alpha.is_full(pyvips.Image.tiffload(path, access="sequential", fail_on="truncated"), band=band)
 
 
+def extra_samples(file: BinaryIO) -> tuple[int, ...]:
+    """The kinds of the channels beyond the colours."""
+    return _first_page(file).get(EXTRA_SAMPLES, ())
+
+
 def _alpha_band(tags: dict[int, tuple[int, ...]]) -> int | None:
     extra = tags.get(EXTRA_SAMPLES, ())
     colours = tags.get(SAMPLES, (1,))[0] - len(extra)

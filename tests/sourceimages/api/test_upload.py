@@ -49,7 +49,7 @@ def test_an_upload_is_answered_as_documented(acme, alice):
                 "link": f"/sourceimages/acme/{hash}",
                 "user_metadata": {},
                 "dynamic_metadata": {},
-                "static_metadata": {},
+                "static_metadata": image.file.static_metadata,
                 "protected": False,
                 "locked": False,
                 "opaque": True,
@@ -229,10 +229,10 @@ def test_bad_fields_are_refused_and_nothing_is_kept(acme, alice, fields, says, o
 
 
 def test_what_this_server_cannot_do_is_refused_with_a_reason(acme, alice):
-    by_url = upload_form(alice.api, "/sourceimages/acme", ("url[0]", None, b"https://example.org/a.png"))
+    frame = upload_form(alice.api, "/sourceimages/acme", ("url[0]", None, b"https://example.org/a.mp4@00:01:02"))
     described = alice.upload(acme, images.png(), **{"meta_static[0]": '{"auto_description":{"languages":["en"]}}'})
     detected = alice.upload(acme, images.png(), **{"meta_dynamic[0][detection_face]": "{}"})
-    for response in (by_url, described, detected):
+    for response in (frame, described, detected):
         assert response.status_code == 403
         assert response.json()["error"]["reason"] == "feature_unavailable"
 

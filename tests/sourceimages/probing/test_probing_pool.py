@@ -67,9 +67,9 @@ def png(tmp_path):
     return path
 
 
-def run(code, **options):
+def run(code, *, before="", writes=False, **options):
     """A child of its own that has entered the sandbox and then runs this."""
-    start = "import os, socket, sys\nfrom readers import sandbox\nsandbox.enter()\n"
+    start = f"import os, socket, sys\nfrom readers import sandbox\n{before}\nsandbox.enter(writes={writes})\n"
     return subprocess.run(
         [*PYTHON, start + code], env=ENVIRONMENT, capture_output=True, text=True, timeout=20, **options
     )
@@ -105,9 +105,24 @@ def test_a_child_has_little_memory():
     assert "MemoryError" in run("bytearray(1_200_000_000)").stderr
 
 
-def test_a_child_cannot_write_files(tmp_path):
-    ended = run(f"with open({str(tmp_path / 'file')!r}, 'wb') as file: file.write(b'x')")
-    assert "File too large" in ended.stderr
+@pytest.mark.parametrize("writes", [False, True])
+@pytest.mark.parametrize("mode", ["wb", "ab", "r+b", "xb"])
+def test_a_child_cannot_open_files_for_writing(tmp_path, mode, writes):
+    """Not even to make one empty: the originals belong to the same user."""
+    path = tmp_path / "file"
+    if mode != "xb":
+        path.write_bytes(b"original")
+    ended = run(f"open({str(path)!r}, {mode!r})", writes=writes)
+    assert "Operation not permitted" in ended.stderr
+    assert path.exists() == (mode != "xb")
+    assert mode == "xb" or path.read_bytes() == b"original"
+
+
+def test_a_child_that_rewrites_writes_to_what_it_was_given_open(tmp_path):
+    opened = f"given = os.open({str(tmp_path / 'given')!r}, os.O_WRONLY | os.O_CREAT)"
+    ended = run("os.write(given, b'new')", before=opened, writes=True)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "given").read_bytes() == b"new"
 
 
 def test_a_child_cannot_open_many_files():
@@ -215,7 +230,7 @@ def test_a_child_that_died_while_idle_is_no_fault_of_the_next_file(png):
     pool.check()
     os.kill(next(iter(pool._children))._process.pid, signal.SIGKILL)
     time.sleep(0.1)
-    assert pool.ask({"path": str(png)}, seconds=5)["format"] == "png"
+    assert pool.ask({"ask": "header", "path": str(png)}, seconds=5)["format"] == "png"
     pool.close()
 
 
@@ -231,7 +246,7 @@ def test_a_child_that_cannot_start_is_no_fault_of_the_file(png):
     pool = Pool(1, command=(*PYTHON, "raise SystemExit(1)"))
     for _ in range(2):
         with pytest.raises(RuntimeError, match="does not start"):
-            pool.ask({"path": str(png)}, seconds=5)
+            pool.ask({"ask": "header", "path": str(png)}, seconds=5)
 
 
 # Warmth and order
@@ -264,7 +279,7 @@ def test_a_closed_pool_leaves_no_children_and_can_be_used_again(png):
     child = next(iter(pool._children))
     pool.close()
     assert not child.alive
-    assert pool.ask({"path": str(png)}, seconds=5)["format"] == "png"
+    assert pool.ask({"ask": "header", "path": str(png)}, seconds=5)["format"] == "png"
     pool.close()
 
 
@@ -300,7 +315,7 @@ readers.formats.read = loud
 readers.__main__.main()
 """
     child = Child((*PYTHON, code))
-    assert child.ask({"path": str(png)}, seconds=5)["width"] == 4
+    assert child.ask({"ask": "header", "path": str(png)}, seconds=5)["width"] == 4
     child.kill()
 
 

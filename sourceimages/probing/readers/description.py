@@ -1,0 +1,352 @@
+"""What a file tells of itself beyond its size: EXIF, IPTC, XMP, colour profile, colours, pages, frames, seconds.
+
+Groups of plain values, as they go into JSON. What cannot be read is left out; nothing here refuses a file.
+"""
+
+import io
+import json
+import math
+import re
+import struct
+import zlib
+from collections.abc import Callable
+from numbers import Rational
+from typing import Any, BinaryIO
+
+import pyvips
+from defusedxml import ElementTree
+from PIL import ExifTags, Image, ImageCms, ImageFile, IptcImagePlugin
+
+from . import boxes, colours, png
+from .facts import UnreadableError, take
+
+Groups = dict[str, dict[str, Any]]
+
+LONGEST_TEXT = 1000  # characters
+LONGEST_LIST = 32
+LONGEST_BLOCK = 2**20  # bytes of an XMP packet or a profile
+LARGEST = 32_000  # characters of all groups together, as JSON
+WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9]+")
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+
+# Where the bytes of the file are and how they are packed says nothing about the picture.
+NOT_TOLD = {"MakerNote", "UserComment", "PrintImageMatching", "JPEGTables", "ColorMap", "ImageWidth", "ImageLength",
+            "BitsPerSample", "Compression", "PhotometricInterpretation", "SamplesPerPixel", "PlanarConfiguration",
+            "FillOrder", "Predictor", "SampleFormat", "ExtraSamples", "NewSubfileType", "SubfileType", "SubIFDs",
+            "ExifOffset", "ExifInteroperabilityOffset", "GPSInfo", "XMLPacket", "InterColorProfile", "IPTCNAA",
+            "ImageResources", "StripOffsets", "StripByteCounts", "RowsPerStrip", "TileOffsets", "TileByteCounts",
+            "TileWidth", "TileLength", "YCbCrSubSampling", "YCbCrPositioning", "YCbCrCoefficients", "TransferFunction",
+            "ComponentsConfiguration"}  # fmt: skip
+IPTC = {  # records and datasets of the Information Interchange Model, version 4.2
+    (2, 5): "title",
+    (2, 12): "subject_reference",
+    (2, 15): "category",
+    (2, 25): "keywords",
+    (2, 40): "special_instructions",
+    (2, 55): "date_created",
+    (2, 60): "time_created",
+    (2, 80): "byline",
+    (2, 85): "byline_title",
+    (2, 90): "city",
+    (2, 92): "sublocation",
+    (2, 95): "province_state",
+    (2, 100): "country_code",
+    (2, 101): "country",
+    (2, 103): "original_transmission_reference",
+    (2, 105): "headline",
+    (2, 110): "credit",
+    (2, 115): "source",
+    (2, 116): "copyright_notice",
+    (2, 118): "contact",
+    (2, 120): "caption",
+    (2, 122): "writer_editor",
+}
+RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
+
+
+def describe(path: str, format: str) -> Groups:
+    groups: Groups = {}
+    with open(path, "rb") as file:
+        for part in PARTS.get(format, ()):
+            try:
+                found = part(file)
+            except Exception:  # noqa: BLE001, S112, there is no list of what a broken file can do to a library
+                continue
+            groups |= {name: fields for name, fields in found.items() if fields}
+        groups |= colours.dominant(path, format)
+    return _bounded(groups)
+
+
+def _bounded(groups: Groups) -> Groups:
+    """Without the largest groups if all of them are too much."""
+    while len(json.dumps(groups)) > LARGEST:
+        groups.pop(max(groups, key=lambda name: len(json.dumps(groups[name]))))
+    return groups
+
+
+# --- Values -----------------------------------------------------------------------------------------------------------
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON has it, or None if it would say nothing."""
+    match value:
+        case bytes():
+            return plain(value.decode("utf-8", "replace")) if b"\0" not in value.rstrip(b"\0") else None
+        case str():
+            return CONTROLS.sub("", value).strip()[:LONGEST_TEXT] or None
+        case bool() | int():
+            return value if abs(value) < 2**53 else None
+        case float() | Rational():
+            try:
+                number = float(value)
+            except ZeroDivisionError:
+                return None
+            return round(number, 6) if math.isfinite(number) else None
+        case tuple() | list() if len(value) <= LONGEST_LIST:
+            items = [plain(item) for item in value]
+            return items if items and None not in items else None
+    return None
+
+
+def _named(fields: dict[str, Any]) -> dict[str, Any]:
+    """Names in the style of all the others here, and plain values only."""
+    told = {WORDS.sub("_", name).strip("_").lower(): plain(value) for name, value in fields.items()}
+    return {name: value for name, value in told.items() if value is not None and name}
+
+
+# --- EXIF, IPTC, XMP, colour profile ----------------------------------------------------------------------------------
+
+
+def _pillow(*formats: str) -> Callable[[BinaryIO], Groups]:
+    """For files whose header Pillow reads without touching the pixels."""
+
+    def read(file: BinaryIO) -> Groups:
+        file.seek(0)
+        with Image.open(file, formats=formats) as image:
+            groups = _exif(image.getexif())
+            groups |= _xmp(image.info.get("xmp") or b"") | _icc(image.info.get("icc_profile") or b"")
+            groups |= _iptc(image)
+            if image.format == "TIFF":
+                groups["tiff"] = {"pages": getattr(image, "n_frames", 1)}
+            elif (frames := getattr(image, "n_frames", 1)) > 1 and image.format == "AVIF":
+                groups["animation"] = {"frames": frames}
+        return groups
+
+    return read
+
+
+def _heif(file: BinaryIO) -> Groups:
+    import pillow_heif
+
+    pillow_heif.options.THUMBNAILS = False
+    picture = pillow_heif.open_heif(file)
+    exif = Image.Exif()
+    exif.load(picture.info.get("exif") or b"")
+    return _exif(exif) | _xmp(picture.info.get("xmp") or b"") | _icc(picture.info.get("icc_profile") or b"")
+
+
+def _png(file: BinaryIO) -> Groups:
+    """Chunk by chunk: Pillow would decode all pixels on the way to what comes behind them."""
+    groups: Groups = {}
+    frames, seconds = 0, 0.0
+    for type, size in png.chunks(file):
+        if type == b"fcTL":
+            numerator, denominator = struct.unpack(">20xHH2x", take(file, 26))
+            frames, seconds = frames + 1, seconds + numerator / (denominator or 100)
+        elif size > LONGEST_BLOCK:
+            continue
+        elif type == b"eXIf":
+            exif = Image.Exif()
+            exif.load(take(file, size))
+            groups |= _exif(exif)
+        elif type == b"iCCP":
+            _, _, packed = take(file, size).partition(b"\0")
+            groups |= _icc(zlib.decompressobj().decompress(packed[1:], LONGEST_BLOCK))
+        elif type == b"iTXt":
+            keyword, _, rest = take(file, size).partition(b"\0")
+            if keyword == b"XML:com.adobe.xmp" and rest[:1] == b"\0":
+                groups |= _xmp(rest[2:].split(b"\0", 2)[-1])
+    if frames > 1:
+        groups["animation"] = {"frames": frames, "duration": round(seconds, 3)}
+    return groups
+
+
+def _exif(exif: Image.Exif) -> Groups:
+    tags = dict(exif) | exif.get_ifd(ExifTags.IFD.Exif)
+    names = {tag: ExifTags.TAGS.get(tag, "") for tag in tags}
+    told = {names[tag]: value for tag, value in tags.items() if names[tag] and names[tag] not in NOT_TOLD}
+    return {"exif": _named(told), "location": _location(exif.get_ifd(ExifTags.IFD.GPSInfo))}
+
+
+def _location(gps: dict[int, Any]) -> dict[str, Any]:
+    """Decimal degrees, north and east positive; metres above the sea."""
+    tag = ExifTags.GPS
+    degrees = {
+        "latitude": _degrees(gps.get(tag.GPSLatitude), gps.get(tag.GPSLatitudeRef) == "S", 90),
+        "longitude": _degrees(gps.get(tag.GPSLongitude), gps.get(tag.GPSLongitudeRef) == "W", 180),
+    }
+    if None in degrees.values():
+        return {}
+    altitude = plain(gps.get(tag.GPSAltitude))
+    if isinstance(altitude, int | float):
+        degrees["altitude"] = -altitude if gps.get(tag.GPSAltitudeRef) in (1, b"\x01") else altitude
+    return degrees
+
+
+def _degrees(parts: Any, negative: bool, most: int) -> float | None:
+    numbers = plain(parts)
+    if not isinstance(numbers, list) or len(numbers) != 3:
+        return None
+    degrees = round(numbers[0] + numbers[1] / 60 + numbers[2] / 3600, 6)
+    return (-degrees if negative else degrees) if 0 <= degrees <= most else None
+
+
+def _iptc(image: ImageFile.ImageFile) -> Groups:
+    fields: dict[str, Any] = {}
+    for dataset, value in (IptcImagePlugin.getiptcinfo(image) or {}).items():
+        if name := IPTC.get(dataset):
+            values = value if isinstance(value, list) else [value]
+            texts = [_text(one) for one in values]
+            fields[name] = texts if name == "keywords" else texts[0]
+    return {"iptc": _named(fields)}
+
+
+def _text(content: bytes) -> str:
+    """UTF-8 where it is, else what older programs wrote."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content.decode("cp1252", "replace")
+
+
+def _xmp(packet: bytes | str) -> Groups:
+    packet = packet.encode() if isinstance(packet, str) else packet
+    if not packet or len(packet) > LONGEST_BLOCK:
+        return {}
+    root = ElementTree.fromstring(packet.strip(b"\0 \n\r\t"), forbid_dtd=True)
+    fields: dict[str, Any] = {}
+    for description in root.iter(f"{RDF}Description"):
+        for name, value in (*description.attrib.items(), *((child.tag, _values(child)) for child in description)):
+            local = name.rpartition("}")[2]
+            if not name.startswith(RDF) and not name.startswith("{adobe:ns:meta/}") and value:
+                fields.setdefault(local, value)
+    return {"xmp": _named(fields)}
+
+
+def _values(element: Any) -> Any:
+    """A text, the texts of a list, or the default one of several languages."""
+    container = next((child for child in element if child.tag.startswith(RDF)), None)
+    if container is None:
+        return element.text if not len(element) else None
+    items = list(container)
+    if container.tag == f"{RDF}Alt":
+        return next((item.text for item in items if item.get(LANGUAGE) == "x-default"), items[0].text if items else "")
+    return [item.text for item in items if item.text][:LONGEST_LIST]
+
+
+def _icc(profile: bytes) -> Groups:
+    if not profile or len(profile) > LONGEST_BLOCK:
+        return {}
+    facts = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile
+    told = {"description": facts.profile_description, "color_space": facts.xcolor_space}
+    return {"icc": _named(told)}
+
+
+# --- Pages, frames, seconds -------------------------------------------------------------------------------------------
+
+
+def _vips_animation(load: str) -> Callable[[BinaryIO], Groups]:
+    def read(file: BinaryIO) -> Groups:
+        image = getattr(pyvips.Image, load)(file.name)
+        frames = image.get("n-pages") if image.get_typeof("n-pages") else 1
+        if frames < 2:
+            return {}
+        delays = image.get("delay") if image.get_typeof("delay") else []
+        return {"animation": {"frames": frames, "duration": sum(delays) / 1000}}
+
+    return read
+
+
+def _pdf(file: BinaryIO) -> Groups:
+    import pypdfium2
+
+    file.seek(0)
+    document = pypdfium2.PdfDocument(file)
+    return {"pdf": {"pages": len(document)} | _named(document.get_metadata_dict(skip_empty=True))}
+
+
+def _video(file: BinaryIO) -> Groups:
+    """Seconds and size, from the boxes of MP4 and QuickTime (ISO/IEC 14496-12)."""
+    facts: dict[str, Any] = {}
+    movie = next(box for box in boxes.walk(file) if box.type == b"moov")
+    for box in movie.children():
+        if box.type == b"mvhd":
+            head = box.content(32)
+            scale, duration = struct.unpack(">20xIQ" if head[0] == 1 else ">12xII8x", head)
+            if scale and duration not in (2**32 - 1, 2**64 - 1):
+                facts["duration"] = round(duration / scale, 3)
+        elif box.type == b"trak":
+            for part in box.children():
+                if part.type == b"tkhd":
+                    width, height = struct.unpack(">II", part.content()[-8:])
+                    if width and height:
+                        facts |= {"width": width >> 16, "height": height >> 16}
+    return {"video": facts}
+
+
+def _jxl(file: BinaryIO) -> Groups:
+    file.seek(0)
+    if file.read(2) == b"\xff\x0a":
+        raise UnreadableError("a bare codestream has no boxes")
+    groups: Groups = {}
+    for box in boxes.walk(file):
+        if box.type == b"Exif" and box.size < LONGEST_BLOCK:
+            exif = Image.Exif()
+            exif.load(b"Exif\0\0" + box.content()[4:])
+            groups |= _exif(exif)
+        elif box.type == b"xml " and box.size < LONGEST_BLOCK:
+            groups |= _xmp(box.content())
+    return groups
+
+
+def _font(file: BinaryIO) -> Groups:
+    from PIL import ImageFont
+
+    family, style = ImageFont.truetype(file.name).getname()
+    return {"font": _named({"family": family, "style": style})}
+
+
+def _photoshop(file: BinaryIO) -> Groups:
+    from . import photoshop
+
+    groups: Groups = {}
+    for number, content in photoshop.resources(file):
+        match number:
+            case photoshop.ICC:
+                groups |= _icc(content)
+            case photoshop.EXIF:
+                exif = Image.Exif()
+                exif.load(content)
+                groups |= _exif(exif)
+            case photoshop.XMP:
+                groups |= _xmp(content)
+    return groups
+
+
+PARTS: dict[str, tuple[Callable[[BinaryIO], Groups], ...]] = {
+    "jpg": (_pillow("JPEG", "MPO"),),
+    "tif": (_pillow("TIFF"),),
+    "webp": (_pillow("WEBP"), _vips_animation("webpload")),
+    "gif": (_vips_animation("gifload"),),
+    "avif": (_pillow("AVIF"),),
+    "png": (_png,),
+    "heic": (_heif,),
+    "jxl": (_jxl,),
+    "psd": (_photoshop,),
+    "pdf": (_pdf,),
+    "mp4": (_video,),
+    "mov": (_video,),
+    "ttf": (_font,),
+    "otf": (_font,),
+}

@@ -20,6 +20,10 @@ POINTS = (
     "copy.committed",  # durable
     "purge.deleted",  # rows are gone, uncommitted
     "purge.committed",  # rows are gone, their bytes are there
+    "optimize.rewritten",  # the new bytes are in the spool
+    "optimize.placed",  # they are in their place, no row knows them
+    "optimize.switched",  # the row names them, uncommitted
+    "optimize.committed",  # the old bytes are still there
 )
 
 CHOSEN = os.environ.get("ROKKA_FAULT", "")

@@ -70,6 +70,7 @@ RATE_LIMIT_FAILURES = variable("RATE_LIMIT_FAILURES", positive, 60)  # unknown k
 RATE_LIMIT_SIGN_UPS = variable("RATE_LIMIT_SIGN_UPS", positive, 20)  # an hour, an address
 HSTS_SECONDS = variable("HSTS_SECONDS", whole, 0 if EMBEDDED else 365 * 86_400)
 FETCH_ALLOWED_NETWORKS = variable("FETCH_ALLOWED_NETWORKS", networks, NOTHING)
+FETCH_SECONDS = variable("FETCH_SECONDS", positive, 60)  # for all URLs of a request
 LOG_LEVEL = variable("LOG_LEVEL", choice("DEBUG", "INFO", "WARNING", "ERROR"), "INFO")
 DEBUG = False  # errors are JSON in every mode, and nobody's browser sees our variables
 
@@ -300,7 +301,9 @@ CELERY_TASK_ROUTES = {
     "sourceimages.tasks.sweep": UPKEEP,
     "sourceimages.tasks.purge": UPKEEP,
     "sourceimages.tasks.resume_jobs": UPKEEP,
+    "sourceimages.tasks.optimize_waiting": UPKEEP,
     "sourceimages.tasks.run_job": {"queue": "bulk"},
+    "sourceimages.tasks.optimize": {"queue": "bulk"},
     "organizations.tasks.snapshot_stats": UPKEEP,
 }
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -310,5 +313,6 @@ CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "sourceimages.tasks.sweep", "schedule": GRACE_SECONDS},
     "purge": {"task": "sourceimages.tasks.purge", "schedule": 3600},
     "resume_jobs": {"task": "sourceimages.tasks.resume_jobs", "schedule": 20},
+    "optimize_waiting": {"task": "sourceimages.tasks.optimize_waiting", "schedule": 60},
     "snapshot_stats": {"task": "organizations.tasks.snapshot_stats", "schedule": 600},
 }

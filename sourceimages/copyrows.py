@@ -21,6 +21,7 @@ IMAGES, FILES = SourceImage._meta.db_table, StoredFile._meta.db_table
 # What a copy has from its picture, and what it has from the file that shows it at the destination. Not the lock.
 SAID = ("identity", "name", "created", "user_metadata", "dynamic_metadata", "protected")
 OF_FILE = ("binary_hash", "size", "format", "mimetype", "width", "height")
+NOT_YET = ("verified_at", "optimize_since")  # of a new file
 COPIED = {
     "file_id": "file.id",
     **{column: f"image.{column}" for column in SAID},
@@ -32,7 +33,7 @@ Pairs = Sequence[tuple[Any, Any]]
 
 def insert_files(keys: Pairs, destination: Organization) -> int:
     """Rows for bytes, by their key and by the one under which their copy lies."""
-    own = {"organization_id": "%s", "key": "pair.column2", "created": "%s", "verified_at": "NULL"}
+    own = {"organization_id": "%s", "key": "pair.column2", "created": "%s"} | dict.fromkeys(NOT_YET, "NULL")
     columns = _columns(StoredFile, own | {name: f"file.{name}" for name in _names(StoredFile) if name not in own})
     return _execute(
         keys,

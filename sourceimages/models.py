@@ -31,6 +31,7 @@ class StoredFile(models.Model):
     animated = models.BooleanField()
     static_metadata = models.JSONField(default=dict, blank=True)
     optimize_to = models.CharField(max_length=10, blank=True)  # asked for, not done yet
+    optimize_since = models.DateTimeField(null=True, blank=True)  # when somebody began with it
     created = models.DateTimeField(default=timezone.now)
     verified_at = models.DateTimeField(null=True, blank=True)
 

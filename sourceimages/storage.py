@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -58,6 +58,9 @@ class Storage(Protocol):
 
     def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The bytes from `start`, in blocks. BytesMissing before the first block if there are none."""
+
+    def local(self, key: str) -> AbstractContextManager[Path]:
+        """The bytes as a file of this machine, to read only, and no longer than the context lasts. BytesMissing."""
 
     def remove(self, keys: Iterable[str]) -> None:
         """Forget the keys; those that are not there count as removed."""
@@ -140,6 +143,11 @@ class LocalStorage(FileSystemStorage):
         with translated(key):
             file = open(self.path(key), "rb")  # noqa: SIM115 (closed by the iterator)
         return blocks(file, start, length)
+
+    @contextmanager
+    def local(self, key: str) -> Iterator[Path]:
+        self.size(key)
+        yield Path(self.path(key))
 
     def remove(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -237,6 +245,17 @@ class S3Storage(DjangoS3Storage):
     def _blocks(self, key: str, body: Any) -> Iterator[bytes]:
         with translated(key), body:
             yield from body.iter_chunks(BLOCK)
+
+    @contextmanager
+    def local(self, key: str) -> Iterator[Path]:
+        self.spool.mkdir(parents=True, exist_ok=True)
+        draft = self.spool / f"{secrets.token_hex(16)}.part"
+        try:
+            with translated(key):
+                self.client.download_file(self.bucket_name, key, str(draft), Config=TransferConfig(use_threads=False))
+            yield draft
+        finally:
+            draft.unlink(missing_ok=True)
 
     def remove(self, keys: Iterable[str]) -> None:
         waiting = list(keys)

@@ -1,16 +1,19 @@
 """Celery faces of upkeep and of long work."""
 
+from collections.abc import Iterable
+from functools import partial
 from uuid import UUID
 
 import structlog
-from celery import shared_task
+from celery import Task, shared_task
 from celery.exceptions import OperationalError as QueueUnavailable
 from django.conf import settings
 from django.db import OperationalError, transaction
 
 from rokka.errors import Conflict, DomainError
-from sourceimages import jobs, upkeep
+from sourceimages import jobs, operations, upkeep
 from sourceimages.errors import StorageUnavailable
+from sourceimages.models import StoredFile
 
 MISSED = 40  # seconds without a sign of life, after which a job is taken up by somebody else
 SLICE = 5 if settings.CELERY_TASK_ALWAYS_EAGER else jobs.SLICE  # somebody waits, or nobody does
@@ -41,13 +44,30 @@ def resume_jobs() -> None:
         hurry(job_id)
 
 
+@shared_task(autoretry_for=(StorageUnavailable, OperationalError), retry_backoff=True, max_retries=8)
+def optimize(file_id: int) -> None:
+    operations.optimize(file_id)
+
+
+@shared_task
+def optimize_waiting() -> None:
+    for file_id in operations.waiting_to_be_optimized():
+        _enqueue(optimize, file_id)
+
+
 def hurry(job_id: UUID) -> None:
     """Have the job done soon. That it is done at all does not depend on it: its row is there, and beat looks."""
-    transaction.on_commit(lambda: _enqueue(job_id))
+    transaction.on_commit(lambda: _enqueue(run_job, str(job_id)))
 
 
-def _enqueue(job_id: UUID) -> None:
+def optimize_soon(files: Iterable[StoredFile]) -> None:
+    """The same for wishes to optimize."""
+    for file in {file.pk: file for file in files if file.optimize_to}.values():
+        transaction.on_commit(partial(_enqueue, optimize, file.pk))
+
+
+def _enqueue(task: Task, argument: str | int) -> None:
     try:
-        run_job.delay(str(job_id))
+        task.delay(argument)
     except (QueueUnavailable, DomainError, OperationalError):
-        log.warning("job.not_hurried", job=str(job_id), exc_info=True)
+        log.warning("task.not_hurried", task=task.name, argument=argument, exc_info=True)

@@ -11,6 +11,8 @@ from sourceimages.operations.change import (
 )
 from sourceimages.operations.copy import Copied, Outcome, copy_image, copy_images, copy_named
 from sourceimages.operations.delete import delete_image, delete_images_with_bytes, restore_image
+from sourceimages.operations.optimize import optimize
+from sourceimages.operations.optimize import waiting as waiting_to_be_optimized
 
 __all__ = [
     "Added",
@@ -25,9 +27,11 @@ __all__ = [
     "copy_named",
     "delete_image",
     "delete_images_with_bytes",
+    "optimize",
     "rename_image",
     "replace_user_metadata",
     "restore_image",
     "set_locked",
     "set_protected",
+    "waiting_to_be_optimized",
 ]

@@ -17,7 +17,7 @@ from rokka.errors import Conflict, DomainError
 from sourceimages import copyrows, storage
 from sourceimages.errors import ExistsAtDestination, ImageLocked, ImageNotFound
 from sourceimages.keeping import FileKeeper
-from sourceimages.models import SourceImage
+from sourceimages.models import SourceImage, StoredFile
 from sourceimages.operations.delete import record_of
 from sourceimages.races import lost_race
 from sourceimages.shorthashes import names_of
@@ -166,6 +166,8 @@ class CopyKeeper(FileKeeper):
                 pairs[hash] = (key, storage.new_key(self.organization.pk, hash))
         self.placed |= {to for _, to in pairs.values()}
         missing = self.storage.copy(list(pairs.values())) if pairs else set()
+        if missing and StoredFile.objects.filter(key__in=missing).count() < len(missing):
+            raise Overtaken  # they have been rewritten, and have another key by now
         self.copies |= {hash: pair for hash, pair in pairs.items() if pair[0] not in missing}
         collisions = {hash for hash, sha256 in known.items() if wanted[hash].uploaded_sha256 != sha256}
         return {one.id: Outcome.GONE for one in originals if one.key in missing} | {

@@ -1,0 +1,145 @@
+"""Rewriting what was uploaded with a wish for it: TIFF and PSD become PNG, JPEG or WebP.
+
+The wish stands in the file's row until it is fulfilled or found to be impossible; whoever works at it says so there,
+and is forgotten if nothing comes of it. The old bytes go when the row names the new ones, never before.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import file_digest
+from typing import Any
+
+import structlog
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from organizations import counters
+from organizations.audit import TIME, Actor, record
+from rokka import faults
+from rokka.errors import DomainError
+from sourceimages import probing, storage
+from sourceimages.keeping import FileKeeper
+from sourceimages.models import StoredFile
+from sourceimages.probing.rewriting import SECONDS, Rewritten, rewritten
+
+LEASE = timedelta(seconds=SECONDS + 120)  # after which somebody who works at a file is taken for dead
+AT_ONCE = 100  # files that are looked up
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class NewBytes:
+    key: str
+    size: int
+    content_hash: str
+    probe: probing.Probe
+
+
+def waiting() -> list[int]:
+    """Files with a wish that nobody works at. A locked picture stays as it is until it is unlocked."""
+    wishes = StoredFile.objects.exclude(optimize_to="").filter(_free()).exclude(images__locked=True)
+    return list(wishes.order_by("id").values_list("id", flat=True)[:AT_ONCE])
+
+
+def optimize(file_id: int, *, actor: Actor = TIME) -> bool:
+    """Fulfil the wish of the file, or write down why not; False if there is nothing to do now."""
+    if not StoredFile.objects.exclude(optimize_to="").filter(_free(), pk=file_id).update(optimize_since=timezone.now()):
+        return False
+    file = StoredFile.objects.select_related("organization").get(pk=file_id)
+    try:
+        return _optimize(file, actor)
+    except BaseException:
+        StoredFile.objects.filter(pk=file_id, optimize_since=file.optimize_since).update(optimize_since=None)
+        raise
+
+
+def _free() -> Q:
+    return Q(optimize_since=None) | Q(optimize_since__lt=timezone.now() - LEASE)
+
+
+def _optimize(file: StoredFile, actor: Actor) -> bool:
+    originals = storage.originals()
+    with (
+        originals.local(file.key) as path,
+        rewritten(path, file.format, file.optimize_to, folder=originals.spool) as picture,
+        FileKeeper(file.organization) as keeper,
+    ):
+        faults.point("optimize.rewritten")
+        if why := picture.left or _contradiction(file, picture):
+            return _leave(file, why, actor)
+        new = NewBytes(
+            key=storage.new_key(file.organization_id, file.binary_hash),
+            size=picture.path.stat().st_size,
+            content_hash=_sha256(picture),
+            probe=probing.probe(picture.path),
+        )
+        keeper.placed.add(new.key)
+        originals.put(picture.path, new.key)
+        faults.point("optimize.placed")
+        if not _switch(file, new, actor):
+            return False
+        keeper.needed.add(new.key)
+    faults.point("optimize.committed")
+    originals.remove([file.key])
+    return True
+
+
+def _contradiction(file: StoredFile, picture: Rewritten) -> str:
+    """What a look at the new bytes, by those who look at every upload, finds wrong with them."""
+    try:
+        found = probing.probe(picture.path)
+    except DomainError as error:
+        return error.message
+    if (found.format, found.width, found.height) != (picture.format, file.width, file.height):
+        return f"what was written is a {found.format} of {found.width} × {found.height}"
+    return ""
+
+
+def _sha256(picture: Rewritten) -> str:
+    with picture.path.open("rb") as content:
+        return file_digest(content, "sha256").hexdigest()
+
+
+@transaction.atomic
+def _switch(file: StoredFile, new: NewBytes, actor: Actor) -> bool:
+    """The row and the pictures that show it name the new bytes, unless somebody was faster or locked one of them."""
+    row = _held(file)
+    images = list(row.images.order_by("id").select_for_update()) if row else []
+    if row is None or any(image.locked for image in images):
+        StoredFile.objects.filter(pk=file.pk).update(optimize_since=None)
+        return False
+    before: dict[str, Any] = {"format": row.format, "size": row.size}
+    row.key, row.size, row.content_hash = new.key, new.size, new.content_hash
+    row.format, row.mimetype = new.probe.format, new.probe.mimetype
+    _say(row, {"from": before["format"], "to": row.format, "from_size": before["size"], "size": row.size})
+    row.images.update(size=row.size, format=row.format, mimetype=row.mimetype)
+    after = {"format": row.format, "size": row.size}
+    record(actor, "file.optimized", organization=row.organization, target=row.binary_hash, before=before, after=after)
+    faults.point("optimize.switched")
+    counters.add(row.organization, bytes=new.size - before["size"])
+    return True
+
+
+@transaction.atomic
+def _leave(file: StoredFile, why: str, actor: Actor) -> bool:
+    row = _held(file)
+    if row is None:
+        return False
+    _say(row, {"wish": row.optimize_to, "left": why})
+    record(actor, "file.left_as_it_is", organization=row.organization, target=row.binary_hash, reason=why)
+    log.info("optimize.left", file=row.pk, reason=why)
+    return True
+
+
+def _held(file: StoredFile) -> StoredFile | None:
+    """The row, if it still is what we have worked at."""
+    rows = StoredFile.objects.select_related("organization").select_for_update(of=("self",))
+    return rows.filter(pk=file.pk, key=file.key, optimize_to=file.optimize_to).first()
+
+
+def _say(row: StoredFile, what: dict[str, Any]) -> None:
+    row.static_metadata = row.static_metadata | {"optimize": what}
+    row.optimize_to, row.optimize_since = "", None
+    row.save()

@@ -1,0 +1,57 @@
+"""Pictures in another format, made by a limited child process of their own."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+
+from .pool import COMMAND, Child, ChildDiedError, SandboxMissingError
+
+SECONDS = 480  # for one picture; the child has less for its computing
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """Where the new bytes are and what they are; or why the picture is left alone."""
+
+    path: Path
+    format: str = ""
+    left: str = ""
+
+
+@contextmanager
+def rewritten(source: Path, format: str, to: str, *, folder: Path) -> Iterator[Rewritten]:
+    """The picture as `to` says (png or jpg), in a file of the folder that is gone afterwards unless it was moved."""
+    folder.mkdir(parents=True, exist_ok=True)
+    places = [folder / f"{secrets.token_hex(16)}.part" for _ in range(2)]
+    descriptors: list[int] = []
+    try:
+        descriptors += [os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600) for place in places]
+        out, scratch = zip(map(str, places), descriptors, strict=True)
+        try:
+            answer = _ask(
+                {"path": str(source), "format": format, "to": to, "out": out, "scratch": scratch}, descriptors
+            )
+        except ChildDiedError as error:
+            answer = {"left": str(error)}
+        yield Rewritten(places[0], **answer)
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        for place in places:
+            place.unlink(missing_ok=True)
+
+
+def _ask(request: dict[str, object], descriptors: list[int]) -> dict[str, str]:
+    """One child for one picture: whatever it has come to hold, it is gone with it."""
+    child = Child((*COMMAND, "--writes"), files=descriptors)
+    try:
+        if settings.SANDBOX == "required" and not child.sandboxed:
+            raise SandboxMissingError("SANDBOX=required, but a process that rewrites pictures could open a socket.")
+        return child.ask({"ask": "rewrite", **request}, seconds=SECONDS)
+    finally:
+        child.kill()

@@ -1,0 +1,77 @@
+"""kill -9 between all steps of rewriting a file: the old bytes or the new ones, and in the end the new ones."""
+
+import pytest
+import requests
+
+from rokka import faults
+from tests import photos
+from tests.outside.conftest import until, worker
+
+OF_OPTIMIZING = [place for place in faults.POINTS if place.startswith("optimize.")]
+TAKEN_FOR_DEAD = (
+    "from sourceimages.models import StoredFile; StoredFile.objects.update(optimize_since='2020-01-01T00:00Z')"
+)
+LOOK = "from sourceimages.tasks import optimize_waiting; optimize_waiting.delay()"
+
+
+def upload(server):
+    original = photos.tiff(photos.noise(300, 200, 3))
+    files = [("filedata", ("scan.tif", original))]
+    url = f"{server.url}/sourceimages/acme"
+    return original, lambda: server.session().post(url, files=files, data={"optimize_source": "true"}, timeout=60)
+
+
+def picture(server):
+    (item,) = server.session().get(f"{server.url}/sourceimages/acme").json()["items"]
+    return item["format"], server.session().get(f"{server.url}{item['link']}/download").content
+
+
+def finished(server, original):
+    """The new bytes are there, the old ones are not, and nothing contradicts anything."""
+    format, content = picture(server)
+    assert (format, content[:4]) == ("png", b"\x89PNG")
+    server.wait_for_grace_time()
+    assert server.manage("sweep").returncode == 0
+    assert server.manage("check_consistency", "--read-bytes").stdout.strip() == "everything holds"
+
+
+@pytest.mark.parametrize("place", OF_OPTIMIZING)
+def test_a_process_that_is_killed_leaves_the_old_bytes_or_the_new_ones(make_server, place):
+    server = make_server(ROKKA_FAULT=place, GRACE_SECONDS="1", REDIS_URL="").start()
+    original, send = upload(server)
+    with pytest.raises(requests.ConnectionError):
+        send()
+    server.stop()
+    del server.environment["ROKKA_FAULT"]
+
+    check = server.manage("check_consistency", "--read-bytes")
+    assert check.returncode == 0, check.stdout
+    server.start()
+    format, content = picture(server)
+    if place == "optimize.committed":
+        assert format == "png"
+    else:
+        assert (format, content) == ("tif", original)
+
+    assert server.manage("optimize").stdout.strip() == "0 files done"  # somebody may still be at it
+    server.manage("shell", "-c", TAKEN_FOR_DEAD)
+    assert server.manage("optimize").returncode == 0
+    finished(server, original)
+
+
+def test_a_worker_that_is_killed_and_a_queue_that_is_lost_cost_nothing(make_server, queue):
+    import redis
+
+    server = make_server(REDIS_URL=queue, GRACE_SECONDS="1").start()
+    with worker(server, "bulk", ROKKA_FAULT="optimize.placed") as killed:
+        original, send = upload(server)
+        assert send().json()["items"][0]["format"] == "tif"
+        assert until(killed.children_killed)
+    redis.Redis.from_url(queue).flushdb()
+    assert picture(server) == ("tif", original)
+
+    server.manage("shell", "-c", TAKEN_FOR_DEAD)
+    with worker(server, "bulk", "upkeep"):
+        server.manage("shell", "-c", LOOK)
+        assert until(lambda: picture(server)[0] == "png")
+    finished(server, original)

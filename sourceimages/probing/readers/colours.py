@@ -9,7 +9,7 @@ from . import alpha  # noqa: F401 (switches the cache of libvips off)
 
 SIDE = 64  # pixels
 MOST = 5  # colours
-LEAST = 0.02  # of the picture
+LEAST = 0.04  # of the picture
 ALIKE = 16  # of 255, in each of red, green and blue
 MEGAPIXELS = {
     "jpg": 1000,

@@ -69,13 +69,17 @@ def describe(path: str, format: str) -> Groups:
     groups: Groups = {}
     with open(path, "rb") as file:
         for part in PARTS.get(format, ()):
-            try:
-                found = part(file)
-            except Exception:  # noqa: BLE001, S112, there is no list of what a broken file can do to a library
-                continue
-            groups |= {name: fields for name, fields in found.items() if fields}
+            groups |= _tried(part, file)
         groups |= colours.dominant(path, format)
-    return _bounded(groups)
+    return _bounded({name: fields for name, fields in groups.items() if fields})
+
+
+def _tried(part: Callable[..., Groups], *arguments: Any) -> Groups:
+    """What the part finds; nothing if what it reads makes no sense."""
+    try:
+        return part(*arguments)
+    except Exception:  # noqa: BLE001, there is no list of what a broken file can do to a library
+        return {}
 
 
 def _bounded(groups: Groups) -> Groups:
@@ -124,9 +128,9 @@ def _pillow(*formats: str) -> Callable[[BinaryIO], Groups]:
     def read(file: BinaryIO) -> Groups:
         file.seek(0)
         with Image.open(file, formats=formats) as image:
-            groups = _exif(image.getexif())
-            groups |= _xmp(image.info.get("xmp") or b"") | _icc(image.info.get("icc_profile") or b"")
-            groups |= _iptc(image)
+            groups = _tried(lambda: _exif(image.getexif()))
+            groups |= _tried(_xmp, image.info.get("xmp")) | _tried(_icc, image.info.get("icc_profile"))
+            groups |= _tried(_iptc, image)
             if image.format == "TIFF":
                 groups["tiff"] = {"pages": getattr(image, "n_frames", 1)}
             elif (frames := getattr(image, "n_frames", 1)) > 1 and image.format == "AVIF":
@@ -141,9 +145,8 @@ def _heif(file: BinaryIO) -> Groups:
 
     pillow_heif.options.THUMBNAILS = False
     picture = pillow_heif.open_heif(file)
-    exif = Image.Exif()
-    exif.load(picture.info.get("exif") or b"")
-    return _exif(exif) | _xmp(picture.info.get("xmp") or b"") | _icc(picture.info.get("icc_profile") or b"")
+    parts = (_exif_block, "exif"), (_xmp, "xmp"), (_icc, "icc_profile")
+    return {name: fields for part, key in parts for name, fields in _tried(part, picture.info.get(key)).items()}
 
 
 def _png(file: BinaryIO) -> Groups:
@@ -157,26 +160,39 @@ def _png(file: BinaryIO) -> Groups:
         elif size > LONGEST_BLOCK:
             continue
         elif type == b"eXIf":
-            exif = Image.Exif()
-            exif.load(take(file, size))
-            groups |= _exif(exif)
+            groups |= _tried(_exif_block, take(file, size))
         elif type == b"iCCP":
             _, _, packed = take(file, size).partition(b"\0")
-            groups |= _icc(zlib.decompressobj().decompress(packed[1:], LONGEST_BLOCK))
+            groups |= _tried(lambda data: _icc(zlib.decompressobj().decompress(data, LONGEST_BLOCK)), packed[1:])
         elif type == b"iTXt":
             keyword, _, rest = take(file, size).partition(b"\0")
             if keyword == b"XML:com.adobe.xmp" and rest[:1] == b"\0":
-                groups |= _xmp(rest[2:].split(b"\0", 2)[-1])
+                groups |= _tried(_xmp, rest[2:].split(b"\0", 2)[-1])
     if frames > 1:
         groups["animation"] = {"frames": frames, "duration": round(seconds, 3)}
     return groups
 
 
+def _exif_block(content: bytes | None) -> Groups:
+    """What is a small TIFF of its own."""
+    exif = Image.Exif()
+    exif.load(content or b"")
+    return _exif(exif)
+
+
 def _exif(exif: Image.Exif) -> Groups:
     tags = dict(exif) | exif.get_ifd(ExifTags.IFD.Exif)
     names = {tag: ExifTags.TAGS.get(tag, "") for tag in tags}
-    told = {names[tag]: value for tag, value in tags.items() if names[tag] and names[tag] not in NOT_TOLD}
+    told = {names[tag]: _utf8(value) for tag, value in tags.items() if names[tag] and names[tag] not in NOT_TOLD}
     return {"exif": _named(told), "location": _location(exif.get_ifd(ExifTags.IFD.GPSInfo))}
+
+
+def _utf8(value: Any) -> Any:
+    """Pillow takes all text for Latin-1; EXIF says ASCII, and cameras write UTF-8."""
+    try:
+        return value.encode("latin-1").decode() if isinstance(value, str) else value
+    except UnicodeError:
+        return value
 
 
 def _location(gps: dict[int, Any]) -> dict[str, Any]:
@@ -220,7 +236,7 @@ def _text(content: bytes) -> str:
         return content.decode("cp1252", "replace")
 
 
-def _xmp(packet: bytes | str) -> Groups:
+def _xmp(packet: bytes | str | None) -> Groups:
     packet = packet.encode() if isinstance(packet, str) else packet
     if not packet or len(packet) > LONGEST_BLOCK:
         return {}
@@ -245,7 +261,7 @@ def _values(element: Any) -> Any:
     return [item.text for item in items if item.text][:LONGEST_LIST]
 
 
-def _icc(profile: bytes) -> Groups:
+def _icc(profile: bytes | None) -> Groups:
     if not profile or len(profile) > LONGEST_BLOCK:
         return {}
     facts = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile
@@ -283,7 +299,7 @@ def _video(file: BinaryIO) -> Groups:
     for box in movie.children():
         if box.type == b"mvhd":
             head = box.content(32)
-            scale, duration = struct.unpack(">20xIQ" if head[0] == 1 else ">12xII8x", head)
+            scale, duration = struct.unpack(">20xIQ" if head[0] == 1 else ">12xII12x", head)
             if scale and duration not in (2**32 - 1, 2**64 - 1):
                 facts["duration"] = round(duration / scale, 3)
         elif box.type == b"trak":
@@ -302,11 +318,9 @@ def _jxl(file: BinaryIO) -> Groups:
     groups: Groups = {}
     for box in boxes.walk(file):
         if box.type == b"Exif" and box.size < LONGEST_BLOCK:
-            exif = Image.Exif()
-            exif.load(b"Exif\0\0" + box.content()[4:])
-            groups |= _exif(exif)
+            groups |= _tried(_exif_block, box.content()[4:])
         elif box.type == b"xml " and box.size < LONGEST_BLOCK:
-            groups |= _xmp(box.content())
+            groups |= _tried(_xmp, box.content())
     return groups
 
 
@@ -324,13 +338,11 @@ def _photoshop(file: BinaryIO) -> Groups:
     for number, content in photoshop.resources(file):
         match number:
             case photoshop.ICC:
-                groups |= _icc(content)
+                groups |= _tried(_icc, content)
             case photoshop.EXIF:
-                exif = Image.Exif()
-                exif.load(content)
-                groups |= _exif(exif)
+                groups |= _tried(_exif_block, content)
             case photoshop.XMP:
-                groups |= _xmp(content)
+                groups |= _tried(_xmp, content)
     return groups
 
 

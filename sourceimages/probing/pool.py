@@ -29,6 +29,7 @@ ENVIRONMENT = {  # all of it: no secret of ours is there to be found
 START_SECONDS = 20
 PATIENCE_SECONDS = 30  # for a child to become free
 LONGEST_ANSWER = 64 * 1024
+QUESTIONS = 3000  # after which a child is replaced: libraries forget to give back what they have taken
 
 
 class ChildDiedError(Exception):
@@ -58,6 +59,7 @@ class Child:
         )
         self._requests = cast(IO[bytes], self._process.stdin)
         self._answers = cast(IO[bytes], self._process.stdout)
+        self.questions = 0
         self._readable = select.poll()
         self._readable.register(self._answers, select.POLLIN)
         try:
@@ -70,7 +72,12 @@ class Child:
     def alive(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def worn_out(self) -> bool:
+        return self.questions >= QUESTIONS
+
     def ask(self, request: dict[str, Any], *, seconds: float) -> dict[str, Any]:
+        self.questions += 1
         try:
             self._requests.write(json.dumps(request).encode() + b"\n")
         except BrokenPipeError:
@@ -171,7 +178,8 @@ class Pool:
         except Empty:
             raise BusyError("no reader became free") from None
         try:
-            if child is not None and not child.alive:  # the system may have ended it while it had nothing to do
+            # The system may have ended it while it had nothing to do.
+            if child is not None and (child.worn_out or not child.alive):
                 self._dismiss(child)
                 child = None
             if child is None:

@@ -1,11 +1,11 @@
 // What a site does with rokka.io's JavaScript client, against the host given. Prints one JSON object.
-//   node rokka.mjs HOST KEY PICTURE SVG LARGE
+//   node rokka.mjs HOST KEY PICTURE SVG LARGE URL
 
 import { createReadStream, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 
 const rokka = createRequire(import.meta.url)('rokka').default
-const [host, apiKey, picture, svg, large] = process.argv.slice(2)
+const [host, apiKey, picture, svg, large, url] = process.argv.slice(2)
 const client = (key) => rokka({ apiKey: key, apiHost: host, transport: { retries: 1, minTimeout: 10, requestTimeout: 60000 } })
 const images = client(apiKey).sourceimages
 
@@ -41,6 +41,8 @@ const result = {
   unknownOrganization: await refused(images.list('nobody')),
   badKey: await refused(client('wrong').sourceimages.list('acme')),
   badSort: await refused(images.list('acme', { sort: 'colour' })),
+  byUrl: (await images.createByUrl('acme', url, { meta_user: { from: 'afar' } })).body,
+  privateUrl: await refused(images.createByUrl('acme', 'http://127.0.0.1/a.png')),
   tooLarge: await refused(images.create('acme', 'large.jpg', createReadStream(large))),
 }
 console.log(JSON.stringify(result))

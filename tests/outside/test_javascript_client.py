@@ -3,6 +3,7 @@
 import base64
 import json
 import subprocess
+from collections.abc import Callable
 from hashlib import sha1
 from pathlib import Path
 
@@ -11,23 +12,27 @@ import pytest
 from tests import images
 from tests.conftest import ROOT
 from tests.outside.conftest import Server
+from tests.sourceimages.web import HERE, PICTURE, serving
 
 
 @pytest.fixture
-def answers(server: Server, node: str, tmp_path: Path) -> dict:
+def answers(make_server: Callable[..., Server], node: str, tmp_path: Path) -> dict:
+    server = make_server(FETCH_ALLOWED_NETWORKS=f"{HERE}/32").start()
     picture, drawing, large = tmp_path / "picture.jpg", tmp_path / "drawing.svg", tmp_path / "large.jpg"
     picture.write_bytes(images.jpeg(300, 200))
     drawing.write_bytes(images.svg())
     with large.open("wb") as file:
         file.write(images.jpeg())
         file.truncate(150_000_001)
-    run = subprocess.run(
-        [node, "rokka.mjs", server.url, server.api_key, picture, drawing, large],
-        cwd=ROOT / "tests" / "clients",
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    with serving() as web:
+        url = f"http://{HERE}:{web.server_port}/quay.png"
+        run = subprocess.run(
+            [node, "rokka.mjs", server.url, server.api_key, picture, drawing, large, url],
+            cwd=ROOT / "tests" / "clients",
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout) | {"sent": picture.read_bytes()}
 
@@ -54,6 +59,12 @@ def test_the_client_sends_metadata_and_options(answers):
     assert image["hash"] != answers["created"]["items"][0]["hash"]
 
 
+def test_the_client_uploads_by_url(answers):
+    (image,) = answers["byUrl"]["items"]
+    assert (image["name"], image["user_metadata"]) == ("quay.png", {"from": "afar"})
+    assert image["binary_hash"] == sha1(PICTURE).hexdigest()
+
+
 def test_the_client_finds_pictures(answers):
     hashes = [answers[name]["items"][0]["hash"] for name in ("described", "drawing", "created")]
     assert [item["hash"] for item in answers["list"]["items"]] == hashes
@@ -70,13 +81,14 @@ def test_the_client_finds_pictures(answers):
 def test_the_client_understands_refusals(answers):
     statuses = {
         name: (answers[name]["refused"], answers[name]["status"], answers[name]["error"]["error"]["code"])
-        for name in ("unknownImage", "unknownOrganization", "badKey", "badSort", "tooLarge")
+        for name in ("unknownImage", "unknownOrganization", "badKey", "badSort", "privateUrl", "tooLarge")
     }
     assert statuses == {
         "unknownImage": (True, 404, 404),
         "unknownOrganization": (True, 404, 404),
         "badKey": (True, 403, 403),
         "badSort": (True, 400, 400),
+        "privateUrl": (True, 400, 400),
         "tooLarge": (True, 413, 413),
     }
     assert answers["badKey"]["error"]["invalid_authentication"] is True

@@ -11,6 +11,7 @@ from .psdpixels import NotHeldError
 
 LARGEST_JPEG, LARGEST_WEBP = 65_500, 16_383  # pixels of a side
 QUALITY = 92
+OPTIMIZED = 50_000_000  # pixels
 PREMULTIPLIED = 1  # kind of extra sample in TIFF
 WHOLE = ("uchar", "ushort")  # what PNG holds
 COLOURS = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb": 3, "rgb16": 3}  # bands without alpha
@@ -100,7 +101,8 @@ def _to_photo(load: Load, out: Place) -> str:
         image.webpsave_target(out.target(), Q=QUALITY, alpha_q=100, smart_subsample=True)
         written = pyvips.Image.webpload(out.path, access="sequential", fail_on="warning")
     else:
-        image.jpegsave_target(out.target(), Q=QUALITY, optimize_coding=True, subsample_mode="off")
+        held_whole = image.width * image.height <= OPTIMIZED  # for better tables, libjpeg needs all of the picture
+        image.jpegsave_target(out.target(), Q=QUALITY, optimize_coding=held_whole, subsample_mode="off")
         written = pyvips.Image.jpegload(out.path, access="sequential", fail_on="warning")
     if (written.width, written.height) != (image.width, image.height):
         raise NotHeldError("what was written has another size")

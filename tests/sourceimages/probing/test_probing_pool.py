@@ -14,6 +14,7 @@ from PIL import Image
 from rokka.errors import Unavailable
 from sourceimages import probing
 from sourceimages.errors import UnreadableImage
+from sourceimages.probing import pool as pool_module
 from sourceimages.probing.pool import COMMAND, ENVIRONMENT, BusyError, Child, ChildDiedError, Pool, SandboxMissingError
 
 PYTHON = (*COMMAND[:3], "-c")
@@ -300,6 +301,12 @@ def test_a_forked_process_has_children_of_its_own(png):
     assert not theirs & ours
     assert probing.probe(png).width == 4
     assert living_children() == ours
+
+
+def test_a_child_is_replaced_after_many_questions(actor, monkeypatch):
+    monkeypatch.setattr(pool_module, "QUESTIONS", 3)
+    pids = [actor.ask({"path": "fine"}, seconds=5)["pid"] for _ in range(7)]
+    assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3, 1]
 
 
 def test_what_a_library_prints_does_not_break_into_the_answers(png):

@@ -6,11 +6,10 @@ from uuid import UUID
 
 import structlog
 from celery import Task, shared_task
-from celery.exceptions import OperationalError as QueueUnavailable
 from django.conf import settings
 from django.db import OperationalError, transaction
 
-from rokka.errors import Conflict, DomainError
+from rokka.errors import Conflict
 from sourceimages import jobs, operations, upkeep
 from sourceimages.errors import StorageUnavailable
 from sourceimages.models import StoredFile
@@ -69,5 +68,5 @@ def optimize_soon(files: Iterable[StoredFile]) -> None:
 def _enqueue(task: Task, argument: str | int) -> None:
     try:
         task.delay(argument)
-    except (QueueUnavailable, DomainError, OperationalError):
+    except Exception:
         log.warning("task.not_hurried", task=task.name, argument=argument, exc_info=True)

@@ -48,7 +48,10 @@ def rewritten(source: Path, format: str, to: str, *, folder: Path) -> Iterator[R
 
 def _ask(request: dict[str, object], descriptors: list[int]) -> dict[str, str]:
     """One child for one picture: whatever it has come to hold, it is gone with it."""
-    child = Child((*COMMAND, "--writes"), files=descriptors)
+    try:
+        child = Child((*COMMAND, "--writes"), files=descriptors)
+    except ChildDiedError as error:  # which says nothing about the picture
+        raise RuntimeError(f"The process that rewrites pictures does not start: {error}") from error
     try:
         if settings.SANDBOX == "required" and not child.sandboxed:
             raise SandboxMissingError("SANDBOX=required, but a process that rewrites pictures could open a socket.")

@@ -99,6 +99,18 @@ class FieldNotFound(NotFound):
     reason = "field_not_found"
 
 
+class AliasNotFound(NotFound):
+    """There is no such alias here."""
+
+    reason = "alias_not_found"
+
+
+class AliasExists(Conflict):
+    """The alias means a picture already, and was not to be overwritten."""
+
+    reason = "alias_exists"
+
+
 class JobNotFound(NotFound):
     """There is no such job here."""
 

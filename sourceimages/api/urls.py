@@ -1,8 +1,9 @@
 from django.urls import path
 
+from sourceimages.api.aliases import AliasViewSet
 from sourceimages.api.views import SourceImageViewSet
 
-view = SourceImageViewSet.as_view
+view, alias = SourceImageViewSet.as_view, AliasViewSet.as_view
 IMAGE = "<str:organization>/<str:hash>"
 
 # Words of ours win over hashes, which are hexadecimal and cannot be one.
@@ -11,6 +12,8 @@ urlpatterns = [
     path("<str:organization>/copy", view({"post": "copy_many"})),
     path("<str:organization>/download", view({"get": "archive"})),
     path("<str:organization>/binaryhash/<str:binary_hash>", view({"get": "binary_hash"})),
+    path("<str:organization>/alias/<str:alias>", alias({"get": "retrieve", "put": "update", "delete": "destroy"})),
+    path("<str:organization>/alias/<str:alias>/cache", alias({"delete": "invalidate_cache"})),
     path(IMAGE, view({"get": "retrieve", "delete": "destroy", "copy": "copy_one"})),
     path(f"{IMAGE}/copy", view({"post": "copy_one"})),
     path(f"{IMAGE}/restore", view({"post": "restore"})),
@@ -30,6 +33,7 @@ urlpatterns = [
         ),
     ),
     path(f"{IMAGE}/meta/user/<str:field>", view({"get": "field", "put": "set_field", "delete": "remove_field"})),
+    path(f"{IMAGE}/meta/dynamic/<str:name>", view({"put": "set_entry", "delete": "remove_entry"})),
     path(f"{IMAGE}/cache", view({"delete": "invalidate_cache"})),
     path(f"{IMAGE}/autolabel", view({"post": "autolabel"})),
     path(f"{IMAGE}/autodescription", view({"post": "autodescription"})),

@@ -19,6 +19,7 @@ from sourceimages import tasks
 from sourceimages.api import archive, downloads
 from sourceimages.api.changes import Changes
 from sourceimages.api.copies import Copies
+from sourceimages.api.dynamic import DynamicMetadata
 from sourceimages.api.openapi import BINARY_HASH, BYTES, DELETED, HASH, PAGING, RANGE
 from sourceimages.api.paging import PageRequest
 from sourceimages.api.serializers import (
@@ -38,7 +39,7 @@ CHUNK = 500  # rows read at a time
 LIST_PARAMETERS = {"limit", "offset", "sort", "deleted", "binaryHash", "operator"}
 
 
-class SourceImageViewSet(Changes, Copies):
+class SourceImageViewSet(Changes, DynamicMetadata, Copies):
     """Original pictures of an organization."""
 
     serializer_class = SourceImageSerializer
@@ -52,6 +53,7 @@ class SourceImageViewSet(Changes, Copies):
         "retrieve": Permission.IMAGES_READ,
         "download": (Permission.ORIGINALS_DOWNLOAD, Permission.PROTECTED_ORIGINALS_DOWNLOAD),
         **Changes.needs,
+        **DynamicMetadata.needs,
         **Copies.needs,
     }
 

@@ -1,4 +1,4 @@
-"""Dynamic metadata: a few known names with fixed properties.
+"""Dynamic metadata: known names with fixed properties, and any other name with an object.
 
 It takes part in the hash, so there is one form for each meaning: integers as integers, defaults filled in,
 `percentage: false` left out.
@@ -10,8 +10,11 @@ from typing import Any
 
 from rokka.errors import FeatureUnavailable
 from sourceimages.errors import InvalidMetadata
+from sourceimages.hashes import PROTECTED
 from sourceimages.metadata.values import MAX_ELEMENTS, integer, string, strings
 
+NAME = re.compile(r"[a-z0-9_]{1,54}\Z")
+MAX_DEPTH = 8
 AREA_NAME = re.compile(r"[a-zA-Z0-9_]{1,54}\Z")
 HASH = re.compile(r"[0-9a-f]{6,40}\Z")
 DETECTED = {"detection_face", "detection_eyemouth"}
@@ -28,15 +31,38 @@ def dynamic_metadata(entries: Any) -> dict[str, Any]:
 
 
 def dynamic_entry(name: str, value: Any) -> tuple[str, Any]:
-    name = OLD_NAMES.get(name, name)
+    """One entry. Raises InvalidMetadata, FeatureUnavailable."""
+    name = dynamic_name(name)
     if name in DETECTED:
         raise FeatureUnavailable(f"Dynamic metadata {name!r}: this server has nothing that detects faces.")
-    if name not in DYNAMIC_TYPES:
-        raise InvalidMetadata(f"Dynamic metadata {name[:80]!r}: the name must be one of {', '.join(DYNAMIC_TYPES)}.")
+    check: Callable[[Any], dict[str, Any]] = DYNAMIC_TYPES.get(name, anything)
     try:
-        return name, DYNAMIC_TYPES[name](value)
+        return name, check(value)
     except ValueError as error:
         raise InvalidMetadata(f"Dynamic metadata {name!r}: {error}") from error
+
+
+def dynamic_name(name: str) -> str:
+    """As it is stored. Raises InvalidMetadata."""
+    name = OLD_NAMES.get(name, name)
+    if not NAME.match(name) or name == PROTECTED:
+        raise InvalidMetadata(
+            f"Dynamic metadata {name[:80]!r}: the name must be 1 to 54 of a-z, 0-9 and _, and not {PROTECTED!r}."
+        )
+    return name
+
+
+def check_fit(entries: Mapping[str, Any], width: int, height: int) -> None:
+    """Raises InvalidMetadata for an area that is not within the picture; one without a size has room for all."""
+    for name, value in entries.items():
+        areas = {name: value} if name in ("subject_area", "crop_area") else {}
+        if name == "multi_areas":
+            areas = {f"{name}.{one}": area for one, kinds in value.items() for area in kinds.values()}
+        for label, one in areas.items():
+            most_x, most_y = (100, 100) if one.get("percentage") else (width, height)
+            fits = one["x"] + one["width"] <= most_x and one["y"] + one["height"] <= most_y
+            if width and height and not fits:
+                raise InvalidMetadata(f"Dynamic metadata {label!r}: it is not within {most_x} × {most_y}.")
 
 
 def area(value: Any, *, defaults: Mapping[str, int]) -> dict[str, int | bool]:
@@ -96,6 +122,26 @@ def linked(value: Any) -> dict[str, list[str]]:
     if not all(HASH.match(one) for one in hashes):
         raise ValueError("hashes must be hashes or short hashes.")
     return {"hashes": hashes}
+
+
+def anything(value: Any, depth: int = 0) -> Any:
+    """An object of texts, whole numbers, truths, lists and objects: what has one form only, and can be hashed."""
+    if depth == 0 and not isinstance(value, dict):
+        raise ValueError("it must be an object.")
+    if depth > MAX_DEPTH:
+        raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels.")
+    match value:
+        case bool():
+            return value
+        case int() | float():
+            return integer(value)
+        case str():
+            return string(value)
+        case list() if len(value) <= MAX_ELEMENTS:
+            return [anything(item, depth + 1) for item in value]
+        case dict() if len(value) <= MAX_ELEMENTS:
+            return {string(name): anything(item, depth + 1) for name, item in value.items()}
+    raise ValueError("it may hold texts, whole numbers, true, false, lists and objects only.")
 
 
 def check_properties(value: Any, known: set[str]) -> None:

@@ -108,6 +108,7 @@ class UploadKeeper(FileKeeper):
         for upload, file in zip(uploads, files, strict=True):
             if (file.uploaded_size, file.uploaded_sha256) != (upload.file.size, upload.file.sha256):
                 raise HashCollision(f"{upload.file.label}: another file with the sha1 {upload.file.sha1} is kept here.")
+            metadata.check_fit(upload.dynamic_metadata, file.width, file.height)
         return files
 
     def _row(self, upload: Upload, probe: Probe, key: str) -> StoredFile:

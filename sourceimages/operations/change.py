@@ -85,13 +85,38 @@ class Derived:
 
 def set_protected(image: SourceImage, protected: bool, *, delete_previous: bool, actor: Actor) -> Derived:
     """The picture of the same content, protected or not. Raises ImageLocked if the locked one were to be deleted."""
-    return derive(image, image.dynamic_metadata, protected=protected, delete_previous=delete_previous, actor=actor)
+    return derive(image, {}, protected=protected, delete_previous=delete_previous, actor=actor)
+
+
+def change_dynamic_metadata(
+    image: SourceImage, changes: Mapping[str, Any], *, delete_previous: bool, actor: Actor
+) -> Derived:
+    """The picture with these entries set, in stored form, and without those of None. Raises ImageLocked as above."""
+    return derive(image, changes, protected=None, delete_previous=delete_previous, actor=actor)
+
+
+@transaction.atomic
+def keep_hash(image: SourceImage, changes: Mapping[str, Any], *, actor: Actor) -> SourceImage:
+    """Change the entries of the picture itself, which keeps the hash that says otherwise. Raises ImageLocked."""
+    image = held(image)
+    refuse_locked(image)
+    before, after = image.dynamic_metadata, _with(image.dynamic_metadata, changes)
+    if after != before:
+        image.dynamic_metadata = after
+        image.identity = hashes.identity(image.binary_hash, after, protected=image.protected)
+        image.save(update_fields=["dynamic_metadata", "identity"])
+        record_of(actor, "image.dynamic_metadata_changed", image, before=before, after=after)
+    return image
+
+
+def _with(entries: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in {**entries, **changes}.items() if value is not None}
 
 
 def derive(
-    image: SourceImage, dynamic_metadata: Mapping[str, Any], *, protected: bool, delete_previous: bool, actor: Actor
+    image: SourceImage, changes: Mapping[str, Any], *, protected: bool | None, delete_previous: bool, actor: Actor
 ) -> Derived:
-    """The picture of the same bytes with these properties, which are part of its hash.
+    """The picture of the same bytes with these changes of what is part of its hash; None leaves protection alone.
 
     A living one is used as it is; otherwise it is made of the current one, with its name, age and user metadata, and
     without its lock. `delete_previous` deletes the current one, if the hash really changed.
@@ -99,7 +124,7 @@ def derive(
     for _ in range(ATTEMPTS):
         try:
             with transaction.atomic():
-                return _derive(image, dict(dynamic_metadata), protected, delete_previous, actor)
+                return _derive(image, changes, protected, delete_previous, actor)
         except DatabaseError as error:  # somebody made the same one, or the purge took the bytes: look again
             if not lost_race(error):
                 raise
@@ -107,15 +132,17 @@ def derive(
 
 
 def _derive(
-    image: SourceImage, dynamic_metadata: dict[str, Any], protected: bool, delete_previous: bool, actor: Actor
+    image: SourceImage, changes: Mapping[str, Any], protected: bool | None, delete_previous: bool, actor: Actor
 ) -> Derived:
     # All pictures of these bytes: two that replace each other at once must not both be gone in the end.
     hold_bytes(image.organization, image.binary_hash)
     same_bytes = image.organization.images.living().with_bytes(image.binary_hash).hold_all()
     image = next((one for one in same_bytes if one.pk == image.pk), None) or held(image)
-    identity = hashes.identity(image.binary_hash, dynamic_metadata, protected=protected)
+    dynamic_metadata = _with(image.dynamic_metadata, changes)
+    protected = image.protected if protected is None else protected
     if (image.dynamic_metadata, image.protected) == (dynamic_metadata, protected):
         return Derived(image, changed=False)
+    identity = hashes.identity(image.binary_hash, dynamic_metadata, protected=protected)
     if delete_previous:
         refuse_locked(image)
     there = image.organization.images.living().identical(identity).order_by("id").first()

@@ -50,6 +50,12 @@ ALLOWED: dict[str, set[Role]] = {
     "GET /sourceimages/{organization}/{hash}/meta/user/{field}": READERS,
     "PUT /sourceimages/{organization}/{hash}/meta/user/{field}": WRITERS,
     "DELETE /sourceimages/{organization}/{hash}/meta/user/{field}": WRITERS,
+    "PUT /sourceimages/{organization}/{hash}/meta/dynamic/{name}": WRITERS,
+    "DELETE /sourceimages/{organization}/{hash}/meta/dynamic/{name}": WRITERS,
+    "GET /sourceimages/{organization}/alias/{alias}": READERS,
+    "PUT /sourceimages/{organization}/alias/{alias}": WRITERS,
+    "DELETE /sourceimages/{organization}/alias/{alias}": WRITERS,
+    "DELETE /sourceimages/{organization}/alias/{alias}/cache": WRITERS,
     "DELETE /sourceimages/{organization}/{hash}/cache": WRITERS,
     "POST /sourceimages/{organization}/{hash}/autolabel": WRITERS,
     "POST /sourceimages/{organization}/{hash}/autodescription": WRITERS,
@@ -138,6 +144,7 @@ def call(client: APIClient, endpoint: Endpoint, organization: str, *, hash: str 
         user_id=user_id or uuid.uuid4(),
         job_id=uuid.uuid4(),
         field="nothing",
+        alias="nothing",
         name="protect_dynamic_stack",
     )
     if endpoint.name == "POST /sourceimages/{organization}":
@@ -242,7 +249,9 @@ def test_no_call_widens_the_rights_of_a_key(image, member, alice, charlie, role)
     body = b'{"roles": ["admin"], "role": "admin", "active": true, "render_org_fallback": "other"}'
     for endpoint in ENDPOINTS:
         if endpoint.of_organization and endpoint.method in ("POST", "PUT") and "{hash}" not in endpoint.path:
-            path = endpoint.path.format(organization="acme", user_id=person.user.pk, name="render_org_fallback")
+            path = endpoint.path.format(
+                organization="acme", user_id=person.user.pk, name="render_org_fallback", alias="logo"
+            )
             person.api.generic(endpoint.method, path, body)
     person.api.generic("PUT", own, body)
     membership.refresh_from_db()

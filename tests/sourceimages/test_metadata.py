@@ -102,7 +102,8 @@ def test_dynamic_metadata_is_brought_into_one_form(sent, stored):
     "sent",
     [
         "text",
-        {"colour": {}},
+        {"Colour": {}},
+        {"colour": 5},
         {"protected": {}},
         {"subject_area": []},
         {"subject_area": {"x": 1}},

@@ -1,0 +1,90 @@
+"""Names for pictures."""
+
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from organizations.permissions import Permission
+from rokka.api import rfc3339
+from rokka.errors import FeatureUnavailable, Invalid
+from rokka.openapi import ORGANIZATION, errors
+from sourceimages.api.lookup import ImageScope, flag
+from sourceimages.models import Alias
+from sourceimages.operations import aliases
+
+ALIAS = OpenApiParameter("alias", OpenApiTypes.STR, OpenApiParameter.PATH, pattern=r"^[a-zA-Z0-9_]{1,255}$")
+OVERWRITE = OpenApiParameter("overwrite", OpenApiTypes.BOOL, description="true: let it mean another picture.")
+
+
+class AliasSerializer(serializers.Serializer):
+    """A name, and the hash it stands for, whether there is such a picture now or not."""
+
+    organization = serializers.CharField(read_only=True)
+    alias = serializers.CharField(read_only=True)
+    hash = serializers.CharField(help_text="Hash; in a request, a short hash will do.")
+    created = serializers.DateTimeField(read_only=True)
+
+    def to_representation(self, alias: Alias) -> dict[str, Any]:
+        return {
+            "organization": alias.organization.name,
+            "alias": alias.alias,
+            "hash": alias.hash,
+            "created": rfc3339(alias.created),
+        }
+
+
+class AliasViewSet(ImageScope):
+    serializer_class = AliasSerializer
+    needs = {
+        "retrieve": Permission.IMAGES_READ,
+        "update": Permission.IMAGES_WRITE,
+        "destroy": Permission.IMAGES_WRITE,
+        "invalidate_cache": Permission.IMAGES_WRITE,
+    }
+
+    @extend_schema(
+        summary="Get an alias",
+        parameters=[ORGANIZATION, ALIAS],
+        responses={200: AliasSerializer, **errors(400, 401, 403, 404, 429)},
+    )
+    def retrieve(self, request: Request, organization: str, alias: str) -> Response:
+        """Also when the picture is deleted."""
+        return Response(AliasSerializer(aliases.get_alias(self.organization, alias)).data)
+
+    @extend_schema(
+        summary="Set an alias",
+        parameters=[ORGANIZATION, ALIAS, OVERWRITE],
+        responses={200: AliasSerializer, 201: AliasSerializer, **errors(400, 401, 403, 404, 409, 413, 429)},
+    )
+    def update(self, request: Request, organization: str, alias: str) -> Response:
+        """201: it is new; 200: it meant another picture, or this one, before."""
+        body = request.data
+        if not isinstance(body, dict) or not isinstance(body.get("hash"), str):
+            raise Invalid('The body must be a JSON object: {"hash": "…"}.')
+        overwrite = flag(request, "overwrite")
+        named = aliases.set_alias(self.living_image(body["hash"]), alias, overwrite=overwrite, actor=self.actor)
+        return Response(AliasSerializer(named.alias).data, status=201 if named.created else 200)
+
+    @extend_schema(
+        summary="Delete an alias",
+        parameters=[ORGANIZATION, ALIAS],
+        responses={204: None, **errors(400, 401, 403, 404, 429)},
+    )
+    def destroy(self, request: Request, organization: str, alias: str) -> Response:
+        """The picture stays."""
+        aliases.delete_alias(self.organization, alias, actor=self.actor)
+        return Response(status=204)
+
+    @extend_schema(
+        summary="Clear the cache of an alias",
+        parameters=[ORGANIZATION, ALIAS],
+        responses=errors(400, 401, 403, 404, 429),
+    )
+    def invalidate_cache(self, request: Request, organization: str, alias: str) -> Response:
+        """Always refused: nothing renders here yet, so there is no cache."""
+        aliases.get_alias(self.organization, alias)
+        raise FeatureUnavailable("This server renders no pictures yet, so that there is no cache to clear.")

@@ -176,7 +176,7 @@ def fill(count: int) -> None:
 
 
 def upload(numbers: range, content: bytes) -> None:
-    from sourceimages import hashes, storage
+    from sourceimages import hashes, indexing, storage
     from sourceimages.models import SourceImage, StoredFile
     from sourceimages.shorthashes import names_of
 
@@ -216,6 +216,7 @@ def upload(numbers: range, content: bytes) -> None:
     for image in images:
         image.short_hash, image.file_id = names[image.hash], image.file.pk
     SourceImage.objects.bulk_create(images)
+    indexing.add(images)
 
 
 def make_even() -> None:

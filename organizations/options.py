@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import snowballstemmer
 from rest_framework import serializers
 
 from organizations.errors import InvalidOption
@@ -27,6 +28,7 @@ OPTIONS: dict[str, serializers.Field] = {
     "remote_basepath": serializers.RegexField(r"^https?://[^\s/]+\S*\Z", max_length=2000),
     "remote_fullurl_allow": serializers.BooleanField(),
     "remote_fullurl_whitelist": serializers.ListField(child=RegularExpression(max_length=1000), max_length=100),
+    "search_language": serializers.ChoiceField(snowballstemmer.algorithms()),  # of whose words pictures are found
     FALLBACK: serializers.CharField(max_length=63),
 }
 

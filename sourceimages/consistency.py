@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from organizations import counters
 from organizations.models import Organization
-from sourceimages import hashes, storage
+from sourceimages import hashes, indexing, storage
 from sourceimages.errors import BytesMissing
 from sourceimages.models import ShortHash, SourceImage, StoredFile
 
@@ -123,6 +123,20 @@ def numbers() -> Iterator[Finding]:
             yield Finding(f"organization {organization}: counters {counters.totals(organization)}, counted {counted}")
 
 
+def index() -> Iterator[Finding]:
+    """What is searched is what the documents say."""
+    images = SourceImage.objects.select_related("organization", "file").order_by("id")
+    last = 0
+    while batch := list(images.filter(pk__gt=last)[:CHUNK]):
+        last = batch[-1].pk
+        found = indexing.stored(batch)
+        for image in batch:
+            wanted = indexing.entries_of(image)
+            if found[image.pk] != wanted:
+                missing, wrong = len(wanted - found[image.pk]), len(found[image.pk] - wanted)
+                yield Finding(f"picture {image.pk}: {missing} values missing in the index, {wrong} too many")
+
+
 EXAMINATIONS: list[Callable[[], Iterator[Finding]]] = [
     names_of_images,
     copies_in_images,
@@ -131,4 +145,5 @@ EXAMINATIONS: list[Callable[[], Iterator[Finding]]] = [
     doubled_images,
     tombstones_of_others,
     numbers,
+    index,
 ]

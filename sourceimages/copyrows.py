@@ -14,9 +14,10 @@ from django.db import connection, models
 from django.utils import timezone
 
 from organizations.models import Organization
-from sourceimages.models import SourceImage, StoredFile
+from sourceimages.models import IndexRow, MetadataField, SourceImage, StoredFile
 
 IMAGES, FILES = SourceImage._meta.db_table, StoredFile._meta.db_table
+FIELDS = MetadataField._meta.db_table
 
 # What a copy has from its picture, and what it has from the file that shows it at the destination. Not the lock.
 SAID = ("identity", "name", "created", "user_metadata", "dynamic_metadata", "protected")
@@ -66,6 +67,21 @@ def overwrite_images(targets: Pairs, destination: Organization) -> int:
         f"JOIN {FILES} file ON file.organization_id = %s AND file.binary_hash = image.binary_hash "
         f"WHERE target.id = pair.column2",
         [*chain(*targets), _id_of(destination)],
+    )
+
+
+def insert_index(table: type[IndexRow], hashes: Pairs, destination: Organization) -> int:
+    """What is searched of pictures, by their id and the hash that their copy has, too. The fields are there already."""
+    name = table._meta.db_table
+    return _execute(
+        hashes,
+        f"INSERT INTO {name} (field_id, value, image_id) SELECT field.id, original.value, image.id "
+        f"FROM {_table(hashes)} JOIN {name} original ON original.image_id = pair.column1 "
+        f"JOIN {FIELDS} meant ON meant.id = original.field_id "
+        f"JOIN {FIELDS} field ON field.organization_id = %s AND field.name = meant.name AND field.type = meant.type "
+        f"JOIN {IMAGES} image ON image.organization_id = %s AND image.hash = pair.column2 "
+        f"AND image.tombstone_id IS NULL",
+        [*chain(*hashes), _id_of(destination), _id_of(destination)],
     )
 
 

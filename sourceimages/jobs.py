@@ -20,6 +20,7 @@ from organizations import counters
 from organizations.audit import Actor, record
 from organizations.models import AuditSource, Job, Organization
 from rokka.errors import Invalid
+from sourceimages import indexing
 from sourceimages.errors import InvalidDestination, JobNotFound, JobUnderWay, TombstoneNotFound
 from sourceimages.models import ShortHash, SourceImage, StoredFile, Tombstone
 from sourceimages.operations.copy import Outcome, copy_images
@@ -29,9 +30,10 @@ from sourceimages.races import lost_race
 
 BATCH = 2000  # rows
 SLICE = 45  # seconds; a task that takes longer goes on in another one
+FEW = 500  # rows that pass through Python
 TENFOLD = 10  # rows have to become so many times as many before they are worth counting again
 
-COPY_ALL, DELETE_ALL, RESTORE = "copy-all", "delete-all", "restore"
+COPY_ALL, DELETE_ALL, RESTORE, INDEX = "copy-all", "delete-all", "restore", "index"
 
 log = structlog.get_logger()
 
@@ -71,6 +73,11 @@ def restore_all(organization: Organization, tombstone_id: UUID | None = None, *,
     if tombstone is None:
         raise TombstoneNotFound("There is no such act of deleting that can still be undone.")
     return _begin(organization, RESTORE, {"tombstone": str(tombstone.pk)}, tombstone.images.all(), actor)
+
+
+def index(organization: Organization, *, actor: Actor) -> Job:
+    """A job that makes anew what all pictures are searched by."""
+    return _begin(organization, INDEX, {}, organization.images.all(), actor)
 
 
 def _begin(
@@ -235,6 +242,23 @@ def restore_step(job_id: UUID) -> Job:
     return job
 
 
+@transaction.atomic
+def index_step(job_id: UUID) -> Job:
+    """What is searched is made anew of the documents; those in the trash included."""
+    job = _taken(job_id)
+    if job.state != Job.State.RUNNING:
+        return job
+    images = job.organization.images.between(job.position, job.upto)
+    batch = images.select_related("organization", "file").order_by("id").select_for_update(of=("self",))[:FEW]
+    found = list(batch)
+    if not found:
+        return _done(job)
+    indexing.remove([image.pk for image in found])
+    indexing.add(found)
+    _advance(job, found[-1].pk, {"indexed": len(found)}, done=len(found))
+    return job
+
+
 def copy_step(job_id: UUID) -> Job:
     """Bytes first, outside of any transaction, then the rows of the whole batch with the job's new position."""
     with transaction.atomic():
@@ -264,7 +288,12 @@ def copy_step(job_id: UUID) -> Job:
     return Job.objects.select_related("organization").get(pk=job_id)
 
 
-STEPS: dict[str, Callable[[UUID], Job]] = {COPY_ALL: copy_step, DELETE_ALL: delete_step, RESTORE: restore_step}
+STEPS: dict[str, Callable[[UUID], Job]] = {
+    COPY_ALL: copy_step,
+    DELETE_ALL: delete_step,
+    RESTORE: restore_step,
+    INDEX: index_step,
+}
 REPORTED = {
     Outcome.CREATED: "created",
     Outcome.OVERWRITTEN: "overwritten",

@@ -160,3 +160,49 @@ class Alias(models.Model):
 
     def __str__(self) -> str:
         return self.alias
+
+
+# --- What is searched -------------------------------------------------------------------------------------------------
+
+
+class MetadataField(models.Model):
+    """A field of metadata in an organization, with one of the types that it has there: `user:year`, int."""
+
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="metadata_fields", db_index=False)
+    name = BytewiseCharField(max_length=200)
+    type = BytewiseCharField(max_length=10)
+
+    class Meta:
+        constraints = [UniqueConstraint(fields=["organization", "name", "type"], name="metadata_field_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.type})"
+
+
+class IndexRow(models.Model):
+    """A value of a field, and a picture that has it. What is given back are the documents on the picture's row."""
+
+    pk = models.CompositePrimaryKey("field_id", "value", "image_id")
+    field = models.ForeignKey(MetadataField, models.DO_NOTHING, related_name="+", db_index=False)
+    image = models.ForeignKey(SourceImage, models.CASCADE, related_name="%(class)ss")
+
+    class Meta:
+        abstract = True
+
+
+class MetadataString(IndexRow):
+    """Texts that are searched whole or by their beginning, and elements of arrays; the first 512 bytes of each."""
+
+    value = BytewiseCharField(max_length=512)
+
+
+class MetadataToken(IndexRow):
+    """Stems of words."""
+
+    value = BytewiseCharField(max_length=64)
+
+
+class MetadataNumber(IndexRow):
+    """Integers, doubles, dates as seconds since 1970, latitudes and longitudes."""
+
+    value = models.FloatField()

@@ -38,7 +38,7 @@ from organizations.models import AuditEvent, Membership, Organization, User
 from organizations.operations import create_key, create_organization, set_roles
 from organizations.permissions import Role
 from rokka import celery_app, environment
-from sourceimages import consistency
+from sourceimages import consistency, indexing
 from sourceimages.storage import S3Storage
 from tests import images
 
@@ -126,6 +126,7 @@ def own_files(settings: Any, tmp_path: Path) -> Path:
 def fresh_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """What other tests counted is forgotten, and downloads are written down only when a test asks for it."""
     cache.clear()
+    indexing.forget()
     monkeypatch.setattr(stats.downloads, "every", None)
     stats.downloads.sums.clear()
 

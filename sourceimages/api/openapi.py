@@ -20,6 +20,11 @@ PAGING = [
     OpenApiParameter("sort", OpenApiTypes.STR, description="`field[ asc|desc],…`, default `created desc`."),
     OpenApiParameter("binaryHash", OpenApiTypes.STR, description="Only pictures of these bytes; no paging."),
 ]
+SEARCH = [
+    OpenApiParameter("q", OpenApiTypes.STR, description="A query: `format:png AND NOT user:artist:kim`."),
+    OpenApiParameter("operator", {"type": "string", "enum": ["and", "or"], "default": "and"}),
+    OpenApiParameter("facets", OpenApiTypes.STR, description="`user:array:tags,format`: how often each value occurs."),
+]
 FIELD = OpenApiParameter(
     "field",
     OpenApiTypes.STR,

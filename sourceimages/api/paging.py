@@ -1,17 +1,20 @@
 """The contract's way of turning pages: by number or by cursor, whichever `offset` holds."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 from urllib.parse import urlencode
 
 from django.db.models import QuerySet
 from django.http import QueryDict
 
+from organizations.models import Organization
 from rokka.errors import Invalid
 from sourceimages.models import SourceImage
 from sourceimages.search import cursor, sort
+from sourceimages.search.ordering import phases
 from sourceimages.search.sort import Order
 
 DEFAULT_LIMIT = 100
@@ -56,15 +59,15 @@ class PageRequest:
             sent_cursor=offset if by_cursor else "",
         )
 
-    def all(self, images: QuerySet[SourceImage]) -> QuerySet[SourceImage]:
-        """Everything from the start of the page on, in its order."""
-        images = images.order_by(*map(str, self.order))
-        if self.position:
-            images = images.filter(cursor.behind(self.order, self.position))
-        return images[self.offset or 0 :] if self.offset else images
+    def everything(
+        self, images: QuerySet[SourceImage], organization: Organization, chunk: int
+    ) -> Iterator[SourceImage]:
+        """All from the start of the page on, in their order, read so many at a time."""
+        found = (phase.iterator(chunk) for phase in phases(images, organization, self.order, self.position))
+        return islice(chain.from_iterable(found), self.offset or 0, None)
 
-    def page(self, images: QuerySet[SourceImage], path: str, query: QueryDict) -> Page:
-        found = list(self.all(images)[: self.limit + 1]) if self.limit else []
+    def page(self, images: QuerySet[SourceImage], organization: Organization, path: str, query: QueryDict) -> Page:
+        found = self._read(phases(images, organization, self.order, self.position)) if self.limit else []
         items, more = found[: self.limit], len(found) > self.limit
         onward = self._cursor(items)
         links: dict[str, Any] = {}
@@ -74,6 +77,17 @@ class PageRequest:
             following = onward if self.sent_cursor else (self.offset or 0) + self.limit
             links["next"] = {"href": _href(path, query, self.limit, following)}
         return Page(items, links, onward)
+
+    def _read(self, found: list[QuerySet[SourceImage]]) -> list[SourceImage]:
+        """The items of the page, and one more if there is one."""
+        items: list[SourceImage] = []
+        skipped = self.offset or 0
+        for phase in found:
+            items += phase[skipped : skipped + self.limit + 1 - len(items)]
+            if len(items) > self.limit or phase is found[-1]:
+                break
+            skipped = 0 if items else max(0, skipped - phase.count())
+        return items
 
     def _cursor(self, items: list[SourceImage]) -> str | None:
         """Never missing without a numeric offset: clients read on until a page is empty."""

@@ -99,9 +99,25 @@ class PageSerializer(FoundSerializer):
     """A page of a list."""
 
     links = LinksSerializer(required=False)
+    facets = serializers.DictField(
+        child=serializers.ListField(child=serializers.DictField()),
+        required=False,
+        help_text="By field: values and counts, the most frequent first.",
+    )
     cursor = serializers.CharField(
         required=False, help_text="Give it as `offset` to read on behind the last item; never missing when paging so."
     )
+
+
+class FieldSerializer(serializers.Serializer):
+    name = serializers.CharField(help_text="As filters name it: `user:int:year`.")
+    type = serializers.CharField()
+    count = serializers.IntegerField(help_text="Living pictures that have it.")
+
+
+@extend_schema_serializer(many=False)
+class FieldsSerializer(serializers.Serializer):
+    items = FieldSerializer(many=True)
 
 
 class UploadSerializer(serializers.Serializer):

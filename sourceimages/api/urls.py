@@ -11,6 +11,7 @@ urlpatterns = [
     path("<str:organization>", view({"post": "create", "get": "list", "delete": "destroy_with_bytes"})),
     path("<str:organization>/copy", view({"post": "copy_many"})),
     path("<str:organization>/download", view({"get": "archive"})),
+    path("<str:organization>/fields", view({"get": "fields"})),
     path("<str:organization>/binaryhash/<str:binary_hash>", view({"get": "binary_hash"})),
     path("<str:organization>/alias/<str:alias>", alias({"get": "retrieve", "put": "update", "delete": "destroy"})),
     path("<str:organization>/alias/<str:alias>/cache", alias({"delete": "invalidate_cache"})),

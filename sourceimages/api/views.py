@@ -13,18 +13,18 @@ from organizations import counters
 from organizations.api.scope import OrganizationScope
 from organizations.errors import RoleMissing
 from organizations.permissions import Permission
-from rokka.errors import Invalid
 from rokka.openapi import ORGANIZATION, errors
-from sourceimages import tasks
+from sourceimages import search, tasks
 from sourceimages.api import archive, downloads
 from sourceimages.api.changes import Changes
 from sourceimages.api.copies import Copies
 from sourceimages.api.dynamic import DynamicMetadata
-from sourceimages.api.openapi import BINARY_HASH, BYTES, DELETED, HASH, PAGING, RANGE
+from sourceimages.api.openapi import BINARY_HASH, BYTES, DELETED, HASH, PAGING, RANGE, SEARCH
 from sourceimages.api.paging import PageRequest
 from sourceimages.api.serializers import (
     AddedImageSerializer,
     AddedSerializer,
+    FieldsSerializer,
     FoundSerializer,
     PageSerializer,
     SourceImageSerializer,
@@ -34,9 +34,9 @@ from sourceimages.api.uploads import receive
 from sourceimages.errors import BytesMissing, ProtectedOriginal
 from sourceimages.models import SourceImage
 from sourceimages.operations import Added, add_images
+from sourceimages.search.facets import facets, fields_in_use
 
 CHUNK = 500  # rows read at a time
-LIST_PARAMETERS = {"limit", "offset", "sort", "deleted", "binaryHash", "operator"}
 
 
 class SourceImageViewSet(Changes, DynamicMetadata, Copies):
@@ -48,6 +48,7 @@ class SourceImageViewSet(Changes, DynamicMetadata, Copies):
     needs = {
         "create": Permission.IMAGES_UPLOAD,
         "list": Permission.IMAGES_READ,
+        "fields": Permission.IMAGES_READ,
         "archive": Permission.IMAGES_READ,
         "binary_hash": Permission.IMAGES_READ,
         "retrieve": Permission.IMAGES_READ,
@@ -77,26 +78,43 @@ class SourceImageViewSet(Changes, DynamicMetadata, Copies):
 
     @extend_schema(
         summary="List pictures",
-        parameters=[ORGANIZATION, *PAGING, DELETED],
+        parameters=[ORGANIZATION, *PAGING, *SEARCH, DELETED],
         responses={200: PageSerializer, **errors(400, 401, 403, 404, 429)},
     )
     def list(self, request: Request, organization: str) -> Response:
         """A page of pictures, newest first unless sorted otherwise. `total` ignores the paging."""
-        query = self._checked_query()
+        query = self.request.query_params
         if query.get("binaryHash"):
             return self._found(query["binaryHash"])
         in_trash = self.asks_for_deleted()
-        page = PageRequest.read(query, in_trash=in_trash).page(
-            self.get_queryset(), request.path_info, request.query_params
+        wanted = search.condition(self.organization, query, in_trash=in_trash)
+        images = self.get_queryset() if wanted is None else self.get_queryset().filter(wanted)
+        page = PageRequest.read(query.dict(), in_trash=in_trash).page(
+            images, self.organization, request.path_info, query
         )
-        total = self.get_queryset().count() if in_trash else counters.totals(self.organization).images
+        unfiltered = wanted is None and not in_trash
+        total = counters.totals(self.organization).images if unfiltered else images.count()
         answer = {"total": total, "items": self.get_serializer(page.items, many=True).data, "links": page.links}
-        return Response(answer | ({"cursor": page.cursor} if page.cursor else {}))
+        if page.cursor:
+            answer["cursor"] = page.cursor
+        if query.get("facets"):
+            answer["facets"] = facets(images, self.organization, query["facets"])
+        return Response(answer)
+
+    @extend_schema(
+        operation_id="sourceimages_fields",
+        summary="List fields of metadata",
+        parameters=[ORGANIZATION],
+        responses={200: FieldsSerializer, **errors(400, 401, 403, 404, 429)},
+    )
+    def fields(self, request: Request, organization: str) -> Response:
+        """Those that living pictures have: how filters name them, their types, and how many pictures have each."""
+        return Response({"items": fields_in_use(self.organization)})
 
     @extend_schema(
         operation_id="sourceimages_archive",
         summary="Download the originals of a list",
-        parameters=[ORGANIZATION, *PAGING],
+        parameters=[ORGANIZATION, *PAGING, *SEARCH],
         responses={(200, "application/zip"): OpenApiTypes.BINARY, **errors(400, 401, 403, 404, 429)},
     )
     def archive(self, request: Request, organization: str) -> HttpResponseBase:
@@ -104,16 +122,18 @@ class SourceImageViewSet(Changes, DynamicMetadata, Copies):
 
         Protected pictures are left out for those who may not download them.
         """
-        query = self._checked_query()
+        query = self.request.query_params
         found = self.organization.images.living().select_related("file")
         if not self.granted(Permission.PROTECTED_ORIGINALS_DOWNLOAD):
             found = found.filter(protected=False)
         if query.get("binaryHash"):
             return archive.response(self.organization, found.with_bytes(query["binaryHash"]).iterator(CHUNK))
-        page = PageRequest.read(query, in_trash=False)
+        wanted = search.condition(self.organization, query, in_trash=False)
+        found = found if wanted is None else found.filter(wanted)
+        page = PageRequest.read(query.dict(), in_trash=False)
         if query.get("limit"):
-            return archive.response(self.organization, page.page(found, "", request.query_params).items)
-        return archive.response(self.organization, page.all(found).iterator(CHUNK))
+            return archive.response(self.organization, page.page(found, self.organization, "", query).items)
+        return archive.response(self.organization, page.everything(found, self.organization, CHUNK))
 
     @extend_schema(
         summary="Find pictures by the sha1 of their bytes",
@@ -151,15 +171,6 @@ class SourceImageViewSet(Changes, DynamicMetadata, Copies):
             if (again := self.image(hash)).file.key == image.file.key:
                 raise
             return downloads.response(request._request, again)  # rewritten between our two looks
-
-    def _checked_query(self) -> dict[str, str]:
-        """The query of a list. Raises Invalid naming what cannot be asked."""
-        query: dict[str, str] = {name: str(value) for name, value in self.request.query_params.dict().items()}
-        if unknown := {name for name, value in query.items() if value} - LIST_PARAMETERS:
-            raise Invalid(f"{sorted(unknown)[0][:80]}: this server cannot filter by it.")
-        if query.get("operator", "").lower() not in ("", "and", "or"):
-            raise Invalid("operator: it must be and, or or.")
-        return query
 
     def _found(self, binary_hash: str) -> Response:
         items = self.get_serializer(self.get_queryset().with_bytes(binary_hash).order_by("id"), many=True).data

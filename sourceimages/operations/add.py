@@ -15,7 +15,7 @@ from organizations.audit import Actor, record
 from organizations.models import Organization
 from rokka import faults
 from rokka.errors import Conflict, DomainError, Unavailable
-from sourceimages import hashes, metadata, probing, storage
+from sourceimages import hashes, indexing, metadata, probing, storage
 from sourceimages.errors import FormatNotAllowed, HashCollision, ImageLocked
 from sourceimages.keeping import FileKeeper
 from sourceimages.models import SourceImage, StoredFile
@@ -234,6 +234,7 @@ def _create(organization: Organization, upload: Upload, file: StoredFile, actor:
         width=file.width,
         height=file.height,
     )
+    indexing.add([image])
     record(actor, "image.added", organization=organization, target=image.hash, target_id=image.pk, name=image.name)
     return image
 
@@ -245,6 +246,7 @@ def _merge(image: SourceImage, changes: dict[str, Any], actor: Actor) -> SourceI
         raise ImageLocked(f"Source image {image.short_hash} is locked: its metadata cannot be changed.")
     image.user_metadata = after
     image.save(update_fields=["user_metadata"])
+    indexing.replace(image)
     record(
         actor,
         "image.metadata_changed",

@@ -9,7 +9,7 @@ from django.db import DatabaseError, transaction
 from organizations import counters
 from organizations.audit import Actor
 from rokka.errors import Conflict
-from sourceimages import hashes, metadata, names
+from sourceimages import hashes, indexing, metadata, names
 from sourceimages.models import SourceImage, Tombstone
 from sourceimages.operations.delete import held, hold_bytes, into_trash, record_of, refuse_locked
 from sourceimages.races import lost_race
@@ -37,6 +37,7 @@ def rename_image(image: SourceImage, name: str, *, actor: Actor) -> SourceImage:
     if image.name != name:
         before, image.name = image.name, name
         image.save(update_fields=["name"])
+        indexing.replace(image)
         record_of(actor, "image.renamed", image, before=before, after=name)
     return image
 
@@ -62,6 +63,7 @@ def _set_user_metadata(image: SourceImage, after: dict[str, Any], actor: Actor) 
     if after != before:
         image.user_metadata = after
         image.save(update_fields=["user_metadata"])
+        indexing.replace(image)
         record_of(
             actor,
             "image.metadata_changed",
@@ -105,6 +107,7 @@ def keep_hash(image: SourceImage, changes: Mapping[str, Any], *, actor: Actor) -
         image.dynamic_metadata = after
         image.identity = hashes.identity(image.binary_hash, after, protected=image.protected)
         image.save(update_fields=["dynamic_metadata", "identity"])
+        indexing.replace(image)
         record_of(actor, "image.dynamic_metadata_changed", image, before=before, after=after)
     return image
 
@@ -167,6 +170,7 @@ def _made_of(image: SourceImage, identity: str, dynamic_metadata: dict[str, Any]
     for field in SAME:
         setattr(made, field, getattr(image, field))
     made.save(force_insert=True)
+    indexing.add([made])
     return made
 
 

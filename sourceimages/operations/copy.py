@@ -14,7 +14,7 @@ from organizations.audit import Actor
 from organizations.models import Organization
 from rokka import faults
 from rokka.errors import Conflict, DomainError
-from sourceimages import copyrows, storage
+from sourceimages import copyrows, indexing, storage
 from sourceimages.errors import ExistsAtDestination, ImageLocked, ImageNotFound
 from sourceimages.keeping import FileKeeper
 from sourceimages.models import SourceImage, StoredFile
@@ -210,6 +210,7 @@ def _write(
             _record_overwritten(changed.values(), source, recorded_by)
         _expect(len(created), copyrows.insert_images([(created[hash].id, names[hash]) for hash in names], destination))
         _expect(len(changed), copyrows.overwrite_images(list(changed.items()), destination))
+        _index(source, destination, created, changed, set(new))
         if recorded_by:
             _record_created(created, source, destination, recorded_by)
         if not along(Counter(outcomes.values())):
@@ -220,6 +221,27 @@ def _write(
     faults.point("copy.committed")
     keeper.needed |= {keeper.copies[hash][1] for hash in new}
     return outcomes
+
+
+def _index(
+    source: Organization,
+    destination: Organization,
+    created: Mapping[str, Original],
+    changed: Mapping[int, int],
+    new: set[str],
+) -> None:
+    """What is searched of the copies: the rows of what they are copies of, unless it may say something else here.
+
+    That is so where stems are of another language, and where the bytes were here before, and described then.
+    """
+    same_language = indexing.language_of(source) == indexing.language_of(destination)
+    alike = [(one.id, hash) for hash, one in created.items() if same_language and one.binary_hash in new]
+    indexing.copy(alike, destination)
+    others = created.keys() - {hash for _, hash in alike}
+    indexing.remove(changed.values())
+    here = destination.images.living().select_related("organization", "file")
+    if images := [*here.filter(hash__in=others), *here.filter(pk__in=changed.values())]:
+        indexing.add(images)
 
 
 def _there(destination: Organization, originals: Sequence[Original], *, held: bool) -> dict[str, tuple[int, bool]]:

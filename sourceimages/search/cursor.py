@@ -4,6 +4,7 @@ A cursor holds the order it belongs to, then the values of the last picture in t
 for a list that was empty.
 """
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -38,7 +39,7 @@ def decode(text: str, order: Order) -> list[Any]:
 
 
 def order_name(order: Order) -> str:
-    return ",".join(map(str, order))
+    return ",".join(key.label for key in order)
 
 
 def values_of(image: SourceImage, order: Order) -> list[Any]:
@@ -67,25 +68,16 @@ def _to_json(value: Any) -> Any:
 
 def _from_json(key: Key, value: Any) -> Any:
     """The value as its column compares it; a forged one must not reach the database as another type."""
-    kind = KINDS.get(key.column, str)
-    if kind is datetime:
+    if key.kind is datetime:
         return cursor.read_moment(value)
-    if type(value) is not kind:
+    if key.kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not key.kind:
         raise ValueError(f"not a value of {key.column}")
-    if isinstance(value, int) and not 0 <= value < 2**63:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("no number of the database")
+    if type(value) is int and not 0 <= value < 2**63:
         raise ValueError("no number of the database")
     if isinstance(value, str) and "\0" in value + value.encode().decode():  # a lone surrogate is no text either
         raise ValueError("no text of the database")
     return value
-
-
-KINDS: dict[str, type] = {
-    "id": int,
-    "size": int,
-    "width": int,
-    "height": int,
-    "protected": bool,
-    "locked": bool,
-    "created": datetime,
-    "tombstone__deleted_at": datetime,
-}

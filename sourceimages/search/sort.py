@@ -1,68 +1,96 @@
-"""In which order pictures come: columns, each up or down, and always the same among equals."""
+"""In which order pictures come: columns and fields of metadata, each up or down, and always the same among equals.
+
+Pictures without a field come last, whichever way it is sorted.
+"""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from rokka.errors import Invalid
+from sourceimages.search.fields import COLUMNS, Column, Metadata, field
 
-# What the API calls a field, and where it is. Hash and row id break ties: the trash may hold a hash many times.
-COLUMNS = {
-    "hash": "hash",
-    "short_hash": "short_hash",
-    "binaryhash": "binary_hash",
-    "mimetype": "mimetype",
-    "size": "size",
-    "format": "format",
-    "width": "width",
-    "height": "height",
-    "created": "created",
-    "name": "name",
-    "protected": "protected",
-    "locked": "locked",
-}
-TRASH_COLUMNS = COLUMNS | {"deletedDate": "tombstone__deleted_at"}
 TERM = re.compile(r"\s*(?P<field>[A-Za-z0-9_:]+)(\s+(?P<direction>asc|desc))?\s*\Z", re.IGNORECASE)
 MAX_TERMS = 5
+SORTABLE = {"str": str, "int": float, "double": float, "date": float}  # types of metadata, as the index has them
+KINDS: dict[str, type] = {
+    "id": int,
+    "size": int,
+    "width": int,
+    "height": int,
+    "protected": bool,
+    "locked": bool,
+    "created": datetime,
+    "tombstone__deleted_at": datetime,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One column of an order."""
+    """One column of an order, or an annotation that stands for a field of metadata."""
 
     column: str
     descending: bool = False
+    field: Metadata | None = None
+    missing: bool = False  # whether the picture has no such field, rather than its value
 
     def __str__(self) -> str:
         return f"-{self.column}" if self.descending else self.column
 
+    @property
+    def label(self) -> str:
+        """What cursors remember of it."""
+        name = self.column if self.field is None else f"{self.field.name}:{self.field.types[0]}{'?' * self.missing}"
+        return f"-{name}" if self.descending else name
+
+    @property
+    def kind(self) -> type:
+        """Of its values."""
+        if self.missing:
+            return bool
+        return KINDS.get(self.column, str) if self.field is None else SORTABLE[self.field.types[0]]
+
 
 Order = tuple[Key, ...]
 
+# The trash may hold a hash many times.
 TIE_BREAKERS = (Key("hash"), Key("id"))
 DEFAULT = "created desc"
 
 
 def parse(text: str, *, in_trash: bool = False) -> Order:
     """`field[ asc|desc]`, comma separated, as an order that leaves no two pictures equal. Raises Invalid."""
-    columns = TRASH_COLUMNS if in_trash else COLUMNS
     terms = (text or DEFAULT).split(",")
     if len(terms) > MAX_TERMS:
         raise Invalid(f"sort: at most {MAX_TERMS} fields.")
     order: dict[str, Key] = {}
-    for term in terms:
-        key = _key(term, columns)
-        order.setdefault(key.column, key)  # a column that comes again decides nothing any more
+    for position, term in enumerate(terms):
+        for key in _keys(term, position, in_trash):
+            order.setdefault(key.label.lstrip("-"), key)  # what comes again decides nothing any more
+    keys = tuple(order.values())
+    if keys[0].field is not None and len(terms) == 1:  # then the index itself has the order, with ids among equals
+        return (*keys, Key("id", descending=keys[-1].descending))
     for key in TIE_BREAKERS:
         order.setdefault(key.column, key)
     keys = tuple(order.values())
     return keys[: [key.column for key in keys].index("id") + 1]
 
 
-def _key(term: str, columns: Mapping[str, str]) -> Key:
+def _keys(term: str, position: int, in_trash: bool) -> tuple[Key, ...]:
     parsed = TERM.match(term)
     if parsed is None:
         raise Invalid(f"sort: {term.strip()[:80]!r} is not a field, or a field and asc or desc.")
-    if parsed["field"] not in columns:
-        raise Invalid(f"sort: cannot sort by {parsed['field'][:80]!r}, only by {', '.join(columns)}.")
-    return Key(columns[parsed["field"]], descending=(parsed["direction"] or "asc").lower() == "desc")
+    descending = (parsed["direction"] or "asc").lower() == "desc"
+    try:
+        found = field(parsed["field"], in_trash=in_trash)
+    except Invalid as error:
+        raise Invalid(f"sort: {error.message}") from error
+    if isinstance(found, Column):
+        return (Key(found.column, descending),)
+    if found.types[0] not in SORTABLE:
+        raise Invalid(
+            f"sort: cannot sort by {parsed['field'][:80]!r}, only by {', '.join(COLUMNS)}, "
+            f"and by metadata of the types {', '.join(SORTABLE)}."
+        )
+    name = f"order{position}"
+    return Key(f"{name}_missing", field=found, missing=True), Key(name, descending, field=found)

@@ -30,6 +30,7 @@ NOT_PUBLIC = EVERYBODY - {READ, UPLOAD, IMAGES_READ}
 ALLOWED: dict[str, set[Role]] = {
     "POST /sourceimages/{organization}": {ADMIN, WRITE, IMAGES_WRITE, UPLOAD},
     "GET /sourceimages/{organization}": READERS,
+    "GET /sourceimages/{organization}/fields": READERS,
     "GET /sourceimages/{organization}/binaryhash/{binary_hash}": READERS,
     "GET /sourceimages/{organization}/{hash}": READERS,
     "GET /sourceimages/{organization}/{hash}/download": READERS,

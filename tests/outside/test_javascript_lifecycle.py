@@ -58,6 +58,16 @@ def test_every_call_has_the_status_that_clients_rely_on(answers):
         "copiedAgain": 412,
         "overwritten": 204,
         "copiedAll": 200,
+        "alias": 201,
+        "aliasAgain": 409,
+        "aliasChanged": 200,
+        "aliasGot": 200,
+        "aliasDeleted": 204,
+        "found": 200,
+        "foundNothing": 200,
+        "area": 201,
+        "version": 204,
+        "versionDeleted": 204,
         "protected": 201,
         "gotPrevious": 404,
         "archive": 200,
@@ -100,6 +110,29 @@ def test_copies_have_everything_and_their_bytes(answers):
         "notfound": ["0" * 40],
     }
     assert base64.b64decode(answers["copiedBytes"]) == PICTURES[1]
+
+
+def test_aliases_mean_pictures(answers):
+    one, two, _ = (item["hash"] for item in answers["uploaded"])
+    assert [answers[name]["body"]["hash"] for name in ("alias", "aliasChanged", "aliasGot")] == [one, two, two]
+    assert answers["aliasGot"]["body"]["alias"] == "logo"
+
+
+def test_pictures_are_found(answers):
+    (item,) = answers["found"]["body"]["items"]
+    assert item["hash"] == answers["uploaded"][0]["hash"]
+    assert answers["found"]["body"]["facets"] == {
+        "user:array:tags": [{"value": "boat", "count": 1}, {"value": "lake", "count": 1}]
+    }
+    assert answers["foundNothing"]["body"]["items"] == []
+
+
+def test_an_area_makes_another_picture_and_a_kept_hash_none(answers):
+    one = answers["uploaded"][0]["hash"]
+    area = answers["area"]
+    assert area["body"]["dynamic_metadata"] == {"subject_area": {"x": 3, "y": 2, "width": 4, "height": 5}}
+    assert area["location"] == f"/sourceimages/acme/{area['body']['hash']}" != f"/sourceimages/acme/{one}"
+    assert answers["version"]["location"] == answers["versionDeleted"]["location"] == f"/sourceimages/acme/{one}"
 
 
 def test_a_protected_picture_takes_the_place_of_the_open_one(answers):

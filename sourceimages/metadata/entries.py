@@ -1,0 +1,87 @@
+"""What of a picture's documents is searched: names of fields, their types and their values, as the index keeps them."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sourceimages.metadata.words import stems
+
+LONGEST = 512  # bytes of a string
+STRING, TOKEN, NUMBER = "string", "token", "number"
+NAME = "name"  # the field of the words in a picture's name
+NOT_SEARCHED = {"optimize"}  # groups of static metadata that tell nothing about the picture
+
+Value = str | float
+
+
+class Entry(NamedTuple):
+    name: str
+    type: str
+    kind: str  # STRING, TOKEN or NUMBER: where the value is
+    value: Value
+
+
+def entries(
+    name: str,
+    user: Mapping[str, Any],
+    dynamic: Mapping[str, Mapping[str, Any]],
+    static: Mapping[str, Mapping[str, Any]],
+    language: str,
+) -> set[Entry]:
+    """Everything that is searched of a picture with this name and these documents, in stored form."""
+    found = {Entry(NAME, "text", TOKEN, word) for word in stems(name, language)}
+    for key, value in user.items():
+        type, _, field = key.rpartition(":")
+        found |= set(_typed(f"user:{field}", type or "str", value, language))
+    for prefix, groups in (("dynamic", dynamic), ("static", static)):
+        for group, properties in groups.items():
+            if group not in NOT_SEARCHED:
+                for field, value in properties.items():
+                    if type := _type_of(value):
+                        found |= set(_typed(f"{prefix}:{group}:{field}", type, value, language))
+    return found
+
+
+def _type_of(value: Any) -> str:
+    """The type of a value that nobody has given one; empty for what is not searched."""
+    match value:
+        case bool():
+            return "str"
+        case int():
+            return "int"
+        case float():
+            return "double"
+        case str():
+            return "str"
+        case list() if all(isinstance(item, str) for item in value):
+            return "array"
+    return ""
+
+
+def _typed(name: str, type: str, value: Any, language: str) -> Iterator[Entry]:
+    match type:
+        case "str":
+            yield Entry(name, type, STRING, cut(str(value).lower() if isinstance(value, bool) else value))
+        case "array":
+            yield from (Entry(name, type, STRING, cut(item)) for item in value)
+        case "text":
+            yield from (Entry(name, type, TOKEN, word) for word in stems(value, language))
+        case "array_text":
+            yield from (Entry(name, type, TOKEN, word) for item in value for word in stems(item, language))
+        case "int" | "double":
+            yield Entry(name, type, NUMBER, float(value))
+        case "date":
+            yield Entry(name, type, NUMBER, seconds(value))
+        case "latlon":
+            latitude, longitude = map(float, value.split(","))
+            yield Entry(name, "lat", NUMBER, latitude)
+            yield Entry(name, "lon", NUMBER, longitude)
+
+
+def cut(text: str) -> str:
+    """As much of it as is indexed, cut at a character."""
+    return text.encode()[:LONGEST].decode(errors="ignore") if len(text) > LONGEST // 4 else text
+
+
+def seconds(date: str) -> float:
+    return datetime.fromisoformat(date).timestamp()

@@ -1,0 +1,300 @@
+"""Expressions as conditions of the database: columns compared, and rows of the index looked up.
+
+What must hold becomes `IN (subquery)`, what must not `NOT EXISTS`: either is planned well on both databases.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any as Anything
+
+from django.db.models import Exists, ExpressionWrapper, F, FloatField, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import ASin, Cos, Power, Radians, Sin, Sqrt
+from django.db.models.lookups import Exact
+
+from organizations.models import Organization
+from rokka.errors import Invalid
+from sourceimages.indexing import language_of
+from sourceimages.metadata.entries import cut
+from sourceimages.metadata.values import MAX_INTEGER
+from sourceimages.metadata.words import stems, words
+from sourceimages.models import IndexRow, MetadataField, MetadataNumber, MetadataString, MetadataToken
+from sourceimages.search.fields import STORED, Column, Field, Kind, Metadata, field
+from sourceimages.search.values import All, Any, Begins, Between, Condition, Equals, Expression, Near, Not
+
+EARTH = 6_371_008.8  # metres, its mean radius (IUGG)
+LAST = chr(0x10FFFF)  # comes behind every character
+TRUTHS = {"true": True, "1": True, "false": False, "0": False}
+SECOND = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Values from `low` to `high`; None is an open end."""
+
+    low: Anything
+    high: Anything
+    with_low: bool = True
+    with_high: bool = True
+
+    def condition(self, name: str) -> Q:
+        if self.low is not None and self.low == self.high and self.with_low and self.with_high:
+            return Q(**{name: self.low})  # of which databases know better how many rows there are
+        found = Q()
+        if self.low is not None:
+            found &= Q(**{f"{name}__gte" if self.with_low else f"{name}__gt": self.low})
+        if self.high is not None:
+            found &= Q(**{f"{name}__lte" if self.with_high else f"{name}__lt": self.high})
+        return found
+
+
+def exactly(value: Anything) -> Range:
+    return Range(value, value)
+
+
+class Filter:
+    """Compiles expressions for one organization; fields of metadata are looked up once for all of them."""
+
+    def __init__(self, organization: Organization, expression: Expression, *, in_trash: bool) -> None:
+        self.language = language_of(organization)
+        self.fields: dict[str, Field] = {
+            one.field: field(one.field, in_trash=in_trash) for one in conditions(expression)
+        }
+        self.expression = expression
+        names = {one.name for one in self.fields.values() if isinstance(one, Metadata)}
+        found = MetadataField.objects.filter(organization=organization, name__in=names) if names else ()
+        self.ids: dict[tuple[str, str], int] = {(one.name, one.type): one.pk for one in found}
+
+    def condition(self) -> Q:
+        return self._compiled(self.expression, wanted=True)
+
+    def _compiled(self, expression: Expression, *, wanted: bool) -> Q:
+        """`wanted` is False within an odd number of NOTs, which end at the conditions (De Morgan)."""
+        match expression:
+            case Not(part):
+                return self._compiled(part, wanted=not wanted)
+            case All(parts) | Any(parts):
+                compiled = [self._compiled(part, wanted=wanted) for part in parts]
+                return _all(compiled) if isinstance(expression, All) == wanted else _any(compiled)
+            case Condition():
+                return self._condition(expression, wanted)
+
+    def _condition(self, condition: Condition, wanted: bool) -> Q:
+        meant = self.fields[condition.field]
+        try:
+            if isinstance(meant, Column):
+                found = _range(meant.kind, condition).condition(meant.column)
+                return found if wanted else (~found if found else Q(pk__in=[]))
+            return self._in_index(meant, condition, wanted)
+        except ValueError as error:
+            raise Invalid(f"{condition.field}: {error}") from error
+
+    def _in_index(self, meant: Metadata, condition: Condition, wanted: bool) -> Q:
+        if meant.kind is Kind.PLACE:
+            return self._near(meant, condition, wanted)
+        fields = [self.ids[meant.name, type] for type in meant.types if (meant.name, type) in self.ids]
+        if meant.kind is Kind.WORDS:
+            compiled = [_rows(MetadataToken, fields, one, wanted) for one in self._words(condition)]
+            return _all(compiled) if wanted else _any(compiled)
+        table = MetadataString if meant.kind is Kind.TEXT else MetadataNumber
+        values = _range(meant.kind, condition, index=True)
+        if (whole := _whole_text(meant, condition)) is not None:  # the index has its beginning only
+            found = _rows(table, fields, values, True) & Q(whole)
+            return found if wanted else ~found
+        return _rows(table, fields, values, wanted)
+
+    def _words(self, condition: Condition) -> list[Range]:
+        """Each word that has to be there; the last one of a beginning may go on."""
+        match condition.value:
+            case Equals(text):
+                found = [exactly(stem) for stem in stems(text, self.language)]
+            case Begins(text):
+                found = [exactly(stem) for stem in stems(text, self.language)][:-1]
+                found += [_beginning(word) for word in words(text)[-1:]]
+            case _:
+                raise ValueError("its words are looked for, not ranges of them.")
+        if not found:
+            raise ValueError("there is no word to look for.")
+        return found
+
+    def _near(self, meant: Metadata, condition: Condition, wanted: bool) -> Q:
+        latitudes, longitudes = (self.ids.get((meant.name, type)) for type in STORED["latlon"])
+        match condition.value:
+            case Near(latitude, longitude, metres):
+                if not (abs(latitude) <= 90 and abs(longitude) <= 180):
+                    raise ValueError("the latitude must be within ±90 and the longitude within ±180.")
+            case Equals(text) if text.count(",") == 1:
+                latitude, longitude = map(_number, text.split(","))
+                metres = 0.0
+            case _:
+                raise ValueError("ask for a place and a distance, like 47.38,8.52~10km.")
+        if latitudes is None or longitudes is None:
+            return _nothing(wanted)
+        rows = _within(latitudes, longitudes, float(latitude), float(longitude), metres)
+        return Q(pk__in=rows.values("image")) if wanted else ~Q(Exists(rows.filter(image=OuterRef("pk"))))
+
+
+def _whole_text(meant: Metadata, condition: Condition) -> Exact | None:
+    """The comparison with the document that a long text needs; elements of arrays are compared by their beginning."""
+    document, _, name = meant.name.partition(":")
+    if meant.kind is not Kind.TEXT or not isinstance(condition.value, Equals) or document != "user":
+        return None
+    text = condition.value.text
+    return Exact(KeyTextTransform(name, "user_metadata"), Value(text)) if cut(text) != text else None
+
+
+def conditions(expression: Expression) -> Iterable[Condition]:
+    match expression:
+        case Condition():
+            yield expression
+        case Not(part):
+            yield from conditions(part)
+        case All(parts) | Any(parts):
+            for part in parts:
+                yield from conditions(part)
+
+
+def _rows(table: type[IndexRow], fields: list[int], wanted_values: Range, wanted: bool) -> Q:
+    if not fields:
+        return _nothing(wanted)
+    one_or_all = Q(field=fields[0]) if len(fields) == 1 else Q(field__in=fields)
+    rows = table.objects.filter(wanted_values.condition("value"), one_or_all)  # type: ignore[attr-defined]
+    return Q(pk__in=rows.values("image")) if wanted else ~Q(Exists(rows.filter(image=OuterRef("pk"))))
+
+
+def _nothing(wanted: bool) -> Q:
+    """Nobody has the field: no picture fits, or every one if it must not."""
+    return Q(pk__in=[]) if wanted else Q()
+
+
+def _all(parts: list[Q]) -> Q:
+    found = Q()
+    for part in parts:
+        found &= part
+    return found
+
+
+def _any(parts: list[Q]) -> Q:
+    if any(not part for part in parts):
+        return Q()  # one of them holds for all
+    found = Q()
+    for part in parts:
+        found |= part
+    return found
+
+
+def _within(latitudes: int, longitudes: int, latitude: float, longitude: float, metres: float) -> QuerySet[Anything]:
+    """Rows of latitudes whose place is near enough: by a box, which the index serves, then by the great circle."""
+    reach = math.degrees(metres / EARTH) + 1e-9
+    south, north = latitude - reach, latitude + reach
+    rows = MetadataNumber.objects.filter(field=latitudes, value__gte=south, value__lte=north)
+    there = MetadataNumber.objects.filter(field=longitudes, image=OuterRef("image"))
+    if abs(latitude) + reach < 90:
+        breadth = reach / math.cos(math.radians(max(abs(south), abs(north))))
+        if abs(longitude) + breadth < 180:  # no further than the antimeridian
+            there = there.filter(value__gte=longitude - breadth, value__lte=longitude + breadth)
+    rows = rows.annotate(longitude=Subquery(there.values("value")[:1], output_field=FloatField()))
+    half_chord = Power(Sin(Radians(F("value") - latitude) / 2.0), 2) + Cos(Radians(F("value"))) * math.cos(
+        math.radians(latitude)
+    ) * Power(Sin(Radians(F("longitude") - longitude) / 2.0), 2)
+    distance = ExpressionWrapper(Value(2 * EARTH) * ASin(Sqrt(half_chord)), output_field=FloatField())
+    return rows.filter(longitude__isnull=False).annotate(distance=distance).filter(distance__lte=metres + 0.01)
+
+
+# --- Values as their field compares them ------------------------------------------------------------------------------
+
+
+def _range(kind: Kind, condition: Condition, *, index: bool = False) -> Range:
+    read = READERS[kind]
+    match condition.value:
+        case Equals(text):
+            return _equal(kind, read(text), index)
+        case Begins(text):
+            if kind is not Kind.TEXT:
+                raise ValueError("only texts have a beginning; ask for a range.")
+            return _beginning(cut(text) if index else text)
+        case Between(low, high, with_low, with_high):
+            if kind is Kind.TRUTH:
+                raise ValueError("it is true or false.")
+            ends = [None if end is None else read(end) for end in (low, high)]
+            if kind is Kind.MOMENT:
+                return _between_moments(ends[0], ends[1], with_low, with_high, index)
+            if kind is Kind.TEXT and index:
+                ends = [None if end is None else cut(end) for end in ends]
+            return Range(ends[0], ends[1], with_low, with_high)
+        case Near():
+            raise ValueError("it is no place.")
+
+
+def _equal(kind: Kind, value: Anything, index: bool) -> Range:
+    if kind is Kind.MOMENT:
+        return _between_moments(value, value, True, True, index)
+    return exactly(cut(value) if kind is Kind.TEXT and index else value)
+
+
+def _between_moments(
+    low: datetime | None, high: datetime | None, with_low: bool, with_high: bool, index: bool
+) -> Range:
+    """Whole seconds are compared: what was stored within the second of an end is as the end itself."""
+    if low is not None and not with_low:
+        low += SECOND
+    if high is not None and with_high:
+        high += SECOND
+    if index:
+        return Range(low and low.timestamp(), high and high.timestamp(), with_high=False)
+    return Range(low, high, with_high=False)
+
+
+def _beginning(text: str) -> Range:
+    return Range(text, text + LAST, with_high=False)
+
+
+def _text(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("it contains a NUL character.")
+    return text
+
+
+def _number(text: str) -> float | int:
+    try:
+        number = int(text)
+    except ValueError:
+        try:
+            real = float(text)
+        except ValueError:
+            raise ValueError(f"{text[:40]!r} is no number.") from None
+        if not math.isfinite(real):
+            raise ValueError(f"{text[:40]!r} is no finite number.") from None
+        return real
+    if abs(number) > MAX_INTEGER:
+        raise ValueError(f"{text[:40]!r} does not fit into 64 bits.")
+    return number
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text.strip("'\""))
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return moment.replace(microsecond=0) if 1 < moment.year < 9999 else _too_far(text)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text[:40]!r} is no date like 2024-03-05T09:30:00Z.") from None
+
+
+def _too_far(text: str) -> datetime:
+    raise ValueError(text)
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in TRUTHS:
+        raise ValueError("it is true or false.")
+    return TRUTHS[text.lower()]
+
+
+READERS: dict[Kind, Callable[[str], Anything]] = {
+    Kind.TEXT: _text,
+    Kind.NUMBER: _number,
+    Kind.MOMENT: _moment,
+    Kind.TRUTH: _truth,
+}

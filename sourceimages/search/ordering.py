@@ -1,0 +1,75 @@
+"""Pictures in an order. Sorting by a field of metadata first takes two phases: those that have it, then the others.
+
+One query for both would have to look up the field of every picture before it knew which one is the first.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db.models import BooleanField, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce
+
+from organizations.models import Organization
+from sourceimages.models import IndexRow, MetadataField, MetadataNumber, MetadataString, SourceImage
+from sourceimages.search import cursor
+from sourceimages.search.sort import Key, Order
+
+Images = QuerySet[SourceImage]
+
+
+def phases(images: Images, organization: Organization, order: Order, position: Sequence[Any]) -> list[Images]:
+    """Querysets of which one after the other is read; all of them behind the position, if there is one."""
+    for number, key in enumerate(order):
+        if key.field is not None and not key.missing and number > 1:
+            images = _annotated(images, organization, key)
+    if order[0].field is None:
+        return [_ordered(images, order, position)]
+    key, rest = order[1], order[1:]
+    rows = _rows(organization, key)
+    in_second = bool(position) and position[0]
+    found = []
+    if not in_second:
+        with_field = images.filter(**{f"{_related(key)}__field": _field_id(organization, key)})
+        first = with_field.annotate(**{order[0].column: Value(False), key.column: F(f"{_related(key)}__value")})
+        found.append(_ordered(first, rest, position[1:]))
+    without = images.filter(~Q(Exists(rows.filter(image=OuterRef("pk")))))
+    second = without.annotate(**{order[0].column: Value(True), key.column: Value(key.kind())})
+    others = order[2:]
+    found.append(_ordered(second, others, position[2:] if in_second else ()))
+    return found
+
+
+def _ordered(images: Images, order: Order, position: Sequence[Any]) -> Images:
+    images = images.order_by(*map(str, order))
+    return images.filter(cursor.behind(order, position)) if position else images
+
+
+def _annotated(images: Images, organization: Organization, key: Key) -> Images:
+    """With the value of a field, which is the second or a later one of an order, and whether it is missing."""
+    values = _rows(organization, key).filter(image=OuterRef("pk")).values("value")[:1]
+    raw = f"{key.column}_or_nothing"
+    return images.annotate(**{raw: Subquery(values)}).annotate(
+        **{
+            f"{key.column}_missing": ExpressionWrapper(Q(**{f"{raw}__isnull": True}), output_field=BooleanField()),
+            key.column: Coalesce(F(raw), Value(key.kind())),
+        }
+    )
+
+
+def _rows(organization: Organization, key: Key) -> QuerySet[Any]:
+    return _table(key).objects.filter(field=_field_id(organization, key))  # type: ignore[attr-defined, no-any-return]
+
+
+def _table(key: Key) -> type[IndexRow]:
+    return MetadataString if key.kind is str else MetadataNumber
+
+
+def _related(key: Key) -> str:
+    return f"{_table(key).__name__.lower()}s"
+
+
+def _field_id(organization: Organization, key: Key) -> int:
+    """0, which no field has, where nobody has used it yet."""
+    assert key.field is not None  # noqa: S101 (asked for keys of metadata only)
+    fields = MetadataField.objects.filter(organization=organization, name=key.field.name, type=key.field.types[0])
+    return fields.values_list("pk", flat=True).first() or 0

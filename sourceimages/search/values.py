@@ -1,0 +1,57 @@
+"""What a filter asks of a field: to be something, to begin with it, to lie in a range, or near a place."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Equals:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begins:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """None is an open end."""
+
+    low: str | None
+    high: str | None
+    with_low: bool
+    with_high: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    latitude: float
+    longitude: float
+    metres: float
+
+
+Value = Equals | Begins | Between | Near
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    field: str
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    parts: "tuple[Expression, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Any:
+    parts: "tuple[Expression, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    part: "Expression"
+
+
+Expression = Condition | All | Any | Not

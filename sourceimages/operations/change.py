@@ -102,13 +102,18 @@ def keep_hash(image: SourceImage, changes: Mapping[str, Any], *, actor: Actor) -
     """Change the entries of the picture itself, which keeps the hash that says otherwise. Raises ImageLocked."""
     image = held(image)
     refuse_locked(image)
-    before, after = image.dynamic_metadata, _with(image.dynamic_metadata, changes)
-    if after != before:
-        image.dynamic_metadata = after
-        image.identity = hashes.identity(image.binary_hash, after, protected=image.protected)
-        image.save(update_fields=["dynamic_metadata", "identity"])
-        indexing.replace(image)
-        record_of(actor, "image.dynamic_metadata_changed", image, before=before, after=after)
+    after = _with(image.dynamic_metadata, changes)
+    return image if after == image.dynamic_metadata else _changed(image, after, image.protected, actor)
+
+
+def _changed(image: SourceImage, dynamic_metadata: dict[str, Any], protected: bool, actor: Actor) -> SourceImage:
+    """The picture itself with other properties, which its hash may not say."""
+    before = image.dynamic_metadata
+    image.dynamic_metadata, image.protected = dynamic_metadata, protected
+    image.identity = hashes.identity(image.binary_hash, dynamic_metadata, protected=protected)
+    image.save(update_fields=["dynamic_metadata", "protected", "identity"])
+    indexing.replace(image)
+    record_of(actor, "image.dynamic_metadata_changed", image, before=before, after=dynamic_metadata)
     return image
 
 
@@ -148,6 +153,9 @@ def _derive(
     identity = hashes.identity(image.binary_hash, dynamic_metadata, protected=protected)
     if delete_previous:
         refuse_locked(image)
+    if identity == image.hash:  # its hash was kept when it was changed before: now it says the truth again
+        refuse_locked(image)
+        return Derived(_changed(image, dynamic_metadata, protected, actor), changed=False)
     there = image.organization.images.living().identical(identity).order_by("id").first()
     target = there or _made_of(image, identity, dynamic_metadata, protected)
     if there is None:

@@ -5,7 +5,7 @@ from tqdm import tqdm
 
 from organizations.audit import COMMAND
 from organizations.management.arguments import organization
-from organizations.models import Organization
+from organizations.models import Job, Organization
 from sourceimages import jobs
 
 
@@ -20,10 +20,16 @@ class Command(BaseCommand):
         for one in [organization(name)] if name else Organization.objects.order_by("name"):
             job = jobs.interrupted(jobs.INDEX, one, {}) or jobs.index(one, actor=COMMAND)
             job = jobs.go_on(job, actor=COMMAND)
-            with tqdm(total=job.total, initial=job.done, desc=one.name, unit=" pictures", disable=None) as bar:
-                try:
-                    jobs.run(job.pk, watch=lambda job, bar=bar: bar.update(job.done - bar.n))
-                except KeyboardInterrupt:
-                    jobs.stop(job, job.State.INTERRUPTED, actor=COMMAND)
-                    raise
-            self.stdout.write(f"{one.name}: {bar.n} pictures")
+            self.stdout.write(f"{one.name}: {self._run(job).done} pictures")
+
+    def _run(self, job: Job) -> Job:
+        with tqdm(total=job.total, initial=job.done, unit=" pictures", disable=None) as bar:
+
+            def watch(job: Job) -> None:
+                bar.update(job.done - bar.n)
+
+            try:
+                return jobs.run(job.pk, watch=watch)
+            except KeyboardInterrupt:
+                jobs.stop(job, Job.State.INTERRUPTED, actor=COMMAND)
+                raise

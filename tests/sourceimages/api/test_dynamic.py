@@ -78,6 +78,16 @@ def test_the_hash_may_be_kept(acme, alice, image, entry):
     assert SourceImage.objects.get().dynamic_metadata == {}
 
 
+def test_a_kept_hash_says_the_truth_again(acme, alice, image, entry):
+    put(alice, entry(), AREA, keepHash="true")
+    back = alice.api.delete(entry(), query_params={"deletePrevious": "true"})
+    assert (back.status_code, hash_of(back)) == (204, image.hash)
+    assert acme.images.living().get().dynamic_metadata == {}
+    put(alice, entry(), AREA, keepHash="true")
+    set_locked(acme.images.get(), True, actor=alice.actor)
+    assert alice.api.delete(entry()).status_code == 423
+
+
 def test_a_living_picture_with_the_new_hash_is_used_as_it_is(acme, alice, image, entry):
     hash = hash_of(put(alice, entry(), AREA))
     alice.api.put(f"/sourceimages/acme/{hash}/name", "other.png", format="json")

@@ -75,35 +75,56 @@ class Filter:
         match expression:
             case Not(part):
                 return self._compiled(part, wanted=not wanted)
+            case All(parts) | Any(parts) if isinstance(expression, All) == wanted:
+                return _all([self._compiled(part, wanted=wanted) for part in parts])
             case All(parts) | Any(parts):
-                compiled = [self._compiled(part, wanted=wanted) for part in parts]
-                return _all(compiled) if isinstance(expression, All) == wanted else _any(compiled)
+                if wanted and (together := self._together(parts)) is not None:
+                    return together
+                return _any([self._compiled(part, wanted=wanted) for part in parts])
             case Condition():
                 return self._condition(expression, wanted)
 
+    def _together(self, parts: Iterable[Expression]) -> Q | None:
+        """Any of several rows of the index as one subquery: for an OR of several, every picture would be tested."""
+        found = []
+        for part in parts:
+            meant = self.fields[part.field] if isinstance(part, Condition) else None
+            if not isinstance(part, Condition) or not isinstance(meant, Metadata) or _whole_text(meant, part):
+                return None
+            found.append(self._rows(meant, part))
+        if any(len(rows) > 1 for rows in found):
+            return None
+        first, *others = (rows[0].values("image") for rows in found)
+        return Q(pk__in=first.union(*others, all=True))
+
     def _condition(self, condition: Condition, wanted: bool) -> Q:
         meant = self.fields[condition.field]
-        try:
-            if isinstance(meant, Column):
+        if isinstance(meant, Column):
+            try:
                 found = _range(meant.kind, condition).condition(meant.column)
-                return found if wanted else (~found if found else Q(pk__in=[]))
-            return self._in_index(meant, condition, wanted)
+            except ValueError as error:
+                raise Invalid(f"{condition.field}: {error}") from error
+            return found if wanted else (~found if found else Q(pk__in=[]))
+        rows = self._rows(meant, condition)
+        if (whole := _whole_text(meant, condition)) is not None:  # the index has its beginning only
+            found = Q(whole, pk__in=rows[0].values("image"))
+            return found if wanted else ~found
+        if wanted:
+            return _all([Q(pk__in=one.values("image")) for one in rows])
+        return _any([~Q(Exists(one.filter(image=OuterRef("pk")))) for one in rows])
+
+    def _rows(self, meant: Metadata, condition: Condition) -> list[QuerySet[Anything]]:
+        """Rows of the index; a picture that fits has one in each of these."""
+        try:
+            if meant.kind is Kind.PLACE:
+                return [self._near(meant, condition)]
+            fields = [self.ids[meant.name, type] for type in meant.types if (meant.name, type) in self.ids]
+            if meant.kind is Kind.WORDS:
+                return [_in_table(MetadataToken, fields, one) for one in self._words(condition)]
+            table = MetadataString if meant.kind is Kind.TEXT else MetadataNumber
+            return [_in_table(table, fields, _range(meant.kind, condition, index=True))]
         except ValueError as error:
             raise Invalid(f"{condition.field}: {error}") from error
-
-    def _in_index(self, meant: Metadata, condition: Condition, wanted: bool) -> Q:
-        if meant.kind is Kind.PLACE:
-            return self._near(meant, condition, wanted)
-        fields = [self.ids[meant.name, type] for type in meant.types if (meant.name, type) in self.ids]
-        if meant.kind is Kind.WORDS:
-            compiled = [_rows(MetadataToken, fields, one, wanted) for one in self._words(condition)]
-            return _all(compiled) if wanted else _any(compiled)
-        table = MetadataString if meant.kind is Kind.TEXT else MetadataNumber
-        values = _range(meant.kind, condition, index=True)
-        if (whole := _whole_text(meant, condition)) is not None:  # the index has its beginning only
-            found = _rows(table, fields, values, True) & Q(whole)
-            return found if wanted else ~found
-        return _rows(table, fields, values, wanted)
 
     def _words(self, condition: Condition) -> list[Range]:
         """Each word that has to be there; the last one of a beginning may go on."""
@@ -119,7 +140,7 @@ class Filter:
             raise ValueError("there is no word to look for.")
         return found
 
-    def _near(self, meant: Metadata, condition: Condition, wanted: bool) -> Q:
+    def _near(self, meant: Metadata, condition: Condition) -> QuerySet[Anything]:
         latitudes, longitudes = (self.ids.get((meant.name, type)) for type in STORED["latlon"])
         match condition.value:
             case Near(latitude, longitude, metres):
@@ -131,9 +152,8 @@ class Filter:
             case _:
                 raise ValueError("ask for a place and a distance, like 47.38,8.52~10km.")
         if latitudes is None or longitudes is None:
-            return _nothing(wanted)
-        rows = _within(latitudes, longitudes, float(latitude), float(longitude), metres)
-        return Q(pk__in=rows.values("image")) if wanted else ~Q(Exists(rows.filter(image=OuterRef("pk"))))
+            return MetadataNumber.objects.none()
+        return _within(latitudes, longitudes, float(latitude), float(longitude), metres)
 
 
 def _whole_text(meant: Metadata, condition: Condition) -> Exact | None:
@@ -156,17 +176,9 @@ def conditions(expression: Expression) -> Iterable[Condition]:
                 yield from conditions(part)
 
 
-def _rows(table: type[IndexRow], fields: list[int], wanted_values: Range, wanted: bool) -> Q:
-    if not fields:
-        return _nothing(wanted)
+def _in_table(table: type[IndexRow], fields: list[int], values: Range) -> QuerySet[Anything]:
     one_or_all = Q(field=fields[0]) if len(fields) == 1 else Q(field__in=fields)
-    rows = table.objects.filter(wanted_values.condition("value"), one_or_all)  # type: ignore[attr-defined]
-    return Q(pk__in=rows.values("image")) if wanted else ~Q(Exists(rows.filter(image=OuterRef("pk"))))
-
-
-def _nothing(wanted: bool) -> Q:
-    """Nobody has the field: no picture fits, or every one if it must not."""
-    return Q(pk__in=[]) if wanted else Q()
+    return table.objects.filter(values.condition("value"), one_or_all)  # type: ignore[attr-defined, no-any-return]
 
 
 def _all(parts: list[Q]) -> Q:

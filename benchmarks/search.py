@@ -205,7 +205,6 @@ def questions(organization: "Organization", size: int) -> list[tuple[str, Ask, l
     deep = position = listed("limit=100", total=False)(0)
     for _ in range(min(PAGES, size // 100) - 2):
         deep, position = position, listed(f"limit=100&offset={position.cursor}", total=False)(0)
-    beginning = "i.name >= 'picture-77' AND i.name < 'picture-78'"
     dates = "user:date:taken=[2020-01-03T00:00:00Z,2020-01-03T01:00:00Z}"
     three = "user:artist=artist-0&user:int:year=[1950,1960}&user:array:tags=tag-180"
     return [

@@ -24,7 +24,7 @@ from benchmarks.common import MEGABYTE, ROOT, print_table, settle
 
 SIDES = {1: (1000, 1000), 24: (6000, 4000), 100: (10_000, 10_000)}  # pixels, by megapixels
 LIMIT = (15_000, 15_000)  # 225 megapixels
-QUESTIONS = "header", "opaque", "describe"
+QUESTIONS = "header", "opaque", "describe", "colours"
 AIM_SECONDS, AIM_MEMORY = 1.3, 1000 * MEGABYTE  # times vips; bytes
 CHILD = "from benchmarks import ingest; ingest.rewrite()"
 
@@ -119,7 +119,7 @@ def looking(folder: Path, arguments: argparse.Namespace) -> None:
             size = path.stat().st_size / MEGABYTE
             rows.append([name, f"{megapixels}", f"{size:.1f}", *(f"{times[question]:.1f}" for question in QUESTIONS)])
             path.unlink()
-    print_table(["file", "megapixels", "MB", "what it is, ms", "opaque, ms", "what it tells, ms"], rows)
+    print_table(["file", "megapixels", "MB", "what it is, ms", "opaque, ms", "what it tells, ms", "colours, ms"], rows)
     print()
     small = folder / "small.png"
     picture(8, 8).pngsave(str(small))

@@ -303,6 +303,7 @@ CELERY_TASK_ROUTES = {
     "sourceimages.tasks.resume_jobs": UPKEEP,
     "sourceimages.tasks.optimize_waiting": UPKEEP,
     "sourceimages.tasks.run_job": {"queue": "bulk"},
+    "sourceimages.tasks.find_colours": {"queue": "bulk"},
     "sourceimages.tasks.optimize": {"queue": "bulk"},
     "organizations.tasks.snapshot_stats": UPKEEP,
 }
@@ -314,5 +315,6 @@ CELERY_BEAT_SCHEDULE = {
     "purge": {"task": "sourceimages.tasks.purge", "schedule": 3600},
     "resume_jobs": {"task": "sourceimages.tasks.resume_jobs", "schedule": 20},
     "optimize_waiting": {"task": "sourceimages.tasks.optimize_waiting", "schedule": 60},
+    "find_colours": {"task": "sourceimages.tasks.find_colours", "schedule": 20},
     "snapshot_stats": {"task": "organizations.tasks.snapshot_stats", "schedule": 600},
 }

@@ -112,13 +112,16 @@ def tombstones_of_others() -> Iterator[Finding]:
         yield Finding(f"picture {image.pk}: deleted by an act in another organization")
 
 
+def count(organization: Organization) -> counters.Totals:
+    """What the counters should say."""
+    size = organization.files.aggregate(total=Sum("size"))["total"]
+    return counters.Totals(images=organization.images.living().count(), bytes=size or 0)
+
+
 def numbers() -> Iterator[Finding]:
     """The counters are what counting gives."""
     for organization in Organization.objects.iterator(CHUNK):
-        counted = counters.Totals(
-            images=organization.images.living().count(),
-            bytes=organization.files.aggregate(total=Sum("size"))["total"] or 0,
-        )
+        counted = count(organization)
         if counters.totals(organization) != counted:
             yield Finding(f"organization {organization}: counters {counters.totals(organization)}, counted {counted}")
 

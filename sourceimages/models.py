@@ -31,6 +31,7 @@ class StoredFile(models.Model):
     animated = models.BooleanField()
     static_metadata = models.JSONField(default=dict, blank=True)
     optimize_to = models.CharField(max_length=10, blank=True)  # asked for, not done yet
+    colours_wanted = models.BooleanField(default=False)  # its dominant colours have not been looked for yet
     optimize_since = models.DateTimeField(null=True, blank=True)  # when somebody began with it
     created = models.DateTimeField(default=timezone.now)
     verified_at = models.DateTimeField(null=True, blank=True)
@@ -41,7 +42,10 @@ class StoredFile(models.Model):
             UniqueConstraint(fields=["key"], name="file_key_unique"),
             CheckConstraint(condition=Q(size__gte=0, uploaded_size__gte=0), name="file_sizes_not_negative"),
         ]
-        indexes = [Index(fields=["id"], condition=~Q(optimize_to=""), name="file_to_optimize")]
+        indexes = [
+            Index(fields=["id"], condition=~Q(optimize_to=""), name="file_to_optimize"),
+            Index(fields=["id"], condition=Q(colours_wanted=True), name="file_without_colours"),
+        ]
 
     def __str__(self) -> str:
         return self.key

@@ -54,6 +54,13 @@ def optimize_waiting() -> None:
         _enqueue(optimize, file_id)
 
 
+@shared_task(autoretry_for=(StorageUnavailable, OperationalError), retry_backoff=True, max_retries=8)
+def find_colours() -> None:
+    """Of a hundred files; those that come meanwhile have their turn a minute later."""
+    for file_id in operations.without_colours():
+        operations.find_colours(file_id)
+
+
 def hurry(job_id: UUID) -> None:
     """Have the job done soon. That it is done at all does not depend on it: its row is there, and beat looks."""
     transaction.on_commit(lambda: _enqueue(run_job, str(job_id)))

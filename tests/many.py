@@ -50,9 +50,10 @@ def make(organization: Organization, count: int, first: int = 1) -> None:
 
     run(
         "INSERT INTO sourceimages_storedfile (id, organization_id, binary_hash, uploaded_size, uploaded_sha256, key, "
-        "size, content_hash, format, mimetype, width, height, opaque, animated, static_metadata, optimize_to, created) "
+        "size, content_hash, format, mimetype, width, height, opaque, animated, static_metadata, optimize_to, created, "
+        "colours_wanted) "
         f"SELECT i, %s, {hash}, 1, '', 'key-' || i, i %% 50000 * 100, '', 'jpg', 'image/jpeg', i %% 40 * 100, 300, "
-        f"TRUE, FALSE, {empty}, '', {moment} FROM number",
+        f"TRUE, FALSE, {empty}, '', {moment}, FALSE FROM number",
         owner,
     )
     run(

@@ -9,7 +9,7 @@ from sourceimages.metadata.words import stems
 LONGEST = 512  # bytes of a string
 STRING, TOKEN, NUMBER = "string", "token", "number"
 NAME = "name"  # the field of the words in a picture's name
-NOT_SEARCHED = {"optimize"}  # groups of static metadata that tell nothing about the picture
+NOT_SEARCHED = {"color", "optimize"}  # groups of static metadata that come later, and that nobody asks for
 
 Value = str | float
 

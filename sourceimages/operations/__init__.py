@@ -13,6 +13,7 @@ from sourceimages.operations.change import (
 )
 from sourceimages.operations.copy import Copied, Outcome, copy_image, copy_images, copy_named
 from sourceimages.operations.delete import delete_image, delete_images_with_bytes, restore_image
+from sourceimages.operations.describe import find_colours, without_colours
 from sourceimages.operations.optimize import optimize
 from sourceimages.operations.optimize import waiting as waiting_to_be_optimized
 
@@ -30,6 +31,7 @@ __all__ = [
     "copy_named",
     "delete_image",
     "delete_images_with_bytes",
+    "find_colours",
     "keep_hash",
     "optimize",
     "rename_image",
@@ -38,4 +40,5 @@ __all__ = [
     "set_locked",
     "set_protected",
     "waiting_to_be_optimized",
+    "without_colours",
 ]

@@ -127,6 +127,7 @@ class UploadKeeper(FileKeeper):
             opaque=probe.opaque,
             animated=probe.animated,
             static_metadata=probe.static_metadata,
+            colours_wanted=probe.format in probing.WITH_COLOURS,
             optimize_to=upload.optimize_to if probe.format in OPTIMIZABLE else "",
         )
 

@@ -13,11 +13,13 @@ from sourceimages.errors import FormatNotAllowed, TooManyPixels, UnreadableImage
 
 from .pool import BusyError, ChildDiedError, Pool, SandboxMissingError
 
-__all__ = ["Probe", "SandboxMissingError", "check_sandbox", "probe"]
+__all__ = ["Probe", "SandboxMissingError", "check_sandbox", "colours", "probe"]
 
 CLOCK_SECONDS = 6.0  # for the question what a file is; the child's own limit is on computing time
 PIXELS_SECONDS = 3.0  # for the question whether its pixels are opaque, which may be left open
 DESCRIPTION_SECONDS = 2.0  # for what it tells of itself, which may be left out
+COLOURS_SECONDS = 5.0
+WITH_COLOURS = {"jpg", "png", "webp", "gif", "tif"}
 SECONDS = CLOCK_SECONDS + PIXELS_SECONDS + DESCRIPTION_SECONDS
 WITHOUT_PIXEL_LIMIT = {"jpg", "webp", "svg", "pdf", "eps"}  # JPEG and WebP by agreement, the others have no pixels
 REFUSALS = {error.reason: error for error in (UnreadableImage, FormatNotAllowed)}
@@ -63,6 +65,17 @@ def probe(
     except BusyError as error:
         raise Unavailable("Too many files are being read at this moment. Try again.") from error
     return Probe(**facts)
+
+
+def colours(path: str | os.PathLike[str], format: str) -> list[str]:
+    """Its dominant colours, which takes looking at its pixels; none where that takes too long. Unavailable as above."""
+    try:
+        answer = _pool.ask({"ask": "colours", "path": os.path.abspath(path), "format": format}, seconds=COLOURS_SECONDS)
+    except ChildDiedError:
+        return []
+    except BusyError as error:
+        raise Unavailable("Too many files are being read at this moment. Try again.") from error
+    return [str(colour) for colour in answer["colours"]]
 
 
 def check_sandbox() -> None:

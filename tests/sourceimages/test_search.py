@@ -515,5 +515,6 @@ def test_what_was_there_before_the_index_is_indexed_in_batches(acme, alice, monk
     assert (first.done, first.unfinished) == (2, True)
     assert jobs.run(job.pk).report == {"indexed": 5}
     MetadataString.objects.all().delete()
+    acme.counters.update(images=3, bytes=5)
     call_command("index_metadata", "acme")
     assert len(found(alice, **{"user:title": "t3"})) == 1

@@ -3,14 +3,15 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from tqdm import tqdm
 
+from organizations import counters
 from organizations.audit import COMMAND
 from organizations.management.arguments import organization
 from organizations.models import Job, Organization
-from sourceimages import jobs
+from sourceimages import consistency, jobs
 
 
 class Command(BaseCommand):
-    help = "Make anew what pictures are searched by, of one organization or of all. Interrupted, it may be run again."
+    help = "Make anew what pictures are searched by, and count them. Interrupted, it goes on when it is run again."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("organization", nargs="?", help="all if it is left out")
@@ -20,7 +21,9 @@ class Command(BaseCommand):
         for one in [organization(name)] if name else Organization.objects.order_by("name"):
             job = jobs.interrupted(jobs.INDEX, one, {}) or jobs.index(one, actor=COMMAND)
             job = jobs.go_on(job, actor=COMMAND)
-            self.stdout.write(f"{one.name}: {self._run(job).done} pictures")
+            done = self._run(job).done
+            counters.set_totals(one, lambda one=one: consistency.count(one))  # type: ignore[misc]
+            self.stdout.write(f"{one.name}: {done} pictures")
 
     def _run(self, job: Job) -> Job:
         with tqdm(total=job.total, initial=job.done, unit=" pictures", disable=None) as bar:

@@ -51,13 +51,19 @@ def describe(path: str, format: str) -> dict[str, Any]:
     return {"groups": description.describe(path, format)}
 
 
+def colours(path: str, format: str) -> dict[str, Any]:
+    from . import colours
+
+    return {"colours": colours.dominant(path, format)}
+
+
 def rewrite(path: str, format: str, to: str, out: list[Any], scratch: list[Any]) -> dict[str, Any]:
     from . import rewriting
 
     return rewriting.rewrite(path, format, to, rewriting.Place(*out), rewriting.Place(*scratch))
 
 
-QUESTIONS = {question.__name__: question for question in (header, opaque, describe, rewrite)}
+QUESTIONS = {question.__name__: question for question in (header, opaque, describe, colours, rewrite)}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The colours that make up most of a picture, of a small version of it."""
 
-from typing import Any, cast
+from typing import cast
 
 import pyvips
 from PIL import Image
@@ -21,11 +21,12 @@ MEGAPIXELS = {
 SHRINKING = 4_000_000  # pixels of a JPEG, above which the decoder makes an eighth of it at once
 
 
-def dominant(path: str, format: str) -> dict[str, dict[str, Any]]:
+def dominant(path: str, format: str) -> list[str]:
+    """The most frequent first, as #rrggbb; none of a picture that is too large or cannot be read."""
     try:
-        return {"color": {"dominant": _dominant(path, format)}} if format in MEGAPIXELS else {}
+        return _dominant(path, format) if format in MEGAPIXELS else []
     except Exception:  # noqa: BLE001, nobody needs them so much
-        return {}
+        return []
 
 
 def _dominant(path: str, format: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a file tells of itself beyond its size: EXIF, IPTC, XMP, colour profile, colours, pages, frames, seconds.
+"""What a file tells of itself beyond its size: EXIF, IPTC, XMP, colour profile, pages, frames, seconds.
 
 Groups of plain values, as they go into JSON. What cannot be read is left out; nothing here refuses a file.
 """
@@ -17,7 +17,7 @@ import pyvips
 from defusedxml import ElementTree
 from PIL import ExifTags, Image, ImageCms, ImageFile, IptcImagePlugin
 
-from . import boxes, colours, png
+from . import boxes, png
 from .facts import UnreadableError, take
 
 Groups = dict[str, dict[str, Any]]
@@ -70,7 +70,6 @@ def describe(path: str, format: str) -> Groups:
     with open(path, "rb") as file:
         for part in PARTS.get(format, ()):
             groups |= _tried(part, file)
-        groups |= colours.dominant(path, format)
     return _bounded({name: fields for name, fields in groups.items() if fields})
 
 

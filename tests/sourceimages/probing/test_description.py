@@ -10,8 +10,9 @@ import pytest
 import pyvips
 from PIL import ExifTags, Image
 
-from sourceimages import probing
+from sourceimages import operations, probing, tasks
 from tests import images, photos
+from tests.conftest import contradictions
 
 XMP = """<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -112,11 +113,21 @@ def test_iptc(described):
     }  # fmt: skip
 
 
-def test_dominant_colours_come_most_frequent_first(described):
+@pytest.fixture
+def coloured(tmp_path):
+    def look(content):
+        path = tmp_path / "file"
+        path.write_bytes(content)
+        return probing.colours(path, probing.probe(path).format)
+
+    return look
+
+
+def test_dominant_colours_come_most_frequent_first(coloured):
     image = Image.new("RGB", (400, 300), (200, 30, 30))
     image.paste((10, 20, 200), (0, 0, 400, 90))
     for content in (images.encoded(image, "PNG"), images.encoded(image, "TIFF"), images.encoded(image, "GIF")):
-        assert described(content)["color"]["dominant"] == ["#c81e1e", "#0a14c8"]
+        assert coloured(content) == ["#c81e1e", "#0a14c8"]
 
 
 def frames(format, **options):
@@ -196,8 +207,28 @@ def test_it_is_in_the_answers_and_goes_along_with_a_copy(acme, alice, stage):
     assert copied["static_metadata"] == item["static_metadata"]
 
 
-def test_large_jpegs_are_not_decoded_whole_for_their_colours(described):
+def test_colours_come_later_and_once(acme, alice):
+    item = alice.upload(acme, images.encoded(picture(), "PNG")).json()["items"][0]
+    assert "color" not in item["static_metadata"]
+    (waiting,) = operations.without_colours()
+    tasks.find_colours()
+    assert alice.api.get(item["link"]).json()["static_metadata"]["color"] == {"dominant": ["#c81e1e"]}
+    assert operations.without_colours() == []
+    assert operations.find_colours(waiting) is False
+    assert contradictions() == []
+
+
+def test_what_has_no_colours_is_asked_once(acme, alice):
+    alice.upload(acme, images.svg(), name="a.svg")
+    assert operations.without_colours() == []
+    broken = images.encoded(picture(), "PNG")
+    alice.upload(acme, broken[:60] + bytes(10) + broken[70:])
+    tasks.find_colours()
+    assert operations.without_colours() == []
+
+
+def test_large_jpegs_are_not_decoded_whole_for_their_colours(coloured):
     image = pyvips.Image.black(9000, 7000).new_from_image([200, 30, 30])
     content = bytes(image.cast("uchar").copy(interpretation="srgb").jpegsave_buffer(Q=50))
-    (colour,) = described(content)["color"]["dominant"]
+    (colour,) = coloured(content)
     assert max(abs(int(colour[at : at + 2], 16) - wanted) for at, wanted in ((1, 200), (3, 30), (5, 30))) <= 3

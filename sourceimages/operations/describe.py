@@ -1,0 +1,36 @@
+"""What is told of a file after it was uploaded, because it takes a look at its pixels."""
+
+from django.db import transaction
+
+from sourceimages import probing, storage
+from sourceimages.errors import BytesMissing
+from sourceimages.models import StoredFile
+
+AT_ONCE = 100  # files that are looked up
+
+
+def without_colours() -> list[int]:
+    """Files whose dominant colours have not been looked for."""
+    return list(StoredFile.objects.filter(colours_wanted=True).order_by("id").values_list("id", flat=True)[:AT_ONCE])
+
+
+def find_colours(file_id: int) -> bool:
+    """Look for the dominant colours of the file, once; False if there is nothing to do. Twice does no harm."""
+    file = StoredFile.objects.filter(pk=file_id, colours_wanted=True).first()
+    if file is None:
+        return False
+    originals = storage.originals()
+    try:
+        with originals.local(file.key) as path:
+            found = probing.colours(path, file.format)
+    except BytesMissing:
+        if StoredFile.objects.filter(pk=file_id, key=file.key).exists():
+            raise
+        return False  # purged, or rewritten, meanwhile
+    with transaction.atomic():
+        row = StoredFile.objects.select_for_update().filter(pk=file_id).first()
+        if row is not None:
+            row.colours_wanted = False
+            row.static_metadata = row.static_metadata | ({"color": {"dominant": found}} if found else {})
+            row.save(update_fields=["colours_wanted", "static_metadata"])
+    return row is not None

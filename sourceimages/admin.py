@@ -20,7 +20,7 @@ from organizations.models import Job
 from rokka.admin import OperationAdmin, ReadOnlyAdmin, operation
 from rokka.errors import Conflict
 from sourceimages import jobs
-from sourceimages.models import Alias, ShortHash, SourceImage, StoredFile, Tombstone
+from sourceimages.models import Alias, MetadataField, ShortHash, SourceImage, StoredFile, Tombstone
 from sourceimages.operations import delete_image, restore_image, set_locked
 from sourceimages.tasks import hurry
 
@@ -276,3 +276,10 @@ class AliasAdmin(ReadOnlyAdmin):
     list_display = ("alias", "hash", "organization", "created")
     list_select_related = ("organization",)
     search_fields = ("=alias", "=hash")
+
+
+@admin.register(MetadataField)
+class MetadataFieldAdmin(ReadOnlyAdmin):
+    list_display = ("name", "type", "organization")
+    list_select_related = ("organization",)
+    search_fields = ("name",)

@@ -6,9 +6,11 @@ from django.contrib import admin
 from django.urls import reverse
 
 from organizations.models import Job, User
-from sourceimages.models import SourceImage, Tombstone
+from sourceimages.models import IndexRow, SourceImage, Tombstone
 
-MODELS = [model for label in ("organizations", "sourceimages") for model in apps.get_app_config(label).get_models()]
+APPS = [apps.get_app_config(label) for label in ("organizations", "sourceimages")]
+# Rows of the index have composite keys, which Django's admin does not show; what they are made of is shown.
+MODELS = [model for app in APPS for model in app.get_models() if not issubclass(model, IndexRow)]
 OPERATIONS = {SourceImage: {"lock", "unlock", "delete", "restore"}, Tombstone: {"restore"}, Job: {"stop"}}
 
 

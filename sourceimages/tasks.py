@@ -56,7 +56,7 @@ def optimize_waiting() -> None:
 
 @shared_task(autoretry_for=(StorageUnavailable, OperationalError), retry_backoff=True, max_retries=8)
 def find_colours() -> None:
-    """Of a hundred files; those that come meanwhile have their turn a minute later."""
+    """Of a hundred files; those that come meanwhile have their turn the next time."""
     for file_id in operations.without_colours():
         operations.find_colours(file_id)
 
@@ -75,5 +75,5 @@ def optimize_soon(files: Iterable[StoredFile]) -> None:
 def _enqueue(task: Task, argument: str | int) -> None:
     try:
         task.delay(argument)
-    except Exception:
+    except Exception:  # what asked for it is done and answered, whatever goes wrong here; beat looks again
         log.warning("task.not_hurried", task=task.name, argument=argument, exc_info=True)

@@ -15,7 +15,10 @@ def without_colours() -> list[int]:
 
 
 def find_colours(file_id: int) -> bool:
-    """Look for the dominant colours of the file, once; False if there is nothing to do. Twice does no harm."""
+    """Look for the dominant colours of the file, once; False if there is nothing to do. Twice does no harm.
+
+    Bytes that are missing have none, or else this file would keep all behind it waiting.
+    """
     file = StoredFile.objects.filter(pk=file_id, colours_wanted=True).first()
     if file is None:
         return False
@@ -24,11 +27,10 @@ def find_colours(file_id: int) -> bool:
         with originals.local(file.key) as path:
             found = probing.colours(path, file.format)
     except BytesMissing:
-        if StoredFile.objects.filter(pk=file_id, key=file.key).exists():
-            raise
-        return False  # purged, or rewritten, meanwhile
+        found = []
     with transaction.atomic():
-        row = StoredFile.objects.select_for_update().filter(pk=file_id).first()
+        # Purged or rewritten meanwhile: then there is nothing to say, or the new bytes have their turn.
+        row = StoredFile.objects.select_for_update().filter(pk=file_id, key=file.key).first()
         if row is not None:
             row.colours_wanted = False
             row.static_metadata = row.static_metadata | ({"color": {"dominant": found}} if found else {})

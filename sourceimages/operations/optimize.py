@@ -37,9 +37,9 @@ class NewBytes:
     probe: probing.Probe
 
 
-def waiting() -> list[int]:
-    """Files with a wish that nobody works at. A locked picture stays as it is until it is unlocked."""
-    wishes = StoredFile.objects.exclude(optimize_to="").filter(_free()).exclude(images__locked=True)
+def waiting(after: int = 0) -> list[int]:
+    """Files with a wish that nobody works at, behind an id. A locked picture stays as it is until it is unlocked."""
+    wishes = StoredFile.objects.exclude(optimize_to="").filter(_free(), pk__gt=after).exclude(images__locked=True)
     return list(wishes.order_by("id").values_list("id", flat=True)[:AT_ONCE])
 
 

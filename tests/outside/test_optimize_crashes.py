@@ -11,7 +11,11 @@ OF_OPTIMIZING = [place for place in faults.POINTS if place.startswith("optimize.
 TAKEN_FOR_DEAD = (
     "from sourceimages.models import StoredFile; StoredFile.objects.update(optimize_since='2020-01-01T00:00Z')"
 )
-LOOK = "from sourceimages.tasks import optimize_waiting; optimize_waiting.delay()"
+LOOK = """
+from sourceimages.tasks import find_colours, optimize_waiting
+optimize_waiting.delay()
+find_colours.delay()
+"""
 
 
 def upload(server):
@@ -21,8 +25,13 @@ def upload(server):
     return original, lambda: server.session().post(url, files=files, data={"optimize_source": "true"}, timeout=60)
 
 
-def picture(server):
+def listed(server):
     (item,) = server.session().get(f"{server.url}/sourceimages/acme").json()["items"]
+    return item
+
+
+def picture(server):
+    item = listed(server)
     return item["format"], server.session().get(f"{server.url}{item['link']}/download").content
 
 
@@ -74,4 +83,5 @@ def test_a_worker_that_is_killed_and_a_queue_that_is_lost_cost_nothing(make_serv
     with worker(server, "bulk", "upkeep"):
         server.manage("shell", "-c", LOOK)
         assert until(lambda: picture(server)[0] == "png")
+        assert until(lambda: "color" in listed(server)["static_metadata"])
     finished(server, original)

@@ -256,6 +256,23 @@ def test_a_copy_takes_the_wish_along(uploaded, stage):
     assert set(SourceImage.objects.values_list("format", "size")) == {("png", StoredFile.objects.first().size)}
 
 
+def test_a_copy_that_began_before_the_switch_takes_the_new_bytes(uploaded, stage, monkeypatch):
+    uploaded(photos.tiff(photos.noise(61, 43, 3)))
+    image = SourceImage.objects.select_related("organization").get()
+    real, rewritten = storage.LocalStorage.copy, []
+
+    def copy_late(self, pairs):
+        if not rewritten:
+            rewritten.append(operations.optimize(image.file_id))
+        return real(self, pairs)
+
+    monkeypatch.setattr(storage.LocalStorage, "copy", copy_late)
+    copy_image(image, stage, overwrite=False, actor=COMMAND)
+    assert rewritten == [True]
+    assert stage.images.get().format == stage.files.get().format == "png"
+    assert content_of(stage.files.get()) == content_of(image.organization.files.get())
+
+
 def test_who_works_at_a_file_is_left_alone_until_taken_for_dead(uploaded):
     uploaded(photos.tiff(photos.noise(61, 43, 3)))
     file = StoredFile.objects.get()

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 from django.core.files.storage import storages
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from organizations.audit import COMMAND
 from organizations.operations import create_organization
 from rokka import environment
-from sourceimages import jobs, upkeep
+from sourceimages import jobs, tasks, upkeep
 from sourceimages import storage as storage_module
 from sourceimages.errors import BytesMissing, StorageUnavailable
 from sourceimages.models import StoredFile, Tombstone
-from tests import images
+from tests import images, photos
 from tests.conftest import contradictions
 
 
@@ -180,3 +181,43 @@ def test_a_server_that_is_not_there_is_unavailable(s3_url, tmp_path, acme, alice
     assert response.json()["error"]["reason"] == "storage_unavailable"
     assert response.headers["Retry-After"]
     assert not StoredFile.objects.exists()
+
+
+def test_bytes_are_lent_as_a_file(storage, tmp_path):
+    spooled = storage.spool / "a.part"
+    spooled.write_bytes(b"content")
+    storage.put(spooled, "a/b")
+    with storage.local("a/b") as path:
+        assert path.read_bytes() == b"content"
+    assert b"".join(storage.open("a/b")) == b"content"
+    with pytest.raises(BytesMissing), storage.local("a/none"):
+        pass
+    assert list(storage.spool.iterdir()) == []
+
+
+def test_a_file_is_rewritten_and_looked_at_wherever_it_lies(storage, acme, alice, monkeypatch):
+    monkeypatch.setattr(tasks, "optimize_soon", lambda files: None)
+    alice.upload(acme, photos.tiff(photos.noise(61, 43, 3)), optimize_source="true")
+    old = StoredFile.objects.get().key
+    call_command("optimize")
+    tasks.find_colours()
+    file = StoredFile.objects.get()
+    assert file.format == "png"
+    assert file.static_metadata["color"]["dominant"]
+    assert b"".join(storage.open(file.key)).startswith(b"\x89PNG")
+    assert [held.key for held in storage.keys()] == [file.key] != [old]
+    assert list(storage.spool.iterdir()) == []
+    assert contradictions() == []
+
+
+def test_a_file_without_bytes_does_not_keep_others_from_being_rewritten(storage, acme, alice, monkeypatch):
+    monkeypatch.setattr(tasks, "optimize_soon", lambda files: None)
+    for seed in (1, 2):
+        alice.upload(acme, photos.tiff(photos.noise(61, 43, 3, seed=seed)), optimize_source="true")
+    first, second = StoredFile.objects.order_by("id")
+    storage.remove([first.key])
+    with pytest.raises(CommandError, match="1 files failed"):
+        call_command("optimize")
+    first.refresh_from_db()
+    second.refresh_from_db()
+    assert (first.optimize_to, first.optimize_since, second.format) == ("png", None, "png")

@@ -1,7 +1,8 @@
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
+from rokka.errors import DomainError
 from sourceimages import operations
 
 
@@ -9,7 +10,14 @@ class Command(BaseCommand):
     help = "Rewrite now, in this process, what was uploaded with optimize_source and waits for it."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        done = 0
-        while ids := operations.waiting_to_be_optimized():
-            done += sum(operations.optimize(file_id) for file_id in ids)
+        done, failed, last = 0, 0, 0
+        while ids := operations.waiting_to_be_optimized(last):
+            for last in ids:
+                try:
+                    done += operations.optimize(last)
+                except DomainError as error:
+                    failed += 1
+                    self.stderr.write(f"file {last}: {error.message}")
         self.stdout.write(f"{done} files done")
+        if failed:
+            raise CommandError(f"{failed} files failed.")

@@ -195,3 +195,11 @@ def test_a_job_whose_destination_is_gone_fails_with_a_reason(acme, five, stage):
     failed = jobs.run(job.pk)
     assert failed.state == "failed"
     assert "gone" in failed.error
+
+
+def test_what_operators_began_is_stopped_by_admins_only(acme, alice, member, five):
+    job = jobs.index(acme, actor=COMMAND)
+    assert member("sourceimages:write").api.delete(f"/jobs/acme/{job.pk}").status_code == 403
+    assert alice.api.delete(f"/jobs/acme/{job.pk}").status_code < 300
+    job.refresh_from_db()
+    assert job.state == Job.State.CANCELLED

@@ -10,7 +10,8 @@ import pytest
 import pyvips
 from PIL import ExifTags, Image
 
-from sourceimages import operations, probing, tasks
+from sourceimages import operations, probing, storage, tasks
+from sourceimages.models import StoredFile
 from tests import images, photos
 from tests.conftest import contradictions
 
@@ -216,6 +217,17 @@ def test_colours_come_later_and_once(acme, alice):
     assert operations.without_colours() == []
     assert operations.find_colours(waiting) is False
     assert contradictions() == []
+
+
+def test_missing_bytes_keep_nobody_waiting(acme, alice):
+    for seed in range(2):
+        alice.upload(acme, images.png(40, 30, seed=seed))
+    first, second = StoredFile.objects.order_by("id")
+    storage.originals().remove([first.key])
+    tasks.find_colours()
+    assert operations.without_colours() == []
+    second.refresh_from_db()
+    assert second.static_metadata["color"]["dominant"]
 
 
 def test_what_has_no_colours_is_asked_once(acme, alice):

@@ -88,3 +88,8 @@ PUBLIC_ROLES = frozenset({Role.READ, Role.UPLOAD, Role.IMAGES_READ})
 def granted(roles: Iterable[str]) -> frozenset[Permission]:
     """Everything that these roles allow together; a name that is no role (any more) allows nothing."""
     return frozenset().union(*(GRANTS[Role(name)] for name in roles if name in ROLE_NAMES))
+
+
+def roles_with(*needed: Permission) -> list[str]:
+    """The roles that allow at least one of these."""
+    return [role.value for role, grants in GRANTS.items() if not grants.isdisjoint(needed)]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -12,21 +12,19 @@ from django.db import models
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 
-from organizations.audit import Actor, staff
-from organizations.login import LoginForm
-from organizations.models import User
+from organizations.audit import Actor
+from organizations.permissions import Permission
+from organizations.staff import actor_of, staff_of
 from rokka.errors import DomainError
 
 admin.site.unregister(Group)
-admin.site.login_form = LoginForm
-admin.site.site_header = "rokka"
-admin.site.site_title = "rokka"
-admin.site.index_title = "Back-office"
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """Staff may look at everything and change nothing."""
+    """Staff may look at what their roles let them see, and change nothing."""
 
+    needs: ClassVar[Permission | None] = None  # to see a row, in the organization of the row; None: for superusers only
+    owner: ClassVar[str] = "organization"  # what leads from a row to its organization
     actions: Sequence[str] | None = None
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # each is one more count of all rows
@@ -42,10 +40,19 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         return False
 
     def has_view_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
-        return bool(request.user.is_active and request.user.is_staff)
+        staff = staff_of(request)
+        return staff.superuser or (self.needs is not None and staff.may_anywhere(self.needs))
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.is_active and request.user.is_staff)
+        return self.has_view_permission(request)
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet:
+        """Rows of other organizations are not there, in lists and by their address alike."""
+        found: models.QuerySet = super().get_queryset(request)
+        staff = staff_of(request)
+        if staff.superuser:
+            return found
+        return found.filter(**{f"{self.owner}__in": staff.ids(self.needs)}) if self.needs else found.none()
 
 
 class OperationAdmin(ReadOnlyAdmin):
@@ -61,6 +68,11 @@ class OperationAdmin(ReadOnlyAdmin):
     def buttons(self, row: Any) -> Sequence[str]:
         """The operations to offer on the page of this row."""
         return self.actions or ()
+
+    def may(self, request: HttpRequest, name: str, row: Any) -> bool:
+        """Do this person's roles allow this operation on this row?"""
+        needs = getattr(type(self), name).needs
+        return staff_of(request).may(needs(row) if callable(needs) else needs, row.organization_id)
 
     def describe(self, row: Any) -> str:
         """The line about this row that somebody reads before confirming."""
@@ -85,7 +97,7 @@ class OperationAdmin(ReadOnlyAdmin):
         obj: Any = None,
     ) -> HttpResponse:
         actions: dict[str, Any] = self.get_actions(request)
-        context["buttons"] = [(name, actions[name][2]) for name in self.buttons(obj) if name in actions]
+        context["buttons"] = [(name, actions[name][2]) for name in self.buttons(obj) if self.may(request, name, obj)]
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def confirmation(self, request: HttpRequest, rows: list[Any], **context: Any) -> HttpResponse:
@@ -107,6 +119,10 @@ class OperationAdmin(ReadOnlyAdmin):
             self.message_user(request, gone, messages.ERROR)
         count = 0
         for row in rows:
+            if not self.may(request, act.__name__, row):
+                refusal = f"Your roles in {row.organization} do not allow this: {self.describe(row)}."
+                self.message_user(request, refusal, messages.ERROR)
+                continue
             try:
                 told = act(self, row, actor)
             except DomainError as error:
@@ -123,10 +139,14 @@ Act = Callable[[Any, Any, Actor], str | None]
 Action = Callable[[OperationAdmin, HttpRequest, Any], HttpResponse | None]
 
 
-def operation(description: str, *, explanation: str, done: str = "") -> Callable[[Act], Action]:
+Needs = Permission | Callable[[Any], Permission]
+
+
+def operation(description: str, *, needs: Needs, explanation: str, done: str = "") -> Callable[[Act], Action]:
     """Make an action of a method that calls an operation for one row, and may return what to tell about it.
 
-    `done` says in the end what has become of so many rows, such as "locked".
+    `needs` is what it takes in the organization of the row, or tells so of a row. `done` says in the end what has
+    become of so many rows, such as "locked".
     """
 
     def action_of(act: Act) -> Action:
@@ -143,12 +163,7 @@ def operation(description: str, *, explanation: str, done: str = "") -> Callable
                 return self.confirmation(request, rows, action=act.__name__, title=description, explanation=explanation)
             return None
 
+        action.needs = needs  # type: ignore[attr-defined]
         return action
 
     return action_of
-
-
-def actor_of(request: HttpRequest) -> Actor:
-    """The person who is logged in."""
-    address, request_id = request.META.get("REMOTE_ADDR") or None, request.META.get("rokka.request_id", "")
-    return staff(cast(User, request.user), address=address, request_id=request_id)

@@ -2,7 +2,6 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
-import rokka.admin  # noqa: F401 (names the back-office)
 from rokka import health
 from rokka.pages import CatalogueViewSet, DocumentView, StartViewSet
 

@@ -15,7 +15,7 @@ from organizations.audit import COMMAND
 from organizations.models import AuditEvent, Job, User
 from organizations.operations import create_staff
 from sourceimages import jobs
-from sourceimages.admin import SourceImageAdmin
+from sourceimages.admin.pictures import SourceImageAdmin
 from sourceimages.models import SourceImage, Tombstone
 from sourceimages.operations import delete_image, set_locked
 from tests import images
@@ -271,7 +271,7 @@ def test_a_tombstone_leads_to_its_pictures(staff, in_trash):
 
 
 def test_counting_pictures_of_a_tombstone_ends_early(staff, acme, three, monkeypatch):
-    monkeypatch.setattr("sourceimages.admin.COUNTED", 2)
+    monkeypatch.setattr("sourceimages.admin.trash.COUNTED", 2)
     jobs.run(jobs.delete_all(acme, actor=COMMAND).pk)
     assert ">more than 2</a>" in staff.get(TOMBSTONES).content.decode()
 

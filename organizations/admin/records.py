@@ -1,3 +1,5 @@
+"""Tables as they are, for whoever has to look into them."""
+
 from django.contrib import admin
 
 from organizations.models import (
@@ -10,11 +12,14 @@ from organizations.models import (
     SigningKey,
     User,
 )
+from organizations.permissions import Permission
 from rokka.admin import ReadOnlyAdmin
 
 
 @admin.register(Organization)
 class OrganizationAdmin(ReadOnlyAdmin):
+    needs = Permission.ORGANIZATION_READ_BASIC
+    owner = "pk"
     list_display = ("name", "display_name", "billing_email", "created")
     search_fields = ("name", "display_name")
 
@@ -37,6 +42,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
 
 @admin.register(Membership)
 class MembershipAdmin(ReadOnlyAdmin):
+    needs = Permission.MEMBERSHIPS_READ
     list_display = ("organization", "user", "roles", "active", "created")
     list_select_related = ("organization", "user")
     list_filter = ("active",)
@@ -45,6 +51,7 @@ class MembershipAdmin(ReadOnlyAdmin):
 
 @admin.register(SigningKey)
 class SigningKeyAdmin(ReadOnlyAdmin):
+    needs = Permission.ORGANIZATION_WRITE
     list_display = ("id", "organization", "created", "accessed")
     list_select_related = ("organization",)
     exclude = ("key",)
@@ -52,12 +59,14 @@ class SigningKeyAdmin(ReadOnlyAdmin):
 
 @admin.register(Counter)
 class CounterAdmin(ReadOnlyAdmin):
+    needs = Permission.STATS_READ
     list_display = ("organization", "slot", "images", "bytes")
     list_select_related = ("organization",)
 
 
 @admin.register(DailyStats)
 class DailyStatsAdmin(ReadOnlyAdmin):
+    needs = Permission.STATS_READ
     list_display = ("organization", "day", "images", "bytes", "bytes_downloaded")
     list_select_related = ("organization",)
     ordering = ("-day", "organization")
@@ -65,6 +74,7 @@ class DailyStatsAdmin(ReadOnlyAdmin):
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(ReadOnlyAdmin):
+    needs = Permission.AUDIT_READ
     list_display = ("created", "verb", "organization", "target", "count", "source", "user", "address")
     list_select_related = ("organization", "user")
     list_filter = ("source",)

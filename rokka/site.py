@@ -1,0 +1,62 @@
+"""The back-office as a whole: who may come in, what leads where, and the page one starts at."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.admin import AdminSite
+from django.http import HttpRequest, HttpResponse
+from django.urls import path, reverse
+
+from organizations.login import LoginForm
+from organizations.staff import staff_of
+
+# What people come for, in this order; everything else is among the records.
+MAIN = (
+    ("SourceImage", "Pictures", "picture"),
+    ("Tombstone", "Trash", "trash"),
+    ("Job", "Jobs", "job"),
+    ("Organization", "Organizations", "organization"),
+    ("User", "People", "person"),
+    ("AuditEvent", "Audit trail", "history"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A link of the navigation; `icon` names a drawing in templates/admin/parts/icons.html."""
+
+    label: str
+    address: str
+    icon: str
+    here: bool
+
+
+class BackOffice(AdminSite):
+    site_header = site_title = "rokka"
+    index_title = "Start"
+    login_form = LoginForm
+    enable_nav_sidebar = False
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        context: dict[str, Any] = super().each_context(request)
+        if context["has_permission"]:
+            context |= {"navigation": list(self.navigation(request)), "staff": staff_of(request)}
+        return context
+
+    def navigation(self, request: HttpRequest) -> Iterator[Place]:
+        start, records = reverse("admin:index"), reverse("admin:records")
+        yield Place("Start", start, "start", request.path == start)
+        shown = {model.__name__: model for model, one in self._registry.items() if one.has_module_permission(request)}
+        for name, label, icon in MAIN:
+            if model := shown.get(name):
+                address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+                yield Place(label, address, icon, request.path.startswith(address))
+        yield Place("Records", records, "record", request.path == records)
+
+    def get_urls(self) -> list[Any]:
+        return [path("records/", self.admin_view(self.records), name="records"), *super().get_urls()]
+
+    def records(self, request: HttpRequest) -> HttpResponse:
+        """Every table there is, as it is."""
+        return super().index(request, {"title": "Records"})

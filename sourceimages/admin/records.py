@@ -1,0 +1,40 @@
+"""Tables as they are, for whoever has to look into them."""
+
+from django.contrib import admin
+
+from organizations.permissions import Permission
+from rokka.admin import ReadOnlyAdmin
+from sourceimages.models import Alias, MetadataField, ShortHash, StoredFile
+
+
+@admin.register(StoredFile)
+class StoredFileAdmin(ReadOnlyAdmin):
+    needs = Permission.IMAGES_READ
+    list_display = ("binary_hash", "organization", "format", "size", "created", "verified_at")
+    list_select_related = ("organization",)
+    search_fields = ("=binary_hash", "=key")
+    ordering = ("-id",)
+
+
+@admin.register(ShortHash)
+class ShortHashAdmin(ReadOnlyAdmin):
+    needs = Permission.IMAGES_READ
+    list_display = ("short_hash", "hash", "organization")
+    list_select_related = ("organization",)
+    search_fields = ("=short_hash", "=hash")
+
+
+@admin.register(Alias)
+class AliasAdmin(ReadOnlyAdmin):
+    needs = Permission.IMAGES_READ
+    list_display = ("alias", "hash", "organization", "created")
+    list_select_related = ("organization",)
+    search_fields = ("=alias", "=hash")
+
+
+@admin.register(MetadataField)
+class MetadataFieldAdmin(ReadOnlyAdmin):
+    needs = Permission.IMAGES_READ
+    list_display = ("name", "type", "organization")
+    list_select_related = ("organization",)
+    search_fields = ("name",)

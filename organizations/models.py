@@ -202,7 +202,7 @@ class AuditSource(models.TextChoices):
 
 class JobQuerySet(models.QuerySet["Job"]):
     def unfinished(self) -> Self:
-        return self.filter(state__in=[Job.State.WAITING, Job.State.RUNNING])
+        return self.filter(state__in=Job.UNFINISHED)
 
     def hold(self, job_id: uuid.UUID) -> "Job":
         """The row as it is now, locked until the transaction ends."""
@@ -220,6 +220,7 @@ class Job(models.Model):
         CANCELLED = "cancelled"
         INTERRUPTED = "interrupted"  # by a person at a terminal, who may go on later
 
+    UNFINISHED = (State.WAITING, State.RUNNING)
     # Two of these at once would undo each other's work.
     EXCLUSIVE = ("delete-all", "restore")
 
@@ -233,7 +234,8 @@ class Job(models.Model):
     failed = models.BigIntegerField(default=0)
     position = models.BigIntegerField(default=0)  # the id of the last row that is dealt with
     upto = models.BigIntegerField(default=0)  # the highest id there was at the start
-    report = models.JSONField(default=dict, blank=True)  # how many of what, and why some failed
+    report = models.JSONField(default=dict, blank=True)  # how many of what
+    failures = models.JSONField(default=list, blank=True)  # pictures that were left, and why: {"hash", "message"}
     heartbeat = models.DateTimeField(null=True, blank=True)
     error = models.TextField(blank=True)
     # Who asked for it, as in the audit trail.
@@ -265,7 +267,7 @@ class Job(models.Model):
 
     @property
     def unfinished(self) -> bool:
-        return self.state in (self.State.WAITING, self.State.RUNNING)
+        return self.state in self.UNFINISHED
 
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):

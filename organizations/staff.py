@@ -67,6 +67,13 @@ class Staff:
             roles = ", ".join(permissions.roles_with(*needed))
             raise RoleMissing(f"Your roles in {organization.name!r} do not allow this. It takes one of: {roles}.")
 
+    def check_anywhere(self, needed: Permission) -> None:
+        """Raises RoleMissing."""
+        if not self.may_anywhere(needed):
+            raise RoleMissing(
+                "You are a member of no organization in which your roles allow this. Ask one of its admins."
+            )
+
 
 def staff_of(request: HttpRequest) -> Staff:
     """The person who is logged in, the same object for the whole request."""

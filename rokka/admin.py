@@ -2,19 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import model_ngettext, unquote
 from django.contrib.auth.models import Group
 from django.db import models
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.template.response import TemplateResponse
 
 from organizations.audit import Actor
 from organizations.permissions import Permission
 from organizations.staff import actor_of, staff_of
+from rokka.api import status_of
 from rokka.errors import DomainError
 
 admin.site.unregister(Group)
@@ -133,6 +134,27 @@ class OperationAdmin(ReadOnlyAdmin):
                 self.message_user(request, told, messages.SUCCESS)
         if count and done:
             self.message_user(request, f"{count} {model_ngettext(self.opts, count)} {done}.", messages.SUCCESS)
+
+
+View = TypeVar("View", bound=Callable[..., HttpResponseBase])
+
+
+def page(view: View) -> View:
+    """A view of our own in the back-office: what is refused is said on a page, with the status that the API gives."""
+
+    @wraps(view)
+    def answer(self: admin.ModelAdmin, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        try:
+            return view(self, request, *args, **kwargs)
+        except DomainError as error:
+            return refusal(self, request, error)
+
+    return cast(View, answer)
+
+
+def refusal(self: admin.ModelAdmin, request: HttpRequest, error: DomainError) -> HttpResponse:
+    context = self.admin_site.each_context(request) | {"title": "This cannot be done", "error": error}
+    return TemplateResponse(request, "admin/refusal.html", context, status=int(status_of(error)))
 
 
 Act = Callable[[Any, Any, Actor], str | None]

@@ -6,10 +6,12 @@ from typing import Any
 
 from django.contrib.admin import AdminSite
 from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
 from organizations.login import LoginForm
 from organizations.staff import staff_of
+from rokka import start
 
 # What people come for, in this order; everything else is among the records.
 MAIN = (
@@ -55,7 +57,25 @@ class BackOffice(AdminSite):
         yield Place("Records", records, "record", request.path == records)
 
     def get_urls(self) -> list[Any]:
-        return [path("records/", self.admin_view(self.records), name="records"), *super().get_urls()]
+        own = [
+            path("records/", self.admin_view(self.records), name="records"),
+            path("numbers/", self.admin_view(self.numbers), name="numbers"),
+            path("health/", self.admin_view(self.health), name="health"),
+        ]
+        return [*own, *super().get_urls()]
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """At once what is cheap; the page asks for the rest when it is there."""
+        context = self.each_context(request) | {"title": "Start"} | start.work(staff_of(request))
+        return TemplateResponse(request, "admin/start.html", context)
+
+    def numbers(self, request: HttpRequest) -> HttpResponse:
+        return TemplateResponse(request, "admin/start_numbers.html", start.numbers(staff_of(request)))
+
+    def health(self, request: HttpRequest) -> HttpResponse:
+        """For superusers: others can do nothing about it."""
+        checks = start.checks() if staff_of(request).superuser else []
+        return TemplateResponse(request, "admin/start_health.html", {"checks": checks})
 
     def records(self, request: HttpRequest) -> HttpResponse:
         """Every table there is, as it is."""

@@ -18,15 +18,18 @@ from django.utils import timezone
 
 from organizations import counters
 from organizations.audit import Actor, record
-from organizations.models import AuditSource, Job, Organization
+from organizations.models import Job, Organization
+from organizations.permissions import Permission
 from rokka.errors import Invalid
-from sourceimages import indexing
+from sourceimages import acts, indexing
 from sourceimages.errors import InvalidDestination, JobNotFound, JobUnderWay, TombstoneNotFound
+from sourceimages.jobprogress import advance, chosen, done, fail, finish, taken, tell
 from sourceimages.models import ShortHash, SourceImage, StoredFile, Tombstone
 from sourceimages.operations.copy import Outcome, copy_images
 from sourceimages.operations.delete import bury
 from sourceimages.querysets import SourceImageQuerySet
 from sourceimages.races import lost_race
+from sourceimages.selection import Selection
 
 BATCH = 2000  # rows
 SLICE = 45  # seconds; a task that takes longer goes on in another one
@@ -34,6 +37,20 @@ FEW = 500  # rows that pass through Python
 TENFOLD = 10  # rows have to become so many times as many before they are worth counting again
 
 COPY_ALL, DELETE_ALL, RESTORE, INDEX = "copy-all", "delete-all", "restore", "index"
+DELETE, COPY = "delete", "copy"  # of a selection, as are the kinds in acts.ACTS
+
+# What somebody must be granted to start a job of this kind, and to stop it or let it go on.
+PERMISSIONS: dict[str, Permission] = {
+    COPY_ALL: Permission.IMAGES_COPY_FROM,
+    DELETE_ALL: Permission.IMAGES_DELETE_ALL,
+    RESTORE: Permission.IMAGES_WRITE,
+    INDEX: Permission.IMAGES_DELETE_ALL,
+    DELETE: Permission.IMAGES_WRITE,
+    COPY: Permission.IMAGES_COPY_FROM,
+    **{kind: act.needs for kind, act in acts.ACTS.items()},
+}
+
+RESUMABLE = (Job.State.INTERRUPTED, Job.State.CANCELLED, Job.State.FAILED)
 
 log = structlog.get_logger()
 
@@ -80,6 +97,23 @@ def index(organization: Organization, *, actor: Actor) -> Job:
     return _begin(organization, INDEX, {}, organization.images.all(), actor)
 
 
+def act(kind: str, selection: Selection, *, actor: Actor, **arguments: Any) -> Job:
+    """A job that does something to each picture of a selection: DELETE, COPY or one of acts.ACTS.
+
+    COPY takes `destination`, an organization, and `overwrite`; `set-metadata` takes `changes`, in stored form. Raises
+    Invalid for a selection that cannot be searched for, InvalidDestination.
+    """
+    images = selection.images()
+    if kind == COPY:
+        if arguments["destination"] == selection.organization:
+            raise InvalidDestination("The destination must be another organization.")
+        arguments["destination"] = arguments["destination"].name
+    with transaction.atomic():
+        if kind == DELETE:
+            arguments["tombstone"] = str(bury(selection.organization, Tombstone.Reason.STAFF, actor).pk)
+        return _begin(selection.organization, kind, {"selection": selection.to_arguments(), **arguments}, images, actor)
+
+
 def _begin(
     organization: Organization, kind: str, arguments: dict[str, Any], images: SourceImageQuerySet, actor: Actor
 ) -> Job:
@@ -123,20 +157,20 @@ def cancel(job: Job, *, actor: Actor) -> Job:
 def stop(job: Job, state: Job.State, *, actor: Actor) -> Job:
     job = Job.objects.hold(job.pk)
     if job.unfinished:
-        _finish(job, state)
+        finish(job, state)
         record(actor, "job.stopped", organization=job.organization, target=job.kind, target_id=job.pk, job_id=job.pk)
     return job
 
 
 @transaction.atomic
 def go_on(job: Job, *, actor: Actor) -> Job:
-    """Let a job that a person interrupted go on where it stopped. Raises JobUnderWay."""
+    """Let a job that was stopped, or that failed, go on where it ended. Raises JobUnderWay."""
     job = Job.objects.hold(job.pk)
-    if job.state == Job.State.INTERRUPTED:
-        job.state, job.finished = Job.State.WAITING, None
+    if job.state in RESUMABLE:
+        job.state, job.finished, job.heartbeat, job.error = Job.State.WAITING, None, None, ""
         try:
             with transaction.atomic():
-                job.save(update_fields=["state", "finished"])
+                job.save(update_fields=["state", "finished", "heartbeat", "error"])
         except IntegrityError as error:
             raise JobUnderWay("Another job deletes or restores everything here.") from error
         record(actor, "job.resumed", organization=job.organization, target=job.kind, target_id=job.pk, job_id=job.pk)
@@ -184,7 +218,7 @@ def step(job_id: UUID) -> Job:
     try:
         return STEPS[job.kind](job_id)
     except Invalid as error:
-        return _fail(job_id, error.message)
+        return fail(job_id, error.message)
     except DatabaseError as error:  # somebody made a picture that was about to come back: look again
         if not lost_race(error):
             raise
@@ -192,31 +226,22 @@ def step(job_id: UUID) -> Job:
 
 
 @transaction.atomic
-def _fail(job_id: UUID, message: str) -> Job:
-    job = Job.objects.hold(job_id)
-    job.error = message
-    job.save(update_fields=["error"])
-    _finish(job, Job.State.FAILED)
-    return job
-
-
-@transaction.atomic
 def delete_step(job_id: UUID) -> Job:
     """Living pictures point to the tombstone; locked ones are left, and counted."""
-    job = _taken(job_id)
+    job = taken(job_id)
     if job.state != Job.State.RUNNING:
         return job
     if not Tombstone.objects.restorable().filter(pk=job.arguments["tombstone"]).exists():
         raise Invalid("What it deletes could not be brought back: its tombstone has expired meanwhile.")
     if job.position >= job.upto:
-        return _done(job)
+        return done(job)
     images = job.organization.images.living().matching(job.arguments["filters"])
     ids = images.between(job.position, job.upto).order_by("id").values_list("id", flat=True)
     end = next(iter(ids[BATCH - 1 : BATCH]), job.upto)
     images = images.between(job.position, end)
     deleted = images.filter(locked=False).update(tombstone=UUID(job.arguments["tombstone"]))
     locked = images.filter(locked=True).count()
-    _advance(job, end, {"deleted": deleted, "locked": locked}, done=deleted + locked)
+    advance(job, end, {"deleted": deleted, "locked": locked}, done=deleted + locked)
     counters.add(job.organization, images=-deleted)
     return job
 
@@ -224,20 +249,20 @@ def delete_step(job_id: UUID) -> Job:
 @transaction.atomic
 def restore_step(job_id: UUID) -> Job:
     """Pictures lose their pointer to the tombstone; those of which there is a living one stay, and are counted."""
-    job = _taken(job_id)
+    job = taken(job_id)
     if job.state != Job.State.RUNNING:
         return job
     tombstone = Tombstone.objects.restorable().filter(pk=job.arguments["tombstone"]).first()
     in_trash = tombstone.images.between(job.position, job.upto) if tombstone else SourceImage.objects.none()
     batch = dict(in_trash.order_by("id").values_list("id", "hash")[:BATCH])
     if not batch:
-        return _done(job)
+        return done(job)
     held = SourceImage.objects.filter(pk__in=batch, tombstone=tombstone).order_by("id").select_for_update()
     there = set(held.values_list("id", flat=True))
     living = set(job.organization.images.living().filter(hash__in=batch.values()).values_list("hash", flat=True))
     back = {hash: pk for pk, hash in batch.items() if pk in there and hash not in living}
     count = SourceImage.objects.filter(pk__in=back.values()).update(tombstone=None)
-    _advance(job, max(batch), {"restored": count, "existing": len(there) - count}, done=len(batch))
+    advance(job, max(batch), {"restored": count, "existing": len(there) - count}, done=len(batch))
     counters.add(job.organization, images=count)
     return job
 
@@ -245,34 +270,33 @@ def restore_step(job_id: UUID) -> Job:
 @transaction.atomic
 def index_step(job_id: UUID) -> Job:
     """What is searched is made anew of the documents; those in the trash included."""
-    job = _taken(job_id)
+    job = taken(job_id)
     if job.state != Job.State.RUNNING:
         return job
     images = job.organization.images.between(job.position, job.upto)
     batch = images.select_related("organization", "file").order_by("id").select_for_update(of=("self",))[:FEW]
     found = list(batch)
     if not found:
-        return _done(job)
+        return done(job)
     indexing.remove([image.pk for image in found])
     indexing.add(found)
-    _advance(job, found[-1].pk, {"indexed": len(found)}, done=len(found))
+    advance(job, found[-1].pk, {"indexed": len(found)}, done=len(found))
     return job
 
 
 def copy_step(job_id: UUID) -> Job:
     """Bytes first, outside of any transaction, then the rows of the whole batch with the job's new position."""
     with transaction.atomic():
-        job = _taken(job_id)
+        job = taken(job_id)
     if job.state != Job.State.RUNNING:
         return job
     destination = Organization.objects.filter(name=job.arguments["destination"]).first()
     if destination is None:
         raise InvalidDestination(f"There is no organization called {job.arguments['destination']!r}.")
-    images = job.organization.images.living().matching(job.arguments["filters"])
-    batch = list(images.between(job.position, job.upto).order_by("id").values_list("id", flat=True)[:BATCH])
+    batch = list(chosen(job).between(job.position, job.upto).order_by("id").values_list("id", flat=True)[:BATCH])
     if not batch:
         with transaction.atomic():
-            return _done(Job.objects.hold(job_id))
+            return done(Job.objects.hold(job_id))
 
     def along(outcomes: Counter[Outcome]) -> bool:
         now = Job.objects.hold(job_id)
@@ -280,12 +304,23 @@ def copy_step(job_id: UUID) -> Job:
             return False  # another process has done this batch, or somebody has asked to stop
         counts = {REPORTED[outcome]: count for outcome, count in outcomes.items()}
         failed = outcomes[Outcome.GONE] + outcomes[Outcome.COLLISION]
-        _advance(now, batch[-1], counts, done=len(batch), failed=failed)
+        advance(now, batch[-1], counts, done=len(batch), failed=failed)
         return True
 
     overwrite = job.arguments["overwrite"]
-    copy_images(job.organization, batch, destination, overwrite=overwrite, recorded_by=None, along=along)
+    outcomes = copy_images(job.organization, batch, destination, overwrite=overwrite, recorded_by=None, along=along)
+    _tell_of_copies(job_id, {pk: outcome for pk, outcome in outcomes.items() if outcome in UNTOLD})
     return Job.objects.select_related("organization").get(pk=job_id)
+
+
+@transaction.atomic
+def _tell_of_copies(job_id: UUID, outcomes: Mapping[int, Outcome]) -> None:
+    """Name the pictures that could not be copied."""
+    if outcomes:
+        job = Job.objects.hold(job_id)
+        hashes = SourceImage.objects.filter(pk__in=list(outcomes)[:BATCH]).values_list("pk", "hash")
+        tell(job, [(hash, UNTOLD[outcomes[pk]]) for pk, hash in hashes])
+        job.save(update_fields=["failures"])
 
 
 STEPS: dict[str, Callable[[UUID], Job]] = {
@@ -293,6 +328,14 @@ STEPS: dict[str, Callable[[UUID], Job]] = {
     DELETE_ALL: delete_step,
     RESTORE: restore_step,
     INDEX: index_step,
+    DELETE: acts.delete_step,
+    COPY: copy_step,
+    **dict.fromkeys(acts.ACTS, acts.each_step),
+}
+UNTOLD = {
+    Outcome.LOCKED: "It is there already, and locked.",
+    Outcome.GONE: "It, or its bytes, were gone before it could be copied.",
+    Outcome.COLLISION: "Other bytes with the same sha1 are kept there.",
 }
 REPORTED = {
     Outcome.CREATED: "created",
@@ -302,55 +345,6 @@ REPORTED = {
     Outcome.GONE: "gone",
     Outcome.COLLISION: "collision",
 }
-
-
-def _taken(job_id: UUID) -> Job:
-    """The job under its lock, running from now on unless it is over."""
-    job = Job.objects.hold(job_id)
-    if job.state == Job.State.WAITING:
-        job.state = Job.State.RUNNING
-        job.started = job.started or timezone.now()
-    if job.state == Job.State.RUNNING:
-        job.heartbeat = timezone.now()
-        job.save(update_fields=["state", "started", "heartbeat"])
-    return job
-
-
-def _advance(job: Job, position: int, counts: Mapping[str, int], *, done: int, failed: int = 0) -> None:
-    job.position, job.heartbeat = position, timezone.now()
-    job.done += done
-    job.failed += failed
-    job.report = dict(Counter(job.report) + Counter({name: count for name, count in counts.items() if count}))
-    job.save(update_fields=["position", "heartbeat", "done", "failed", "report"])
-
-
-def _done(job: Job) -> Job:
-    if job.state == Job.State.RUNNING:
-        _finish(job, Job.State.DONE)
-    return job
-
-
-def _finish(job: Job, state: Job.State) -> None:
-    """The end, and one event about all that was done."""
-    job.state, job.finished = state, timezone.now()
-    job.save(update_fields=["state", "finished"])
-    tombstone = job.arguments.get("tombstone")
-    record(
-        actor_of(job),
-        f"job.{state}",
-        organization=job.organization,
-        target=job.kind,
-        target_id=job.pk,
-        count=job.done,
-        job_id=job.pk,
-        tombstone_id=UUID(tombstone) if tombstone else None,
-        report=job.report,
-    )
-
-
-def actor_of(job: Job) -> Actor:
-    """Who asked for the job is who did what it does."""
-    return Actor(AuditSource(job.source), user=job.user, api_key_id=job.api_key_id, address=job.address)
 
 
 def stalled(*, seconds: float) -> list[UUID]:

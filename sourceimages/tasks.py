@@ -9,6 +9,7 @@ from celery import Task, shared_task
 from django.conf import settings
 from django.db import OperationalError, transaction
 
+from organizations.models import Job
 from rokka.errors import Conflict
 from sourceimages import jobs, operations, upkeep
 from sourceimages.errors import StorageUnavailable
@@ -16,6 +17,8 @@ from sourceimages.models import StoredFile
 
 MISSED = 40  # seconds without a sign of life, after which a job is taken up by somebody else
 SLICE = 5 if settings.CELERY_TASK_ALWAYS_EAGER else jobs.SLICE  # somebody waits, or nobody does
+SMALL = 100  # pictures
+AT_ONCE = 5  # seconds
 
 log = structlog.get_logger()
 
@@ -61,9 +64,24 @@ def find_colours() -> None:
         operations.find_colours(file_id)
 
 
+def begin(job: Job) -> Job:
+    """Do a small job while somebody waits, and have a large one done soon; the job as it is then."""
+    if (job.total or 0) <= SMALL:
+        job = jobs.run(job.pk, seconds=AT_ONCE)
+    if job.unfinished:
+        hurry(job.pk)
+        job.refresh_from_db()
+    return job
+
+
 def hurry(job_id: UUID) -> None:
     """Have the job done soon. That it is done at all does not depend on it: its row is there, and beat looks."""
     transaction.on_commit(lambda: _enqueue(run_job, str(job_id)))
+
+
+def purge_soon() -> None:
+    """What has expired is removed now, not within the hour."""
+    transaction.on_commit(lambda: _enqueue(purge))
 
 
 def optimize_soon(files: Iterable[StoredFile]) -> None:
@@ -72,8 +90,8 @@ def optimize_soon(files: Iterable[StoredFile]) -> None:
         transaction.on_commit(partial(_enqueue, optimize, file.pk))
 
 
-def _enqueue(task: Task, argument: str | int) -> None:
+def _enqueue(task: Task, *arguments: str | int) -> None:
     try:
-        task.delay(argument)
+        task.delay(*arguments)
     except Exception:  # what asked for it is done and answered, whatever goes wrong here; beat looks again
-        log.warning("task.not_hurried", task=task.name, argument=argument, exc_info=True)
+        log.warning("task.not_hurried", task=task.name, arguments=arguments, exc_info=True)

@@ -1,5 +1,5 @@
 """The back-office of organizations and people."""
 
-from organizations.admin import records
+from organizations.admin import organization, people, records
 
-__all__ = ["records"]
+__all__ = ["organization", "people", "records"]

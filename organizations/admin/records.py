@@ -8,28 +8,10 @@ from organizations.models import (
     Counter,
     DailyStats,
     Membership,
-    Organization,
     SigningKey,
-    User,
 )
 from organizations.permissions import Permission
 from rokka.admin import ReadOnlyAdmin
-
-
-@admin.register(Organization)
-class OrganizationAdmin(ReadOnlyAdmin):
-    needs = Permission.ORGANIZATION_READ_BASIC
-    owner = "pk"
-    list_display = ("name", "display_name", "billing_email", "created")
-    search_fields = ("name", "display_name")
-
-
-@admin.register(User)
-class UserAdmin(ReadOnlyAdmin):
-    list_display = ("id", "email", "username", "is_staff", "is_active", "created")
-    list_filter = ("is_staff", "is_active")
-    search_fields = ("email", "username")
-    exclude = ("password",)
 
 
 @admin.register(ApiKey)

@@ -12,11 +12,20 @@ from organizations.operations.organizations import (
     change_options,
     change_organization,
     create_organization,
+    describe_organization,
     found_organization,
     is_admin,
 )
 from organizations.operations.signing_keys import add_signing_key, remove_signing_key
-from organizations.operations.users import NewUser, create_key, create_staff, create_user, delete_key, import_key
+from organizations.operations.users import (
+    NewUser,
+    create_key,
+    create_staff,
+    create_user,
+    delete_key,
+    import_key,
+    set_active,
+)
 
 __all__ = [
     "NewMember",
@@ -32,10 +41,12 @@ __all__ = [
     "create_staff",
     "create_user",
     "delete_key",
+    "describe_organization",
     "found_organization",
     "import_key",
     "is_admin",
     "remove_member",
     "remove_signing_key",
+    "set_active",
     "set_roles",
 ]

@@ -9,8 +9,9 @@ from uuid import UUID
 from django.db import transaction
 
 from organizations.audit import Actor, record
-from organizations.errors import InvalidRoles, LastAdmin, MembershipNotFound, UserNotFound
+from organizations.errors import InvalidRoles, MembershipNotFound, UserNotFound
 from organizations.models import Membership, Organization, User
+from organizations.operations.admins import keep_an_admin
 from organizations.operations.users import create_user
 from organizations.permissions import ROLE_NAMES, Role
 
@@ -62,7 +63,7 @@ def set_roles(
     if after == before:
         return membership, Outcome.UNCHANGED
     if Role.ADMIN not in names:
-        _keep_an_admin(membership)
+        keep_an_admin(membership)
     membership.roles, membership.comment = after["roles"], after["comment"]
     membership.save(update_fields=["roles", "comment"])
     _record(actor, "membership.changed", membership, before=before, after=after)
@@ -76,7 +77,7 @@ def remove_member(organization: Organization, user_id: UUID, *, actor: Actor) ->
     membership = organization.memberships.select_related("user", "organization").filter(user=user_id).first()
     if membership is None:
         raise MembershipNotFound("This user is no member.")
-    _keep_an_admin(membership)
+    keep_an_admin(membership)
     _record(actor, "membership.removed", membership, before={"roles": membership.roles})
     membership.delete()
 
@@ -96,13 +97,6 @@ def _add(organization: Organization, user: User, roles: list[str], comment: str,
     membership = Membership.objects.create(organization=organization, user=user, roles=roles, comment=comment)
     _record(actor, "membership.added", membership, after={"roles": roles, "comment": comment})
     return membership
-
-
-def _keep_an_admin(leaving: Membership) -> None:
-    others = leaving.organization.memberships.filter(active=True, user__is_active=True).exclude(pk=leaving.pk)
-    acts = leaving.active and leaving.user.is_active and Role.ADMIN in leaving.roles
-    if acts and not any(Role.ADMIN in roles for roles in others.values_list("roles", flat=True)):
-        raise LastAdmin(f"This is the last admin of {leaving.organization.name!r}. Make somebody else admin first.")
 
 
 def _record(actor: Actor, verb: str, membership: Membership, **details: Any) -> None:

@@ -84,23 +84,40 @@ def change_organization(
         raise OrganizationNotFound(name)
     if not is_admin(admin, organization):
         raise NotYourOrganization(name)
+    return _change(organization, facts, admin=admin, master=master, actor=actor)
+
+
+@transaction.atomic
+def describe_organization(organization: Organization, facts: Mapping[str, str], *, actor: Actor) -> Organization:
+    """The same for somebody of whom it is known that they may, of SHOWN only."""
+    return _change(organization, facts, actor=actor)
+
+
+def _change(
+    organization: Organization,
+    facts: Mapping[str, str],
+    *,
+    admin: User | None = None,
+    master: str | None = None,
+    actor: Actor,
+) -> Organization:
     organization = Organization.objects.hold(organization)
     after = _checked(facts)
     before = {field: getattr(organization, field) for field in after}
     for field, value in after.items():
         setattr(organization, field, value)
     organization.save(update_fields=list(after))
-    if master is not None:
-        before["master_organization"] = str(organization.master_organization or name)
+    if master is not None and admin is not None:
+        before["master_organization"] = str(organization.master_organization or organization.name)
         _set_master(organization, master, by=admin)
-        after["master_organization"] = str(organization.master_organization or name)
+        after["master_organization"] = str(organization.master_organization or organization.name)
     if after != before:
         changed = {field for field in after if after[field] != before[field]}
         record(
             actor,
             "organization.changed",
             organization=organization,
-            target=name,
+            target=organization.name,
             target_id=organization.pk,
             before={field: before[field] for field in changed},
             after={field: after[field] for field in changed},

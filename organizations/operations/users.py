@@ -10,7 +10,8 @@ from django.db import IntegrityError, transaction
 
 from organizations.audit import Actor, record
 from organizations.errors import KeyInUse, KeyNotFound, TooManyKeys
-from organizations.models import ApiKey, User
+from organizations.models import ApiKey, Organization, User
+from organizations.operations.admins import keep_an_admin
 from rokka.errors import Conflict, Invalid, Unauthenticated
 
 IMPORTABLE = re.compile(r"[0-9A-Za-z]{32}([0-9A-Za-z]{32})?\Z")
@@ -86,6 +87,18 @@ def create_staff(username: str, password: str, *, email: str, actor: Actor) -> U
         raise Conflict(f"There is already somebody called {username!r}.") from error
     record(actor, "staff.created", target=username, target_id=user.pk)
     return user
+
+
+@transaction.atomic
+def set_active(user: User, active: bool, *, actor: Actor) -> None:
+    """Let a person act, or not any more: neither by key, token or password. Raises LastAdmin."""
+    for membership in user.memberships.select_related("organization", "user").order_by("organization"):
+        if not active:
+            Organization.objects.hold(membership.organization)
+            keep_an_admin(membership)
+    changed = User.objects.filter(pk=user.pk).exclude(is_active=active).update(is_active=active)
+    if changed:
+        record(actor, "user.activated" if active else "user.deactivated", target=str(user.pk), target_id=user.pk)
 
 
 def checked_email(email: str) -> str:

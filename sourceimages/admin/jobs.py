@@ -1,53 +1,76 @@
 """Long work. It is here because all of it is about pictures."""
 
 from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
 
 from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.utils.html import format_html
 
 from organizations.audit import Actor
 from organizations.models import Job
 from organizations.permissions import Permission
-from rokka.admin import OperationAdmin, operation
-from rokka.errors import Conflict
-from sourceimages import jobs
+from rokka.admin import OperationAdmin, operation, page
+from rokka.errors import Conflict, NotFound
+from sourceimages import jobs, tasks
+from sourceimages.jobs import PERMISSIONS
+
+
+def needed_for(job: Job) -> Permission:
+    return PERMISSIONS.get(job.kind, Permission.IMAGES_DELETE_ALL)
 
 
 @admin.register(Job)
 class JobAdmin(OperationAdmin):
     needs = Permission.IMAGES_READ
-    list_display = ("kind", "organization", "state", "created", "who", "progress", "outcome")
+    list_display = ("kind", "organization", "shown_state", "created", "who", "progress", "outcome")
     list_select_related = ("organization", "user")
     list_filter = ("state", "kind")
     ordering = ("-created", "-id")
-    fields = (
-        "kind",
-        "organization",
-        "arguments",
-        "state",
-        "progress",
-        "outcome",
-        "failed",
-        "who",
-        "api_key_id",
-        "address",
-        "created",
-        "started",
-        "heartbeat",
-        "finished",
-    )
-    readonly_fields = ("progress", "outcome", "who")
-    actions = ("stop",)
+    actions = ("stop", "again")
+    change_list_template = "admin/sourceimages/jobs.html"
 
     def buttons(self, job: Job) -> Sequence[str]:
-        return ("stop",) if job.unfinished else ()
+        if job.unfinished:
+            return ("stop",)
+        return ("again",) if job.state in jobs.RESUMABLE else ()
 
     def describe(self, job: Job) -> str:
         return f"{job.kind} of {job.organization}, {job.done} of {job.total} pictures"
 
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        live = self.get_queryset(request).filter(state__in=Job.UNFINISHED).exists()
+        return super().changelist_view(request, {"live": live} | (extra_context or {}))
+
+    @page
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        job = self.get_object(request, object_id)
+        if job is None:
+            raise NotFound("There is no such job, or it belongs to an organization that you cannot see.")
+        if request.method == "POST":
+            return super().change_view(request, object_id, form_url, extra_context)
+        actions: dict[str, Any] = self.get_actions(request)
+        context = self.admin_site.each_context(request) | {
+            "title": f"{job.kind} of {job.organization}",
+            "job": job,
+            "percent": percent(job),
+            "speed": speed(job),
+            "left": time_left(job),
+            "who": self.who(job),
+            "report": sorted(job.report.items()),
+            "selection": job.arguments.get("selection"),
+            "buttons": [(name, actions[name][2]) for name in self.buttons(job) if self.may(request, name, job)],
+            "tombstone": job.kind in (jobs.DELETE, jobs.DELETE_ALL) and job.arguments.get("tombstone"),
+        }
+        return TemplateResponse(request, "admin/sourceimages/job.html", context)
+
     @operation(
         "Stop",
-        needs=Permission.IMAGES_DELETE_ALL,
+        needs=needed_for,
         done="stopped",
         explanation="What a job has done stays done, and what it has not is left.",
     )
@@ -56,13 +79,27 @@ class JobAdmin(OperationAdmin):
         if stopped.state != Job.State.CANCELLED:
             raise Conflict(f"The job {job.kind} of {job.organization} is over: {stopped.state}.")
 
+    @operation(
+        "Try again",
+        needs=needed_for,
+        done="going on",
+        explanation="A job goes on where it ended; nothing is done twice.",
+    )
+    def again(self, job: Job, actor: Actor) -> None:
+        if job.state not in jobs.RESUMABLE:
+            raise Conflict(f"The job {job.kind} of {job.organization} is {job.state}: there is nothing to go on with.")
+        tasks.hurry(jobs.go_on(job, actor=actor).pk)
+
+    @admin.display(description="state", ordering="state")
+    def shown_state(self, job: Job) -> str:
+        return format_html('<span class="label {}">{}</span>', job.state, job.state)
+
     @admin.display
     def progress(self, job: Job) -> str:
         if not job.total:
             return f"{job.done}"
-        percent = min(100, 100 * job.done // job.total)
         bar = '<progress value="{}" max="100" aria-label="progress"></progress> {}&nbsp;%, {} of {}'
-        return format_html(bar, percent, percent, job.done, job.total)
+        return format_html(bar, percent(job), percent(job), job.done, job.total)
 
     @admin.display
     def outcome(self, job: Job) -> str:
@@ -73,3 +110,24 @@ class JobAdmin(OperationAdmin):
     @admin.display
     def who(self, job: Job) -> str:
         return f"{job.user} ({job.source})" if job.user else job.source
+
+
+def percent(job: Job) -> int:
+    if not job.total:
+        return 0 if job.unfinished else 100
+    return min(100, 100 * job.done // job.total)
+
+
+def speed(job: Job) -> float | None:
+    """Pictures a second, between its start and the last that was heard of it."""
+    end = job.finished or job.heartbeat
+    seconds = (end - job.started).total_seconds() if end and job.started else 0
+    return job.done / seconds if seconds > 0 and job.done else None
+
+
+def time_left(job: Job) -> str:
+    pace = speed(job)
+    if not job.unfinished or not pace or not job.total:
+        return ""
+    seconds = int(max(0, job.total - job.done) / pace)
+    return str(timedelta(seconds=seconds))

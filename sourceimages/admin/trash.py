@@ -3,23 +3,28 @@
 from collections.abc import Sequence
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import IntegerField, OuterRef, QuerySet, Subquery
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import pluralize
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 
 from organizations.audit import Actor
 from organizations.permissions import Permission
-from rokka.admin import OperationAdmin, operation
-from sourceimages import jobs
-from sourceimages.admin.pictures import StateFilter
+from organizations.staff import actor_of, staff_of
+from rokka.admin import OperationAdmin, operation, page
+from rokka.errors import DomainError, Forbidden, Invalid
+from sourceimages import jobs, previews, tasks
 from sourceimages.models import SourceImage, Tombstone
-from sourceimages.tasks import hurry
+from sourceimages.operations import expire_tombstone
+from sourceimages.templatetags.backoffice import days_left
 
 COUNTED = 1000  # pictures of a tombstone; a million would take too long to count in a list
+LOOKED_AT = 3  # pictures of each in the list
+PER_PAGE = 60
 
 
 class CappedCount(Subquery):
@@ -31,18 +36,19 @@ class CappedCount(Subquery):
 @admin.register(Tombstone)
 class TombstoneAdmin(OperationAdmin):
     needs = Permission.IMAGES_READ
-    list_display = ("deleted_at", "organization", "reason", "deleted_by", "pictures", "expires_at")
+    list_display = ("deleted", "look", "organization", "pictures", "deleted_by", "reason", "left")
     list_select_related = ("organization", "deleted_by")
     list_filter = ("reason",)
     ordering = ("-expires_at",)  # as they were made, by the index that there is
-    readonly_fields = ("pictures",)
     actions = ("restore",)
     most = 20
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
-        images = SourceImage.objects.filter(tombstone=OuterRef("pk")).values("pk")[: COUNTED + 1]
-        count = CappedCount(images, output_field=IntegerField())
-        found: QuerySet = super().get_queryset(request).annotate(count=count)
+        images = SourceImage.objects.filter(tombstone=OuterRef("pk"))
+        count = CappedCount(images.values("pk")[: COUNTED + 1], output_field=IntegerField())
+        drawn = images.filter(format__in=previews.DRAWN, protected=False).order_by("id").values("pk")
+        looks = {f"look{number}": Subquery(drawn[number : number + 1]) for number in range(LOOKED_AT)}
+        found: QuerySet = super().get_queryset(request).annotate(count=count, **looks)
         return found
 
     def buttons(self, tombstone: Any) -> Sequence[str]:
@@ -58,17 +64,72 @@ class TombstoneAdmin(OperationAdmin):
         explanation="A job brings the pictures back, except those that live again already.",
     )
     def restore(self, tombstone: Tombstone, actor: Actor) -> str:
-        job = jobs.restore_all(tombstone.organization, tombstone.pk, actor=actor)
-        hurry(job.pk)
+        job = tasks.begin(jobs.restore_all(tombstone.organization, tombstone.pk, actor=actor))
         address = reverse("admin:organizations_job_change", args=[job.pk])
-        return format_html('What was deleted is being restored: <a href="{}">see how far the job is</a>.', address)
+        said = "is being restored" if job.unfinished else f"is restored: {job.report.get('restored', 0)}"
+        return format_html('What was deleted {}. <a href="{}">See the job</a>.', said, address)
+
+    @page
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The pictures of one act, a page at a time by id."""
+        tombstone = self.get_object(request, object_id)
+        if tombstone is None:
+            raise Invalid("There is no such act of deleting, or it belongs to an organization that you cannot see.")
+        if "_restore" in request.POST:
+            return super().change_view(request, object_id, form_url, extra_context)
+        problem = ""
+        if "expire" in request.POST:
+            try:
+                return self._expire(request, tombstone)
+            except DomainError as error:
+                problem = error.message
+        after = request.GET.get("after", "")
+        images = tombstone.images.filter(id__gt=int(after) if after.isdecimal() and len(after) < 19 else 0)
+        items = list(images.select_related("organization", "file", "tombstone").order_by("id")[: PER_PAGE + 1])
+        context = self.admin_site.each_context(request) | {
+            "title": f"Deleted {tombstone.deleted_at:%Y-%m-%d %H:%M}",
+            "tombstone": tombstone,
+            "count": counted(tombstone),
+            "images": items[:PER_PAGE],
+            "after": items[PER_PAGE - 1].pk if len(items) > PER_PAGE else None,
+            "before": after,
+            "drawn": previews.DRAWN,
+            "restorable": bool(self.buttons(tombstone)) and self.may(request, "restore", tombstone),
+            "problem": problem,
+        }
+        status = 400 if problem else 200
+        return TemplateResponse(request, "admin/sourceimages/tombstone.html", context, status=status)
+
+    def _expire(self, request: HttpRequest, tombstone: Tombstone) -> HttpResponse:
+        """For superusers, who have to type the name of the organization: this cannot be undone."""
+        if not staff_of(request).superuser:
+            raise Forbidden("Only superusers may remove something before its time.")
+        if request.POST.get("name", "").strip() != tombstone.organization.name:
+            raise Invalid(f"Nothing was removed: type {tombstone.organization.name!r} to confirm it.")
+        expire_tombstone(tombstone, actor=actor_of(request))
+        tasks.purge_soon()
+        messages.success(request, "It has expired. Its pictures are removed for good within the hour.")
+        return HttpResponseRedirect(reverse("admin:sourceimages_tombstone_changelist"))
+
+    @admin.display(description="deleted", ordering="deleted_at")
+    def deleted(self, tombstone: Tombstone) -> str:
+        return f"{tombstone.deleted_at:%Y-%m-%d %H:%M}"
+
+    @admin.display(description="")
+    def look(self, tombstone: Any) -> str:
+        looks = filter(None, (getattr(tombstone, f"look{number}") for number in range(LOOKED_AT)))
+        addresses = ((reverse("admin:sourceimages_preview", args=[pk, "small"]),) for pk in looks)
+        return format_html_join(" ", '<img class="look" src="{}" alt="" loading="lazy">', addresses)
+
+    @admin.display(description="expires", ordering="expires_at")
+    def left(self, tombstone: Tombstone) -> str:
+        return days_left(tombstone)
 
     @admin.display
     def pictures(self, tombstone: Tombstone) -> str:
-        """A link to those that are still in the trash."""
-        query = {StateFilter.parameter_name: StateFilter.TRASH, "tombstone__id__exact": tombstone.pk}
-        address = reverse("admin:sourceimages_sourceimage_changelist", query=query)
-        return format_html('<a href="{}">{}</a>', address, counted(tombstone))
+        return counted(tombstone)
 
 
 def counted(tombstone: Any) -> str:

@@ -24,18 +24,14 @@ from sourceimages.api.copies import destination_named
 from sourceimages.errors import TombstoneNotFound
 from sourceimages.tasks import hurry
 
-NEEDS = {
-    jobs.COPY_ALL: Permission.IMAGES_COPY_FROM,
-    jobs.DELETE_ALL: Permission.IMAGES_DELETE_ALL,
-    jobs.RESTORE: Permission.IMAGES_WRITE,
-}
-ANY_OF_THEM = tuple(NEEDS.values())
+KINDS = (jobs.COPY_ALL, jobs.DELETE_ALL, jobs.RESTORE)
+ANY_OF_THEM = tuple(dict.fromkeys(jobs.PERMISSIONS.values()))
 LIMIT = 100
 JOB_ID = OpenApiParameter("job_id", OpenApiTypes.UUID, OpenApiParameter.PATH)
 
 
 class NewJobSerializer(serializers.Serializer):
-    kind = serializers.ChoiceField(list(NEEDS))
+    kind = serializers.ChoiceField(list(KINDS))
     destination = serializers.CharField(required=False, help_text="Of copy-all: an organization.")
     overwrite = serializers.BooleanField(required=False, default=False, help_text="Of copy-all.")
     tombstone = serializers.CharField(required=False, help_text="Of restore: which act is undone; default the latest.")
@@ -51,6 +47,10 @@ class JobSerializer(serializers.Serializer):
     done = serializers.IntegerField(help_text="Pictures dealt with.")
     failed = serializers.IntegerField()
     report = serializers.DictField(child=serializers.IntegerField(), help_text="How many of what.")
+    failures = serializers.ListField(
+        child=serializers.DictField(child=serializers.CharField()),
+        help_text="Pictures that were left, at most 100: hash and message.",
+    )
     error = serializers.CharField(allow_blank=True, help_text="Why it ended, if it failed.")
     arguments = serializers.DictField()
     user_id = serializers.UUIDField(allow_null=True, help_text="Who asked for it.")
@@ -78,7 +78,7 @@ class JobViewSet(OrganizationScope):
     needs = {
         "list": Permission.IMAGES_READ,
         "retrieve": Permission.IMAGES_READ,
-        "create": ANY_OF_THEM,
+        "create": tuple(jobs.PERMISSIONS[kind] for kind in KINDS),
         "destroy": ANY_OF_THEM,
     }
 
@@ -148,7 +148,7 @@ class JobViewSet(OrganizationScope):
 
     def _check(self, kind: str) -> None:
         """Long work needs what the single act needs; deleting everything, and what operators began, is for admins."""
-        if not self.granted(NEEDS.get(kind, Permission.IMAGES_DELETE_ALL)):
+        if not self.granted(jobs.PERMISSIONS[kind]):
             raise RoleMissing(f"Your roles in {self.organization.name!r} do not allow {kind}.")
 
 

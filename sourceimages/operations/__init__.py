@@ -12,7 +12,13 @@ from sourceimages.operations.change import (
     set_protected,
 )
 from sourceimages.operations.copy import Copied, Outcome, copy_image, copy_images, copy_named
-from sourceimages.operations.delete import delete_image, delete_images_with_bytes, restore_image
+from sourceimages.operations.delete import (
+    delete_image,
+    delete_images_with_bytes,
+    expire_tombstone,
+    restore_exactly,
+    restore_image,
+)
 from sourceimages.operations.describe import find_colours, without_colours
 from sourceimages.operations.optimize import optimize
 from sourceimages.operations.optimize import waiting as waiting_to_be_optimized
@@ -31,11 +37,13 @@ __all__ = [
     "copy_named",
     "delete_image",
     "delete_images_with_bytes",
+    "expire_tombstone",
     "find_colours",
     "keep_hash",
     "optimize",
     "rename_image",
     "replace_user_metadata",
+    "restore_exactly",
     "restore_image",
     "set_locked",
     "set_protected",

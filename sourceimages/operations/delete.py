@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from organizations import counters
 from organizations.audit import Actor, record
-from organizations.models import Organization
+from organizations.models import AuditEvent, Organization
 from sourceimages.errors import ImageLocked, ImageNotFound
 from sourceimages.models import SourceImage, Tombstone
 from sourceimages.races import lost_race
@@ -78,6 +78,37 @@ def _bring_back(image: SourceImage, actor: Actor) -> SourceImage:
     return image
 
 
+@transaction.atomic
+def restore_exactly(image: SourceImage, *, actor: Actor) -> bool:
+    """Bring this very picture back; False where a living one has its hash. Raises ImageNotFound if it is not there."""
+    found = SourceImage.objects.in_trash().filter(pk=image.pk).hold_all()
+    if not found:
+        raise ImageNotFound(f"The picture {image.hash} is not in the trash any more.")
+    (image,) = found
+    if image.organization.images.living().filter(hash=image.hash).exists():
+        return False
+    _bring_back(image, actor)
+    return True
+
+
+@transaction.atomic
+def expire_tombstone(tombstone: Tombstone, *, actor: Actor) -> None:
+    """Let the next purge take what lies under it, before its time: from now on it cannot be brought back."""
+    tombstone = Tombstone.objects.select_for_update(of=("self",)).select_related("organization").get(pk=tombstone.pk)
+    before, tombstone.expires_at = tombstone.expires_at, min(tombstone.expires_at, timezone.now())
+    tombstone.save(update_fields=["expires_at"])
+    record(
+        actor,
+        "trash.expired",
+        organization=tombstone.organization,
+        target=tombstone.reason,
+        target_id=tombstone.pk,
+        count=tombstone.images.count(),
+        tombstone_id=tombstone.pk,
+        before=f"{before:%Y-%m-%dT%H:%M:%SZ}",
+    )
+
+
 def bury(organization: Organization, reason: Tombstone.Reason, actor: Actor) -> Tombstone:
     """One act of deleting, which expires in TRASH_DAYS."""
     now = timezone.now()
@@ -115,6 +146,24 @@ def into_trash(images: list[SourceImage], reason: Tombstone.Reason, actor: Actor
     for image in images:
         record_of(actor, "image.deleted", image, tombstone)
     return tombstone
+
+
+def record_each(actor: Actor, verb: str, organization: Organization, images: list[SourceImage], **about: Any) -> None:
+    """The same for many of an organization at once."""
+    AuditEvent.objects.bulk_create(
+        AuditEvent(
+            verb=verb,
+            source=actor.source,
+            organization=organization,
+            user=actor.user,
+            api_key_id=actor.api_key_id,
+            address=actor.address,
+            target=image.hash,
+            target_id=str(image.pk),
+            **about,
+        )
+        for image in images
+    )
 
 
 def record_of(actor: Actor, verb: str, image: SourceImage, tombstone: Tombstone | None = None, **details: Any) -> None:

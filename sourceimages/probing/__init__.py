@@ -1,6 +1,7 @@
 """What a file is, told from its bytes by a limited child process."""
 
 import atexit
+import base64
 import os
 import time
 from dataclasses import dataclass, field
@@ -13,20 +14,23 @@ from sourceimages.errors import FormatNotAllowed, TooManyPixels, UnreadableImage
 
 from .pool import BusyError, ChildDiedError, Pool, SandboxMissingError
 
-__all__ = ["Probe", "SandboxMissingError", "check_sandbox", "colours", "probe"]
+__all__ = ["Probe", "SandboxMissingError", "check_sandbox", "colours", "probe", "raster"]
 
 CLOCK_SECONDS = 6.0  # for the question what a file is; the child's own limit is on computing time
 PIXELS_SECONDS = 3.0  # for the question whether its pixels are opaque, which may be left open
 DESCRIPTION_SECONDS = 2.0  # for what it tells of itself, which may be left out
 COLOURS_SECONDS = 5.0
+RASTER_SECONDS = 10.0
 WITH_COLOURS = {"jpg", "png", "webp", "gif", "tif"}
 SECONDS = CLOCK_SECONDS + PIXELS_SECONDS + DESCRIPTION_SECONDS
 WITHOUT_PIXEL_LIMIT = {"jpg", "webp", "svg", "pdf", "eps"}  # JPEG and WebP by agreement, the others have no pixels
 REFUSALS = {error.reason: error for error in (UnreadableImage, FormatNotAllowed)}
 
 _pool = Pool(settings.PROBE_PROCESSES, sandbox_required=settings.SANDBOX == "required")
-atexit.register(_pool.close)
-os.register_at_fork(after_in_child=_pool.forget)
+_drawing = Pool(settings.PROBE_PROCESSES, sandbox_required=settings.SANDBOX == "required")  # keeps no upload waiting
+for pool in _pool, _drawing:
+    atexit.register(pool.close)
+    os.register_at_fork(after_in_child=pool.forget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,21 @@ def colours(path: str | os.PathLike[str], format: str) -> list[str]:
     except BusyError as error:
         raise Unavailable("Too many files are being read at this moment. Try again.") from error
     return [str(colour) for colour in answer["colours"]]
+
+
+def raster(path: str | os.PathLike[str], format: str, *, side: int, upright: bool) -> bytes | None:
+    """The picture as WebP of at most so many pixels a side; None where it cannot be drawn. Unavailable as above.
+
+    `upright` turns it as its EXIF orientation says; otherwise it is as its pixels are stored.
+    """
+    question = {"ask": "raster", "path": os.path.abspath(path), "format": format, "side": side, "upright": upright}
+    try:
+        answer = _drawing.ask(question, seconds=RASTER_SECONDS)
+    except ChildDiedError:
+        return None
+    except BusyError as error:
+        raise Unavailable("Too many pictures are being drawn at this moment. Try again.") from error
+    return base64.b64decode(answer["webp"]) if "webp" in answer else None
 
 
 def check_sandbox() -> None:

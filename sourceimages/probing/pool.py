@@ -28,7 +28,7 @@ ENVIRONMENT = {  # all of it: no secret of ours is there to be found
 }
 START_SECONDS = 20
 PATIENCE_SECONDS = 30  # for a child to become free
-LONGEST_ANSWER = 64 * 1024
+LONGEST_ANSWER = 1024 * 1024
 QUESTIONS = 3000  # after which a child is replaced: libraries forget to give back what they have taken
 
 

@@ -20,6 +20,7 @@ for (const part of document.querySelectorAll("[data-live]")) {
     try {
       const answer = await fetch(part.dataset.from || location.href, { headers: { "X-Requested-With": "live" } });
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      if (part.querySelector("input:checked")) { setTimeout(again, 2000); return; } // somebody is choosing
       const now = answer.ok && page.getElementById(part.id);
       if (now) part.innerHTML = now.innerHTML;
       if (!now || "live" in now.dataset) setTimeout(again, 1000 * part.dataset.live);

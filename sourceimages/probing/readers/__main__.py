@@ -57,13 +57,19 @@ def colours(path: str, format: str) -> dict[str, Any]:
     return {"colours": colours.dominant(path, format)}
 
 
+def raster(path: str, format: str, side: int, upright: bool) -> dict[str, Any]:
+    from . import raster
+
+    return raster.draw(path, format, side, upright)
+
+
 def rewrite(path: str, format: str, to: str, out: list[Any], scratch: list[Any]) -> dict[str, Any]:
     from . import rewriting
 
     return rewriting.rewrite(path, format, to, rewriting.Place(*out), rewriting.Place(*scratch))
 
 
-QUESTIONS = {question.__name__: question for question in (header, opaque, describe, colours, rewrite)}
+QUESTIONS = {question.__name__: question for question in (header, opaque, describe, colours, raster, rewrite)}
 
 
 if __name__ == "__main__":

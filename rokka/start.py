@@ -1,0 +1,118 @@
+"""The page where the back-office starts: what is kept, what comes in, what needs somebody to look."""
+
+import os
+from collections import Counter as Sums
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.core.cache import cache
+from django.db.models import Count, Sum
+from django.db.models.functions import TruncDate
+from django.utils import timezone
+
+from organizations import stats
+from organizations.models import Counter, DailyStats, Job, Organization
+from organizations.permissions import Permission
+from organizations.staff import Staff
+from rokka import celery_app, charts, health
+from sourceimages.models import SourceImage, Tombstone
+
+DAYS = 30
+SOON = timedelta(days=7)
+SHOWN = 8
+REMEMBERED = 300  # seconds, for which charts are true enough
+PATIENCE = 1  # second, for workers to answer
+
+
+def work(staff: Staff) -> dict[str, Any]:
+    """What somebody may have to look at now; of the organizations of this person."""
+    now = timezone.now()
+    jobs, tombstones = Job.objects.all(), Tombstone.objects.all()
+    if not staff.superuser:
+        jobs = jobs.filter(organization__in=staff.ids(Permission.IMAGES_READ))
+        tombstones = tombstones.filter(organization__in=staff.ids(Permission.IMAGES_READ))
+    expiring = tombstones.filter(expires_at__gt=now, expires_at__lt=now + SOON, images__isnull=False).distinct()
+    return {
+        "running": list(jobs.unfinished().select_related("organization").order_by("-created")[:SHOWN]),
+        "failing": list(
+            jobs.filter(state=Job.State.FAILED, finished__gt=now - SOON)
+            .select_related("organization")
+            .order_by("-created")[:SHOWN]
+        ),
+        "expiring": list(expiring.select_related("organization", "deleted_by").order_by("expires_at")[:SHOWN]),
+        "organizations": staff.organizations(Permission.IMAGES_READ).order_by("name")[:SHOWN],
+    }
+
+
+def numbers(staff: Staff) -> dict[str, Any]:
+    """Totals and charts of all that this person may see numbers of; remembered for a few minutes."""
+    ids = None if staff.superuser else sorted(staff.ids(Permission.STATS_READ))
+    key = f"backoffice.start.{'all' if ids is None else staff.user.pk}"
+    if (known := cache.get(key)) is None:
+        cache.set(key, known := _numbers(ids), REMEMBERED)
+    return known  # type: ignore[no-any-return]
+
+
+def _numbers(ids: list[Any] | None) -> dict[str, Any]:
+    def of(rows: Any) -> Any:
+        return rows if ids is None else rows.filter(organization__in=ids)
+
+    today = stats.today()
+    days = [today - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
+    totals = of(Counter.objects).aggregate(images=Sum("images"), bytes=Sum("bytes"))
+    kept: Sums[Any] = Sums()
+    for day, count in of(DailyStats.objects).filter(day__gte=days[0]).values_list("day").annotate(sum=Sum("bytes")):
+        kept[day] = count or 0
+    kept[today] = totals["bytes"] or 0
+    created = of(SourceImage.objects.living()).filter(created__gte=timezone.now() - timedelta(days=DAYS))
+    if ids is None:  # the index begins with the organization
+        created = created.filter(organization__in=Organization.objects.values("pk"))
+    uploads = dict(created.order_by().annotate(day=TruncDate("created")).values_list("day").annotate(count=Count("pk")))
+    bytes, last = [], 0
+    for day in days:
+        last = kept.get(day, last)
+        bytes.append((f"{day}", last))
+    return {
+        "images": totals["images"] or 0,
+        "bytes": totals["bytes"] or 0,
+        "charts": [
+            charts.curve("Bytes kept", bytes, charts.size),
+            charts.bars("Pictures that came a day", [(f"{day}", uploads.get(day, 0)) for day in days]),
+        ],
+    }
+
+
+class Check(NamedTuple):
+    """Something that rokka depends on, and how it is."""
+
+    name: str
+    ok: bool
+    says: str
+
+
+def checks() -> list[Check]:
+    """Each asked in turn; whoever waits for this is no page that somebody wants to see."""
+    found = []
+    for name, check in {
+        "Database": health.check_database,
+        "Storage": health.check_storage,
+        "Redis": health.check_cache,
+    }.items():
+        try:
+            check()
+            found.append(Check(name, True, "answers"))
+        except Exception as error:  # noqa: BLE001, whatever it is, it does not answer
+            found.append(Check(name, False, type(error).__name__))
+    if not settings.REDIS_URL:
+        found[-1] = Check("Redis", True, "not used: what is remembered is remembered by each process")
+        return [*found, Check("Workers", True, f"not used: tasks run in process {os.getpid()}")]
+    return [*found, workers()]
+
+
+def workers() -> Check:
+    try:
+        answers = celery_app.control.inspect(timeout=PATIENCE).ping() or {}
+    except Exception as error:  # noqa: BLE001
+        return Check("Workers", False, type(error).__name__)
+    return Check("Workers", bool(answers), ", ".join(sorted(answers)) or "none answers")

@@ -1,0 +1,70 @@
+"""Pictures of an organization that somebody chose: ticked one by one, or all that a search finds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from django.db.models import Count, Q, Sum
+from django.http import QueryDict
+
+from organizations.models import Organization
+from rokka.errors import Invalid
+from sourceimages import search
+from sourceimages.querysets import SourceImageQuerySet
+
+MOST = 2000  # that can be ticked
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What is about to be touched."""
+
+    count: int
+    locked: int
+    protected: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Living pictures, or those in the trash. `search` holds parameters of the API's list; `ids`, if any, is all."""
+
+    organization: Organization
+    in_trash: bool
+    search: str = ""
+    ids: tuple[int, ...] | None = None
+
+    def images(self) -> SourceImageQuerySet:
+        """Those that are there now; what belongs to others is not. Raises Invalid for a bad search or too many ids."""
+        every = self.organization.images
+        found: SourceImageQuerySet = every.in_trash() if self.in_trash else every.living()
+        if self.ids is not None:
+            if len(self.ids) > MOST:
+                raise Invalid(f"{len(self.ids)} pictures are ticked; the limit is {MOST}. Search for them instead.")
+            return found.filter(pk__in=self.ids)
+        wanted = search.condition(self.organization, QueryDict(self.search), in_trash=self.in_trash)
+        return found if wanted is None else found.filter(wanted)
+
+    def summary(self) -> Summary:
+        sums = self.images().aggregate(
+            count=Count("pk"),
+            locked=Count("pk", filter=Q(locked=True)),
+            protected=Count("pk", filter=Q(protected=True)),
+            bytes=Sum("size"),
+        )
+        return Summary(sums["count"], sums["locked"], sums["protected"], sums["bytes"] or 0)
+
+    def to_arguments(self) -> dict[str, Any]:
+        """As a job keeps it."""
+        ids = {} if self.ids is None else {"ids": list(self.ids)}
+        return {"in_trash": self.in_trash, "search": self.search, **ids}
+
+    @classmethod
+    def from_arguments(cls, organization: Organization, arguments: Mapping[str, Any]) -> Self:
+        ids = arguments.get("ids")
+        return cls(
+            organization,
+            in_trash=arguments["in_trash"],
+            search=arguments["search"],
+            ids=None if ids is None else tuple(ids),
+        )

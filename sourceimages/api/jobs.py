@@ -25,7 +25,7 @@ from sourceimages.errors import TombstoneNotFound
 from sourceimages.tasks import hurry
 
 KINDS = (jobs.COPY_ALL, jobs.DELETE_ALL, jobs.RESTORE)
-ANY_OF_THEM = tuple(dict.fromkeys(jobs.PERMISSIONS.values()))
+ANY_OF_THEM = tuple(jobs.PERMISSIONS[kind] for kind in KINDS)
 LIMIT = 100
 JOB_ID = OpenApiParameter("job_id", OpenApiTypes.UUID, OpenApiParameter.PATH)
 
@@ -78,7 +78,7 @@ class JobViewSet(OrganizationScope):
     needs = {
         "list": Permission.IMAGES_READ,
         "retrieve": Permission.IMAGES_READ,
-        "create": tuple(jobs.PERMISSIONS[kind] for kind in KINDS),
+        "create": ANY_OF_THEM,
         "destroy": ANY_OF_THEM,
     }
 

@@ -28,9 +28,9 @@ REFUSALS = {error.reason: error for error in (UnreadableImage, FormatNotAllowed)
 
 _pool = Pool(settings.PROBE_PROCESSES, sandbox_required=settings.SANDBOX == "required")
 _drawing = Pool(settings.PROBE_PROCESSES, sandbox_required=settings.SANDBOX == "required")  # keeps no upload waiting
-for pool in _pool, _drawing:
-    atexit.register(pool.close)
-    os.register_at_fork(after_in_child=pool.forget)
+for _children in _pool, _drawing:
+    atexit.register(_children.close)
+    os.register_at_fork(after_in_child=_children.forget)
 
 
 @dataclass(frozen=True, slots=True)

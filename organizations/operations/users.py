@@ -72,9 +72,12 @@ def delete_key(user: User, key_id: str, *, actor: Actor) -> None:
 
 
 @transaction.atomic
-def create_staff(username: str, password: str, *, email: str, actor: Actor) -> User:
-    """Make a person for the back-office. Raises Invalid with everything that is wrong with the password."""
-    user = User(username=username, email=checked_email(email), is_staff=True)
+def create_staff(username: str, password: str, *, email: str, superuser: bool = False, actor: Actor) -> User:
+    """Make a person for the back-office; a superuser may do everything everywhere.
+
+    Raises Invalid with everything that is wrong with the password.
+    """
+    user = User(username=username, email=checked_email(email), is_staff=True, is_superuser=superuser)
     try:
         user.clean_fields(exclude=["password"])
         validate_password(password, user)
@@ -85,7 +88,7 @@ def create_staff(username: str, password: str, *, email: str, actor: Actor) -> U
         raise Invalid(" ".join(error.messages)) from error
     except IntegrityError as error:
         raise Conflict(f"There is already somebody called {username!r}.") from error
-    record(actor, "staff.created", target=username, target_id=user.pk)
+    record(actor, "staff.created", target=username, target_id=user.pk, superuser=superuser)
     return user
 
 

@@ -16,9 +16,11 @@ class Command(OperationCommand):
         super().add_arguments(parser)
         parser.add_argument("username")
         parser.add_argument("--email", required=True)
+        parser.add_argument("--superuser", action="store_true", help="may do everything in every organization")
 
     def run(self, **options: Any) -> None:
-        person = create_staff(options["username"], self._password(), email=options["email"], actor=COMMAND)
+        about = {"email": options["email"], "superuser": options["superuser"]}
+        person = create_staff(options["username"], self._password(), **about, actor=COMMAND)
         self.stdout.write(f"{person.username} can log in at /admin/.")
 
     def _password(self) -> str:

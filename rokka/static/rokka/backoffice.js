@@ -31,3 +31,14 @@ for (const part of document.querySelectorAll("[data-live]")) {
   };
   setTimeout(again, 1000 * part.dataset.live);
 }
+
+/* What is wider than its place can be scrolled by keyboard, too. */
+for (const part of document.querySelectorAll(".table, .results, pre, #places, .acts")) {
+  if (part.scrollWidth > part.clientWidth && !part.hasAttribute("tabindex")) {
+    part.tabIndex = 0;
+    if (!part.hasAttribute("aria-label") && !part.matches("nav, form")) {
+      part.setAttribute("role", "region");
+      part.setAttribute("aria-label", part.querySelector("caption")?.textContent || "Table");
+    }
+  }
+}

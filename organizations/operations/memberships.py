@@ -12,6 +12,7 @@ from organizations.audit import Actor, record
 from organizations.errors import InvalidRoles, MembershipNotFound, UserNotFound
 from organizations.models import Membership, Organization, User
 from organizations.operations.admins import keep_an_admin
+from organizations.operations.texts import checked_comment
 from organizations.operations.users import create_user
 from organizations.permissions import ROLE_NAMES, Role
 
@@ -51,6 +52,8 @@ def set_roles(
     Raises InvalidRoles, UserNotFound, LastAdmin.
     """
     names = checked_roles(roles)
+    if comment is not None:
+        checked_comment(comment)
     organization = Organization.objects.hold(organization)  # or two admins could take the role from each other
     user = User.objects.filter(pk=user_id).first()
     if user is None:

@@ -25,7 +25,8 @@ from organizations.models import (
     User,
     new_signing_key,
 )
-from organizations.operations.users import checked_email, create_user
+from organizations.operations.texts import DISPLAY_NAME, checked_email, checked_text
+from organizations.operations.users import create_user
 from organizations.permissions import Role
 from rokka.errors import Forbidden, Invalid
 
@@ -158,6 +159,8 @@ def is_admin(user: User, organization: Organization | str) -> bool:
 def _checked(facts: Mapping[str, str]) -> dict[str, str]:
     if "billing_email" in facts:
         checked_email(facts["billing_email"])
+    if "display_name" in facts:
+        checked_text("display_name", facts["display_name"], DISPLAY_NAME)
     return {field: facts[field] for field in SHOWN if field in facts}
 
 

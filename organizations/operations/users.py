@@ -5,15 +5,16 @@ from dataclasses import dataclass
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 
 from organizations.audit import Actor, record
 from organizations.errors import KeyInUse, KeyNotFound, TooManyKeys
 from organizations.models import ApiKey, Organization, User
 from organizations.operations.admins import keep_an_admin
+from organizations.operations.texts import checked_comment, checked_email, checked_text
 from rokka.errors import Conflict, Invalid, Unauthenticated
 
+LONGEST_NAME, LONGEST_PASSWORD = 150, 1000
 IMPORTABLE = re.compile(r"[0-9A-Za-z]{32}([0-9A-Za-z]{32})?\Z")
 
 
@@ -77,6 +78,9 @@ def create_staff(username: str, password: str, *, email: str, superuser: bool = 
 
     Raises Invalid with everything that is wrong with the password.
     """
+    if not checked_text("username", username, LONGEST_NAME):
+        raise Invalid("username: it is missing.")
+    checked_text("password", password, LONGEST_PASSWORD)
     user = User(username=username, email=checked_email(email), is_staff=True, is_superuser=superuser)
     try:
         user.clean_fields(exclude=["password"])
@@ -88,31 +92,24 @@ def create_staff(username: str, password: str, *, email: str, superuser: bool = 
         raise Invalid(" ".join(error.messages)) from error
     except IntegrityError as error:
         raise Conflict(f"There is already somebody called {username!r}.") from error
-    record(actor, "staff.created", target=username, target_id=user.pk, superuser=superuser)
+    record(actor, "staff.created", target=username[:80], target_id=user.pk, username=username, superuser=superuser)
     return user
 
 
 @transaction.atomic
 def set_active(user: User, active: bool, *, actor: Actor) -> None:
     """Let a person act, or not any more: neither by key, token or password. Raises LastAdmin."""
-    for membership in user.memberships.select_related("organization", "user").order_by("organization"):
-        if not active:
-            Organization.objects.hold(membership.organization)
-            keep_an_admin(membership)
+    if not active:
+        for organization in Organization.objects.filter(memberships__user=user).order_by("pk"):
+            held = Organization.objects.hold(organization)  # roles may have changed until now, and cannot from here on
+            if membership := held.memberships.select_related("organization", "user").filter(user=user).first():
+                keep_an_admin(membership)
     changed = User.objects.filter(pk=user.pk).exclude(is_active=active).update(is_active=active)
     if changed:
         record(actor, "user.activated" if active else "user.deactivated", target=str(user.pk), target_id=user.pk)
 
 
-def checked_email(email: str) -> str:
-    try:
-        validate_email(email)
-    except ValidationError as error:
-        raise Invalid(f"{email[:80]!r} is no e-mail address.") from error
-    return email
-
-
 def _insert(user: User, key: str, *, comment: str, actor: Actor) -> tuple[ApiKey, str]:
-    row = ApiKey.objects.create(user=user, digest=ApiKey.digest_of(key), comment=comment)
+    row = ApiKey.objects.create(user=user, digest=ApiKey.digest_of(key), comment=checked_comment(comment))
     record(actor, "api_key.added", target=str(user.pk), target_id=row.pk, comment=comment)
     return row, key

@@ -16,7 +16,7 @@ from organizations.operations.organizations import (
     found_organization,
     is_admin,
 )
-from organizations.operations.signing_keys import add_signing_key, remove_signing_key
+from organizations.operations.signing_keys import add_signing_key, remove_signing_key, show_signing_key
 from organizations.operations.users import (
     NewUser,
     create_key,
@@ -49,4 +49,5 @@ __all__ = [
     "remove_signing_key",
     "set_active",
     "set_roles",
+    "show_signing_key",
 ]

@@ -19,6 +19,16 @@ def add_signing_key(organization: Organization, *, actor: Actor) -> SigningKey:
 
 
 @transaction.atomic
+def show_signing_key(organization: Organization, fingerprint: str, *, actor: Actor) -> SigningKey:
+    """The key itself, for somebody to see, of whom is written down that they did. Raises KeyNotFound."""
+    for key in organization.signing_keys.all():
+        if key.fingerprint == fingerprint:
+            record(actor, "signing_key.shown", organization=organization, target=fingerprint, target_id=key.pk)
+            return key
+    raise KeyNotFound("There is no signing key with this id.")
+
+
+@transaction.atomic
 def remove_signing_key(organization: Organization, fingerprint: str, *, actor: Actor) -> None:
     """Take a key out of use, and with it all URLs that were signed with it. Raises KeyNotFound, KeyInUse."""
     organization = Organization.objects.hold(organization)

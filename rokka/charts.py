@@ -36,7 +36,10 @@ def curve(title: str, points: Points, write: Callable[[int], str] = number) -> C
     """Of a quantity that stays, such as bytes that are kept."""
     highest = max((value for _, value in points), default=0) or 1
     step = WIDTH / max(1, len(points) - 1)
+    spots: list[tuple[float, float]]
     spots = [(round(step * i, 1), round(HEIGHT * (1 - value / highest), 1)) for i, (_, value) in enumerate(points)]
+    if len(spots) == 1:
+        spots.append((WIDTH, spots[0][1]))  # one day is a level, and a point draws nothing
     line = " ".join(f"{x},{y}" for x, y in spots)
     area = f"0,{HEIGHT} {line} {spots[-1][0]},{HEIGHT}" if spots else ""
     return _chart(title, points, write, highest, line=line, area=area)

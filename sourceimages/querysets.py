@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
+from django.apps import apps
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 if TYPE_CHECKING:
@@ -83,3 +84,8 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
 
     def expired(self) -> Self:
         return self.filter(expires_at__lte=timezone.now())
+
+    def with_images(self) -> Self:
+        """Those that still hold a picture; a look at one of each, however many there are."""
+        images = apps.get_model("sourceimages", "SourceImage").objects
+        return self.filter(Exists(images.filter(tombstone=OuterRef("pk"))))

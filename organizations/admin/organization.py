@@ -94,6 +94,7 @@ class OrganizationAdmin(ReadOnlyAdmin):
             "tab": tab,
             "tabs": [(name, one.label) for name, one in TABS.items() if staff.may(one.needs, organization)],
             "may_change": staff.may(this.to_change, organization),
+            "may_see_pictures": staff.may(Permission.IMAGES_READ, organization),
             "shown": shown,
             "problem": problem,
             "sent": request.POST if problem else {},

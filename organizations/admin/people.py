@@ -8,13 +8,16 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpRespons
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
+from organizations.access import is_public
 from organizations.admin.tabs import Shown
-from organizations.errors import UserNotFound
+from organizations.errors import PublicUser, UserNotFound
 from organizations.models import ApiKey, User
 from organizations.operations import create_key, create_staff, delete_key, set_active
 from organizations.staff import actor_of, staff_of
 from rokka.admin import ReadOnlyAdmin, page
 from rokka.errors import DomainError, Forbidden, Invalid
+
+ACTIVE = {"activate": True, "deactivate": False}
 
 
 @admin.register(User)
@@ -49,8 +52,13 @@ class UserAdmin(ReadOnlyAdmin):
         user: User | None = self.get_object(request, object_id)
         if user is None:
             raise UserNotFound("There is no such person.")
-        shown, problem = None, ""
+        may_switch = staff_of(request).superuser and user != request.user
+        shown, problem, public = None, "", not staff_of(request).superuser and is_public(user)
         if request.method == "POST":
+            if public:
+                raise PublicUser("Your keys are meant to be public, by one of your roles: no others can be made.")
+            if request.POST.get("do") in ACTIVE and not may_switch:
+                raise Forbidden("Superusers only do that, and not to themselves.")
             try:
                 shown = self._change(request, user)
                 if shown is None:
@@ -64,7 +72,8 @@ class UserAdmin(ReadOnlyAdmin):
             "keys": list(user.api_keys.order_by("created", "id")),
             "most": ApiKey.MOST,
             "memberships": list(user.memberships.select_related("organization").order_by("organization__name")),
-            "may_switch": staff_of(request).superuser and user != request.user,
+            "may_switch": may_switch,
+            "may_change_keys": not public,
             "shown": shown,
             "problem": problem,
         }
@@ -76,17 +85,15 @@ class UserAdmin(ReadOnlyAdmin):
     def _change(self, request: HttpRequest, user: User) -> Shown | None:
         sent, actor = request.POST, actor_of(request)
         match sent.get("do"):
+            case "activate" | "deactivate" as do:
+                set_active(user, ACTIVE[do], actor=actor)
+                messages.success(request, f"{user} may {'act again' if ACTIVE[do] else 'not act any more'}.")
             case "key":
-                _, key = create_key(user, comment=str(sent.get("comment", ""))[:255], actor=actor)
+                _, key = create_key(user, comment=str(sent.get("comment", "")), actor=actor)
                 return Shown(key, f"The new key of {user}. It is shown once.")
             case "no-key":
                 delete_key(user, str(sent.get("key", "")), actor=actor)
                 messages.success(request, "The key is out of use, and every token that was made with it.")
-            case "switch":
-                if not staff_of(request).superuser or user == request.user:
-                    raise Forbidden("Superusers only do that, and not to themselves.")
-                set_active(user, not user.is_active, actor=actor)
-                messages.success(request, f"{user} may {'not act any more' if user.is_active else 'act again'}.")
             case _:
                 raise Invalid("There is no such change.")
         return None

@@ -1,7 +1,7 @@
 """What is on the pages of an organization, and what may be changed there."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -21,6 +21,7 @@ from organizations.operations import (
     remove_member,
     remove_signing_key,
     set_roles,
+    show_signing_key,
 )
 from organizations.options import OPTIONS
 from organizations.permissions import Permission, Role
@@ -66,14 +67,13 @@ def usage(request: HttpRequest, organization: Organization) -> dict[str, Any]:
     days = stats.days(organization, stats.today() - timedelta(days=span - 1), stats.today())[::-1]
     living = organization.images.filter(tombstone__isnull=True)
     formats = list(living.values("format").annotate(count=Count("pk"), bytes=Sum("size")).order_by("-count", "format"))
-    restorable = organization.tombstones.restorable()
 
     def points(name: str) -> list[tuple[str, int]]:
         return [(f"{one.day}", getattr(one, name)) for one in days]
 
     return {
         "totals": counters.totals(organization),
-        "acts_in_trash": restorable.count(),
+        "acts_in_trash": organization.tombstones.restorable().with_images().count(),
         "formats": formats,
         "most": max((one["count"] for one in formats), default=0),
         "span": span,
@@ -102,6 +102,8 @@ def add_member(request: HttpRequest, organization: Organization) -> Shown | None
     """By the name of somebody of the staff, the id of any user, or an e-mail address, for which a user is made."""
     sent = request.POST
     who, comment = str(sent.get("who", "")).strip(), str(sent.get("comment", ""))
+    if "\0" in who:
+        raise Invalid("who: it contains a NUL character.")
     roles = [str(role) for role in sent.getlist("roles")]
     user = user_called(who)
     if user is not None:
@@ -166,7 +168,10 @@ KINDS: tuple[tuple[type[serializers.Field], str], ...] = (
 
 
 def settings(request: HttpRequest, organization: Organization) -> dict[str, Any]:
-    return {"options": [option(name, organization.options.get(name)) for name in OPTIONS]}
+    shown = [option(name, organization.options.get(name)) for name in OPTIONS]
+    if request.POST.get("do") == "options":  # and refused, or we would not be here: what was typed stays
+        shown = [replace(one, value=str(request.POST.get(one.name, ""))) for one in shown]
+    return {"options": shown}
 
 
 def option(name: str, value: Any) -> Option:
@@ -180,9 +185,10 @@ def option(name: str, value: Any) -> Option:
 
 
 def change_facts(request: HttpRequest, organization: Organization) -> None:
-    facts = {name: str(request.POST.get(name, "")).strip() for name in ("display_name", "billing_email")}
-    if not facts["display_name"]:
+    typed = {name: str(request.POST.get(name, "")).strip() for name in ("display_name", "billing_email")}
+    if not typed["display_name"]:
         raise Invalid("display_name: it must not be empty.")
+    facts = {name: text for name, text in typed.items() if text != getattr(organization, name)}
     describe_organization(organization, facts, actor=actor_of(request))
     messages.success(request, "Saved.")
 
@@ -190,7 +196,9 @@ def change_facts(request: HttpRequest, organization: Organization) -> None:
 def set_options(request: HttpRequest, organization: Organization) -> None:
     changes: dict[str, Any] = {}
     for name in OPTIONS:
-        text = str(request.POST.get(name, "")).strip()
+        text = str(request.POST.get(name, "")).replace("\r\n", "\n").strip()
+        if text == option(name, organization.options.get(name)).value:
+            continue  # what nobody changed may be something that this person could not set
         if not text:
             changes[name] = None
         elif option(name, None).kind == "lines":
@@ -214,10 +222,8 @@ def add_key(request: HttpRequest, organization: Organization) -> None:
 
 
 def show_key(request: HttpRequest, organization: Organization) -> Shown:
-    for key in organization.signing_keys.all():
-        if key.fingerprint == request.POST.get("key"):
-            return Shown(key.key, f"The signing key {key.fingerprint}")
-    raise Invalid("There is no such key any more.")
+    key = show_signing_key(organization, str(request.POST.get("key", "")), actor=actor_of(request))
+    return Shown(key.key, f"The signing key {key.fingerprint}")
 
 
 def remove_key(request: HttpRequest, organization: Organization) -> None:

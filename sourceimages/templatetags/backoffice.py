@@ -21,8 +21,3 @@ def days_left(tombstone: Tombstone) -> str:
 @register.filter
 def percent_of(part: Any, whole: Any) -> int:
     return min(100, round(100 * part / whole)) if whole else 0
-
-
-@register.filter
-def lookup(mapping: dict[str, Any], key: str) -> Any:
-    return mapping.get(key)

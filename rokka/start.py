@@ -66,7 +66,7 @@ def _numbers(ids: list[Any] | None) -> dict[str, Any]:
     days = [today - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
     totals = of(Counter.objects).aggregate(images=Sum("images"), bytes=Sum("bytes"))
     created = of(SourceImage.objects.living()).filter(created__gte=timezone.now() - timedelta(days=DAYS))
-    if ids is None:  # the index begins with the organization
+    if ids is None:  # the index begins with the organization; it takes 0.6 s if a million came in these days
         created = created.filter(organization__in=Organization.objects.values("pk"))
     uploads = dict(created.order_by().annotate(day=TruncDate("created")).values_list("day").annotate(count=Count("pk")))
     kept = bytes_kept(ids, days[:-1]) | {today: totals["bytes"] or 0}

@@ -45,6 +45,7 @@ def work(staff: Staff) -> dict[str, Any]:
         ),
         "expiring": list(expiring.select_related("organization", "deleted_by").order_by("expires_at")[:SHOWN]),
         "organizations": staff.organizations(Permission.IMAGES_READ).order_by("name")[:SHOWN],
+        "uploads": () if staff.superuser else staff.organizations(Permission.IMAGES_UPLOAD).order_by("name")[:SHOWN],
     }
 
 

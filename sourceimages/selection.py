@@ -45,6 +45,10 @@ class Selection:
         wanted = search.condition(self.organization, QueryDict(self.search), in_trash=self.in_trash)
         return found if wanted is None else found.filter(wanted)
 
+    @property
+    def everything(self) -> bool:
+        return self.ids is None and not self.search
+
     def summary(self) -> Summary:
         sums = self.images().aggregate(
             count=Count("pk"),

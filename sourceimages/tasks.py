@@ -15,8 +15,9 @@ from sourceimages import jobs, operations, upkeep
 from sourceimages.errors import StorageUnavailable
 from sourceimages.models import StoredFile
 
-MISSED = 40  # seconds without a sign of life, after which a job is taken up by somebody else
-SLICE = 5 if settings.CELERY_TASK_ALWAYS_EAGER else jobs.SLICE  # somebody waits, or nobody does
+IN_PROCESS = settings.CELERY_TASK_ALWAYS_EAGER
+MISSED = 10 if IN_PROCESS else 40  # seconds without a sign of life, after which a job is taken up by somebody else
+SLICE = 5 if IN_PROCESS else jobs.SLICE  # somebody waits, or nobody does
 SMALL = 100  # pictures
 AT_ONCE = 5  # seconds
 
@@ -43,7 +44,10 @@ def run_job(job_id: str) -> None:
 @shared_task
 def resume_jobs() -> None:
     for job_id in jobs.stalled(seconds=MISSED):
-        hurry(job_id)
+        if settings.CELERY_TASK_ALWAYS_EAGER:
+            jobs.run(job_id, seconds=jobs.SLICE)  # by beat itself, for which nobody waits
+        else:
+            hurry(job_id)
 
 
 @shared_task(autoretry_for=(StorageUnavailable, OperationalError), retry_backoff=True, max_retries=8)

@@ -139,6 +139,8 @@ class Acts(ReadOnlyAdmin):
             raise Invalid(
                 f"{act.label}: not for pictures that are {'in the trash' if selection.in_trash else 'living'}."
             )
+        if kind == "delete" and selection.everything:
+            staff.check(organization, Permission.IMAGES_DELETE_ALL)  # as for the job of the API
         error = ""
         if "confirmed" in sent:
             try:

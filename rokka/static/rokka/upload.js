@@ -52,10 +52,10 @@ const send = (file, item) => new Promise((resolve) => {
   request.addEventListener("loadend", () => {
     let answer = {};
     try { answer = JSON.parse(request.responseText); } catch { /* no answer of ours */ }
-    if (request.status === 200) {
+    if (request.status === 200 && answer.items) {
       const [picture] = answer.items;
       finish(item, picture.created ? "new" : "known", "", picture.href);
-    } else if (request.status) finish(item, "refused", answer.error?.message || `The server answered ${request.status}. Log in again, or try later.`);
+    } else if (request.status) finish(item, "refused", answer.error?.message || `There was no answer to be understood (${request.status}). Log in again, or try later.`);
     else finish(item, "refused", "The connection broke off. Try again.");
     resolve();
   });

@@ -84,9 +84,7 @@ class OnePicture(ReadOnlyAdmin):
         staff, organization = staff_of(request), image.organization
         granted = staff.granted(organization.pk)
         events = AuditEvent.objects.filter(organization=organization, target=image.hash).select_related("user")
-        others = (
-            organization.images.with_bytes(image.binary_hash).exclude(pk=image.pk).select_related("tombstone", "file")
-        )
+        others = image.file.images.exclude(pk=image.pk)  # an organization keeps bytes once
         areas, sent = areas_of(image), request.POST
         numbers = [(side, sent.get(side, areas[0][side])) for side in SIDES]
         typing = typed_again(request) if request.POST.get("do") == "metadata" else None

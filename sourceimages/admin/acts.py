@@ -180,7 +180,7 @@ class Acts(ReadOnlyAdmin):
         job = jobs.act(kind, selection, actor=actor_of(request), **arguments)
         job = tasks.begin(job)
         address = reverse("admin:organizations_job_change", args=[job.pk])
-        if job.unfinished:
+        if job.unfinished or (job.total or 0) > tasks.SMALL:
             return HttpResponseRedirect(address)
         report = ", ".join(f"{count:,} {name}" for name, count in sorted(job.report.items())) or "nothing to do"
         level = messages.SUCCESS if job.state == Job.State.DONE and not job.failed else messages.WARNING

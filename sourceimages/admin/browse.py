@@ -42,7 +42,7 @@ class Browse(ReadOnlyAdmin):
         try:
             found, total = listing.page(), listing.total()
         except Invalid as error:  # what was typed stays, beside what is wrong with it
-            problem, found, total = error.message, Page([], "", "", ""), "0"
+            problem, found, total, listing = error.message, Page([], "", "", ""), "0", listing.forgiving()
         view = listing.get("view") if listing.get("view") in VIEWS else request.session.get("view", VIEWS[0])
         if request.session.get("view") != view:
             request.session["view"] = view

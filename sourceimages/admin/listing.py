@@ -91,6 +91,14 @@ class Listing:
             raise Invalid(f"{name}: {value[:80]!r} is none of {', '.join(filter(None, known))}.")
         return value
 
+    def forgiving(self) -> "Listing":
+        """The same without values that filters do not know; what was typed stays."""
+        kept = self.parameters.copy()
+        for name, known in {"state": STATES, "size": SIZES, "age": AGES}.items():
+            if kept.get(name) not in known:
+                kept.pop(name, None)
+        return Listing(self.staff, self.organization, kept)
+
     @cached_property
     def in_trash(self) -> bool:
         return self.get("state", STATES) == "trash"
@@ -263,7 +271,8 @@ def widened(text: str) -> str:
     if len(text) >= SHORTEST_HASH and HASH.match(text):
         return f"hash:{text} OR short_hash:{text} OR binaryhash:{text}"
     if PLAIN.match(text) and OPERATORS.isdisjoint(text.split()):
-        return f"{text}*"
+        *whole, last = text.split()
+        return " ".join([*whole, f"name_text:{last}*"])
     return text
 
 

@@ -1,0 +1,151 @@
+"""Organizations and their people in the browser; and staff who see no more than their memberships."""
+
+import json
+
+import pytest
+import requests
+from playwright.sync_api import expect
+
+from tests import images
+from tests.browser.conftest import add_staff, shell, somebody
+from tests.browser.test_life import confirm, upload
+
+
+@pytest.fixture(scope="module")
+def others(server):
+    """Reader and keeper of acme; and addresses of another organization, which are none of theirs."""
+    add_staff(server, "reader")
+    add_staff(server, "keeper")
+    upload(server, images.png(seed=30), "of acme.png")
+    made = shell(
+        server,
+        """
+import json
+from organizations.models import *; from organizations.operations import *; from organizations.audit import COMMAND
+acme = Organization.objects.get(name='acme')
+for name, roles in (('reader', ['read']), ('keeper', ['sourceimages:read', 'sourceimages:unlock'])):
+    set_roles(acme, User.objects.get(username=name).pk, roles, comment='', actor=COMMAND)
+new = create_organization('foreign', email='f@example.org', actor=COMMAND)
+print(json.dumps({'key': new.api_key, 'organization': str(new.organization.pk)}))
+""",
+    )
+    foreign = json.loads(made)
+    session = requests.Session()
+    session.headers["Api-Key"] = foreign["key"]
+    files = {"filedata": ("secret.png", images.png(seed=31))}
+    image = session.post(f"{server.url}/sourceimages/foreign", files=files).json()["items"][0]
+    session.delete(f"{server.url}/sourceimages/foreign/{image['hash']}")
+    session.post(f"{server.url}/sourceimages/foreign", files={"filedata": ("secret.png", images.png(seed=32))})
+    job = session.post(f"{server.url}/jobs/foreign", json={"kind": "restore"}).json()
+    ids = shell(
+        server,
+        "from sourceimages.models import *; "
+        "print(SourceImage.objects.filter(organization__name='foreign').latest('id').pk, "
+        "Tombstone.objects.get(organization__name='foreign').pk)",
+    ).split()
+    pictures, organizations = "/admin/sourceimages", "/admin/organizations"
+    return [
+        f"{pictures}/sourceimage/?organization=foreign",
+        f"{pictures}/sourceimage/{ids[0]}/change/",
+        f"{pictures}/sourceimage/{ids[0]}/download/",
+        f"{pictures}/sourceimage/{ids[0]}/preview/small/",
+        f"{pictures}/sourceimage/counts/?organization=foreign",
+        f"{pictures}/sourceimage/upload/?organization=foreign",
+        f"{pictures}/tombstone/{ids[1]}/change/",
+        f"{organizations}/job/{job['id']}/change/",
+        *(f"{organizations}/organization/{foreign['organization']}/{tab}/" for tab in ("usage", "members", "keys")),
+    ]
+
+
+def test_staff_of_one_organization_see_nothing_of_another(chromium, server, others):
+    with somebody(chromium, server, "reader") as reader:
+        for address in others:
+            answer = reader.page.request.get(server.url + address)
+            assert answer.status in (400, 403, 404), address
+            assert b"secret.png" not in answer.body(), address
+        page = reader.pictures("organization=")
+        expect(page.locator("main")).to_contain_text("of acme.png")
+        expect(page.locator("main")).not_to_contain_text("secret.png")
+        assert "foreign" not in page.get_by_label("Organization").inner_text()
+
+
+def test_readers_may_look_and_keepers_may_lock(chromium, server, others):
+    with somebody(chromium, server, "reader") as reader:
+        page = reader.pictures("organization=acme&q=of")
+        offered = (
+            page.get_by_role("group", name="What to do with what is ticked").get_by_role("button").all_inner_texts()
+        )
+        assert {one.strip(" …") for one in offered} == {"Copy to an organization", "Download as ZIP"}
+        assert page.get_by_role("link", name="Upload").count() == 0
+        page.get_by_role("link", name="of acme.png").click()
+        assert page.get_by_role("button", name="Save metadata").count() == 0
+    with somebody(chromium, server, "keeper") as keeper:
+        page = keeper.pictures("organization=acme&q=of")
+        page.get_by_role("link", name="of acme.png").click()
+        assert page.get_by_role("button", name="Move to the trash").count() == 0
+        keeper.press("Lock …")
+        confirm(keeper, "Lock")
+        expect(page.locator("h1 + .states")).to_contain_text("locked")
+        assert keeper.complaints == []
+
+
+def test_members_keys_and_options(ines, server):
+    page = ines.go("/admin/organizations/organization/")
+    page.get_by_role("link", name="acme", exact=True).first.click()
+    page.get_by_role("link", name="Members").click()
+    page.get_by_label("Who").fill("dora@example.org")
+    page.locator("section").filter(has_text="Add a member").locator("[value=read]").check()
+    ines.press("Add")
+    key = page.locator(".secret").inner_text()
+    assert requests.get(f"{server.url}/sourceimages/acme", headers={"Api-Key": key}).status_code == 200
+    page.reload()
+    assert key not in page.content()
+
+    page.get_by_role("link", name="Signing keys").click()
+    rows = page.get_by_role("table", name="Signing keys").locator("tbody tr")
+    before = rows.count()
+    ines.press("Add a key")
+    assert rows.count() == before + 1
+    rows.last.get_by_role("button", name="Show").click()
+    assert len(page.locator(".secret").inner_text()) > 20
+    rows.last.get_by_text("Remove").first.click()
+    rows.last.get_by_role("button", name="Really remove it").click()
+    assert rows.count() == before
+
+    page.get_by_role("link", name="Options").click()
+    page.get_by_label("protect_dynamic_stack").select_option("true")
+    ines.press("Save options")
+    shown = server.session().get(f"{server.url}/organizations/acme").json()
+    assert shown["options"]["protect_dynamic_stack"] is True
+
+
+def test_an_api_key_is_made_shown_once_and_revoked(ines, server):
+    page = ines.go("/admin/organizations/user/?q=ines")
+    page.get_by_role("link", name="ines", exact=True).first.click()
+    page.get_by_label("What the new key is for").fill("a script")
+    ines.press("Make a key")
+    key = page.locator(".secret").inner_text()
+    assert requests.get(f"{server.url}/user", headers={"Api-Key": key}).status_code == 200
+    page.goto(page.url)
+    assert key not in page.content()
+    page.get_by_text("Revoke").first.click()
+    ines.press("Really revoke it")
+    assert requests.get(f"{server.url}/user", headers={"Api-Key": key}).status_code == 403
+
+
+def test_a_job_is_stopped_and_goes_on(ines, server):
+    upload(server, images.png(seed=40), "for a job.png")
+    job = shell(
+        server,
+        "from sourceimages import jobs; from sourceimages.selection import Selection; "
+        "from organizations.models import *; from organizations.audit import COMMAND; "
+        "o = Organization.objects.get(name='acme'); "
+        "print(jobs.act('set-metadata', Selection(o, in_trash=False), actor=COMMAND, changes={'seen': 'yes'}).pk)",
+    )
+    page = ines.go(f"/admin/organizations/job/{job}/change/")
+    ines.press("Stop …")
+    ines.press("Stop")
+    expect(page.locator("#progress")).to_contain_text("cancelled")
+    ines.press("Try again …")
+    ines.press("Try again")
+    expect(page.locator("#progress")).to_contain_text("done", timeout=60_000)

@@ -62,8 +62,7 @@ About = Callable[[HttpRequest, Organization], dict[str, Any]]
 
 
 def usage(request: HttpRequest, organization: Organization) -> dict[str, Any]:
-    asked = request.GET.get("days", "")
-    span = int(asked) if asked.isdecimal() and int(asked) in SPANS else SPANS[0]
+    span = next((span for span in SPANS if str(span) == request.GET.get("days")), SPANS[0])
     days = stats.days(organization, stats.today() - timedelta(days=span - 1), stats.today())[::-1]
     living = organization.images.filter(tombstone__isnull=True)
     formats = list(living.values("format").annotate(count=Count("pk"), bytes=Sum("size")).order_by("-count", "format"))

@@ -1,6 +1,7 @@
 """The page where the back-office starts, the numbers on it, and what it says about the server."""
 
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from django.db import connection
@@ -83,7 +84,7 @@ def test_trash_is_shown_in_its_last_week(acme, alice, image, boss, days, there):
 
 
 def test_an_act_of_deleting_is_shown_once_and_not_when_it_is_empty(acme, alice, image, boss):
-    alice.upload(acme, images.png(color="red"), name="b.png")
+    alice.upload(acme, images.png(seed=1), name="b.png")
     tombstone = delete_image(image, actor=alice.actor)
     acme.images.update(tombstone=tombstone)
     Tombstone.objects.update(expires_at=timezone.now() + timedelta(days=3))
@@ -208,7 +209,7 @@ def test_the_first_day_is_a_level(acme):
 
 
 def test_uploads_are_counted_by_day(acme, alice, image, other):
-    alice.upload(acme, images.png(color="red"), name="b.png")
+    alice.upload(acme, images.png(seed=1), name="b.png")
     old = acme.images.exclude(pk=image.pk).get()
     for staff in (Staff(superuser()), Staff(helper(acme, Role.READ))):
         start.cache.clear()
@@ -335,7 +336,7 @@ def test_bars_stand_beside_each_other_within_the_plot(count):
         assert x + width <= charts.WIDTH
         assert y >= 0
         assert y + height == pytest.approx(charts.HEIGHT)
-    assert all(one[0] + one[2] <= next[0] for one, next in zip(bars, bars[1:], strict=False))
+    assert all(one[0] + one[2] <= next[0] for one, next in pairwise(bars))
     assert bars[-1][3] == charts.HEIGHT
 
 

@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 from organizations.models import Organization, User
 from organizations.permissions import Role
+from rokka import middleware
 from tests.staff import helper, logged_in, superuser
 
 
@@ -49,11 +50,14 @@ def queries() -> Callable[[Client, str], int]:
 
 
 @pytest.fixture
-def log() -> Iterator[Any]:
-    """What is written down, before anything is hidden in it."""
+def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """What is written down, before anything is hidden in it; of requests, also what the level of tests leaves out."""
     captured = structlog.testing.LogCapture()
+    everything = structlog.make_filtering_bound_logger("debug")
+    requests = structlog.wrap_logger(None, processors=[captured], wrapper_class=everything)
+    monkeypatch.setattr(middleware, "log", requests)
     processors = structlog.get_config()["processors"]
     before = processors.copy()
-    processors[:] = [structlog.contextvars.merge_contextvars, captured]
+    processors[:] = [captured]
     yield captured
     processors[:] = before

@@ -1,6 +1,8 @@
 """Pictures made small: what can be drawn is drawn, and no file gets more out of it than pixels."""
 
 
+from io import BytesIO
+
 import pytest
 from PIL import Image, ImageDraw
 
@@ -253,7 +255,7 @@ def test_missing_bytes_are_told(staff, image, own_files):
 def test_there_are_two_sizes(staff, image, size):
     answer = staff.get(f"{PICTURES}{image.pk}/preview/{size}/")
     assert answer.status_code in (302, 404)
-    assert "image" not in answer["Content-Type"]
+    assert "image" not in answer.get("Content-Type", "")
 
 
 @pytest.mark.parametrize("role", Role)

@@ -1,8 +1,10 @@
 """What staff do to many pictures at once: they see what will happen, confirm it once, and a job does it."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect, QueryDict
@@ -250,6 +252,7 @@ def back(sent: QueryDict) -> str:
     if query.isascii() and query.isdecimal() and len(query) < 19:
         return picture_address(query)
     if query.startswith("trash:"):
-        return reverse("admin:sourceimages_tombstone_change", args=[query.removeprefix("trash:")])
+        with suppress(ValueError):
+            return reverse("admin:sourceimages_tombstone_change", args=[UUID(query.removeprefix("trash:"))])
     address = reverse("admin:sourceimages_sourceimage_changelist")
     return f"{address}{query}" if query.startswith("?") else address

@@ -43,8 +43,16 @@ def _svg(path: str, format: str, side: int, upright: bool) -> pyvips.Image:
     return _eight_bits(pyvips.Image.svgload_buffer(text, scale=min(1.0, side / longest)))
 
 
+def _avif(path: str, format: str, side: int, upright: bool) -> pyvips.Image:
+    """Turned and cropped as the format says, which Pillow does by half; sequences are for Pillow only."""
+    try:
+        return _by_libvips(path, format, side, upright)
+    except pyvips.Error:
+        return _by_pillow(path, format, side, upright)
+
+
 def _by_pillow(path: str, format: str, side: int, upright: bool) -> pyvips.Image:
-    """These turn themselves, where they are turned at all."""
+    """Turned as the format says, also where nobody asked for upright: that is the size of these pictures."""
     if format == "heic":
         import pillow_heif
 
@@ -57,7 +65,12 @@ def _by_pillow(path: str, format: str, side: int, upright: bool) -> pyvips.Image
         picture = Image.open(path)
         if picture.width * picture.height > LARGEST:
             raise ValueError("too many pixels")
-        return _of_pillow(_in_srgb(picture), side)
+        return _of_pillow(_in_srgb(_turned(picture, format)), side)
+
+
+def _turned(picture: Image.Image, format: str) -> Image.Image:
+    """HEIC turns itself; of these two, Pillow says how, as an orientation of EXIF."""
+    return ImageOps.exif_transpose(picture) if format in ("avif", "jxl") else picture
 
 
 def _in_srgb(picture: Image.Image) -> Image.Image:
@@ -105,7 +118,8 @@ def _eight_bits(image: pyvips.Image) -> pyvips.Image:
 Draw = Callable[[str, str, int, bool], pyvips.Image]
 DRAWN: dict[str, Draw] = {
     **dict.fromkeys(("jpg", "png", "webp", "gif", "tif"), _by_libvips),
-    **dict.fromkeys(("avif", "heic", "jxl", "psd"), _by_pillow),
+    **dict.fromkeys(("heic", "jxl", "psd"), _by_pillow),
+    "avif": _avif,
     "svg": _svg,
     "pdf": _pdf,
 }

@@ -94,8 +94,9 @@ class Listing:
     def forgiving(self) -> "Listing":
         """The same without values that filters do not know; what was typed stays."""
         kept = self.parameters.copy()
-        for name, known in {"state": STATES, "size": SIZES, "age": AGES}.items():
-            if kept.get(name) not in known:
+        filters: dict[str, Iterable[str]] = {"state": STATES, "size": SIZES, "age": AGES}
+        for name, known in filters.items():
+            if kept.get(name) not in list(known):
                 kept.pop(name, None)
         return Listing(self.staff, self.organization, kept)
 
@@ -272,7 +273,7 @@ def widened(text: str) -> str:
         return f"hash:{text} OR short_hash:{text} OR binaryhash:{text}"
     if PLAIN.match(text) and OPERATORS.isdisjoint(text.split()):
         *whole, last = text.split()
-        return " ".join([*whole, f"name_text:{last}*"])
+        return " ".join([*whole, f"({last} OR name_text:{last}*)"])  # what begins so, and what has the same stem
     return text
 
 

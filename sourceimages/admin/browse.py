@@ -38,6 +38,7 @@ class Browse(ReadOnlyAdmin):
         staff.check_anywhere(Permission.IMAGES_READ)
         organizations = list(staff.organizations(Permission.IMAGES_READ).order_by("name")[:MOST_ORGANIZATIONS])
         listing = self.listing(request, organizations)
+        listing.check()
         problem = ""
         try:
             found, total = listing.page(), listing.total()

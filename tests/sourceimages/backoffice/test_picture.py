@@ -288,7 +288,7 @@ def test_each_area_is_set_for_itself(staff, acme, image):
 @pytest.mark.parametrize(
     "fields",
     [
-        {"x": "6"},  # of 8 × 6
+        {"x": "6"},  # of a width of 8 and a height of 6
         {"y": "3"},
         {"width": "9"},
         {"width": "0"},

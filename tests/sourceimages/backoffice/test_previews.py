@@ -143,7 +143,7 @@ def test_a_drawing_includes_no_other_file(tmp_path):
 
 
 def lopsided(**options):
-    """40 × 20, red on the left and blue on the right."""
+    """Twice as wide as high, red on the left and blue on the right."""
     picture = Image.new("RGB", (40, 20), "blue")
     ImageDraw.Draw(picture).rectangle((0, 0, 19, 19), fill="red")
     return images.encoded(picture, "JPEG", quality=95, **options)

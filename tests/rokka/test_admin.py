@@ -30,7 +30,7 @@ def test_every_model_can_be_looked_at(staff, image, alice, model):
     assert staff.get(address(model, "changelist")).status_code == 200
     row = model.objects.first()
     if row is not None:
-        assert staff.get(address(model, "change", row.pk)).status_code == 200
+        assert staff.get(address(model, "change", row.pk), follow=True).status_code == 200
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -39,7 +39,8 @@ def test_nothing_can_be_added_changed_or_deleted(staff, image, alice, model):
     before = list(model.objects.order_by("pk").values())
     pages = [address(model, "add"), *([address(model, p, row.pk) for p in ("delete", "change")] if row else [])]
     for page in pages:
-        assert 400 <= staff.post(page, {"post": "yes", "_save": "Save", "name": "x", "email": ""}).status_code < 500
+        answer = staff.post(page, {"post": "yes", "_save": "Save", "name": "x", "email": ""})
+        assert answer.status_code in (302, 400, 403, 404)  # an organization leads to its first tab
     staff.post(address(model, "changelist"), {"action": "delete_selected", "_selected_action": [row and row.pk]})
     assert list(model.objects.order_by("pk").values()) == before
 

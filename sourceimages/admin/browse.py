@@ -38,9 +38,9 @@ class Browse(ReadOnlyAdmin):
         staff.check_anywhere(Permission.IMAGES_READ)
         organizations = list(staff.organizations(Permission.IMAGES_READ).order_by("name")[:MOST_ORGANIZATIONS])
         listing = self.listing(request, organizations)
-        listing.check()
         problem = ""
         try:
+            listing.check()
             found, total = listing.page(), listing.total()
         except Invalid as error:  # what was typed stays, beside what is wrong with it
             problem, found, total, listing = error.message, Page([], "", "", ""), "0", listing.forgiving()

@@ -10,8 +10,9 @@ from django.template.response import TemplateResponse
 from django.utils.html import format_html
 
 from organizations.audit import Actor
-from organizations.models import Job
+from organizations.models import Job, Organization
 from organizations.permissions import Permission
+from organizations.staff import staff_of
 from rokka.admin import OperationAdmin, operation, page
 from rokka.errors import Conflict, NotFound
 from sourceimages import jobs, tasks
@@ -39,6 +40,14 @@ class JobAdmin(OperationAdmin):
 
     def describe(self, job: Job) -> str:
         return f"{job.kind} of {job.organization}, {job.done} of {job.total} pictures"
+
+    def may(self, request: HttpRequest, name: str, job: Job) -> bool:
+        """Who lets a job go on that copies must be allowed to write where it copies to, as who begins one."""
+        if name == "again" and job.kind in (jobs.COPY, jobs.COPY_ALL):
+            destination = Organization.objects.filter(name=job.arguments["destination"]).first()
+            if destination and not staff_of(request).may(Permission.IMAGES_COPY_TO, destination):
+                return False
+        return super().may(request, name, job)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         live = self.get_queryset(request).filter(state__in=Job.UNFINISHED).exists()

@@ -100,6 +100,10 @@ class Listing:
                 kept.pop(name, None)
         return Listing(self.staff, self.organization, kept)
 
+    def check(self) -> None:
+        """Raises Invalid for a value that no filter has, before a page is made of it."""
+        _ = self.search
+
     @cached_property
     def in_trash(self) -> bool:
         return self.get("state", STATES) == "trash"
@@ -215,7 +219,8 @@ class Listing:
     def counts(self) -> dict[str, Any]:
         """How many of these pictures each value of each filter has, from one look at all of them."""
         assert self.organization is not None  # noqa: S101
-        asked = sha256(f"{self.organization.pk} {self.in_trash} {self.search}".encode()).hexdigest()
+        held = counters.totals(self.organization).images  # what comes or goes is counted at once
+        asked = sha256(f"{self.organization.pk} {held} {self.in_trash} {self.search}".encode()).hexdigest()
         key = f"backoffice.counts.{asked}"
         if (known := cache.get(key)) is None:
             cache.set(key, known := self._counts(), REMEMBERED)
@@ -271,7 +276,7 @@ def widened(text: str) -> str:
     text = text.strip()
     if len(text) >= SHORTEST_HASH and HASH.match(text):
         return f"hash:{text} OR short_hash:{text} OR binaryhash:{text}"
-    if PLAIN.match(text) and OPERATORS.isdisjoint(text.split()):
+    if PLAIN.match(text) and OPERATORS.isdisjoint(text.upper().split()):
         *whole, last = text.split()
         return " ".join([*whole, f"({last} OR name_text:{last}*)"])  # what begins so, and what has the same stem
     return text

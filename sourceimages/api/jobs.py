@@ -148,7 +148,7 @@ class JobViewSet(OrganizationScope):
 
     def _check(self, kind: str) -> None:
         """Long work needs what the single act needs; deleting everything, and what operators began, is for admins."""
-        if not self.granted(jobs.PERMISSIONS[kind]):
+        if not self.granted(jobs.PERMISSIONS.get(kind, Permission.IMAGES_DELETE_ALL)):
             raise RoleMissing(f"Your roles in {self.organization.name!r} do not allow {kind}.")
 
 

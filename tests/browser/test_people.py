@@ -95,7 +95,7 @@ def test_members_keys_and_options(ines, server):
     page.get_by_role("link", name="Members").click()
     page.get_by_label("Who").fill("dora@example.org")
     page.locator("section").filter(has_text="Add a member").locator("[value=read]").check()
-    ines.press("Add")
+    page.get_by_role("button", name="Add", exact=True).click()
     key = page.locator(".secret").inner_text()
     assert requests.get(f"{server.url}/sourceimages/acme", headers={"Api-Key": key}).status_code == 200
     page.reload()

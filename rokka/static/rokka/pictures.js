@@ -24,7 +24,8 @@ if (searching.dataset.counts) {
         else if (option.value && !option.selected && select.name === "format") option.hidden = true;
       }
     }
-    if (found.total !== null) document.querySelector("[data-total]").textContent = found.total.toLocaleString("en");
+    const total = document.querySelector("[data-total]");
+    if (found.total !== null && /[a-z]/.test(total?.textContent ?? "")) total.textContent = found.total.toLocaleString("en"); // it was "more than"
   }).catch(() => { /* then there are no counts */ });
 }
 

@@ -1,0 +1,116 @@
+"""Pictures of the back-office for the documentation; bin/screenshots runs this."""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from io import BytesIO
+from pathlib import Path
+
+import requests
+from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
+
+from tests import images
+from tests.browser.conftest import NARROW, WIDE, add_staff, shell, somebody
+from tests.conftest import PYTHON, ROOT
+from tests.outside.conftest import Server, free_port
+
+IMAGES = ROOT / "docs" / "images"
+COLOURS = 128  # of each picture: the files are for looking at pages, not at photographs
+DRAWN = 24  # pictures, where there are no photographs
+
+FILL = """
+import datetime
+from sourceimages import jobs, tasks; from sourceimages.selection import Selection; from sourceimages.models import *
+from sourceimages.operations import *; from organizations.models import *; from organizations.audit import staff
+acme, ines = Organization.objects.get(name='acme'), User.objects.get(username='ines')
+Organization.objects.filter(pk=acme.pk).update(display_name='Acme Museum')
+actor = staff(ines)
+ids = list(acme.images.living().order_by('id').values_list('id', flat=True))
+for pk in ids[3::9]:
+    set_locked(acme.images.get(pk=pk), True, actor=actor)
+jobs.run(jobs.act('set-metadata', Selection(acme, in_trash=False), actor=actor, changes={'photographer': 'Ada'}).pk)
+jobs.run(jobs.act('delete', Selection(acme, in_trash=False, ids=tuple(ids[:6])), actor=actor).pk)
+tasks.find_colours()
+total = sum(acme.files.values_list('size', flat=True))
+for back in range(1, 60):
+    day = datetime.date.today() - datetime.timedelta(days=back)
+    DailyStats.objects.create(
+        organization=acme, day=day, images=max(0, 90 - back), bytes=total * (100 - back) // 100,
+        bytes_downloaded=total * (back * 7919 % 17) // 10,
+    )
+photo = acme.images.living().filter(format='jpg', locked=False, width__gt=200).order_by('-size').first()
+photo = photo or acme.images.living().filter(locked=False).first()
+change_dynamic_metadata(
+    photo, {'subject_area': {'x': photo.width // 4, 'y': photo.height // 4, 'width': photo.width // 3,
+    'height': photo.height // 3}}, delete_previous=True, actor=actor)
+print(acme.images.living().latest('id').pk, Tombstone.objects.filter(reason='staff').latest('deleted_at').pk,
+    Job.objects.filter(kind='delete').get().pk, acme.pk)
+"""
+
+
+def main() -> None:
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        raise SystemExit("chromium is not installed.")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        server = started(Path(folder))
+        try:
+            browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+            take(browser, server, pages(server))
+        finally:
+            server.stop()
+
+
+def started(folder: Path) -> Server:
+    environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    environment |= {"DATA_DIR": str(folder), "LOG_LEVEL": "WARNING"}
+
+    def manage(*arguments: str) -> str:
+        command = [PYTHON, "manage.py", *arguments]
+        return subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
+
+    manage("migrate", "--verbosity", "0")
+    new = json.loads(manage("create_organization", "acme", "--email", "alice@example.org", "--json"))
+    server = Server(environment, new["api_key"], free_port(), log=folder / "log").start()
+    add_staff(server, "ines", "--superuser")
+    for name, content in contents():
+        files = {"filedata": (name, content)}
+        requests.post(f"{server.url}/sourceimages/acme", files=files, headers={"Api-Key": server.api_key}, timeout=60)
+    return server
+
+
+def contents() -> list[tuple[str, bytes]]:
+    if corpus := os.environ.get("TEST_CORPUS"):
+        paths = sorted(path for path in Path(corpus, "images").glob("*/*") if path.is_file())
+        return [(path.name, path.read_bytes()) for path in paths]
+    return [(f"drawing {number}.png", images.png(320, 240, seed=number)) for number in range(DRAWN)]
+
+
+def pages(server: Server) -> dict[str, str]:
+    picture, tombstone, job, acme = shell(server, FILL).split()
+    pictures, organizations = "/admin/sourceimages", "/admin/organizations"
+    return {
+        "start": "/admin/",
+        "pictures": f"{pictures}/sourceimage/?organization=acme&view=grid",
+        "table": f"{pictures}/sourceimage/?organization=acme&view=table",
+        "picture": f"{pictures}/sourceimage/{picture}/change/",
+        "trash": f"{pictures}/tombstone/{tombstone}/change/",
+        "job": f"{organizations}/job/{job}/change/",
+        "organization": f"{organizations}/organization/{acme}/usage/",
+    }
+
+
+def take(browser: Browser, server: Server, addresses: dict[str, str]) -> None:
+    IMAGES.mkdir(exist_ok=True)
+    for scheme in ("light", "dark"):
+        for viewport in (WIDE, NARROW):
+            with somebody(browser, server, color_scheme=scheme, viewport=viewport) as person:
+                for name, address in addresses.items():
+                    page = person.go(address)
+                    page.wait_for_load_state("networkidle")
+                    page.wait_for_timeout(500)
+                    picture = Image.open(BytesIO(page.screenshot())).convert("RGB").quantize(COLOURS)
+                    picture.save(IMAGES / f"{name}-{viewport['width']}-{scheme}.png", optimize=True)

@@ -44,7 +44,7 @@ class JobAdmin(OperationAdmin):
     def may(self, request: HttpRequest, name: str, job: Job) -> bool:
         """Who lets a job go on that copies must be allowed to write where it copies to, as who begins one."""
         if name == "again" and job.kind in (jobs.COPY, jobs.COPY_ALL):
-            destination = Organization.objects.filter(name=job.arguments["destination"]).first()
+            destination = Organization.objects.filter(name=job.arguments.get("destination", "")).first()
             if destination and not staff_of(request).may(Permission.IMAGES_COPY_TO, destination):
                 return False
         return super().may(request, name, job)

@@ -108,6 +108,9 @@ def test_a_person_for_the_back_office_is_made(db, run, client):
     client.post("/admin/login/?next=/admin/", {"username": "eve", "password": "a long password"})
     assert client.get("/admin/").status_code == 200
     assert "a long password" not in str(list(AuditEvent.objects.values()))
+    assert not User.objects.get(username="eve").is_superuser
+    run("create_staff", "root", email="root@example.org", superuser=True, sent="a long password\n")
+    assert User.objects.get(username="root").is_superuser
 
 
 @pytest.mark.parametrize(

@@ -444,6 +444,17 @@ def test_each_role_is_offered_what_it_may_do_and_refused_the_rest(colleague, acm
             assert everything() == before
 
 
+def test_only_admins_delete_everything_at_once(colleague, acme, three):
+    writer, admin = colleague(Role.WRITE), colleague(Role.ADMIN, name="boss")
+    before = everything()
+    for search, status in (("", 403), ("format=png", 200)):
+        assert writer.post(ACT, found(search, "delete")).status_code == status
+    assert writer.post(ACT, found("", "delete", confirmed="yes")).status_code == 403
+    assert everything() == before
+    confirm(admin, admin.post(ACT, found("", "delete")))
+    assert not acme.images.living().exists()
+
+
 def test_both_a_reader_and_an_unlocker_may_lock(colleague, three):
     confirm(b := colleague(Role.IMAGES_READ, Role.UNLOCK), ask(b, three, "lock"))
     assert all(fresh(image).locked for image in three)

@@ -100,6 +100,14 @@ def test_a_job_that_failed_is_tried_again(staff, acme, three):
     assert (fresh(job).state, fresh(job).error) == ("waiting", "")
 
 
+@pytest.mark.parametrize("kind", ["copy", "copy-all"])
+def test_a_copy_goes_on_for_those_who_may_write_at_its_destination(acme, stage, colleague, stage_writer, kind):
+    arguments = {"destination": "stage", "selection": {"in_trash": False, "search": ""}}
+    job = made(acme, kind, "failed", arguments=arguments)
+    assert '_again"' not in text_of(colleague(Role.WRITE).get(page_of(job)))
+    assert '_again"' in text_of(stage_writer.get(page_of(job)))
+
+
 def test_what_is_over_can_be_neither_stopped_nor_tried_again(staff, acme, three):
     job = jobs.delete_all(acme, actor=COMMAND)
     stop = choose(staff, JOBS, "stop", [job])

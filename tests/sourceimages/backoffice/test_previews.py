@@ -6,6 +6,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from organizations.permissions import Role
+from rokka import environment
 from rokka.errors import Unavailable
 from sourceimages import previews, probing, storage
 from sourceimages.errors import BytesMissing, StorageUnavailable
@@ -296,3 +297,11 @@ def test_both_roles_together_show_it(colleague, image, alice):
 def test_nobody_else_sees_anything(client, outsider, image):
     assert outsider.get(address(image)).status_code == 404
     assert client.get(address(image)).headers["Location"].startswith("/admin/login/")
+
+
+def test_bytes_in_a_bucket_are_drawn_too(staff, acme, alice, settings, empty_bucket, tmp_path):
+    settings.STORAGES = settings.STORAGES | {"originals": environment.storage(empty_bucket, spool=tmp_path / "spool")}
+    alice.upload(acme, images.png(40, 30), name="far away.png")
+    answer = staff.get(address(acme.images.get()))
+    assert Image.open(BytesIO(answer.content)).size == (40, 30)
+    assert list((tmp_path / "spool").iterdir()) == []

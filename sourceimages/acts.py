@@ -11,6 +11,7 @@ from organizations import counters
 from organizations.audit import Actor
 from organizations.models import Job
 from organizations.permissions import Permission
+from rokka import faults
 from rokka.errors import DomainError, Invalid
 from sourceimages.errors import ImageLocked
 from sourceimages.jobprogress import actor_of, advance, chosen, done, taken
@@ -101,6 +102,7 @@ def _one(job_id: UUID, image_id: int) -> Job:
     try:
         with transaction.atomic():
             became = ACTS[job.kind].do(image, job.arguments, actor_of(job))
+            faults.point("act.done")
     except ImageLocked:
         advance(job, image_id, {"locked": 1}, done=1, failures=[(image.hash, LOCKED)])
     except DomainError as error:

@@ -34,6 +34,24 @@ jobs.run(jobs.delete_all(trash, actor=COMMAND).pk)
 Tombstone.objects.filter(organization=trash).update(expires_at=timezone.now())
 """
 
+DESCRIBE = """
+from organizations.audit import COMMAND
+from organizations.models import Organization
+from sourceimages import jobs
+from sourceimages.selection import Selection
+
+few = Selection(Organization.objects.get(name="few"), in_trash=False)
+print(jobs.act("set-metadata", few, actor=COMMAND, changes={"seen": "yes"}).pk)
+"""
+
+COUNT = """
+from organizations.models import AuditEvent, Organization
+
+few = Organization.objects.get(name="few")
+print(AuditEvent.objects.filter(organization=few, verb="image.metadata_changed").count())
+print(sum(image.user_metadata == {"seen": "yes"} for image in few.images.living()))
+"""
+
 SWEEP_AND_CHECK = """
 from django.core.management import call_command
 from sourceimages import upkeep
@@ -167,6 +185,26 @@ def test_a_worker_that_is_always_killed_at_the_same_place_of_copying_loses_and_d
     job = progress()
     assert (job["total"], job["done"], job["failed"], job["report"]) == (FEW, FEW, 0, {"created": FEW})
     assert sorted(listed(origin, destination)) == sorted(listed(origin, "few"))
+    assert checked_after_a_sweep(origin) == "everything holds"
+
+
+def test_each_picture_is_described_once_however_often_workers_are_killed(origin):
+    job = origin.manage("shell", "--verbosity", "0", "-c", DESCRIBE).stdout.strip()
+
+    def progress() -> dict[str, Any]:
+        return dict(call(origin, "GET", f"/jobs/few/{job}"))
+
+    for _ in range(3):
+        with bulk_worker(origin) as running:
+            begun = progress()["done"]
+            assert until(lambda begun=begun: progress()["done"] > begun, PATIENCE)
+            harass(running)
+    assert progress()["done"] < FEW  # or the last kills met nobody at work
+    with bulk_worker(origin):
+        assert until(lambda: progress()["state"] == "done", PATIENCE)
+
+    assert progress()["report"] == {"changed": FEW}
+    assert origin.manage("shell", "--verbosity", "0", "-c", COUNT).stdout.split() == [str(FEW), str(FEW)]
     assert checked_after_a_sweep(origin) == "everything holds"
 
 

@@ -145,10 +145,10 @@ CACHES = {
     if REDIS_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}},
     "previews": {  # of pictures in the back-office: too many bytes for memory, and easily made again
-        "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+        "BACKEND": "rokka.caches.SeldomCulledCache",
         "LOCATION": DATA_DIR / "previews",
         "TIMEOUT": 30 * 86_400,
-        "OPTIONS": {"MAX_ENTRIES": 5000},
+        "OPTIONS": {"MAX_ENTRIES": 10_000},
     },
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -1,25 +1,54 @@
 """Pictures made small: WebP in sRGB without any metadata, of the first frame or page."""
 
 import base64
+import contextlib
 import warnings
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
 import pyvips
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
-QUALITIES = (80, 60, 30)
-MOST_BYTES = 600_000  # of a preview, so that the answer stays below the longest one
+from . import alpha, frames  # noqa: F401 (switch off the cache of libvips, and threads of Pillow)
+
+WAYS = ((80, 100, 1), (40, 40, 1), (40, 40, 3))  # quality, that of alpha, and by how much smaller: for noise
+MOST_BYTES = 750_000  # of a preview, so that the answer stays below the longest one
 LARGEST = 120_000_000  # pixels that Pillow decodes whole
+IN_PILLOW = {
+    "jpg": "JPEG",
+    "png": "PNG",
+    "webp": "WEBP",
+    "gif": "GIF",
+    "tif": "TIFF",
+    "avif": "AVIF",
+    "heic": "HEIF",
+    "jxl": "JXL",
+    "psd": "PSD",
+}
+BACK = {  # by EXIF orientation: undoes what Pillow has done to a TIFF
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+# libvips looks at the bytes, not at our word for them: nothing may be opened as an SVG that has a folder.
+pyvips.operation_block_set("VipsForeignLoad", True)
+for _loader in ("Jpeg", "Png", "Webp", "Nsgif", "Tiff", "Heif", "SvgBuffer"):
+    pyvips.operation_block_set(f"VipsForeignLoad{_loader}", False)
 
 
 def draw(path: str, format: str, side: int, upright: bool) -> dict[str, Any]:
     """{"webp": base64}; or {"left": why there is none}."""
     try:
         image = DRAWN[format](path, format, side, upright)
-        for quality in QUALITIES:
-            made = bytes(image.webpsave_buffer(Q=quality, effort=2, keep="none"))
+        for quality, alpha_quality, smaller in WAYS:
+            small = image if smaller == 1 else image.thumbnail_image(side // smaller, height=side // smaller)
+            made = bytes(small.webpsave_buffer(Q=quality, alpha_q=alpha_quality, effort=2, keep="none"))
             if len(made) <= MOST_BYTES:
                 return {"webp": base64.b64encode(made).decode()}
         return {"left": "too many bytes"}
@@ -28,10 +57,13 @@ def draw(path: str, format: str, side: int, upright: bool) -> dict[str, Any]:
 
 
 def _by_libvips(path: str, format: str, side: int, upright: bool) -> pyvips.Image:
-    image = pyvips.Image.thumbnail(
-        path, side, height=side, size="down", no_rotate=not upright, export_profile="srgb", fail_on="none"
-    )
-    return _eight_bits(image)
+    try:
+        image = pyvips.Image.thumbnail(
+            path, side, height=side, size="down", no_rotate=not upright, export_profile="srgb", fail_on="none"
+        )
+        return _eight_bits(image).copy_memory()  # decoded here: some that it cannot read fail only then
+    except pyvips.Error:
+        return _by_pillow(path, format, side, upright)
 
 
 def _svg(path: str, format: str, side: int, upright: bool) -> pyvips.Image:
@@ -43,53 +75,57 @@ def _svg(path: str, format: str, side: int, upright: bool) -> pyvips.Image:
     return _eight_bits(pyvips.Image.svgload_buffer(text, scale=min(1.0, side / longest)))
 
 
-def _avif(path: str, format: str, side: int, upright: bool) -> pyvips.Image:
-    """Turned and cropped as the format says, which Pillow does by half; sequences are for Pillow only."""
-    try:
-        return _by_libvips(path, format, side, upright)
-    except pyvips.Error:
-        return _by_pillow(path, format, side, upright)
-
-
 def _by_pillow(path: str, format: str, side: int, upright: bool) -> pyvips.Image:
-    """Turned as the format says, also where nobody asked for upright: that is the size of these pictures."""
     if format == "heic":
-        import pillow_heif
-
-        pillow_heif.register_heif_opener()
+        from . import heif  # noqa: F401 (registers it, with one thread)
     if format == "jxl":
-        from pillow_jxl import JpegXLImagePlugin  # noqa: F401 (registers itself)
-    Image.MAX_IMAGE_PIXELS = None
+        from . import jpegxl  # noqa: F401 (likewise)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        picture = Image.open(path)
+        picture = Image.open(path, formats=[IN_PILLOW[format]])  # EPS among the others would start a program
         if picture.width * picture.height > LARGEST:
             raise ValueError("too many pixels")
-        return _of_pillow(_in_srgb(_turned(picture, format)), side)
+        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)  # which loading takes from a TIFF
+        small = _without_palette(picture)
+        small.thumbnail((side, side), Image.Resampling.LANCZOS)
+        if format == "tif":
+            small = small if upright or orientation not in BACK else small.transpose(BACK[orientation])
+        elif _left_to_turn(picture, format, upright):
+            small = ImageOps.exif_transpose(small)
+        return _of_pillow(_in_srgb(small), side)
 
 
-def _turned(picture: Image.Image, format: str) -> Image.Image:
-    """HEIC turns itself; of these two, Pillow says how, as an orientation of EXIF."""
-    return ImageOps.exif_transpose(picture) if format in ("avif", "jxl") else picture
+def _left_to_turn(picture: Image.Image, format: str, upright: bool) -> bool:
+    """Whether its pixels are to be turned as its EXIF says, where decoders do not do that."""
+    match format:
+        case "avif":
+            return True  # Pillow tells by EXIF how the format itself turns it
+        case "jxl":
+            return bool(getattr(picture, "jpeg", False))  # it is decoded as the JPEG that it was, which is not turned
+        case "heic":
+            return False
+    return upright
+
+
+def _without_palette(picture: Image.Image) -> Image.Image:
+    """In a mode whose pixels can be averaged."""
+    if picture.mode in ("I;16", "I", "F"):
+        return ImageOps.autocontrast(picture.convert("L"))
+    if picture.mode in ("RGB", "RGBA", "CMYK") and "transparency" not in picture.info:
+        return picture
+    return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
 
 
 def _in_srgb(picture: Image.Image) -> Image.Image:
     from PIL import ImageCms
 
-    profile = picture.info.get("icc_profile")
-    if picture.mode in ("I;16", "I", "F"):
-        return ImageOps.autocontrast(picture.convert("L"))
-    mode = "RGBA" if picture.has_transparency_data else "RGB"
-    if profile and picture.mode in ("RGB", "RGBA", "CMYK"):
-        try:
+    mode = "RGBA" if picture.mode == "RGBA" else "RGB"
+    if profile := picture.info.get("icc_profile"):
+        # A profile that cannot be used is as good as none.
+        with contextlib.suppress(ImageCms.PyCMSError, ValueError, OSError):
             source = ImageCms.ImageCmsProfile(BytesIO(profile))
-            target = ImageCms.createProfile("sRGB")
-            turned = ImageCms.profileToProfile(
-                picture, source, target, outputMode="RGB" if picture.mode == "CMYK" else None
-            )
-            return (turned or picture).convert(mode)
-        except (ImageCms.PyCMSError, ValueError, OSError):
-            pass  # a profile that cannot be used is as good as none
+            turned = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode=mode)
+            return turned or picture
     return picture.convert(mode)
 
 
@@ -117,9 +153,8 @@ def _eight_bits(image: pyvips.Image) -> pyvips.Image:
 
 Draw = Callable[[str, str, int, bool], pyvips.Image]
 DRAWN: dict[str, Draw] = {
-    **dict.fromkeys(("jpg", "png", "webp", "gif", "tif"), _by_libvips),
+    **dict.fromkeys(("jpg", "png", "webp", "gif", "tif", "avif"), _by_libvips),
     **dict.fromkeys(("heic", "jxl", "psd"), _by_pillow),
-    "avif": _avif,
     "svg": _svg,
     "pdf": _pdf,
 }

@@ -22,8 +22,6 @@ UNDRAWN = {  # by what draws them here: unusual variants, and what takes a passw
     "psd/cmyk16.psd",
     "psd/large-document.psb",
     "svg/not-utf8.svg",
-    "tif/old-jpeg.tif",
-    "tif/tiled-planar-lzw.tif",
 }
 
 

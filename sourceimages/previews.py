@@ -1,8 +1,9 @@
 """Pictures made small for people to look at, drawn by a limited child process and kept for a while."""
 
-from typing import cast
+import contextlib
 
 from django.core.cache import caches
+from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
 from sourceimages import probing, storage
 from sourceimages.models import StoredFile
@@ -22,12 +23,10 @@ def preview(file: StoredFile, size: str, *, upright: bool = True) -> bytes | Non
         return None
     kept = caches["previews"]
     key = f"{file.pk}.{file.content_hash}.{size}.{'upright' if upright else 'stored'}"
-    made = cast(bytes | None, kept.get(key))
-    if made is None:
+    made = kept.get(key)
+    if not isinstance(made, bytes):
         with storage.originals().local(file.key) as path:
             made = probing.raster(path, file.format, side=SIDES[size], upright=upright) or NOTHING
-        if made == NOTHING:
-            kept.set(key, made, A_DAY)
-        else:
-            kept.set(key, made)
+        with contextlib.suppress(OSError):  # a disk that is full, or not ours to write to: it is seen all the same
+            kept.set(key, made, DEFAULT_TIMEOUT if made else A_DAY)
     return made or None

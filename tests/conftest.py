@@ -114,8 +114,9 @@ def image(acme: Organization, alice: Person) -> Any:
 
 @pytest.fixture(autouse=True)
 def own_files(settings: Any, tmp_path: Path) -> Path:
-    """Bytes of this test go to a folder of its own."""
+    """Bytes of this test go to a folder of its own, and so do previews of them."""
     folder = tmp_path / "files"
+    settings.CACHES = settings.CACHES | {"previews": settings.CACHES["previews"] | {"LOCATION": tmp_path / "previews"}}
     settings.STORAGES = settings.STORAGES | {
         "originals": {"BACKEND": "sourceimages.storage.LocalStorage", "OPTIONS": {"location": str(folder)}}
     }

@@ -1,0 +1,233 @@
+"""The list of pictures and the page of one: what is found, what is shown, what is changed there."""
+
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from playwright.sync_api import expect
+
+from sourceimages.previews import DRAWN
+from tests import images
+from tests.browser.test_life import confirm, found, upload
+
+PER_PAGE, BATCH = 60, 65
+
+
+def names(page) -> list[str]:
+    return page.locator("#chosen li .name, #chosen tbody th a").all_inner_texts()
+
+
+def search(person, text: str) -> list[str]:
+    """What is listed once somebody has typed this."""
+    person.page.get_by_label("Search", exact=True).fill(text)
+    with person.page.expect_navigation():
+        person.press("Search")
+    return sorted(names(person.page))
+
+
+@pytest.fixture(scope="module")
+def batch(server):
+    """More pictures than a page has."""
+    with ThreadPoolExecutor(4) as threads:
+        every = range(BATCH)
+        list(threads.map(lambda n: upload(server, images.png(seed=1000 + n), f"batch {n}.png"), every))
+
+
+@pytest.mark.parametrize("view", ["grid", "table"])
+def test_pages_lead_through_everything_once(ines, batch, view):
+    page = ines.pictures(f"organization=acme&q=batch&view={view}")
+    assert page.locator("table").count() == (view == "table")
+    assert found(ines) == BATCH
+    first = names(page)
+    assert len(first) == PER_PAGE
+    page.get_by_role("link", name="Further").click()
+    page.wait_for_url("**offset=60**")
+    second = names(page)
+    assert {*first, *second} == {f"batch {number}.png" for number in range(BATCH)}
+    assert len(first) + len(second) == BATCH
+    assert page.get_by_role("link", name="Further").count() == 0
+    page.get_by_role("link", name="Back", exact=False).and_(page.locator("[rel=prev]")).click()
+    page.wait_for_url(lambda url: "offset" not in url)
+    assert names(page) == first
+
+
+def test_pictures_are_found_by_word_hash_and_language(ines, server):
+    lake = upload(server, images.png(seed=2000), "lake at dawn.png")
+    upload(server, images.png(seed=2001), "lake at noon.png")
+    upload(server, images.png(seed=2002), "mountain.png")
+    answer = server.session().put(
+        f"{server.url}/sourceimages/acme/{lake['hash']}/meta/user", json={"int:year": 2001, "str:artist": "Ada"}
+    )
+    assert answer.ok, answer.text
+    ines.pictures("organization=acme")
+    assert search(ines, "lake") == ["lake at dawn.png", "lake at noon.png"]
+    assert search(ines, "lake daw") == ["lake at dawn.png"]
+    for hash in (lake["hash"], lake["short_hash"], lake["binary_hash"]):
+        assert search(ines, hash) == ["lake at dawn.png"]
+    suggested = ines.page.get_by_label("Search", exact=True).get_attribute("placeholder")
+    assert search(ines, suggested.rpartition(" or ")[2]) == ["lake at dawn.png"]
+    assert search(ines, 'user:artist:"Ada" AND format:png') == ["lake at dawn.png"]
+    assert search(ines, 'user:artist:"Ada" AND format:jpg') == []
+    expect(ines.page.locator("main")).to_contain_text("No picture matches")
+
+
+def test_filters_find_as_many_as_they_say(ines, server):
+    for number in range(3):
+        upload(server, images.jpeg(seed=2100 + number), f"filtered {number}.jpg")
+    for number in range(2):
+        upload(server, images.png(seed=2100 + number), f"filtered {number}.png")
+    page = ines.pictures("organization=acme&q=filtered")
+    assert found(ines) == 5
+    formats = page.get_by_label("Format")
+    expect(formats.locator("[value=jpg]")).to_have_text("jpg (3)")
+    expect(formats.locator("[value=png]")).to_have_text("png (2)")
+    expect(page.get_by_label("Size").locator("[value=tiny]")).to_contain_text("(5)")
+    expect(page.get_by_label("Created").locator("[value=day]")).to_contain_text("(5)")
+    formats.select_option("jpg")
+    page.wait_for_url("**format=jpg**")
+    assert sorted(names(page)) == [f"filtered {number}.jpg" for number in range(3)]
+    page.get_by_label("Size").select_option("large")
+    page.wait_for_url("**size=large**")
+    assert names(page) == []
+    page.get_by_label("Size").select_option("tiny")
+    page.wait_for_url("**size=tiny**")
+    assert found(ines) == 3
+
+
+def test_two_are_ticked_and_locked(ines, server):
+    hashes = [upload(server, images.png(seed=2200 + n), f"row {n}.png")["hash"] for n in range(4)]
+    page = ines.pictures("organization=acme&q=row&sort=name+asc")
+    page.get_by_label("tick row 0.png").check()
+    page.get_by_label("tick row 2.png").click(modifiers=["Shift"])
+    expect(page.locator("[data-ticked]")).to_have_text("3 ticked")
+    page.get_by_label("tick row 1.png").uncheck()
+    expect(page.locator("[data-ticked]")).to_have_text("2 ticked")
+    ines.press("Lock …")
+    expect(page.locator("#summary")).to_contain_text("2 pictures")
+    confirm(ines, "Lock")
+    shown = [server.session().get(f"{server.url}/sourceimages/acme/{hash}").json()["locked"] for hash in hashes]
+    assert shown == [True, False, True, False]
+    page.get_by_label("State").select_option("locked")
+    page.wait_for_url("**state=locked**")
+    assert sorted(names(page)) == ["row 0.png", "row 2.png"]
+
+
+def test_thumbnails_of_real_files(ines, server, corpus):
+    """Drawn of every format that can be drawn; everything else shows what it is."""
+    files = json.loads((corpus / "images" / "images.json").read_text())["files"]
+    of_format = {file["expected"]["format"]: corpus / "images" / file["path"] for file in files[::-1]}
+    for format, path in of_format.items():
+        upload(server, path.read_bytes(), f"real {format}")
+    assert of_format.keys() >= DRAWN
+    assert of_format.keys() - DRAWN
+    page = ines.pictures("organization=acme&q=real&view=grid")
+    shown = page.evaluate(
+        """async () => {
+          const found = {};
+          for (const item of document.querySelectorAll(".grid > li")) {
+            const image = item.querySelector("img.thumbnail");
+            let says = item.querySelector(".tile")?.textContent;
+            if (image) {
+              image.loading = "eager";
+              await image.decode().catch(() => null);
+              const answer = await fetch(image.src);
+              says = image.naturalWidth > 0 && !answer.redirected && answer.headers.get("content-type");
+            }
+            found[item.querySelector(".name").textContent.replace("real ", "")] = says;
+          }
+          return found;
+        }"""
+    )
+    assert shown == {format: "image/webp" if format in DRAWN else format for format in of_format}
+
+
+def test_a_picture_is_renamed_and_its_alias_comes_and_goes(ines, server):
+    ines.expected = "409"
+    image = upload(server, images.png(seed=2300), "before.png")
+    address = f"{server.url}/sourceimages/acme"
+    page = ines.pictures("organization=acme&q=before")
+    page.get_by_role("link", name="before.png").click()
+    page.get_by_label("Name", exact=True).first.wait_for()
+    page.locator("#new-name").fill("after.png")
+    ines.press("Rename")
+    expect(page.get_by_role("heading", level=1)).to_have_text("after.png")
+    assert server.session().get(f"{address}/{image['hash']}").json()["name"] == "after.png"
+
+    page.get_by_label("New alias").fill("comes_and_goes")
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.locator(".messagelist")).to_contain_text("The alias means this picture now")
+    assert server.session().get(f"{address}/alias/comes_and_goes").json()["hash"] == image["hash"]
+    page.locator("#alias summary").click()
+    ines.press("Really remove it")
+    expect(page.locator(".messagelist")).to_contain_text("The alias is gone")
+    assert server.session().get(f"{address}/alias/comes_and_goes").status_code == 404
+
+
+def test_a_hash_is_copied(ines, server):
+    image = upload(server, images.png(seed=2400), "copied.png")
+    ines.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = ines.pictures("organization=acme&q=copied")
+    page.get_by_role("link", name="copied.png").click()
+    button = page.locator(f"[data-copy='{image['hash']}']")
+    button.click()
+    expect(button).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == image["hash"]
+    expect(button).to_have_text("Copy the hash")
+
+
+def test_fields_of_every_type_are_saved(ines, server):
+    image = upload(server, images.png(seed=2500), "typed.png")
+    page = ines.pictures("organization=acme&q=typed")
+    page.get_by_role("link", name="typed.png").click()
+    typed = {
+        "array:tags": ("one\ntwo", ["one", "two"]),
+        "date:taken": ("2026-03-05T09:30:00Z", "2026-03-05T09:30:00Z"),
+        "double:weight": ("1.5", 1.5),
+        "int:year": ("1999", 1999),
+        "str:artist": ("Ada", "Ada"),
+        "text:story": ("Two\nlines", "Two\nlines"),
+    }
+    for number, (key, (text, _)) in enumerate(typed.items()):
+        if number:
+            ines.press("Add a field")
+        kind, name = key.split(":")
+        page.locator("[name=field]").last.fill(name)
+        page.locator("[name=type]").last.select_option(kind)
+        page.locator("[name=value]").last.fill(text)
+    ines.press("Save metadata")
+    expect(page.locator(".messagelist")).to_contain_text("saved")
+    kept = server.session().get(f"{server.url}/sourceimages/acme/{image['hash']}").json()["user_metadata"]
+    assert kept == {key.removeprefix("str:"): value for key, (_, value) in typed.items()}
+
+
+@pytest.mark.parametrize(
+    ("how", "same", "left"), [("keep", True, 200), ("beside", False, 200), ("instead", False, 404)]
+)
+def test_an_area_is_kept_as_one_decides(ines, server, how, same, left):
+    before = upload(server, images.png(40, 30, seed=2600 + len(how)), f"area {how}.png")["hash"]
+    page = ines.pictures(f"organization=acme&q={before}")
+    page.get_by_role("link", name=f"area {how}.png").click()
+    page.get_by_label("Area", exact=True).select_option("crop_area")
+    for side, number in {"X": 1, "Y": 2, "Width": 20, "Height": 10}.items():
+        page.get_by_label(side, exact=True).fill(str(number))
+    page.locator("#area-how").select_option(how)
+    ines.press("Save area")
+    expect(page.locator(".messagelist")).to_contain_text("Crop area: saved")
+    after = page.locator(".hash").first.inner_text()
+    assert (after == before) == same
+    area = server.session().get(f"{server.url}/sourceimages/acme/{after}").json()["dynamic_metadata"]["crop_area"]
+    assert [area[side] for side in ("x", "y", "width", "height")] == [1, 2, 20, 10]
+    assert server.session().get(f"{server.url}/sourceimages/acme/{before}").status_code == left
+
+
+def test_a_download_has_the_bytes_that_came(ines, server, corpus):
+    content = next((corpus / "images" / "jpg").iterdir()).read_bytes()
+    upload(server, content, "exactly.jpg")
+    page = ines.pictures("organization=acme&q=exactly")
+    page.get_by_role("link", name="exactly.jpg").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download original").click()
+    assert re.search(r"\.jpe?g$", download.value.suggested_filename)
+    with open(download.value.path(), "rb") as file:
+        assert file.read() == content

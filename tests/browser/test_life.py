@@ -82,11 +82,11 @@ def test_everything_is_deleted_as_a_job_and_brought_back(ines, server):
     confirm(ines, "Move to the trash")
     expect(page.locator("#progress")).to_contain_text("done", timeout=90_000)
     expect(page.locator("#progress")).to_contain_text(f"{MANY} of {MANY}")
+    job = page.url
     ines.pictures("organization=many")
     expect(page.locator("main")).to_contain_text("There is no picture yet")
 
-    ines.go("/admin/organizations/job/")
-    page.get_by_role("link", name="delete").first.click()
+    page.goto(job)
     page.get_by_role("link", name="Undo it").click()
     ines.press("Restore all of it …")
     ines.press("Restore all of it")
@@ -123,6 +123,8 @@ def test_files_are_dropped_and_chosen(ines, server, tmp_path):
     page.get_by_label("Pictures", exact=True).set_input_files([tmp_path / "good.png", tmp_path / "program.exe"])
     expect(page.locator("#said")).to_have_text("1 uploaded, 1 refused")
     expect(page.locator(".uploads .error")).to_contain_text("program.exe")
+    expect(page.locator(".uploads progress")).to_have_count(0)
+    expect(page.locator(".uploads a")).to_have_text(["good.png"])
     dropped = list(images.png(seed=8))
     page.evaluate(
         """bytes => {

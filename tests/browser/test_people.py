@@ -8,7 +8,10 @@ from playwright.sync_api import expect
 
 from tests import images
 from tests.browser.conftest import add_staff, shell, somebody
+from tests.browser.test_access import TABS
 from tests.browser.test_life import confirm, upload
+
+ACT = "/admin/sourceimages/sourceimage/act/"
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +56,13 @@ print(json.dumps({'key': new.api_key, 'organization': str(new.organization.pk)})
         f"{pictures}/sourceimage/upload/?organization=foreign",
         f"{pictures}/tombstone/{ids[1]}/change/",
         f"{organizations}/job/{job['id']}/change/",
-        *(f"{organizations}/organization/{foreign['organization']}/{tab}/" for tab in ("usage", "members", "keys")),
+        *(f"{organizations}/organization/{foreign['organization']}/{tab}/" for tab in (*TABS, "change")),
     ]
 
 
-def test_staff_of_one_organization_see_nothing_of_another(chromium, server, others):
+def test_staff_of_one_organization_see_nothing_of_another(chromium, server, others, ines):
+    for address in others:  # all of them are there, for whoever may see them
+        assert ines.page.request.get(server.url + address).ok, address
     with somebody(chromium, server, "reader") as reader:
         for address in others:
             answer = reader.page.request.get(server.url + address)
@@ -67,6 +72,26 @@ def test_staff_of_one_organization_see_nothing_of_another(chromium, server, othe
         expect(page.locator("main")).to_contain_text("of acme.png")
         expect(page.locator("main")).not_to_contain_text("secret.png")
         assert "foreign" not in page.get_by_label("Organization").inner_text()
+        assert page.get_by_role("link", name="Audit trail").count() == 0
+        page = reader.go("/admin/organizations/user/")
+        expect(page.locator("main")).to_contain_text("reader@example.org")
+        expect(page.locator("main")).not_to_contain_text("ines@example.org")
+        assert reader.complaints == []
+
+
+@pytest.mark.parametrize("organization", ["acme", "foreign"])
+def test_nobody_acts_on_pictures_of_others(chromium, server, others, organization):
+    """Whatever is sent by hand: neither as pictures of one's own organization, nor as those that they are."""
+    key = others[1].split("/")[-3]
+    with somebody(chromium, server, "keeper") as keeper:
+        page = keeper.pictures("organization=acme")
+        token = page.locator("#chosen [name=csrfmiddlewaretoken]").get_attribute("value")
+        form = {"csrfmiddlewaretoken": token, "organization": organization, "kind": "lock", "ids": key}
+        answer = page.request.post(f"{server.url}{ACT}", form=form | {"confirmed": "yes"})
+        assert answer.status in (400, 403, 404)
+        assert "secret.png" not in answer.text()
+    locked = f"from sourceimages.models import *; print(SourceImage.objects.get(pk={key}).locked)"
+    assert shell(server, locked) == "False"
 
 
 def test_readers_may_look_and_keepers_may_lock(chromium, server, others):
@@ -119,6 +144,38 @@ def test_members_keys_and_options(ines, server):
     assert shown["options"]["protect_dynamic_stack"] is True
 
 
+def test_roles_change_and_the_last_admin_stays(ines, server):
+    ines.expected = "400"
+    add_staff(server, "helper")
+    page = ines.go("/admin/organizations/organization/?q=acme")
+    page.get_by_role("link", name="acme", exact=True).first.click()
+    page.get_by_role("link", name="Members").click()
+    page.get_by_label("Who").fill("helper")
+    page.locator("section").filter(has_text="Add a member").locator("[value=read]").check()
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.locator(".messagelist")).to_contain_text("is a member now")
+
+    def member(name: str):
+        return page.locator("main section").filter(has=page.get_by_role("heading", name=name))
+
+    member("helper").locator("summary").first.click()
+    member("helper").locator("[name=roles][value=read]").uncheck()
+    member("helper").locator("[name=roles][value=write]").check()
+    member("helper").get_by_role("button", name="Save roles").click()
+    expect(page.locator(".messagelist")).to_contain_text("The roles of helper are set")
+    expect(member("helper").locator(".label.protected")).to_have_text(["write"])
+
+    member("alice@example.org").locator("summary").first.click()
+    member("alice@example.org").locator("[name=roles][value=admin]").uncheck()
+    member("alice@example.org").locator("[name=roles][value=read]").check()
+    member("alice@example.org").get_by_role("button", name="Save roles").click()
+    expect(page.get_by_role("alert")).to_contain_text("last admin")
+    page.reload()
+    page.goto(page.url)
+    expect(member("alice@example.org").locator(".label.protected")).to_have_text(["admin"])
+    assert server.session().get(f"{server.url}/organizations/acme/memberships").status_code == 200
+
+
 def test_an_api_key_is_made_shown_once_and_revoked(ines, server):
     page = ines.go("/admin/organizations/user/?q=ines")
     page.get_by_role("link", name="ines", exact=True).first.click()
@@ -149,3 +206,25 @@ def test_a_job_is_stopped_and_goes_on(ines, server):
     ines.press("Try again …")
     ines.press("Try again")
     expect(page.locator("#progress")).to_contain_text("done", timeout=60_000)
+
+
+def test_a_job_moves_on_while_somebody_looks(ines, server):
+    """Without a click: its progress, then its end and what may be done next."""
+    upload(server, images.png(seed=41), "looked at.png")
+    queued = shell(
+        server,
+        "from sourceimages import jobs; from sourceimages.selection import Selection; "
+        "from organizations.models import *; from organizations.audit import COMMAND; "
+        "o = Organization.objects.get(name='acme'); "
+        "job = jobs.act('set-metadata', Selection(o, in_trash=False), actor=COMMAND, changes={'looked': 'at'}); "
+        "Job.objects.filter(pk=job.pk).update(total=400, heartbeat=None); print(job.pk)",
+    )
+    page = ines.go(f"/admin/organizations/job/{queued}/change/")
+    bar = page.locator("#progress progress")
+    assert float(bar.get_attribute("value")) == 0
+    shell(server, f"from organizations.models import Job; Job.objects.filter(pk='{queued}').update(done=100)")
+    expect(bar).to_have_attribute("value", "25")
+    expect(page.locator("#progress")).to_contain_text("100 of 400")
+    shell(server, f"from sourceimages import jobs; jobs.run('{queued}')")
+    expect(page.locator("#progress")).to_contain_text("done")
+    expect(page.get_by_role("button", name="Stop …")).to_have_count(0)

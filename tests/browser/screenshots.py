@@ -18,7 +18,8 @@ from tests.conftest import PYTHON, ROOT
 from tests.outside.conftest import Server, free_port
 
 IMAGES = ROOT / "docs" / "images"
-COLOURS = 128  # of each picture: the files are for looking at pages, not at photographs
+COLOURS = (128, 64, 32)  # of each picture, as many as fit: they are for looking at pages, not at photographs
+MOST = 150_000  # bytes
 DRAWN = 24  # pictures, where there are no photographs
 
 FILL = """
@@ -112,5 +113,15 @@ def take(browser: Browser, server: Server, addresses: dict[str, str]) -> None:
                     page = person.go(address)
                     page.wait_for_load_state("networkidle")
                     page.wait_for_timeout(500)
-                    picture = Image.open(BytesIO(page.screenshot())).convert("RGB").quantize(COLOURS)
-                    picture.save(IMAGES / f"{name}-{viewport['width']}-{scheme}.png", optimize=True)
+                    target = IMAGES / f"{name}-{viewport['width']}-{scheme}.png"
+                    target.write_bytes(small(Image.open(BytesIO(page.screenshot()))))
+
+
+def small(picture: Image.Image) -> bytes:
+    """As PNG, with no more colours than MOST has room for."""
+    for colours in COLOURS:
+        file = BytesIO()
+        picture.convert("RGB").quantize(colours).save(file, "PNG", optimize=True)
+        if file.tell() <= MOST:
+            break
+    return file.getvalue()

@@ -42,12 +42,16 @@ class Selection:
             if len(self.ids) > MOST:
                 raise Invalid(f"{len(self.ids)} pictures are ticked; the limit is {MOST}. Search for them instead.")
             return found.filter(pk__in=self.ids)
-        wanted = search.condition(self.organization, QueryDict(self.search), in_trash=self.in_trash)
+        wanted = self._condition()
         return found if wanted is None else found.filter(wanted)
 
     @property
     def everything(self) -> bool:
-        return self.ids is None and not self.search
+        """Whether nothing is left out; parameters that only sort or page choose nothing. Raises Invalid."""
+        return self.ids is None and not self._condition()
+
+    def _condition(self) -> Q | None:
+        return search.condition(self.organization, QueryDict(self.search), in_trash=self.in_trash)
 
     def summary(self) -> Summary:
         sums = self.images().aggregate(

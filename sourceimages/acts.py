@@ -12,10 +12,10 @@ from organizations.audit import Actor
 from organizations.models import Job
 from organizations.permissions import Permission
 from rokka import faults
-from rokka.errors import DomainError, Invalid
+from rokka.errors import DomainError
 from sourceimages.errors import ImageLocked
-from sourceimages.jobprogress import actor_of, advance, chosen, done, taken
-from sourceimages.models import SourceImage, Tombstone
+from sourceimages.jobprogress import actor_of, advance, chosen, done, open_tombstone, taken
+from sourceimages.models import SourceImage
 from sourceimages.operations import change_user_metadata, restore_exactly, set_locked, set_protected
 from sourceimages.operations.delete import record_each
 
@@ -30,6 +30,7 @@ class Act:
 
     needs: Permission
     do: Callable[[SourceImage, dict[str, Any], Actor], str]
+    takes: frozenset[str] = frozenset()  # arguments that the job has to have
 
 
 def lock(image: SourceImage, arguments: dict[str, Any], actor: Actor) -> str:
@@ -69,7 +70,7 @@ ACTS = {
     "unlock": Act(Permission.IMAGES_UNLOCK, unlock),
     "protect": Act(Permission.IMAGES_WRITE, protect),
     "unprotect": Act(Permission.IMAGES_WRITE, unprotect),
-    "set-metadata": Act(Permission.IMAGES_WRITE, set_metadata),
+    "set-metadata": Act(Permission.IMAGES_WRITE, set_metadata, frozenset({"changes"})),
     "restore-some": Act(Permission.IMAGES_WRITE, restore),
 }
 
@@ -118,9 +119,7 @@ def delete_step(job_id: UUID) -> Job:
     job = taken(job_id)
     if job.state != Job.State.RUNNING:
         return job
-    tombstone = Tombstone.objects.restorable().filter(pk=job.arguments["tombstone"]).first()
-    if tombstone is None:
-        raise Invalid("What it deletes could not be brought back: its tombstone has expired meanwhile.")
+    tombstone = open_tombstone(job)
     ids = list(chosen(job).between(job.position, job.upto).order_by("id").values_list("id", flat=True)[:BATCH])
     if not ids:
         return done(job)

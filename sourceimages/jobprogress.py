@@ -9,6 +9,8 @@ from django.utils import timezone
 
 from organizations.audit import Actor, record
 from organizations.models import AuditSource, Job
+from rokka.errors import Invalid
+from sourceimages.models import Tombstone
 from sourceimages.querysets import SourceImageQuerySet
 from sourceimages.selection import Selection
 
@@ -21,6 +23,14 @@ def chosen(job: Job) -> SourceImageQuerySet:
         return Selection.from_arguments(job.organization, selection).images()
     living: SourceImageQuerySet = job.organization.images.living()
     return living.matching(job.arguments.get("filters", {}))
+
+
+def open_tombstone(job: Job) -> Tombstone:
+    """What the job deletes to. Raises Invalid where that could not be brought back."""
+    found = Tombstone.objects.restorable().filter(pk=job.arguments["tombstone"]).first()
+    if found is None:
+        raise Invalid("What it deletes could not be brought back: its tombstone has expired meanwhile.")
+    return found
 
 
 @transaction.atomic

@@ -23,7 +23,7 @@ from organizations.permissions import Permission
 from rokka.errors import Invalid
 from sourceimages import acts, indexing
 from sourceimages.errors import InvalidDestination, JobNotFound, JobUnderWay, TombstoneNotFound
-from sourceimages.jobprogress import advance, chosen, done, fail, finish, taken, tell
+from sourceimages.jobprogress import advance, chosen, done, fail, finish, open_tombstone, taken, tell
 from sourceimages.models import ShortHash, SourceImage, StoredFile, Tombstone
 from sourceimages.operations.copy import Outcome, copy_images
 from sourceimages.operations.delete import bury
@@ -48,6 +48,11 @@ PERMISSIONS: dict[str, Permission] = {
     DELETE: Permission.IMAGES_WRITE,
     COPY: Permission.IMAGES_COPY_FROM,
     **{kind: act.needs for kind, act in acts.ACTS.items()},
+}
+TAKES = {  # what each kind of job on a selection is told
+    DELETE: frozenset[str](),
+    COPY: frozenset({"destination", "overwrite"}),
+    **{kind: act.takes for kind, act in acts.ACTS.items()},
 }
 
 RESUMABLE = (Job.State.INTERRUPTED, Job.State.CANCELLED, Job.State.FAILED)
@@ -101,8 +106,10 @@ def act(kind: str, selection: Selection, *, actor: Actor, **arguments: Any) -> J
     """A job that does something to each picture of a selection: DELETE, COPY or one of acts.ACTS.
 
     COPY takes `destination`, an organization, and `overwrite`; `set-metadata` takes `changes`, in stored form. Raises
-    Invalid for a selection that cannot be searched for, InvalidDestination.
+    Invalid for a selection that cannot be searched for, InvalidDestination; TypeError for what can never be done.
     """
+    if kind not in TAKES or TAKES[kind] != arguments.keys():
+        raise TypeError(f"{kind!r} with {sorted(arguments)} is nothing that is done to a selection")
     images = selection.images()
     if kind == COPY:
         if arguments["destination"] == selection.organization:
@@ -231,15 +238,14 @@ def delete_step(job_id: UUID) -> Job:
     job = taken(job_id)
     if job.state != Job.State.RUNNING:
         return job
-    if not Tombstone.objects.restorable().filter(pk=job.arguments["tombstone"]).exists():
-        raise Invalid("What it deletes could not be brought back: its tombstone has expired meanwhile.")
+    tombstone = open_tombstone(job)
     if job.position >= job.upto:
         return done(job)
     images = job.organization.images.living().matching(job.arguments["filters"])
     ids = images.between(job.position, job.upto).order_by("id").values_list("id", flat=True)
     end = next(iter(ids[BATCH - 1 : BATCH]), job.upto)
     images = images.between(job.position, end)
-    deleted = images.filter(locked=False).update(tombstone=UUID(job.arguments["tombstone"]))
+    deleted = images.filter(locked=False).update(tombstone=tombstone)
     locked = images.filter(locked=True).count()
     advance(job, end, {"deleted": deleted, "locked": locked}, done=deleted + locked)
     counters.add(job.organization, images=-deleted)

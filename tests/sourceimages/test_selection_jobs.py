@@ -17,6 +17,7 @@ from sourceimages.operations import change_user_metadata, delete_image, set_lock
 from sourceimages.selection import MOST, Selection
 from tests import images
 from tests.conftest import contradictions
+from tests.sourceimages.prepared import prepared
 
 pytestmark = pytest.mark.usefixtures("consistent")
 
@@ -48,18 +49,6 @@ def five(acme, alice):
     for seed in range(5):
         alice.upload(acme, images.png(seed=seed), name=f"{'harbour' if seed < 3 else 'garden'} {seed}.png")
     return list(acme.images.order_by("id"))
-
-
-def prepared(kind, pictures, actor):
-    """The pictures, so that each of them has something to be done to."""
-    if kind == "unlock":
-        return [set_locked(image, True, actor=actor) for image in pictures]
-    if kind == "unprotect":
-        return [set_protected(image, True, delete_previous=True, actor=actor).image for image in pictures]
-    if kind == "restore-some":
-        for image in pictures:
-            delete_image(image, actor=actor)
-    return pictures
 
 
 def ticked(organization, pictures, *, in_trash=False):
@@ -217,6 +206,15 @@ def test_too_many_ids_are_refused(acme, stage, alice, five):
         with pytest.raises(Invalid, match="the limit is 2000"):
             begun(kind, Selection(acme, in_trash=False, ids=tuple(range(MOST + 1))), alice.actor, stage)
     assert everything() == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"), [("paint", {}), ("set-metadata", {}), ("lock", {"changes": {}}), ("delete-all", {})]
+)
+def test_what_can_never_be_done_is_not_begun(acme, alice, five, kind, arguments):
+    with pytest.raises(TypeError):
+        jobs.act(kind, ticked(acme, five), actor=alice.actor, **arguments)
+    assert not acme.jobs.exists()
 
 
 def test_nothing_is_copied_to_where_it_is(acme, alice, five):

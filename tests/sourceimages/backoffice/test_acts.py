@@ -27,6 +27,7 @@ from tests.sourceimages.backoffice.conftest import (
     told,
     uploaded,
 )
+from tests.sourceimages.prepared import prepared
 
 pytestmark = pytest.mark.usefixtures("consistent")
 
@@ -35,18 +36,6 @@ FIELDS = {
     "set-metadata": {"name": "year", "type": "int", "value": "1999"},
     "copy": {"destination": "stage"},
 }
-
-
-def ready(kind, pictures, actor):
-    """The pictures, so that each has something to be done to."""
-    if kind == "unlock":
-        return [set_locked(image, True, actor=actor) for image in pictures]
-    if kind == "unprotect":
-        return [set_protected(image, True, delete_previous=True, actor=actor).image for image in pictures]
-    if kind == "restore-some":
-        for image in pictures:
-            delete_image(image, actor=actor)
-    return [fresh(image) for image in pictures]
 
 
 def is_done(kind, image, stage):
@@ -73,7 +62,7 @@ def ask(browser, rows, kind, **fields):
 
 @pytest.mark.parametrize("kind", ACTS)
 def test_nothing_happens_before_somebody_confirms(staff, stage, three, alice, kind):
-    pictures = ready(kind, three, alice.actor)
+    pictures = prepared(kind, three, alice.actor)
     before = everything()
     question = ask(staff, pictures[:2], kind, **FIELDS.get(kind, {}))
     page = text_of(question)
@@ -155,7 +144,7 @@ def test_a_post_from_elsewhere_is_refused(ines, three):
 
 @pytest.mark.parametrize("kind", MANY)
 def test_several_are_done_by_a_job(staff, ines, stage, three, alice, kind):
-    pictures = ready(kind, three, alice.actor)
+    pictures = prepared(kind, three, alice.actor)
     answer = confirm(staff, ask(staff, pictures[:2], kind), **FIELDS.get(kind, {}))
     assert [is_done(kind, image, stage) for image in pictures] == [True, True, False]
     job = Job.objects.get()
@@ -168,7 +157,7 @@ def test_several_are_done_by_a_job(staff, ines, stage, three, alice, kind):
 
 @pytest.mark.parametrize("kind", MANY)
 def test_one_is_done_at_once(staff, ines, stage, three, alice, kind):
-    pictures = ready(kind, three, alice.actor)
+    pictures = prepared(kind, three, alice.actor)
     answer = confirm(staff, ask(staff, pictures[:1], kind), **FIELDS.get(kind, {}))
     assert [is_done(kind, image, stage) for image in pictures] == [True, False, False]
     assert not Job.objects.exists()
@@ -180,7 +169,7 @@ def test_one_is_done_at_once(staff, ines, stage, three, alice, kind):
 
 @pytest.mark.parametrize("kind", MANY)
 def test_all_that_match_are_done(staff, acme, stage, three, alice, kind):
-    pictures = ready(kind, three, alice.actor)
+    pictures = prepared(kind, three, alice.actor)
     search = f"q=hash:{pictures[0].hash}+OR+hash:{pictures[2].hash}"
     in_trash = kind == "restore-some"
     question = staff.post(ACT, found(search, kind, in_trash=in_trash))

@@ -153,6 +153,20 @@ def test_a_drawing_shows_no_other_file(tmp_path, reference):
     assert mean(image) == pytest.approx((0, 0, 255), abs=5)
 
 
+def test_a_drawing_includes_no_other_file(tmp_path):
+    (tmp_path / "secret.txt").write_text("MMMMMMMM")
+    head = f'<!DOCTYPE svg [<!ENTITY secret SYSTEM "file://{tmp_path}/secret.txt">]>'
+
+    def with_text(text):
+        return (
+            f'{head}<svg xmlns="http://www.w3.org/2000/svg" width="100" height="100">'
+            f'<text x="0" y="50" font-size="30">{text}</text></svg>'
+        ).encode()
+
+    image, empty = drawn(tmp_path, with_text("&secret;"), "svg"), drawn(tmp_path, with_text(""), "svg")
+    assert image is None or image.tobytes() == empty.tobytes()
+
+
 def test_the_reference_would_show_where_it_is_followed(tmp_path):
     """So that the test above tests something: opened by its name, a drawing finds its neighbours."""
     pyvips = pytest.importorskip("pyvips")

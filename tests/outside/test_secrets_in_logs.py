@@ -146,7 +146,7 @@ def get_secrets(run: Run) -> None:
     url = "https://acme.example.org/dynamic/abc123.jpg"
     signed = session.post(f"{server.url}/utils/acme/sign_url", json={"url": url}).json()["signed_url"]
     password = secrets.token_urlsafe(24)
-    run.manage("create_staff", "grace", "--email", "grace@example.org", typed=f"{password}\n")
+    run.manage("create_staff", "grace", "--email", "grace@example.org", "--superuser", typed=f"{password}\n")
     session_id, csrf_token = log_in(run, "grace", password)
 
     assert all(works(run, {"Api-Key": one}) for one in (key, legacy, legacy_long))
@@ -244,6 +244,7 @@ def queries(secret: str) -> Iterator[str]:
         yield f"{path}?from={secret}&api_key={secret}&{secret}"
     yield f"/admin/login/?next={secret}"
     yield f"/admin/organizations/apikey/?q={secret}"
+    yield f"/admin/sourceimages/sourceimage/?organization=acme&q={secret}"
     yield f"/acme/abc123.jpg?{secret}"
 
 

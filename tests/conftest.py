@@ -124,6 +124,13 @@ def own_files(settings: Any, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
+def no_waiting(settings: Any) -> None:
+    """Passwords are hashed fast, and a client of Django's, which is a new server, looks for no static files."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.WHITENOISE_USE_FINDERS = False
+
+
+@pytest.fixture(autouse=True)
 def fresh_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """What other tests counted is forgotten, and downloads are written down only when a test asks for it."""
     cache.clear()

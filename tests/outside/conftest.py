@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psycopg
@@ -44,8 +44,13 @@ class Server:
     def data_dir(self) -> Path:
         return Path(self.environment["DATA_DIR"])
 
-    def wait_for_grace_time(self) -> None:
-        time.sleep(float(self.environment["GRACE_SECONDS"]) + 0.1)
+    def after_grace_time(self) -> "Server":
+        """The same rokka to commands and workers for which what was stored until now is no upload under way any more.
+
+        The server keeps its own grace time: it refuses uploads that take half of that, as on a slow machine they do.
+        """
+        time.sleep(1.1)
+        return replace(self, environment=self.environment | {"GRACE_SECONDS": "1"}, process=None)
 
     def start(self, *, seconds: float = STARTING) -> "Server":
         """Start the server process and return when it is ready, or fail after so many seconds."""

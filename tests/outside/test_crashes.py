@@ -21,7 +21,7 @@ def test_every_named_place_exists_and_is_killed_at():
 
 @pytest.mark.parametrize("place", OF_UPLOADS)
 def test_a_killed_upload_loses_nothing(make_server, place):
-    server = make_server(ROKKA_FAULT=place, GRACE_SECONDS="1").start()
+    server = make_server(ROKKA_FAULT=place).start()
     content = images.png(40, 30, seed=1)
     with pytest.raises(requests.ConnectionError):
         server.upload(content, images.png(40, 30, seed=2))
@@ -42,35 +42,35 @@ def test_a_killed_upload_loses_nothing(make_server, place):
 
 @pytest.mark.parametrize("place", ["upload.spooled", "upload.stored", "upload.counted"])
 def test_what_a_killed_upload_left_behind_is_found_and_swept(make_server, place):
-    server = make_server(ROKKA_FAULT=place, GRACE_SECONDS="1").start()
+    server = make_server(ROKKA_FAULT=place).start()
     with pytest.raises(requests.ConnectionError):
         server.upload(images.png(seed=1), images.png(seed=2))
     server.stop()
     left = [path for path in (server.data_dir / "files").rglob("*") if path.is_file()]
     assert len(left) == 2
 
-    server.wait_for_grace_time()
-    found = server.manage("check_consistency").stdout
+    later = server.after_grace_time()
+    found = later.manage("check_consistency").stdout
     assert found.count("bytes without a row") == (0 if place == "upload.spooled" else 2)
-    assert server.manage("sweep").stdout.strip() == "2 files removed"
+    assert later.manage("sweep").stdout.strip() == "2 files removed"
     assert [path for path in (server.data_dir / "files").rglob("*") if path.is_file()] == []
     assert server.manage("check_consistency", "--read-bytes").stdout.strip() == "everything holds"
 
 
 @pytest.mark.parametrize("place", ["storage.written", "storage.placed", "upload.counted"])
 def test_a_killed_upload_to_s3_loses_nothing(make_server, empty_bucket, place):
-    server = make_server(ROKKA_FAULT=place, STORAGE_URL=empty_bucket, GRACE_SECONDS="5").start()
+    server = make_server(ROKKA_FAULT=place, STORAGE_URL=empty_bucket).start()
     with pytest.raises(requests.ConnectionError):
         server.upload(images.png(seed=1))
     server.stop()
-    server.wait_for_grace_time()
     del server.environment["ROKKA_FAULT"]
 
-    found = server.manage("check_consistency", "--read-bytes")
+    later = server.after_grace_time()
+    found = later.manage("check_consistency", "--read-bytes")
     assert found.returncode == 0, found.stdout
     assert found.stdout.count("bytes without a row") == (0 if place == "storage.written" else 1)
-    server.manage("sweep")
-    assert server.manage("check_consistency").stdout.strip() == "everything holds"
+    later.manage("sweep")
+    assert later.manage("check_consistency").stdout.strip() == "everything holds"
     assert list((server.data_dir / "spool").iterdir()) == []
     link = server.start().upload(images.png(seed=1)).json()["items"][0]["link"]
     assert server.session().get(f"{server.url}{link}/download").content == images.png(seed=1)
@@ -78,7 +78,7 @@ def test_a_killed_upload_to_s3_loses_nothing(make_server, empty_bucket, place):
 
 
 def test_bytes_of_an_upload_under_way_are_not_swept(make_server):
-    server = make_server(ROKKA_FAULT="upload.stored", GRACE_SECONDS="3600").start()
+    server = make_server(ROKKA_FAULT="upload.stored").start()
     with pytest.raises(requests.ConnectionError):
         server.upload(images.png())
     assert server.manage("sweep").stdout.strip() == "0 files removed"

@@ -4,7 +4,6 @@ import random
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +77,7 @@ def beat(queue: str, environment: dict[str, str], tmp_path_factory: pytest.TempP
 @pytest.fixture(scope="module")
 def origin(queue: str, beat: None, make_module_server: Callable[..., Server]) -> Server:
     """A server with many pictures in acme, and a few in the organization few."""
-    server = make_module_server(REDIS_URL=queue, GRACE_SECONDS="600", LOG_LEVEL="INFO").start()
+    server = make_module_server(REDIS_URL=queue, LOG_LEVEL="INFO").start()
     found(server, "few")
     for organization, count in (("acme", MANY), ("few", FEW)):
         contents = [images.png(seed=seed) for seed in range(count)]
@@ -143,9 +142,7 @@ def harass(worker: Worker) -> int:
 
 def checked_after_a_sweep(server: Server) -> str:
     """What check_consistency says once the sweep has taken what the kills left behind."""
-    afterwards = replace(server, environment=server.environment | {"GRACE_SECONDS": "1"})
-    afterwards.wait_for_grace_time()
-    return afterwards.manage("shell", "--verbosity", "0", "-c", SWEEP_AND_CHECK).stdout.strip()
+    return server.after_grace_time().manage("shell", "--verbosity", "0", "-c", SWEEP_AND_CHECK).stdout.strip()
 
 
 def test_everything_is_copied_once_however_often_workers_are_killed(origin, queue):
@@ -248,7 +245,7 @@ def test_a_worker_that_is_always_killed_at_the_same_place_of_purging_leaves_at_m
 
 
 def test_everything_is_copied_once_on_s3(queue, beat, make_server, empty_bucket):
-    server = make_server(REDIS_URL=queue, STORAGE_URL=empty_bucket, GRACE_SECONDS="600", LOG_LEVEL="INFO").start()
+    server = make_server(REDIS_URL=queue, STORAGE_URL=empty_bucket, LOG_LEVEL="INFO").start()
     contents = [images.png(seed=seed) for seed in range(5)]
     upload(server, "acme", contents)
     progress = start_copying(server, "acme", "stage")

@@ -39,14 +39,14 @@ def finished(server, original):
     """The new bytes are there, the old ones are not, and nothing contradicts anything."""
     format, content = picture(server)
     assert (format, content[:4]) == ("png", b"\x89PNG")
-    server.wait_for_grace_time()
-    assert server.manage("sweep").returncode == 0
-    assert server.manage("check_consistency", "--read-bytes").stdout.strip() == "everything holds"
+    later = server.after_grace_time()
+    assert later.manage("sweep").returncode == 0
+    assert later.manage("check_consistency", "--read-bytes").stdout.strip() == "everything holds"
 
 
 @pytest.mark.parametrize("place", OF_OPTIMIZING)
 def test_a_process_that_is_killed_leaves_the_old_bytes_or_the_new_ones(make_server, place):
-    server = make_server(ROKKA_FAULT=place, GRACE_SECONDS="1", REDIS_URL="").start()
+    server = make_server(ROKKA_FAULT=place, REDIS_URL="").start()
     original, send = upload(server)
     with pytest.raises(requests.ConnectionError):
         send()
@@ -71,7 +71,7 @@ def test_a_process_that_is_killed_leaves_the_old_bytes_or_the_new_ones(make_serv
 def test_a_worker_that_is_killed_and_a_queue_that_is_lost_cost_nothing(make_server, queue):
     import redis
 
-    server = make_server(REDIS_URL=queue, GRACE_SECONDS="1").start()
+    server = make_server(REDIS_URL=queue).start()
     with worker(server, "bulk", ROKKA_FAULT="optimize.placed") as killed:
         original, send = upload(server)
         assert send().json()["items"][0]["format"] == "tif"

@@ -12,18 +12,18 @@ def send_sweep(server) -> None:
 
 
 def test_a_worker_sweeps_and_survives_being_killed(queue, make_server):
-    server = make_server(REDIS_URL=queue, GRACE_SECONDS="1", LOG_LEVEL="INFO").start()
+    server = make_server(REDIS_URL=queue, LOG_LEVEL="INFO").start()
     kept = server.upload(images.png()).json()["items"][0]
     stray = server.data_dir / "files" / "acme" / "stray"
     stray.parent.mkdir()
     stray.write_bytes(b"left behind")
-    server.wait_for_grace_time()
+    later = server.after_grace_time()
 
-    with worker(server, "interactive", "upkeep"):
+    with worker(later, "interactive", "upkeep"):
         pass
-    send_sweep(server)
+    send_sweep(later)
     assert stray.exists()
-    with worker(server, "interactive", "upkeep"):
+    with worker(later, "interactive", "upkeep"):
         assert until(lambda: not stray.exists())
 
     downloaded = server.session().get(f"{server.url}{kept['link']}/download")
@@ -32,13 +32,12 @@ def test_a_worker_sweeps_and_survives_being_killed(queue, make_server):
 
 
 def test_without_redis_tasks_run_where_they_are_called(make_server):
-    server = make_server(GRACE_SECONDS="1")
+    server = make_server()
     server.environment.pop("REDIS_URL", None)
     stray = server.data_dir / "files" / "acme" / "stray"
     stray.parent.mkdir(parents=True)
     stray.write_bytes(b"left behind")
-    server.wait_for_grace_time()
-    send_sweep(server)
+    send_sweep(server.after_grace_time())
     assert not stray.exists()
 
 

@@ -238,6 +238,15 @@ def node() -> str:
     return program
 
 
+# Tests that start whole processes take longest: begun first, and the short ones fill up the end.
+WITH_PROCESSES = (ROOT / "tests" / "outside", ROOT / "tests" / "browser")
+
+
+@pytest.hookimpl(trylast=True)  # after those who order by kind of database access
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not any(item.path.is_relative_to(folder) for folder in WITH_PROCESSES))
+
+
 def pytest_report_header() -> str:
     """What this run is about, and how to have the other one."""
     if connection.vendor == "postgresql":

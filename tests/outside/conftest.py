@@ -55,7 +55,7 @@ class Server:
     def start(self, *, seconds: float = STARTING) -> "Server":
         """Start the server process and return when it is ready, or fail after so many seconds."""
         command = ["granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--workers", "2", "--blocking-threads", "16", "--no-ws", "rokka.wsgi:application"]
+        command += ["--blocking-threads", "16", "--no-ws", "rokka.wsgi:application"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [Path(PYTHON).parent / command[0], *command[1:]],
@@ -261,9 +261,9 @@ def servers(
     """Makes servers that are not started yet; all are gone at the end."""
     (copies, api_key), made = database, []
 
-    def make(**variables: str) -> Server:
+    def make(*, processes: int = 2, **variables: str) -> Server:
         folder = folders.mktemp("server")
-        own = {"DATABASE_URL": copies.copy(), "DATA_DIR": str(folder)}
+        own = {"DATABASE_URL": copies.copy(), "DATA_DIR": str(folder), "GRANIAN_WORKERS": str(processes)}
         made.append(Server(environment | own | variables, api_key, free_port(), log=folder / "log"))
         return made[-1]
 

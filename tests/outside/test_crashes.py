@@ -21,7 +21,7 @@ def test_every_named_place_exists_and_is_killed_at():
 
 @pytest.mark.parametrize("place", OF_UPLOADS)
 def test_a_killed_upload_loses_nothing(make_server, place):
-    server = make_server(ROKKA_FAULT=place).start()
+    server = make_server(processes=1, ROKKA_FAULT=place).start()
     content = images.png(40, 30, seed=1)
     with pytest.raises(requests.ConnectionError):
         server.upload(content, images.png(40, 30, seed=2))
@@ -42,7 +42,7 @@ def test_a_killed_upload_loses_nothing(make_server, place):
 
 @pytest.mark.parametrize("place", ["upload.spooled", "upload.stored", "upload.counted"])
 def test_what_a_killed_upload_left_behind_is_found_and_swept(make_server, place):
-    server = make_server(ROKKA_FAULT=place).start()
+    server = make_server(processes=1, ROKKA_FAULT=place).start()
     with pytest.raises(requests.ConnectionError):
         server.upload(images.png(seed=1), images.png(seed=2))
     server.stop()
@@ -59,7 +59,7 @@ def test_what_a_killed_upload_left_behind_is_found_and_swept(make_server, place)
 
 @pytest.mark.parametrize("place", ["storage.written", "storage.placed", "upload.counted"])
 def test_a_killed_upload_to_s3_loses_nothing(make_server, empty_bucket, place):
-    server = make_server(ROKKA_FAULT=place, STORAGE_URL=empty_bucket).start()
+    server = make_server(processes=1, ROKKA_FAULT=place, STORAGE_URL=empty_bucket).start()
     with pytest.raises(requests.ConnectionError):
         server.upload(images.png(seed=1))
     server.stop()
@@ -78,7 +78,7 @@ def test_a_killed_upload_to_s3_loses_nothing(make_server, empty_bucket, place):
 
 
 def test_bytes_of_an_upload_under_way_are_not_swept(make_server):
-    server = make_server(ROKKA_FAULT="upload.stored").start()
+    server = make_server(processes=1, ROKKA_FAULT="upload.stored").start()
     with pytest.raises(requests.ConnectionError):
         server.upload(images.png())
     assert server.manage("sweep").stdout.strip() == "0 files removed"

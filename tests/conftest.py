@@ -13,18 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Before Django reads them: tests never touch the data of a rokka that runs from this folder.
-if "DATA_DIR" not in os.environ:
-    import tempfile
-
-    os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="rokka-tests-")
-os.environ.setdefault("LOG_LEVEL", "WARNING")
-
-if os.environ.get("REDIS_URL"):  # several processes may run tests at once, each with a database of its own
-    server, _, number = os.environ["REDIS_URL"].rpartition("/")
-    process = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-    os.environ["REDIS_URL"] = f"{server}/{int(number) + int(process)}"
-
 import pytest
 from django.core.cache import cache
 from django.core.files.uploadedfile import SimpleUploadedFile

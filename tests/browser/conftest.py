@@ -1,7 +1,6 @@
 """The back-office in a real browser, on a real server, with a worker where there is a queue."""
 
 import contextlib
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -61,10 +60,10 @@ class Person:
 @pytest.fixture(scope="module")
 def server(make_module_server: Callable[..., Server]) -> Iterator[Server]:
     """With a superuser ines and, where there is a queue, a worker."""
-    queue = {"REDIS_URL": os.environ["REDIS_URL"]} if os.environ.get("REDIS_URL") else {}
-    started = make_module_server(**queue).start()
+    started = make_module_server().start()
     add_staff(started, "ines", "--superuser")
-    with worker(started, "interactive", "bulk", "upkeep") if queue else contextlib.nullcontext():
+    queues = ("interactive", "bulk", "upkeep")
+    with worker(started, *queues) if "REDIS_URL" in started.environment else contextlib.nullcontext():
         yield started
 
 

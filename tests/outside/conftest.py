@@ -218,14 +218,15 @@ class PostgreSQL:
 @pytest.fixture(scope="session")
 def environment() -> dict[str, str]:
     """What every server process needs to know, and nothing that was meant for pytest."""
-    kept = {"PATH", "HOME", "LANG", "REDIS_URL"}
-    return {name: value for name, value in os.environ.items() if name in kept} | {"SANDBOX": "required"}
+    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
+    queue = {"REDIS_URL": settings.REDIS_URL_OF_SERVERS} if settings.REDIS_URL_OF_SERVERS else {}
+    return kept | queue | {"SANDBOX": "required"}
 
 
 @pytest.fixture(scope="module")
 def queue() -> Iterator[str]:
-    """REDIS_URL, with an empty database behind it."""
-    url = os.environ.get("REDIS_URL")
+    """REDIS_URL of servers and workers, with an empty database behind it."""
+    url = settings.REDIS_URL_OF_SERVERS
     if not url:
         pytest.skip("REDIS_URL is not set: tasks on a worker were left out")
     connection = redis.Redis.from_url(url)

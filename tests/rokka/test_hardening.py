@@ -10,9 +10,9 @@ from tests.conftest import PYTHON, ROOT
 from tests.rokka.test_settings import PRODUCTION
 
 
-def test_djangos_own_list_is_clean_in_production():
+def test_djangos_own_list_is_clean_in_production(tmp_path):
     command = [PYTHON, "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
-    long = {"SECRET_KEY": "aB3xZ-" * 10, "TOKEN_SECRETS": "cD4yW-" * 10}
+    long = {"SECRET_KEY": "aB3xZ-" * 10, "TOKEN_SECRETS": "cD4yW-" * 10, "DATA_DIR": str(tmp_path)}
     run = subprocess.run(command, cwd=ROOT, env=PRODUCTION | long, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
 

@@ -1,6 +1,11 @@
-"""What jobs do to pictures that somebody chose. Most acts take one picture after the other, through its operation."""
+"""What jobs do to pictures that somebody chose, through their operations.
 
-from collections.abc import Callable
+Where only the pictures' own rows are written, many are done in one transaction. What also holds bytes or counts is done
+to one picture after the other: two jobs that hold several of those would wait for each other.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -13,77 +18,119 @@ from organizations.models import Job
 from organizations.permissions import Permission
 from rokka import faults
 from rokka.errors import DomainError
-from sourceimages.errors import ImageLocked
+from sourceimages import metadata
+from sourceimages.errors import ImageLocked, ImageNotFound
 from sourceimages.jobprogress import actor_of, advance, chosen, done, open_tombstone, taken
 from sourceimages.models import SourceImage
-from sourceimages.operations import change_user_metadata, restore_exactly, set_locked, set_protected
-from sourceimages.operations.delete import record_each
+from sourceimages.operations import restore_exactly, set_protected
+from sourceimages.operations.change import lock_held, set_user_metadata_of_held
+from sourceimages.operations.delete import held, record_each, refuse_locked
 
-AT_A_TIME = 50  # pictures that are looked up at once; each is a transaction
+AT_A_TIME = 50  # pictures that are looked up at once where each is a transaction
+TOGETHER = 500  # pictures that are held and changed in one transaction
 BATCH = 1000  # pictures that are deleted in one transaction
 LOCKED = "It is locked."
+
+Became = str | DomainError  # what a picture has become, in a word for the report; or why it has not
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Does it to one picture, with the arguments of the job, and answers what has become of it, for the report."""
+    """Does it to pictures of one organization, with the arguments of the job, and says of each what it became.
+
+    `together`: to any number of them, which are living and held. Otherwise to one, which is not held.
+    """
 
     needs: Permission
-    do: Callable[[SourceImage, dict[str, Any], Actor], str]
+    do: Callable[[Sequence[SourceImage], dict[str, Any], Actor], Sequence[Became]]
+    together: bool = False
     takes: frozenset[str] = frozenset()  # arguments that the job has to have
 
 
-def lock(image: SourceImage, arguments: dict[str, Any], actor: Actor) -> str:
-    return "locked" if _changes_lock(image, True, actor) else "locked already"
+def lock(images: Sequence[SourceImage], arguments: dict[str, Any], actor: Actor) -> list[Became]:
+    changed = lock_held(images, True, actor)
+    return ["locked" if image in changed else "locked already" for image in images]
 
 
-def unlock(image: SourceImage, arguments: dict[str, Any], actor: Actor) -> str:
-    return "unlocked" if _changes_lock(image, False, actor) else "not locked"
+def unlock(images: Sequence[SourceImage], arguments: dict[str, Any], actor: Actor) -> list[Became]:
+    changed = lock_held(images, False, actor)
+    return ["unlocked" if image in changed else "not locked" for image in images]
 
 
-def _changes_lock(image: SourceImage, locked: bool, actor: Actor) -> bool:
-    set_locked(image, locked, actor=actor)
-    return image.locked != locked
+def set_metadata(images: Sequence[SourceImage], arguments: dict[str, Any], actor: Actor) -> list[Became]:
+    after: dict[SourceImage, dict[str, Any]] = {}
+    refused: dict[SourceImage, DomainError] = {}
+    for image in images:
+        try:
+            refuse_locked(image)
+            after[image] = metadata.merged(image.user_metadata, arguments["changes"])
+        except DomainError as error:
+            refused[image] = error
+    changed = set_user_metadata_of_held(after, actor)
+    return [refused.get(image) or ("changed" if image in changed else "unchanged") for image in images]
 
 
-def protect(image: SourceImage, arguments: dict[str, Any], actor: Actor) -> str:
+def one(
+    do: Callable[[SourceImage, Actor], str],
+) -> Callable[[Sequence[SourceImage], dict[str, Any], Actor], list[Became]]:
+    """For an operation on one picture, of which nothing remains if it is refused."""
+
+    def attempt(images: Sequence[SourceImage], arguments: dict[str, Any], actor: Actor) -> list[Became]:
+        (image,) = images
+        try:
+            with transaction.atomic():
+                return [do(image, actor)]
+        except DomainError as error:
+            return [error]
+
+    return attempt
+
+
+def protect(image: SourceImage, actor: Actor) -> str:
     derived = set_protected(image, True, delete_previous=True, actor=actor)
     return "protected" if derived.image.pk != image.pk else "protected already"
 
 
-def unprotect(image: SourceImage, arguments: dict[str, Any], actor: Actor) -> str:
+def unprotect(image: SourceImage, actor: Actor) -> str:
     derived = set_protected(image, False, delete_previous=True, actor=actor)
     return "unprotected" if derived.image.pk != image.pk else "not protected"
 
 
-def set_metadata(image: SourceImage, arguments: dict[str, Any], actor: Actor) -> str:
-    changed = change_user_metadata(image, arguments["changes"], actor=actor)
-    return "changed" if changed.user_metadata != image.user_metadata else "unchanged"
-
-
-def restore(image: SourceImage, arguments: dict[str, Any], actor: Actor) -> str:
+def restore(image: SourceImage, actor: Actor) -> str:
     return "restored" if restore_exactly(image, actor=actor) else "existing"
 
 
 ACTS = {
-    "lock": Act(Permission.IMAGES_UNLOCK, lock),
-    "unlock": Act(Permission.IMAGES_UNLOCK, unlock),
-    "protect": Act(Permission.IMAGES_WRITE, protect),
-    "unprotect": Act(Permission.IMAGES_WRITE, unprotect),
-    "set-metadata": Act(Permission.IMAGES_WRITE, set_metadata, frozenset({"changes"})),
-    "restore-some": Act(Permission.IMAGES_WRITE, restore),
+    "lock": Act(Permission.IMAGES_UNLOCK, lock, together=True),
+    "unlock": Act(Permission.IMAGES_UNLOCK, unlock, together=True),
+    "protect": Act(Permission.IMAGES_WRITE, one(protect)),
+    "unprotect": Act(Permission.IMAGES_WRITE, one(unprotect)),
+    "set-metadata": Act(Permission.IMAGES_WRITE, set_metadata, together=True, takes=frozenset({"changes"})),
+    "restore-some": Act(Permission.IMAGES_WRITE, one(restore)),
 }
 
 
+@transaction.atomic
+def alone(kind: str, image: SourceImage, arguments: dict[str, Any], actor: Actor) -> str:
+    """Do it to one picture, without a job, and say what it became. Raises what the operation does."""
+    act = ACTS[kind]
+    (became,) = act.do([held(image) if act.together else image], arguments, actor)
+    if isinstance(became, DomainError):
+        raise became
+    return became
+
+
 def each_step(job_id: UUID) -> Job:
-    """A few pictures by ascending id, so that each is met once, also where what is done changes what is found."""
+    """Some pictures by ascending id, so that each is met once, also where what is done changes what is found."""
     with transaction.atomic():
         job = taken(job_id)
     if job.state != Job.State.RUNNING:
         return job
-    ids = list(chosen(job).between(job.position, job.upto).order_by("id").values_list("id", flat=True)[:AT_A_TIME])
-    for image_id in ids:
-        job = _one(job_id, image_id)
+    together = ACTS[job.kind].together
+    found = chosen(job).between(job.position, job.upto).order_by("id").values_list("id", flat=True)
+    ids = list(found[: TOGETHER if together else AT_A_TIME])
+    for some in [ids] if together else [[image_id] for image_id in ids]:
+        job = _some(job_id, some)
     if not ids:
         with transaction.atomic():
             job = done(taken(job_id))
@@ -91,26 +138,35 @@ def each_step(job_id: UUID) -> Job:
 
 
 @transaction.atomic
-def _one(job_id: UUID, image_id: int) -> Job:
-    """The picture and the job's position in one transaction: killed at any moment, it is done once."""
+def _some(job_id: UUID, ids: list[int]) -> Job:
+    """The pictures and the job's position in one transaction: killed at any moment, each is done once."""
     job = taken(job_id)
-    if job.state != Job.State.RUNNING or job.position >= image_id:
-        return job  # somebody has asked to stop, or another process has done this one
-    image = SourceImage.objects.select_related("organization", "file").filter(pk=image_id).first()
-    if image is None:
-        advance(job, image_id, {"gone": 1}, done=1)
-        return job
-    try:
-        with transaction.atomic():
-            became = ACTS[job.kind].do(image, job.arguments, actor_of(job))
-            faults.point("act.done")
-    except ImageLocked:
-        advance(job, image_id, {"locked": 1}, done=1, failures=[(image.hash, LOCKED)])
-    except DomainError as error:
-        advance(job, image_id, {"failed": 1}, done=1, failed=1, failures=[(image.hash, error.message)])
-    else:
-        advance(job, image_id, {became: 1}, done=1)
+    ids = [image_id for image_id in ids if image_id > job.position]
+    if job.state != Job.State.RUNNING or not ids:
+        return job  # somebody has asked to stop, or another process has done these
+    act, some = ACTS[job.kind], SourceImage.objects.filter(pk__in=ids)
+    images = some.living().hold_all() if act.together else list(some.select_related("organization", "file"))
+    became = act.do(images, job.arguments, actor_of(job)) if images else []
+    faults.point("act.done")
+    report = Counter(map(_reported, became)) + Counter(gone=len(ids) - len(images))
+    failures = [
+        (image.hash, LOCKED if isinstance(why, ImageLocked) else why.message)
+        for image, why in zip(images, became, strict=True)
+        if isinstance(why, DomainError) and not isinstance(why, ImageNotFound)
+    ]
+    advance(job, ids[-1], report, done=len(ids), failed=report["failed"], failures=failures)
     return job
+
+
+def _reported(became: Became) -> str:
+    match became:
+        case ImageLocked():
+            return "locked"
+        case ImageNotFound():  # somebody deleted it meanwhile
+            return "gone"
+        case DomainError():
+            return "failed"
+    return became
 
 
 @transaction.atomic
@@ -123,12 +179,11 @@ def delete_step(job_id: UUID) -> Job:
     ids = list(chosen(job).between(job.position, job.upto).order_by("id").values_list("id", flat=True)[:BATCH])
     if not ids:
         return done(job)
-    found = list(SourceImage.objects.living().filter(pk__in=ids).order_by("id").select_for_update())
+    found = SourceImage.objects.living().filter(pk__in=ids).hold_all()
     locked = [image for image in found if image.locked]
     deleted = [image for image in found if not image.locked]
     SourceImage.objects.filter(pk__in=[image.pk for image in deleted]).update(tombstone=tombstone)
-    about = {"tombstone_id": tombstone.pk, "job_id": job.pk}
-    record_each(actor_of(job), "image.deleted", job.organization, deleted, **about)
+    record_each(actor_of(job), "image.deleted", deleted, tombstone_id=tombstone.pk, job_id=job.pk)
     report = {"deleted": len(deleted), "locked": len(locked), "gone": len(ids) - len(found)}
     advance(job, ids[-1], report, done=len(ids), failures=[(image.hash, LOCKED) for image in locked])
     counters.add(job.organization, images=-len(deleted))

@@ -43,10 +43,11 @@ def add(images: Sequence[SourceImage]) -> None:
             table.objects.bulk_create(rows)  # type: ignore[attr-defined]
 
 
-def replace(image: SourceImage) -> None:
-    """Rows for a picture, which is held, after its documents have changed."""
-    remove([image.pk])
-    add([image])
+def replace(images: Sequence[SourceImage]) -> None:
+    """Rows for pictures of one organization, which are held, after their documents have changed."""
+    if images:
+        remove([image.pk for image in images])
+        add(images)
 
 
 def remove(ids: Iterable[int]) -> None:

@@ -239,7 +239,7 @@ def one_by_one(kind: str, image: SourceImage, arguments: dict[str, Any], actor: 
         case "protect" | "unprotect":
             derived = set_protected(image, kind == "protect", delete_previous=True, actor=actor)
             return f"{kind}ed" if derived.changed else "as it was", derived.image
-    return acts.ACTS[kind].do(image, arguments, actor), image
+    return acts.alone(kind, image, arguments, actor), image
 
 
 def picture_address(pk: int | str) -> str:

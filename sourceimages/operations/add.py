@@ -247,7 +247,7 @@ def _merge(image: SourceImage, changes: dict[str, Any], actor: Actor) -> SourceI
         raise ImageLocked(f"Source image {image.short_hash} is locked: its metadata cannot be changed.")
     image.user_metadata = after
     image.save(update_fields=["user_metadata"])
-    indexing.replace(image)
+    indexing.replace([image])
     record(
         actor,
         "image.metadata_changed",

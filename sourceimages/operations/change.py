@@ -1,6 +1,6 @@
 """What may be changed about a picture: its lock, its name, its user metadata, and whether it is protected."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from organizations.audit import Actor
 from rokka.errors import Conflict
 from sourceimages import hashes, indexing, metadata, names
 from sourceimages.models import SourceImage, Tombstone
-from sourceimages.operations.delete import held, hold_bytes, into_trash, record_of, refuse_locked
+from sourceimages.operations.delete import held, hold_bytes, into_trash, record_each, record_of, refuse_locked
 from sourceimages.races import lost_race
 from sourceimages.shorthashes import names_of
 
@@ -22,11 +22,18 @@ ATTEMPTS = 5
 def set_locked(image: SourceImage, locked: bool, *, actor: Actor) -> SourceImage:
     """Lock the picture against deletion and changes, or unlock it."""
     image = held(image)
-    if image.locked != locked:
-        image.locked = locked
-        image.save(update_fields=["locked"])
-        record_of(actor, "image.locked" if locked else "image.unlocked", image)
+    lock_held([image], locked, actor)
     return image
+
+
+def lock_held(images: Sequence[SourceImage], locked: bool, actor: Actor) -> set[SourceImage]:
+    """Lock pictures of one organization, which are held, or unlock them; answers those that changed."""
+    changed = [image for image in images if image.locked != locked]
+    SourceImage.objects.filter(pk__in=[image.pk for image in changed]).update(locked=locked)
+    for image in changed:
+        image.locked = locked
+    record_each(actor, "image.locked" if locked else "image.unlocked", changed)
+    return set(changed)
 
 
 @transaction.atomic
@@ -37,7 +44,7 @@ def rename_image(image: SourceImage, name: str, *, actor: Actor) -> SourceImage:
     if image.name != name:
         before, image.name = image.name, name
         image.save(update_fields=["name"])
-        indexing.replace(image)
+        indexing.replace([image])
         record_of(actor, "image.renamed", image, before=before, after=name)
     return image
 
@@ -47,7 +54,8 @@ def change_user_metadata(image: SourceImage, changes: Mapping[str, Any], *, acto
     """Set the fields that are mentioned, in stored form, and remove those of None. Raises ImageLocked."""
     image = held(image)
     refuse_locked(image)
-    return _set_user_metadata(image, metadata.merged(image.user_metadata, changes), actor)
+    set_user_metadata_of_held({image: metadata.merged(image.user_metadata, changes)}, actor)
+    return image
 
 
 @transaction.atomic
@@ -55,23 +63,25 @@ def replace_user_metadata(image: SourceImage, fields: Mapping[str, Any], *, acto
     """These fields, in stored form, and no others. Raises ImageLocked."""
     image = held(image)
     refuse_locked(image)
-    return _set_user_metadata(image, metadata.merged({}, fields), actor)
-
-
-def _set_user_metadata(image: SourceImage, after: dict[str, Any], actor: Actor) -> SourceImage:
-    before = image.user_metadata
-    if after != before:
-        image.user_metadata = after
-        image.save(update_fields=["user_metadata"])
-        indexing.replace(image)
-        record_of(
-            actor,
-            "image.metadata_changed",
-            image,
-            before={key: value for key, value in before.items() if after.get(key) != value},
-            after={key: value for key, value in after.items() if before.get(key) != value},
-        )
+    set_user_metadata_of_held({image: metadata.merged({}, fields)}, actor)
     return image
+
+
+def set_user_metadata_of_held(wanted: Mapping[SourceImage, dict[str, Any]], actor: Actor) -> set[SourceImage]:
+    """Give pictures of one organization, which are held and not locked, these fields; answers those that changed."""
+    changed = [image for image, after in wanted.items() if after != image.user_metadata]
+    details = {}
+    for image in changed:
+        before, after = image.user_metadata, wanted[image]
+        details[image.pk] = {
+            "before": {key: value for key, value in before.items() if after.get(key) != value},
+            "after": {key: value for key, value in after.items() if before.get(key) != value},
+        }
+        image.user_metadata = after
+    SourceImage.objects.bulk_update(changed, ["user_metadata"])
+    indexing.replace(changed)
+    record_each(actor, "image.metadata_changed", changed, details)
+    return set(changed)
 
 
 # --- Changes that give another hash ---------------------------------------------------------------------------------
@@ -112,7 +122,7 @@ def _changed(image: SourceImage, dynamic_metadata: dict[str, Any], protected: bo
     image.dynamic_metadata, image.protected = dynamic_metadata, protected
     image.identity = hashes.identity(image.binary_hash, dynamic_metadata, protected=protected)
     image.save(update_fields=["dynamic_metadata", "protected", "identity"])
-    indexing.replace(image)
+    indexing.replace([image])
     record_of(actor, "image.dynamic_metadata_changed", image, before=before, after=dynamic_metadata)
     return image
 

@@ -1,7 +1,10 @@
 """Deleting and bringing back. A deleted picture points to a tombstone; its bytes stay until that expires."""
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
@@ -148,19 +151,30 @@ def into_trash(images: list[SourceImage], reason: Tombstone.Reason, actor: Actor
     return tombstone
 
 
-def record_each(actor: Actor, verb: str, organization: Organization, images: list[SourceImage], **about: Any) -> None:
-    """The same for many of an organization at once."""
+def record_each(
+    actor: Actor,
+    verb: str,
+    images: Sequence[SourceImage],
+    details: Mapping[int, dict[str, Any]] = MappingProxyType({}),
+    *,
+    tombstone_id: UUID | None = None,
+    job_id: UUID | None = None,
+) -> None:
+    """Write down what was done to many pictures at once; `details` by their ids."""
     AuditEvent.objects.bulk_create(
         AuditEvent(
             verb=verb,
             source=actor.source,
-            organization=organization,
+            organization=image.organization,
             user=actor.user,
             api_key_id=actor.api_key_id,
             address=actor.address,
+            request_id=actor.request_id,
             target=image.hash,
             target_id=str(image.pk),
-            **about,
+            tombstone_id=tombstone_id,
+            job_id=job_id,
+            details=details.get(image.pk, {}),
         )
         for image in images
     )

@@ -6,12 +6,14 @@ from urllib.parse import urlencode
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from organizations.models import AuditEvent, Job
 from rokka.errors import Conflict, Invalid
 from sourceimages import acts, jobs
 from sourceimages.errors import InvalidDestination
+from sourceimages.metadata.user import MAX_FIELDS
 from sourceimages.models import SourceImage, Tombstone
 from sourceimages.operations import change_user_metadata, delete_image, set_locked, set_protected
 from sourceimages.selection import MOST, Selection
@@ -21,6 +23,7 @@ from tests.sourceimages.prepared import prepared
 
 pytestmark = pytest.mark.usefixtures("consistent")
 
+SIZES = ((acts, "AT_A_TIME"), (acts, "TOGETHER"), (acts, "BATCH"), (jobs, "BATCH"))  # of batches
 CHANGES = {"changes": {"int:year": 1999}}
 LIVING_KINDS = ["lock", "unlock", "protect", "unprotect", "set-metadata", "delete", "copy"]
 KINDS = [*LIVING_KINDS, "restore-some"]
@@ -144,20 +147,43 @@ def test_what_is_locked_is_left_and_named(acme, stage, alice, five, kind):
     assert [holds(kind, image, stage) for image in five] == [True, True, False, True, True]
 
 
-def test_what_is_deleted_meanwhile_is_counted(acme, stage, alice, five, monkeypatch):
-    job = begun("lock", ticked(acme, five), alice.actor, stage)
-    one = acts._one
+@pytest.mark.parametrize("kind", ["lock", "protect", "set-metadata"])
+def test_what_is_deleted_meanwhile_is_counted(acme, stage, alice, five, monkeypatch, kind):
+    job = begun(kind, ticked(acme, five), alice.actor, stage)
+    some = acts._some
 
-    def after_somebody_deleted_the_third(job_id, image_id):
-        if image_id == five[2].pk:
+    def after_somebody_deleted_the_third(job_id, ids):
+        if five[2].pk in ids:
             delete_image(five[2], actor=alice.actor)
-        return one(job_id, image_id)
+        return some(job_id, ids)
 
-    monkeypatch.setattr(acts, "_one", after_somebody_deleted_the_third)
+    monkeypatch.setattr(acts, "_some", after_somebody_deleted_the_third)
     job = jobs.run(job.pk)
-    assert (job.done, job.failed, job.report) == (5, 1, {"locked": 4, "failed": 1})
-    assert [failure["hash"] for failure in job.failures] == [five[2].hash]
-    assert not SourceImage.objects.get(pk=five[2].pk).locked
+    assert (job.done, job.failed, job.report) == (5, 0, {BECAME[kind]: 4, "gone": 1})
+    assert job.failures == []
+    assert SourceImage.objects.get(pk=five[2].pk).tombstone.reason == "api"
+
+
+def test_one_that_may_not_have_it_does_not_keep_it_from_others(acme, stage, alice, five):
+    full = change_user_metadata(five[2], {f"field{number}": "x" for number in range(MAX_FIELDS)}, actor=alice.actor)
+    job = jobs.run(begun("set-metadata", ticked(acme, five), alice.actor, stage).pk)
+    assert (job.state, job.done, job.failed, job.report) == ("done", 5, 1, {"changed": 4, "failed": 1})
+    (failure,) = job.failures
+    assert failure["hash"] == full.hash
+    assert f"the limit is {MAX_FIELDS}" in failure["message"]
+    assert [holds("set-metadata", image, stage) for image in five] == [True, True, False, True, True]
+
+
+@pytest.mark.parametrize("kind", ["lock", "unlock", "set-metadata", "delete"])
+def test_more_pictures_take_no_more_queries(acme, stage, alice, five, kind):
+    pictures = prepared(kind, five, alice.actor)
+    counts = []
+    for some in (pictures[:1], pictures[1:]):
+        job = begun(kind, ticked(acme, some), alice.actor, stage)
+        with CaptureQueriesContext(connection) as queries:
+            jobs.run(job.pk)
+        counts.append(len(queries))
+    assert counts[1] <= counts[0]  # the first one also made the field
 
 
 def test_a_job_makes_one_act_in_the_trash(acme, stage, alice, five):
@@ -243,7 +269,7 @@ def test_a_summary_counts_what_is_about_to_be_touched(acme, alice, five):
 
 
 def test_setting_the_very_field_that_is_searched_for_visits_each_once(acme, stage, alice, five, monkeypatch):
-    monkeypatch.setattr(acts, "AT_A_TIME", 2)
+    monkeypatch.setattr(acts, "TOGETHER", 2)
     for image in five:
         change_user_metadata(image, {"int:year": 1950}, actor=alice.actor)
     job = jobs.run(begun("set-metadata", searched(acme, q="user:int:year:1950"), alice.actor, stage).pk)
@@ -267,9 +293,8 @@ class KilledError(Exception):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_job_that_is_killed_goes_on_where_it_was(acme, stage, alice, five, monkeypatch, kind):
     """Before and after each batch or picture: what was not committed was not done."""
-    monkeypatch.setattr(acts, "AT_A_TIME", 2)
-    monkeypatch.setattr(acts, "BATCH", 2)
-    monkeypatch.setattr(jobs, "BATCH", 2)
+    for module, name in SIZES:
+        monkeypatch.setattr(module, name, 2)
     pictures = prepared(kind, five, alice.actor)
     job = begun(kind, ticked(acme, pictures, in_trash=kind == "restore-some"), alice.actor, stage)
     earlier = AuditEvent.objects.count()
@@ -302,7 +327,7 @@ def test_a_job_that_is_killed_goes_on_where_it_was(acme, stage, alice, five, mon
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_job_is_stopped_in_the_middle_and_goes_on(acme, stage, alice, five, monkeypatch, kind):
-    for module, name in ((acts, "AT_A_TIME"), (acts, "BATCH"), (jobs, "BATCH")):
+    for module, name in SIZES:
         monkeypatch.setattr(module, name, 2)
     pictures = prepared(kind, five, alice.actor)
     job = begun(kind, ticked(acme, pictures, in_trash=kind == "restore-some"), alice.actor, stage)
@@ -320,17 +345,17 @@ def test_a_job_is_stopped_in_the_middle_and_goes_on(acme, stage, alice, five, mo
 
 
 def test_stopping_takes_effect_before_the_next_picture(acme, stage, alice, five, monkeypatch):
-    job = begun("lock", ticked(acme, five), alice.actor, stage)
-    one = acts._one
+    job = begun("protect", ticked(acme, five), alice.actor, stage)
+    some = acts._some
 
-    def stopped_after_two(job_id, image_id):
-        if image_id == five[2].pk:
+    def stopped_after_two(job_id, ids):
+        if ids == [five[2].pk]:
             jobs.cancel(job, actor=alice.actor)
-        return one(job_id, image_id)
+        return some(job_id, ids)
 
-    monkeypatch.setattr(acts, "_one", stopped_after_two)
+    monkeypatch.setattr(acts, "_some", stopped_after_two)
     assert jobs.run(job.pk).state == "cancelled"
-    assert [SourceImage.objects.get(pk=image.pk).locked for image in five] == [True, True, False, False, False]
+    assert [holds("protect", image, stage) for image in five] == [True, True, False, False, False]
 
 
 def test_a_job_that_failed_goes_on_once_it_can(acme, stage, alice, five):
@@ -391,7 +416,7 @@ def finished(job):
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("kind", KINDS)
 def test_several_who_do_the_same_job_do_each_picture_once(acme, stage, alice, five, monkeypatch, kind):
-    for module, name in ((acts, "AT_A_TIME"), (acts, "BATCH"), (jobs, "BATCH")):
+    for module, name in SIZES:
         monkeypatch.setattr(module, name, 2)
     pictures = prepared(kind, five, alice.actor)
     job = begun(kind, ticked(acme, pictures, in_trash=kind == "restore-some"), alice.actor, stage)

@@ -27,7 +27,7 @@ from sourceimages.operations.change import lock_held, set_user_metadata_of_held
 from sourceimages.operations.delete import held, record_each, refuse_locked
 
 AT_A_TIME = 50  # pictures that are looked up at once where each is a transaction
-TOGETHER = 500  # pictures that are held and changed in one transaction
+TOGETHER = 100  # pictures that are held and changed in one transaction, for which others wait
 BATCH = 1000  # pictures that are deleted in one transaction
 LOCKED = "It is locked."
 

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from urllib.parse import parse_qsl
 
 from django import template
 from django.utils import timezone
@@ -21,3 +22,9 @@ def days_left(tombstone: Tombstone) -> str:
 @register.filter
 def percent_of(part: Any, whole: Any) -> int:
     return min(100, round(100 * part / whole)) if whole else 0
+
+
+@register.filter
+def legible(search: str) -> str:
+    """Parameters of a search, as people wrote them."""
+    return ", ".join(f"{name}: {value}" for name, value in parse_qsl(search))

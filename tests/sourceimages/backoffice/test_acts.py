@@ -173,10 +173,14 @@ def test_all_that_match_are_done(staff, acme, stage, three, alice, kind):
     search = f"q=hash:{pictures[0].hash}+OR+hash:{pictures[2].hash}"
     in_trash = kind == "restore-some"
     question = staff.post(ACT, found(search, kind, in_trash=in_trash))
-    assert f"all that match <code>{search}</code>" in text_of(question)
+    legible = f"q: hash:{pictures[0].hash} OR hash:{pictures[2].hash}"
+    assert f"all that match <code>{legible}</code>" in text_of(question)
     confirm(staff, question, **FIELDS.get(kind, {}))
     assert [is_done(kind, image, stage) for image in pictures] == [True, False, True]
-    assert Job.objects.get().arguments["selection"] == {"in_trash": in_trash, "search": search}
+    job = Job.objects.get()
+    assert job.arguments["selection"] == {"in_trash": in_trash, "search": search}
+    page = staff.get(f"/admin/organizations/job/{job.pk}/change/")
+    assert f"all that match <code>{legible}</code>" in text_of(page)
 
 
 def test_many_are_done_by_a_job_that_somebody_watches(staff, three, monkeypatch):

@@ -58,7 +58,6 @@ class Browse(ReadOnlyAdmin):
             "views": [(one, listing.href(view=one)) for one in VIEWS],
             "acts": offered(staff, listing),
             "may_upload": listing.organization and staff.may(Permission.IMAGES_UPLOAD, listing.organization),
-            "drawn": previews.DRAWN,
         }
         return TemplateResponse(request, "admin/sourceimages/list.html", context, status=400 if problem else 200)
 

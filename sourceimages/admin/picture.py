@@ -91,7 +91,6 @@ class OnePicture(ReadOnlyAdmin):
         return {
             "title": image.name,
             "image": image,
-            "drawn": previews.DRAWN,
             "visible": may_see(staff, image) and image.file.format in previews.DRAWN,
             "may": {permission.name: permission in granted for permission in Permission},
             "writable": Permission.IMAGES_WRITE in granted and not image.deleted and not image.locked,

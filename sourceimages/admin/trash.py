@@ -95,7 +95,6 @@ class TombstoneAdmin(OperationAdmin):
             "images": items[:PER_PAGE],
             "after": items[PER_PAGE - 1].pk if len(items) > PER_PAGE else None,
             "before": after,
-            "drawn": previews.DRAWN,
             "restorable": bool(self.buttons(tombstone)) and self.may(request, "restore", tombstone),
             "problem": problem,
         }

@@ -7,7 +7,8 @@ from urllib.parse import parse_qsl
 from django import template
 from django.utils import timezone
 
-from sourceimages.models import Tombstone
+from sourceimages import previews
+from sourceimages.models import SourceImage, Tombstone
 
 register = template.Library()
 
@@ -17,6 +18,12 @@ def days_left(tombstone: Tombstone) -> str:
     """Until it expires; begun days count, so that until the last moment there is one."""
     days = max(0, -((timezone.now() - tombstone.expires_at) // timedelta(days=1)))
     return "expired" if not days else f"{days} day{'s' * (days != 1)} left"
+
+
+@register.filter
+def drawn(image: SourceImage) -> bool:
+    """Whether there are small pictures of its format."""
+    return image.format in previews.DRAWN
 
 
 @register.filter

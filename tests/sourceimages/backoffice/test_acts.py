@@ -84,6 +84,12 @@ def test_the_question_counts_what_it_is_about(staff, three, alice):
         assert words in text_of(question)
 
 
+def test_the_question_shows_what_it_is_about(staff, three):
+    page = text_of(ask(staff, three, "delete"))
+    for image in three:
+        assert f'src="/admin/sourceimages/sourceimage/{image.pk}/preview/small/"' in page
+
+
 def test_a_question_about_nothing_cannot_be_confirmed(staff, three, alice):
     for image in three:
         set_locked(image, True, actor=alice.actor)

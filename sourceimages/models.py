@@ -210,3 +210,21 @@ class MetadataNumber(IndexRow):
     """Integers, doubles, dates as seconds since 1970, latitudes and longitudes."""
 
     value = models.FloatField()
+
+
+# --- What scheduled tasks remember ------------------------------------------------------------------------------------
+
+
+class MaintenanceTask(models.Model):
+    """State of a scheduled task between its runs. `held_*` say why it waits for an operator, if it does."""
+
+    name = models.CharField(max_length=40, primary_key=True)
+    last_run = models.DateTimeField(null=True, blank=True)  # by the database's clock
+    position = models.CharField(max_length=200, blank=True)  # where the next run begins, such as a key or an id
+    progress = models.JSONField(default=dict, blank=True)  # counts of the round under way, and of the last one
+    held_since = models.DateTimeField(null=True, blank=True)
+    held_reason = models.TextField(blank=True)
+    held_details = models.JSONField(default=dict, blank=True)  # what an operator has to see: count, bytes, examples
+
+    def __str__(self) -> str:
+        return self.name

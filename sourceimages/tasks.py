@@ -1,4 +1,4 @@
-"""Celery faces of upkeep and of long work."""
+"""Celery interfaces of maintenance and of long work."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -11,8 +11,10 @@ from django.db import OperationalError, transaction
 
 from organizations.models import Job
 from rokka.errors import Conflict
-from sourceimages import jobs, operations, upkeep
+from sourceimages import jobs, operations
 from sourceimages.errors import StorageUnavailable
+from sourceimages.maintenance.garbage_collection import collect_garbage
+from sourceimages.maintenance.purge import purge_expired
 from sourceimages.models import StoredFile
 
 IN_PROCESS = settings.CELERY_TASK_ALWAYS_EAGER
@@ -26,12 +28,12 @@ log = structlog.get_logger()
 
 @shared_task(autoretry_for=(StorageUnavailable,), retry_backoff=True, max_retries=8)
 def sweep() -> None:
-    upkeep.sweep()
+    collect_garbage()
 
 
 @shared_task(autoretry_for=(StorageUnavailable, OperationalError), retry_backoff=True, max_retries=8)
 def purge() -> None:
-    upkeep.purge()
+    purge_expired()
 
 
 @shared_task(autoretry_for=(StorageUnavailable, OperationalError, Conflict), retry_backoff=True, max_retries=8)

@@ -4,7 +4,7 @@ from django.contrib import admin
 
 from organizations.permissions import Permission
 from rokka.admin import ReadOnlyAdmin
-from sourceimages.models import Alias, MetadataField, ShortHash, StoredFile
+from sourceimages.models import Alias, MaintenanceTask, MetadataField, ShortHash, StoredFile
 
 
 @admin.register(StoredFile)
@@ -38,3 +38,9 @@ class MetadataFieldAdmin(ReadOnlyAdmin):
     list_display = ("name", "type", "organization")
     list_select_related = ("organization",)
     search_fields = ("name",)
+
+
+@admin.register(MaintenanceTask)
+class MaintenanceTaskAdmin(ReadOnlyAdmin):
+    list_display = ("name", "last_run", "position", "held_since", "held_reason")
+    ordering = ("name",)

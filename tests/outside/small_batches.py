@@ -14,13 +14,14 @@ django.setup()
 
 from rokka import faults  # noqa: E402 (these need the settings)
 from rokka.celery import app  # noqa: E402
-from sourceimages import acts, jobs, tasks, upkeep  # noqa: E402
+from sourceimages import acts, jobs, tasks  # noqa: E402
+from sourceimages.maintenance import purge  # noqa: E402
 
 __all__ = ["app"]
 
 MOMENT = 0.1  # seconds
 
-jobs.BATCH = upkeep.BATCH = 10
+jobs.BATCH = purge.BATCH = 10
 acts.TOGETHER = 5
 tasks.MISSED = 1
 app.conf.beat_schedule = {

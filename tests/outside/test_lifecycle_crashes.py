@@ -23,10 +23,11 @@ IN_TRASH = """
 from django.utils import timezone
 from organizations.audit import COMMAND
 from organizations.models import Organization
-from sourceimages import jobs, upkeep
+from sourceimages import jobs
+from sourceimages.maintenance import purge
 from sourceimages.models import Tombstone
 
-upkeep.purge()
+purge.purge_expired()
 source, trash = (Organization.objects.get(name=name) for name in {names})
 jobs.run(jobs.copy_all(source, trash, overwrite=False, actor=COMMAND).pk)
 jobs.run(jobs.delete_all(trash, actor=COMMAND).pk)
@@ -53,9 +54,9 @@ print(sum(image.user_metadata == {"seen": "yes"} for image in few.images.living(
 
 SWEEP_AND_CHECK = """
 from django.core.management import call_command
-from sourceimages import upkeep
+from sourceimages.maintenance import garbage_collection
 
-upkeep.sweep()
+garbage_collection.collect_garbage()
 call_command("check_consistency", read_bytes=True)
 """
 

@@ -15,8 +15,9 @@ from django.utils import timezone
 from organizations.audit import COMMAND
 from organizations.models import AuditEvent, Job, Organization
 from rokka.errors import Conflict, DomainError, Unavailable
-from sourceimages import jobs, storage, upkeep
+from sourceimages import jobs, storage
 from sourceimages.errors import ImageLocked, ImageNotFound, JobUnderWay
+from sourceimages.maintenance import garbage_collection, purge
 from sourceimages.models import SourceImage, StoredFile, Tombstone
 from sourceimages.operations import (
     copy,
@@ -40,7 +41,7 @@ HEAD_START = 0.02  # seconds by which one may begin before another, so that each
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
     monkeypatch.setattr(jobs, "BATCH", 5)
-    monkeypatch.setattr(upkeep, "BATCH", 5)
+    monkeypatch.setattr(purge, "BATCH", 5)
 
 
 @pytest.fixture
@@ -122,13 +123,13 @@ def test_bytes_that_are_uploaded_while_they_are_purged_are_there(acme, alice):
         content = images.png(seed=seed)
         [hash] = uploaded(alice, acme, content)
         in_trash(acme.images.get(hash=hash))
-        response, purged = together(lambda content=content: alice.upload(acme, content), upkeep.purge)
+        response, purged = together(lambda content=content: alice.upload(acme, content), purge.purge_expired)
         assert (response.status_code, purged) == (200, 1)
         assert acme.images.get().hash == hash
         assert download(alice, acme, hash) == content
         acme.images.update(tombstone=None)
         in_trash(acme.images.get())
-        upkeep.purge()
+        purge.purge_expired()
     assert strays() == set()
     assert contradictions() == []
 
@@ -140,7 +141,7 @@ def test_bytes_that_many_upload_while_two_purge_them_are_there(acme, alice):
         for image in acme.images.living():
             in_trash(image)
         uploads = [lambda: uploaded_at_last(alice, acme, *random.sample(contents, 4)) for _ in range(4)]
-        *_, first, second = together(*uploads, upkeep.purge, upkeep.purge)
+        *_, first, second = together(*uploads, purge.purge_expired, purge.purge_expired)
         assert first + second == len(contents)
         uploaded(alice, acme, *contents)
         assert acme.images.count() == acme.images.living().count() == len(contents)
@@ -154,7 +155,7 @@ def test_a_picture_is_restored_or_purged_when_its_time_is_over(acme, alice):
         content = images.png(seed=seed)
         [hash] = uploaded(alice, acme, content)
         in_trash(acme.images.get(hash=hash), expires_in=random.random() * HEAD_START * 2)
-        restored, purged = together(lambda hash=hash: restore_image(acme, hash, actor=COMMAND), upkeep.purge)
+        restored, purged = together(lambda hash=hash: restore_image(acme, hash, actor=COMMAND), purge.purge_expired)
         if isinstance(restored, SourceImage):
             assert purged == 0
             assert acme.images.living().get(hash=hash).pk == restored.pk
@@ -163,7 +164,7 @@ def test_a_picture_is_restored_or_purged_when_its_time_is_over(acme, alice):
             assert isinstance(restored, ImageNotFound)
             assert acme.images.living().filter(hash=hash).count() == 0
             time.sleep(2 * HEAD_START)
-            assert purged + upkeep.purge() == 1  # too late for the one, and maybe too early for the other
+            assert purged + purge.purge_expired() == 1  # too late for the one, and maybe too early for the other
             assert not acme.images.filter(hash=hash).exists()
     assert strays() == set()
     assert contradictions() == []
@@ -394,13 +395,13 @@ def test_what_is_copied_to_where_its_bytes_are_purged_has_bytes(acme, stage, fif
         finished(jobs.delete_all(stage, actor=COMMAND))
         Tombstone.objects.update(expires_at=timezone.now())
         job = jobs.copy_all(acme, stage, overwrite=False, actor=COMMAND)
-        copied, purged = together(lambda job=job: finished(job), upkeep.purge)
+        copied, purged = together(lambda job=job: finished(job), purge.purge_expired)
         assert copied.report == {"created": 50}
         assert purged == 50
         assert (stage.images.count(), stage.files.count()) == (50, 20)
         finished(jobs.delete_all(stage, actor=COMMAND))
         Tombstone.objects.update(expires_at=timezone.now())
-        assert upkeep.purge() == 50
+        assert purge.purge_expired() == 50
     assert strays() == set()
     assert contradictions() == []
 
@@ -437,7 +438,7 @@ def swept_during(call: Callable[[], Any]) -> Any:
 
     def sweeps() -> None:
         while not over.is_set():
-            upkeep.sweep()
+            garbage_collection.collect_garbage()
 
     def watched() -> Any:
         try:
@@ -455,7 +456,7 @@ def test_bytes_of_a_copy_under_way_are_not_swept(acme, stage, fifty, alice, sett
     outcomes = swept_during(lambda: copy_images(acme, ids(fifty), stage, overwrite=False, recorded_by=COMMAND))
     assert set(outcomes.values()) == {copy.Outcome.CREATED}
     settings.GRACE_SECONDS = 0
-    upkeep.sweep()
+    garbage_collection.collect_garbage()
     assert download(alice, stage, fifty[0].hash) == download(alice, acme, fifty[0].hash)
     assert strays() == set()
     assert contradictions() == []

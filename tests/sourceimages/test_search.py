@@ -509,9 +509,9 @@ def test_the_trash_is_searched_by_itself(acme, alice, picture):
     assert found(alice, deleted="true", deletedDate=f"[,{day.isoformat()}]") == [picture.hash]
     assert found(alice, deleted="true", deletedDate=f"{{{day.isoformat()},}}") == []
     Tombstone.objects.update(expires_at=timezone.now())
-    from sourceimages import upkeep
+    from sourceimages.maintenance import purge
 
-    assert upkeep.purge() == 1
+    assert purge.purge_expired() == 1
     assert not MetadataString.objects.exists()
 
 

@@ -12,10 +12,11 @@ from django.utils import timezone
 from organizations.audit import COMMAND
 from organizations.operations import create_organization
 from rokka import environment
-from sourceimages import jobs, tasks, upkeep
-from sourceimages import storage as storage_module
+from sourceimages import jobs, tasks
 from sourceimages.errors import BytesMissing, StorageUnavailable
+from sourceimages.maintenance import garbage_collection, purge
 from sourceimages.models import StoredFile, Tombstone
+from sourceimages.storage import S3Storage
 from tests import images, photos
 from tests.conftest import contradictions
 
@@ -57,7 +58,7 @@ def test_a_part_is_read_by_its_position(storage):
 
 
 def test_large_files_are_kept_in_parts(storage, monkeypatch):
-    monkeypatch.setattr(storage_module, "PART", 5 * 1024 * 1024)
+    monkeypatch.setattr("sourceimages.storage.s3.PART", 5 * 1024 * 1024)
     content = os.urandom(12 * 1024 * 1024)
     put(storage, "acme/ab/large", content)
     assert b"".join(storage.open("acme/ab/large")) == content
@@ -113,7 +114,7 @@ def test_everything_is_copied_purged_and_swept_in_it(storage, acme, alice):
     assert contradictions() == []
     assert jobs.run(jobs.delete_all(acme, actor=COMMAND).pk).report == {"deleted": 5}
     Tombstone.objects.update(expires_at=timezone.now())
-    assert upkeep.purge() == 5
+    assert purge.purge_expired() == 5
     assert len(list(storage.keys())) == 5
     assert contradictions() == []
     assert StoredFile.objects.exclude(organization=stage).count() == 0
@@ -139,10 +140,10 @@ def test_strays_are_found_and_swept_when_their_time_is_over(storage, acme, alice
     alice.upload(acme, images.png())
     put(storage, "acme/ab/stray", b"left behind")
     spooled(storage, b"never finished")
-    assert upkeep.sweep() == 0
+    assert garbage_collection.collect_garbage() == 0
     settings.GRACE_SECONDS = -5
     assert contradictions() == ["bytes without a row under acme/ab/stray"]
-    assert upkeep.sweep() == 2
+    assert garbage_collection.collect_garbage() == 2
     assert contradictions() == []
     assert [held.key for held in storage.keys()] == [StoredFile.objects.get().key]
 
@@ -167,7 +168,7 @@ def test_lost_and_changed_bytes_are_found(storage, acme, alice):
 
 def test_a_wrong_secret_is_refused(s3_url, tmp_path):
     config = environment.storage(s3_url, spool=tmp_path)
-    wrong = storage_module.S3Storage(**config["OPTIONS"] | {"secret_key": "wrong"})
+    wrong = S3Storage(**config["OPTIONS"] | {"secret_key": "wrong"})
     for attempt in (wrong.check, lambda: list(wrong.keys()), lambda: wrong.open("a")):
         with pytest.raises(StorageUnavailable):
             attempt()

@@ -4,7 +4,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from organizations.audit import COMMAND
 from organizations.management.arguments import OperationCommand
-from sourceimages import upkeep
+from sourceimages.maintenance import purge
 from sourceimages.management.progress import EXIT_INTERRUPTED, bar, patience, pictures
 from sourceimages.models import SourceImage, Tombstone
 
@@ -31,7 +31,7 @@ class Command(OperationCommand):
                     shown.update(batch)
                     check()
 
-                upkeep.purge(actor=COMMAND, watch=watch)
+                purge.purge_expired(actor=COMMAND, watch=watch)
         except KeyboardInterrupt:
             raise CommandError(
                 f"Stopped: {pictures(removed)} removed for ever. Run it again to go on.", returncode=EXIT_INTERRUPTED

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from organizations.models import AuditEvent
 from organizations.permissions import Role
-from sourceimages import upkeep
+from sourceimages.maintenance import purge
 from sourceimages.models import SourceImage, StoredFile, Tombstone
 from tests import images
 
@@ -170,10 +170,10 @@ def test_the_purge_removes_rows_and_bytes_that_nothing_needs(acme, alice, image,
     alice.api.delete(
         f"/sourceimages/acme?binaryHash={acme.images.exclude(binary_hash=image.binary_hash).get().binary_hash}"
     )
-    assert upkeep.purge() == 0
+    assert purge.purge_expired() == 0
     with time_machine.travel(timezone.now() + timedelta(days=30, seconds=1)):
-        assert upkeep.purge() == 2
-        assert upkeep.purge() == 0
+        assert purge.purge_expired() == 2
+        assert purge.purge_expired() == 0
     assert acme.images.get().hash == shared["hash"]
     assert StoredFile.objects.count() == 1
     assert len([one for one in own_files.rglob("*-*") if one.is_file()]) == 1

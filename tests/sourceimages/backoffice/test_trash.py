@@ -12,8 +12,9 @@ from django.utils import timezone
 from organizations.audit import COMMAND
 from organizations.models import AuditEvent, Job
 from organizations.permissions import Role
-from sourceimages import jobs, tasks, upkeep
+from sourceimages import jobs, tasks
 from sourceimages.admin import trash
+from sourceimages.maintenance import purge
 from sourceimages.models import Tombstone
 from sourceimages.operations import delete_image, set_protected
 from tests import images
@@ -151,7 +152,7 @@ def test_a_superuser_who_types_the_name_removes_it(staff, ines, acme, tombstone)
     assert fresh(tombstone).expires_at <= timezone.now()
     event = AuditEvent.objects.get(verb="trash.expired")
     assert (event.user, event.source, event.count, event.tombstone_id) == (ines, "staff", 3, tombstone.pk)
-    assert upkeep.purge() == 3
+    assert purge.purge_expired() == 3
     assert not acme.images.exists()
 
 

@@ -120,7 +120,7 @@ def test_deleting_everything_twice_at_once_is_refused(acme, six, refused):
 @pytest.fixture
 def expired(acme, six, monkeypatch) -> Tombstone:
     """Three pictures that are past their time, and one that is not yet."""
-    monkeypatch.setattr("sourceimages.upkeep.BATCH", 2)
+    monkeypatch.setattr("sourceimages.maintenance.purge.BATCH", 2)
     delete_image(six[5], actor=COMMAND)
     tombstone = delete_image(six[0], actor=COMMAND)
     for image in six[1:3]:

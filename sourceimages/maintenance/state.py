@@ -1,0 +1,39 @@
+"""What a scheduled task remembers, and what it waits for an operator to decide."""
+
+from typing import Any
+
+import structlog
+from django.db import transaction
+from django.db.models.functions import Now
+
+from sourceimages.models import MaintenanceTask
+
+log = structlog.get_logger()
+
+
+def get_for_update(name: str) -> MaintenanceTask:
+    """The row of the task, locked until the transaction ends; it is made the first time."""
+    MaintenanceTask.objects.bulk_create([MaintenanceTask(name=name)], ignore_conflicts=True)
+    return MaintenanceTask.objects.select_for_update().get(pk=name)
+
+
+@transaction.atomic
+def hold(name: str, reason: str, **details: Any) -> None:
+    """Write down why the task waits for an operator. `held_since` keeps the first time."""
+    task = get_for_update(name)
+    MaintenanceTask.objects.filter(pk=name).update(
+        held_since=task.held_since or Now(), held_reason=reason, held_details=details
+    )
+    log.error("maintenance.held", task=name, reason=reason, **details)
+
+
+def release(name: str) -> None:
+    """The task waits no longer."""
+    MaintenanceTask.objects.filter(pk=name).exclude(held_since=None).update(
+        held_since=None, held_reason="", held_details={}
+    )
+
+
+def held() -> list[MaintenanceTask]:
+    """Tasks that wait for an operator, the longest waiting first."""
+    return list(MaintenanceTask.objects.exclude(held_since=None).order_by("held_since"))

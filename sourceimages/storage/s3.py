@@ -1,0 +1,114 @@
+"""Originals as objects in a bucket."""
+
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from storages.backends.s3 import S3Storage as DjangoS3Storage
+
+from rokka import faults
+from sourceimages.errors import BytesMissing, StorageUnavailable
+from sourceimages.storage.base import BLOCK, Held, translated
+
+PART = 16 * 1024 * 1024  # bytes of one part of a multipart upload
+DELETE_BATCH = 1000  # the most that S3 removes in one call
+COPIES = 16  # at once
+
+
+class S3Storage(DjangoS3Storage):
+    """Objects in a bucket. Uploads are bounded in memory."""
+
+    def __init__(self, *, spool: Path, **options: Any) -> None:
+        super().__init__(
+            client_config=Config(
+                max_pool_connections=64,
+                retries={"mode": "standard", "max_attempts": 4},
+                connect_timeout=5,
+                read_timeout=60,
+                s3={"addressing_style": "path"},
+                signature_version="s3v4",
+            ),
+            **options,
+        )
+        self.spool = spool
+
+    @property
+    def client(self) -> Any:
+        return self.connection.meta.client
+
+    def put(self, spooled: Path, key: str) -> None:
+        faults.point("storage.written")
+        with translated(key):
+            config = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, use_threads=False)
+            self.client.upload_file(str(spooled), self.bucket_name, key, Config=config)
+        faults.point("storage.placed")
+        spooled.unlink()
+
+    def copy(self, pairs: Sequence[tuple[str, str]]) -> set[str]:
+        """Copied by the server, several at a time."""
+        client = self.client  # made in this thread
+        with ThreadPoolExecutor(min(COPIES, len(pairs)) or 1) as pool:
+            done = pool.map(lambda pair: self._copy(client, *pair), pairs)
+            return {key for (key, _), there in zip(pairs, done, strict=True) if not there}
+
+    def _copy(self, client: Any, key: str, to: str) -> bool:
+        """False if there is nothing under the key."""
+        try:
+            with translated(key):
+                client.copy_object(Bucket=self.bucket_name, Key=to, CopySource={"Bucket": self.bucket_name, "Key": key})
+        except BytesMissing:
+            return False
+        return True
+
+    def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        if length == 0:
+            return iter(())
+        last = "" if length is None else start + length - 1
+        with translated(key):
+            answer = self.client.get_object(Bucket=self.bucket_name, Key=key, Range=f"bytes={start}-{last}")
+        return self._blocks(key, answer["Body"])
+
+    def _blocks(self, key: str, body: Any) -> Iterator[bytes]:
+        with translated(key), body:
+            yield from body.iter_chunks(BLOCK)
+
+    @contextmanager
+    def local(self, key: str) -> Iterator[Path]:
+        self.spool.mkdir(parents=True, exist_ok=True)
+        draft = self.spool / f"{secrets.token_hex(16)}.part"
+        try:
+            with translated(key):
+                self.client.download_file(self.bucket_name, key, str(draft), Config=TransferConfig(use_threads=False))
+            yield draft
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def remove(self, keys: Iterable[str]) -> None:
+        waiting = list(keys)
+        for start in range(0, len(waiting), DELETE_BATCH):
+            objects = [{"Key": key} for key in waiting[start : start + DELETE_BATCH]]
+            with translated(objects[0]["Key"]):
+                answer = self.client.delete_objects(Bucket=self.bucket_name, Delete={"Objects": objects, "Quiet": True})
+            if answer.get("Errors"):
+                raise StorageUnavailable(f"The storage did not remove {answer['Errors'][0]['Key']}.")
+
+    def size(self, key: str) -> int:
+        with translated(key):
+            return int(self.client.head_object(Bucket=self.bucket_name, Key=key)["ContentLength"])
+
+    def keys(self) -> Iterator[Held]:
+        now = time.time()
+        with translated(""):
+            for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket_name):
+                for item in page.get("Contents", ()):
+                    yield Held(item["Key"], item["Size"], now - item["LastModified"].timestamp())
+
+    def check(self) -> None:
+        with translated(""):
+            self.client.head_bucket(Bucket=self.bucket_name)

@@ -2,7 +2,7 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
-from rokka import health
+from rokka import health, metrics
 from rokka.pages import CatalogueViewSet, DocumentView, StartViewSet
 
 urlpatterns = [
@@ -17,6 +17,7 @@ urlpatterns = [
     path("doc/openapi.json", DocumentView.as_view(), name="openapi"),
     path("health/live", health.live),
     path("health/ready", health.ready),
+    path("metrics", metrics.view),
 ]
 
 handler400 = "rokka.api.bad_request"

@@ -1,0 +1,41 @@
+"""Numbers for monitoring in Prometheus' text format, read from the database: every process answers the same."""
+
+from collections.abc import Iterator
+
+from django.db.models import Count
+from django.http import HttpRequest, HttpResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from organizations.models import Job
+from rokka.health import for_machines
+from sourceimages.models import MaintenanceTask
+
+
+class DatabaseCollector(Collector):
+    def collect(self) -> Iterator[Metric]:
+        held = GaugeMetricFamily(
+            "rokka_maintenance_held", "1 if the scheduled task waits for an operator.", labels=["task"]
+        )
+        last_run = GaugeMetricFamily(
+            "rokka_maintenance_last_run_timestamp_seconds", "When the scheduled task last ran.", labels=["task"]
+        )
+        for task in MaintenanceTask.objects.order_by("name"):
+            held.add_metric([task.name], task.held_since is not None)
+            if task.last_run:
+                last_run.add_metric([task.name], task.last_run.timestamp())
+        jobs = GaugeMetricFamily("rokka_jobs_unfinished", "Jobs that wait or run.", labels=["kind", "state"])
+        for kind, state, count in (
+            Job.objects.unfinished().values_list("kind", "state").annotate(Count("pk")).order_by()
+        ):
+            jobs.add_metric([kind, state], count)
+        yield from (held, last_run, jobs)
+
+
+@for_machines
+def view(request: HttpRequest) -> HttpResponse:
+    """All metrics. Names no organization and no image; the shipped proxy answers outside callers 404 all the same."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(DatabaseCollector())
+    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

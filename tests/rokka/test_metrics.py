@@ -1,0 +1,31 @@
+"""What monitoring reads."""
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from organizations.models import Job
+from sourceimages.maintenance import state
+from sourceimages.models import MaintenanceTask
+
+
+def samples(client):
+    """Values by name and labels, as Prometheus would read them."""
+    families = text_string_to_metric_families(client.get("/metrics").content.decode())
+    return {
+        (sample.name, *sorted(sample.labels.values())): sample.value for family in families for sample in family.samples
+    }
+
+
+def test_a_task_that_waits_for_an_operator_is_a_metric(db, client):
+    MaintenanceTask.objects.create(name="verify")
+    state.hold("purge", "It would remove too many images.", count=12)
+    assert samples(client)["rokka_maintenance_held", "purge"] == 1
+    assert samples(client)["rokka_maintenance_held", "verify"] == 0
+    state.release("purge")
+    assert samples(client)["rokka_maintenance_held", "purge"] == 0
+
+
+def test_unfinished_jobs_are_counted(acme, client):
+    Job.objects.create(organization=acme, kind="copy-all", state="running")
+    Job.objects.create(organization=acme, kind="copy-all", state="done")
+    assert samples(client)["rokka_jobs_unfinished", "copy-all", "running"] == 1
+    assert ("rokka_jobs_unfinished", "copy-all", "done") not in samples(client)

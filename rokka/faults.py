@@ -11,6 +11,9 @@ POINTS = (
     "upload.probed",  # what the files are is known, nothing is kept
     "storage.written",  # bytes are durable in the spool, not yet in their place
     "storage.placed",  # bytes are in their place, the folder may not be durable
+    "trash.copied",  # bytes are in the trash, too, and not yet removed from their place (S3)
+    "trash.moved",  # bytes are in the trash, the folders may not be durable (local files)
+    "trash.recovered",  # bytes are back at their place, and maybe still in the trash
     "upload.stored",  # bytes are kept, no row knows them
     "upload.file_inserted",  # a row for the bytes, uncommitted
     "upload.image_inserted",  # a row for the picture, uncommitted
@@ -20,7 +23,9 @@ POINTS = (
     "copy.stored",  # bytes are copied, rows for them are written, uncommitted
     "copy.committed",  # durable
     "purge.deleted",  # rows are gone, uncommitted
-    "purge.committed",  # rows are gone, their bytes are there
+    "purge.committed",  # rows are gone, their bytes are at their place
+    "collect.judged",  # what has to be moved to the trash is known, nothing is moved
+    "collect.rows_removed",  # rows of files that no image shows are gone, the files are at their place
     "optimize.rewritten",  # the new bytes are in the spool
     "optimize.placed",  # they are in their place, no row knows them
     "optimize.switched",  # the row names them, uncommitted

@@ -116,7 +116,8 @@ FORMATS = [
 ]
 ALLOWED_FORMATS = variable("ALLOWED_FORMATS", lambda text: [choice(*FORMATS)(word) for word in words(text)], FORMATS)
 TRASH_DAYS = variable("TRASH_DAYS", positive, 30)
-GRACE_SECONDS = variable("GRACE_SECONDS", positive, 3600)  # how long bytes without a row may be an upload under way
+STORAGE_TRASH_DAYS = variable("STORAGE_TRASH_DAYS", positive, 14)  # of files that were moved to the storage's trash
+GRACE_SECONDS = variable("GRACE_SECONDS", positive, 3600)  # how long files without a row may be an upload under way
 SANDBOX = variable("SANDBOX", choice("auto", "required"), "auto")
 PROBE_PROCESSES = variable("PROBE_PROCESSES", positive, 2)  # children that read files, per web or worker process
 
@@ -304,7 +305,8 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "interactive"
 UPKEEP = {"queue": "upkeep"}
 CELERY_TASK_ROUTES = {
-    "sourceimages.tasks.sweep": UPKEEP,
+    "sourceimages.tasks.collect_garbage": UPKEEP,
+    "sourceimages.tasks.empty_storage_trash": UPKEEP,
     "sourceimages.tasks.purge": UPKEEP,
     "sourceimages.tasks.resume_jobs": UPKEEP,
     "sourceimages.tasks.optimize_waiting": UPKEEP,
@@ -317,7 +319,8 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 600}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BEAT_SCHEDULE = {
-    "sweep": {"task": "sourceimages.tasks.sweep", "schedule": GRACE_SECONDS},
+    "collect_garbage": {"task": "sourceimages.tasks.collect_garbage", "schedule": 600},
+    "empty_storage_trash": {"task": "sourceimages.tasks.empty_storage_trash", "schedule": 600},
     "purge": {"task": "sourceimages.tasks.purge", "schedule": 3600},
     "resume_jobs": {"task": "sourceimages.tasks.resume_jobs", "schedule": 20},
     "optimize_waiting": {"task": "sourceimages.tasks.optimize_waiting", "schedule": 60},

@@ -19,6 +19,8 @@ from organizations.models import Counter, DailyStats, Job, Organization
 from organizations.permissions import Permission
 from organizations.staff import Staff
 from rokka import celery_app, charts, health
+from rokka.clock import database_now
+from sourceimages.maintenance import garbage_collection, state
 from sourceimages.models import SourceImage, Tombstone
 
 DAYS = 30
@@ -30,7 +32,7 @@ PATIENCE = 1  # second, for workers to answer
 
 def work(staff: Staff) -> dict[str, Any]:
     """What somebody may have to look at now; of the organizations of this person."""
-    now = timezone.now()
+    now = database_now()
     jobs, tombstones = Job.objects.all(), Tombstone.objects.all()
     if not staff.superuser:
         jobs = jobs.filter(organization__in=staff.ids(Permission.IMAGES_READ))
@@ -45,6 +47,8 @@ def work(staff: Staff) -> dict[str, Any]:
         ),
         "expiring": list(expiring.select_related("organization", "deleted_by").order_by("expires_at")[:SHOWN]),
         "organizations": staff.organizations(Permission.IMAGES_READ).order_by("name")[:SHOWN],
+        "held": state.held() if staff.superuser else (),
+        "storage": state.progress_of(garbage_collection.TASK).get("last") if staff.superuser else None,
         "uploads": () if staff.superuser else staff.organizations(Permission.IMAGES_UPLOAD).order_by("name")[:SHOWN],
     }
 

@@ -5,17 +5,16 @@ Meant for operators, and for the last line of every test of a race or a crash.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from hashlib import sha256
 
-from django.conf import settings
 from django.db.models import Count, F, OuterRef, Q, Subquery, Sum
-from django.utils import timezone
 
 from organizations import counters
 from organizations.models import Organization
-from sourceimages import hashes, indexing, storage
+from sourceimages import grace, hashes, indexing, storage
 from sourceimages.errors import BytesMissing
+from sourceimages.maintenance.garbage_collection import files_without_images
+from sourceimages.maintenance.survey import Owners
 from sourceimages.models import ShortHash, SourceImage, StoredFile
 
 CHUNK = 1000  # rows read at a time
@@ -23,7 +22,7 @@ CHUNK = 1000  # rows read at a time
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that must not be. `harmless`: bytes too many, which the sweep will take."""
+    """Something that must not be. `harmless`: files too many, which garbage collection will take."""
 
     message: str
     harmless: bool = False
@@ -41,20 +40,42 @@ def bytes_of_rows(*, read_bytes: bool) -> Iterator[Finding]:
     originals = storage.originals()
     # Keys before rows: bytes come before their row, so a row that came meanwhile looks like nothing missing.
     held = {one.key: one for one in originals.keys()}
+    trashed: set[str] | None = None  # listed when the first is missing
     for file in StoredFile.objects.iterator(CHUNK):
         one = held.pop(file.key, None)
         try:
             size = one.size if one else originals.size(file.key)
         except BytesMissing:
-            yield Finding(f"file {file.pk}: the bytes under {file.key} are missing")
+            trashed = {lost.key for lost in originals.trashed()} if trashed is None else trashed
+            where = "; they are in the storage's trash: manage.py recover_files" if file.key in trashed else ""
+            yield Finding(f"file {file.pk}: the bytes under {file.key} are missing{where}")
             continue
         if size != file.size:
             yield Finding(f"file {file.pk}: {size} bytes under {file.key}, the row says {file.size}")
         elif read_bytes and content_hash(originals, file.key) != file.content_hash:
             yield Finding(f"file {file.pk}: the bytes under {file.key} have changed")
+    owners, grace_time = Owners(), grace.seconds()
     for stray in held.values():
-        if stray.age > settings.GRACE_SECONDS:
+        if stray.age > grace_time and owners.own(stray):
             yield Finding(f"bytes without a row under {stray.key}", harmless=True)
+
+
+def remarks() -> Iterator[str]:
+    """What else there is to know of the storage. None of it contradicts anything."""
+    originals, owners = storage.originals(), Owners()
+    sizes = [held.size for held in originals.trashed()]
+    if sizes:
+        yield f"{len(sizes)} files with {sum(sizes)} bytes are in the storage's trash"
+    writable = foreign = foreign_bytes = 0
+    for held in originals.keys():
+        if owners.own(held):
+            writable += not held.read_only
+        else:
+            foreign, foreign_bytes = foreign + 1, foreign_bytes + held.size
+    if foreign:
+        yield f"{foreign} files with {foreign_bytes} bytes in the storage are not rokka's, and are never touched"
+    if writable:
+        yield f"{writable} stored files are not read-only, as they were stored by an earlier version"
 
 
 def content_hash(originals: storage.Storage, key: str) -> str:
@@ -88,10 +109,9 @@ def copies_in_images() -> Iterator[Finding]:
         yield Finding(f"picture {image.pk}: it does not say the same as its file {image.file_id}")
 
 
-def files_without_images() -> Iterator[Finding]:
-    """Files that no picture shows any more; the sweep takes them."""
-    long_ago = timezone.now() - timedelta(seconds=settings.GRACE_SECONDS)
-    for file in StoredFile.objects.filter(images=None, created__lt=long_ago).iterator(CHUNK):
+def unneeded_files() -> Iterator[Finding]:
+    """Files that no picture shows any more; garbage collection takes them."""
+    for file in files_without_images().iterator(CHUNK):
         yield Finding(f"file {file.pk}: no picture shows it", harmless=True)
 
 
@@ -143,7 +163,7 @@ def index() -> Iterator[Finding]:
 EXAMINATIONS: list[Callable[[], Iterator[Finding]]] = [
     names_of_images,
     copies_in_images,
-    files_without_images,
+    unneeded_files,
     locked_and_deleted,
     doubled_images,
     tombstones_of_others,

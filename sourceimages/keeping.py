@@ -1,19 +1,18 @@
-"""Bytes on their way to a row: in their place before the row, and taken back if no row comes."""
+"""Bytes on their way to a row: in their place before the row, and in the storage's trash if no row comes."""
 
 import time
 
 import structlog
-from django.conf import settings
 
 from organizations.models import Organization
 from rokka.errors import DomainError, Unavailable
-from sourceimages import storage
+from sourceimages import files, grace, storage
 
 log = structlog.get_logger()
 
 
 class FileKeeper:
-    """Remembers which bytes were put where, and at the end takes back what no row came to need."""
+    """Remembers which bytes were put where, and at the end moves to the trash what no row came to need."""
 
     def __init__(self, organization: Organization) -> None:
         self.organization = organization
@@ -27,14 +26,14 @@ class FileKeeper:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error is not None and not isinstance(error, DomainError):
-            return  # a lost connection does not say whether the commit happened; the sweep will know
+            return  # a lost connection does not say whether the commit happened; garbage collection will know
         unneeded = sorted(self.placed - self.needed)
         try:
-            self.storage.remove(unneeded)
+            files.move_to_trash(unneeded)
         except DomainError:
             log.warning("bytes_left_behind", keys=unneeded, exc_info=True)
 
     def check_time(self) -> None:
-        """Give up before the sweep could take bytes without a row for left behind."""
-        if self.placed and time.monotonic() - self.since > settings.GRACE_SECONDS / 2:
+        """Give up before garbage collection could take bytes without a row for left behind."""
+        if self.placed and grace.half_over(self.since):
             raise Unavailable("Storing took too long. Try again.")

@@ -67,6 +67,7 @@ class Tombstone(models.Model):
     deleted_by = models.ForeignKey(User, models.PROTECT, null=True, blank=True, related_name="+", db_index=False)
     expires_at = models.DateTimeField()
     reason = models.CharField(max_length=20, choices=Reason)
+    purge_confirmed = models.BooleanField(default=False, db_default=False)  # a person let it expire before its time
 
     objects = TombstoneQuerySet.as_manager()
 
@@ -220,7 +221,7 @@ class MaintenanceTask(models.Model):
 
     name = models.CharField(max_length=40, primary_key=True)
     last_run = models.DateTimeField(null=True, blank=True)  # by the database's clock
-    position = models.CharField(max_length=200, blank=True)  # where the next run begins, such as a key or an id
+    position = models.TextField(blank=True)  # where the next run begins, such as a key or an id
     progress = models.JSONField(default=dict, blank=True)  # counts of the round under way, and of the last one
     held_since = models.DateTimeField(null=True, blank=True)
     held_reason = models.TextField(blank=True)

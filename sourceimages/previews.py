@@ -5,7 +5,7 @@ import contextlib
 from django.core.cache import caches
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
-from sourceimages import probing, storage
+from sourceimages import files, probing
 from sourceimages.models import StoredFile
 
 SIDES = {"small": 320, "large": 1600}  # pixels, at most
@@ -25,7 +25,7 @@ def preview(file: StoredFile, size: str, *, upright: bool = True) -> bytes | Non
     key = f"{file.pk}.{file.content_hash}.{size}.{'upright' if upright else 'stored'}"
     made = kept.get(key)
     if not isinstance(made, bytes):
-        with storage.originals().local(file.key) as path:
+        with files.local_file(file) as path:
             made = probing.raster(path, file.format, side=SIDES[size], upright=upright) or NOTHING
         with contextlib.suppress(OSError):  # a disk that is full, or not ours to write to: it is seen all the same
             kept.set(key, made, DEFAULT_TIMEOUT if made else A_DAY)

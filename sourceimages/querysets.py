@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Self
 from django.apps import apps
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
-from django.utils import timezone
+
+from rokka.clock import DatabaseNow
 
 if TYPE_CHECKING:
     from sourceimages.models import SourceImage, Tombstone  # noqa: F401 (in the base of a class below)
@@ -25,7 +26,7 @@ class SourceImageQuerySet(models.QuerySet["SourceImage"]):
 
     def in_trash(self) -> Self:
         """Deleted, and not so long ago that the purge may take it at any moment."""
-        return self.filter(tombstone__isnull=False, tombstone__expires_at__gt=timezone.now())
+        return self.filter(tombstone__isnull=False, tombstone__expires_at__gt=DatabaseNow())
 
     def named(self, text: str) -> Self:
         """With exactly this hash or exactly this short hash; nothing in between."""
@@ -80,10 +81,10 @@ FILTERS: dict[str, Callable[[str], Q]] = {
 
 class TombstoneQuerySet(models.QuerySet["Tombstone"]):
     def restorable(self) -> Self:
-        return self.filter(expires_at__gt=timezone.now())
+        return self.filter(expires_at__gt=DatabaseNow())
 
     def expired(self) -> Self:
-        return self.filter(expires_at__lte=timezone.now())
+        return self.filter(expires_at__lte=DatabaseNow())
 
     def with_images(self) -> Self:
         """Those that still hold a picture; a look at one of each, however many there are."""

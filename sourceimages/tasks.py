@@ -13,7 +13,7 @@ from organizations.models import Job
 from rokka.errors import Conflict
 from sourceimages import jobs, operations
 from sourceimages.errors import StorageUnavailable
-from sourceimages.maintenance.garbage_collection import collect_garbage
+from sourceimages.maintenance import garbage_collection, storage_trash
 from sourceimages.maintenance.purge import purge_expired
 from sourceimages.models import StoredFile
 
@@ -27,8 +27,13 @@ log = structlog.get_logger()
 
 
 @shared_task(autoretry_for=(StorageUnavailable,), retry_backoff=True, max_retries=8)
-def sweep() -> None:
-    collect_garbage()
+def collect_garbage() -> None:
+    garbage_collection.collect_garbage()
+
+
+@shared_task(autoretry_for=(StorageUnavailable,), retry_backoff=True, max_retries=8)
+def empty_storage_trash() -> None:
+    storage_trash.empty_trash()
 
 
 @shared_task(autoretry_for=(StorageUnavailable, OperationalError), retry_backoff=True, max_retries=8)

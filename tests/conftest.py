@@ -29,6 +29,7 @@ from rokka import celery_app, environment
 from sourceimages import consistency, indexing
 from sourceimages.storage import S3Storage
 from tests import images
+from tests.storing import empty
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
@@ -211,7 +212,7 @@ def empty_bucket(s3_url: str, tmp_path: Path) -> str:
     """STORAGE_URL of a bucket with nothing in it."""
     bucket = S3Storage(**environment.storage(s3_url, spool=tmp_path)["OPTIONS"])
     bucket.client.create_bucket(Bucket=bucket.bucket_name)  # again means nothing
-    bucket.remove([held.key for held in bucket.keys()])
+    empty(bucket)
     return s3_url
 
 

@@ -7,6 +7,7 @@ takes a lock of ours, a thread lock and then `flock` for other processes, whose 
 import fcntl
 import threading
 from collections import defaultdict
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db.backends.sqlite3 import base
@@ -43,8 +44,19 @@ class WriteLocks(defaultdict[str, WriteLock]):
 locks = WriteLocks()
 
 
+def now() -> str:
+    """The time as columns hold it. SQLite's own functions know milliseconds only."""
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}"
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     held: Any = None
+
+    def get_new_connection(self, conn_params: Any) -> Any:
+        made = super().get_new_connection(conn_params)
+        # Deterministic means once for a statement, not once for every row.
+        made.create_function("ROKKA_NOW", 0, now, deterministic=True)
+        return made
 
     def _start_transaction_under_autocommit(self) -> None:
         name = str(self.settings_dict["NAME"])

@@ -4,18 +4,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models import BooleanField, ExpressionWrapper, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import pluralize
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
 from organizations.audit import Actor
 from organizations.permissions import Permission
 from organizations.staff import actor_of, staff_of
 from rokka.admin import OperationAdmin, operation, page
+from rokka.clock import DatabaseNow
 from rokka.errors import DomainError, Forbidden, Invalid
 from sourceimages import jobs, previews, tasks
 from sourceimages.models import SourceImage, Tombstone
@@ -25,6 +25,7 @@ from sourceimages.templatetags.backoffice import days_left
 COUNTED = 1000  # pictures of a tombstone; a million would take too long to count in a list
 LOOKED_AT = 3  # pictures of each in the list
 PER_PAGE = 60
+RESTORABLE = ExpressionWrapper(Q(expires_at__gt=DatabaseNow()), output_field=BooleanField())
 
 
 class CappedCount(Subquery):
@@ -48,11 +49,11 @@ class TombstoneAdmin(OperationAdmin):
         count = CappedCount(images.values("pk")[: COUNTED + 1], output_field=IntegerField())
         drawn = images.filter(format__in=previews.DRAWN, protected=False).order_by("id").values("pk")
         looks = {f"look{number}": Subquery(drawn[number : number + 1]) for number in range(LOOKED_AT)}
-        found: QuerySet = super().get_queryset(request).annotate(count=count, **looks)
+        found: QuerySet = super().get_queryset(request).annotate(count=count, restorable=RESTORABLE, **looks)
         return found
 
     def buttons(self, tombstone: Any) -> Sequence[str]:
-        return ("restore",) if tombstone.count and tombstone.expires_at > timezone.now() else ()
+        return ("restore",) if tombstone.count and tombstone.restorable else ()
 
     def describe(self, tombstone: Any) -> str:
         pictures = f"{counted(tombstone)} picture{pluralize(tombstone.count)}"

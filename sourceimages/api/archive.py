@@ -11,7 +11,7 @@ from zipstream import ZIP_STORED, ZipStream
 from organizations import stats
 from organizations.models import Organization
 from rokka.errors import DomainError
-from sourceimages import storage
+from sourceimages import files
 from sourceimages.models import SourceImage
 
 log = structlog.get_logger()
@@ -28,10 +28,10 @@ def response(organization: Organization, images: Iterable[SourceImage]) -> Strea
 
 
 def _archive(images: Iterable[SourceImage]) -> Iterator[bytes]:
-    archive, originals = ZipStream(compress_type=ZIP_STORED), storage.originals()
+    archive = ZipStream(compress_type=ZIP_STORED)
     for image in images:
         try:
-            blocks = originals.open(image.file.key)
+            blocks = files.open_file(image.file)
         except DomainError:  # purged while the archive was under way: better one less than none at all
             log.warning("archive.left_out", hash=image.hash, exc_info=True)
             continue

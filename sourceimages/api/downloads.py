@@ -9,7 +9,7 @@ from django.utils.http import parse_etags
 
 from organizations import stats
 from rokka.api import error_response
-from sourceimages import storage
+from sourceimages import files
 from sourceimages.models import SourceImage
 
 RANGE = re.compile(r"bytes=(?P<first>[0-9]{0,18})-(?P<last>[0-9]{0,18})\Z")
@@ -38,11 +38,10 @@ def response(request: HttpRequest, image: SourceImage) -> HttpResponseBase:
 
 def _bytes(request: HttpRequest, image: SourceImage, start: int, length: int) -> Iterator[bytes]:
     """What goes into the body. If the bytes are missing, GET and HEAD alike find out before anything is answered."""
-    originals = storage.originals()
     if request.method == "HEAD":
-        originals.size(image.file.key)
+        files.file_size(image.file)
         return iter(())
-    return stats.downloads.counted(originals.open(image.file.key, start, length), image.organization_id)
+    return stats.downloads.counted(files.open_file(image.file, start, length), image.organization_id)
 
 
 def _with_headers(answer: HttpResponseBase, image: SourceImage, etag: str) -> HttpResponseBase:

@@ -13,7 +13,7 @@ from django.http.multipartparser import MultiPartParser, MultiPartParserError
 from django.utils.encoding import force_str
 
 from rokka.errors import Invalid
-from sourceimages import names, storage
+from sourceimages import grace, names, storage
 from sourceimages.api import form
 from sourceimages.errors import FileTooLarge, IncompleteUpload, InvalidName, RequestTooLarge
 from sourceimages.fetching import fetch
@@ -54,8 +54,8 @@ class SpoolHandler(FileUploadHandler):
         self.received.append((name, SpooledFile(self.spool, label=label, limit=settings.MAX_FILE_SIZE)))
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
-        if time.monotonic() - self.since > settings.GRACE_SECONDS / 2:
-            # The sweep would take the first files of this request for left behind while the last one still comes in.
+        if grace.half_over(self.since):
+            # The first files of this request would be taken for left behind while the last one still comes in.
             raise IncompleteUpload("Receiving this request took too long. Send fewer files at a time.")
         self.received[-1][1].write(raw_data)
 

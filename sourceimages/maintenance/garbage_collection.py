@@ -1,72 +1,159 @@
-"""Removing files without a row, and rows of files without an image."""
+"""Moving to the storage's trash what nothing refers to: files without a row, and files whose row no image shows.
 
-import time
+The look over all keys is spread over a day, and what it finds is judged when it has come round. A round that would move
+more than a thousandth of all files moves none and waits for an operator: a database that does not know what is in the
+storage is more likely than so much garbage.
+"""
+
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import structlog
-from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.utils import timezone
+from django.db.models import QuerySet
+from django.template.defaultfilters import filesizeformat
 
-from sourceimages import storage
-from sourceimages.maintenance.purge import BATCH, held_files, remove_unreferenced
+from rokka import faults
+from rokka.clock import database_now
+from sourceimages import files, grace, storage
+from sourceimages.maintenance import doubts, state
+from sourceimages.maintenance.purge import held_files, remove_unreferenced
+from sourceimages.maintenance.survey import EXAMPLES, Survey, batched, survey_all, survey_step
 from sourceimages.models import StoredFile
+from sourceimages.ownership import check_removable
+
+TASK = "garbage_collection"
+COMMAND = "manage.py collect_garbage --confirm"
+LEAST = 100  # files that a round may move, however few there are
+SHARE = 1000  # one of so many files may be moved by a round
 
 log = structlog.get_logger()
 
 
-def collect_garbage() -> int:
-    """Remove bytes that no row refers to and that no upload can be about to refer to; answer how many keys."""
-    sweep_files()
-    return sweep_spool() + sweep_strays()
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What a look over all keys and all rows has come to."""
+
+    survey: Survey
+    rows: dict[int, int]  # files whose row no image shows: ids, and sizes in bytes
+    limit: int  # files that are moved without asking
+
+    @property
+    def count(self) -> int:
+        return self.survey.count + len(self.rows)
+
+    @property
+    def size(self) -> int:
+        return self.survey.bytes + sum(self.rows.values())
 
 
-def sweep_files() -> int:
-    """Remove files that no picture shows any more, because the one that did was overwritten; answer how many."""
-    long_ago = timezone.now() - timedelta(seconds=settings.GRACE_SECONDS)
-    unneeded = StoredFile.objects.filter(images=None, created__lt=long_ago).select_related("organization")
-    removed = 0
-    for file in unneeded.order_by("id").iterator():
-        try:
-            with transaction.atomic():
-                keys = remove_unreferenced(file.organization, held_files({file.pk}))
-        except IntegrityError:
-            continue  # it has come to be needed
-        storage.originals().remove(keys)
-        removed += len(keys)
-    return removed
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What became of a run."""
+
+    moved: int = 0  # files that are in the storage's trash now
+    temporary: int = 0  # files of uploads that were never finished: removed
+    round: Round | None = None  # that has ended with this run
+    held: str = ""  # why nothing was moved
 
 
-def sweep_strays() -> int:
-    originals = storage.originals()
-    removed, old = 0, []
-    for held in originals.keys():
-        if held.age > settings.GRACE_SECONDS:
-            old.append(held.key)
-        if len(old) == BATCH:
-            removed, old = removed + _remove_strays(originals, old), []
-    return removed + _remove_strays(originals, old)
+def collect_garbage(*, at_once: bool = False) -> Collected:
+    """Look at the keys whose turn it is, or at all of them at once, and when all are looked at move what is garbage.
+
+    Raises StorageMismatch.
+    """
+    check_removable()
+    if not doubts.clocks_agree():
+        return Collected(held=state.get(doubts.CLOCK).held_reason)
+    temporary = clean_spool()
+    survey = survey_all() if at_once else survey_step(TASK, limit=limit())
+    if survey is None:
+        return Collected(temporary=temporary)
+    return replace(settle(judge(survey)), temporary=temporary)
 
 
-def _remove_strays(originals: storage.Storage, keys: list[str]) -> int:
-    # A key is written before its row and is never reused: old and without a row, it will never have one.
-    known = set(StoredFile.objects.filter(key__in=keys).values_list("key", flat=True))
-    strays = [key for key in keys if key not in known]
-    if strays:
-        originals.remove(strays)
-        log.info("sweep.removed", keys=strays)
-    return len(strays)
+def settle(found: Round, *, confirmed: bool = False) -> Collected:
+    """Move what was found, unless it is so much that an operator has to confirm it first."""
+    check_removable()
+    if not doubts.clocks_agree():
+        return Collected(held=state.get(doubts.CLOCK).held_reason)
+    _remember(found)
+    faults.point("collect.judged")
+    if found.count > found.limit and not confirmed:
+        return Collected(round=found, held=_hold(found))
+    state.release(TASK)
+    moved = _move_files_without_images(found.rows) + len(files.move_to_trash(found.survey.orphans))
+    if moved:
+        log.info("garbage.moved_to_trash", count=moved, bytes=found.size, examples=found.survey.orphans[:EXAMPLES])
+    return Collected(moved, round=found)
 
 
-def sweep_spool() -> int:
+def limit() -> int:
+    """How many files a round moves without asking."""
+    return max(LEAST, StoredFile.objects.count() // SHARE)
+
+
+def judge(survey: Survey) -> Round:
+    """Orphans and rows together: both lose their place by the same round."""
+    return Round(survey, dict(files_without_images().values_list("id", "size")), limit())
+
+
+def files_without_images() -> QuerySet[StoredFile]:
+    """Rows that no image shows any more, because the one that did was overwritten, and that none is about to."""
+    return StoredFile.objects.filter(images=None, created__lt=database_now() - timedelta(seconds=grace.seconds()))
+
+
+def _hold(found: Round) -> str:
+    size = filesizeformat(found.size).replace("\xa0", " ")
+    reason = (
+        f"Garbage collection would move {found.count} files ({size}) of {StoredFile.objects.count()} to the storage's "
+        f"trash; {found.limit} are moved without asking. Does this database belong to this storage?"
+    )
+    state.hold(
+        TASK,
+        reason,
+        count=found.count,
+        bytes=found.size,
+        examples=found.survey.orphans[:EXAMPLES],
+        command=COMMAND,
+    )
+    return reason
+
+
+def _remember(found: Round) -> None:
+    """What the dashboard shows of the last round."""
+    survey = found.survey
+    last = {"seen": survey.seen, "orphans": found.count, "orphan_bytes": found.size}
+    last |= {"foreign": survey.foreign, "foreign_bytes": survey.foreign_bytes}
+    state.set_progress(TASK, last=last | {"foreign_examples": survey.foreign_examples, "ended": str(database_now())})
+
+
+def _move_files_without_images(ids: Collection[int]) -> int:
+    moved = 0
+    for batch in batched(sorted(ids), files.ROUND):
+        check_removable()  # before the rows are gone, not only before the files are
+        moved += len(files.move_to_trash(_remove_rows(batch)))
+    return moved
+
+
+def _remove_rows(ids: Sequence[int]) -> list[str]:
+    keys: list[str] = []
+    for file in files_without_images().filter(pk__in=ids).select_related("organization").order_by("id"):
+        with suppress(IntegrityError), transaction.atomic():  # it has come to be needed
+            keys += remove_unreferenced(file.organization, held_files({file.pk}))
+    faults.point("collect.rows_removed")
+    return keys
+
+
+def clean_spool() -> int:
     """Remove files of uploads that were never finished, because their process was killed."""
-    folder = storage.originals().spool
-    removed = 0
+    folder, removed = storage.originals().spool, 0
+    now, old = storage.folder_now(folder), grace.seconds()
     for path in folder.glob("*.part"):
-        try:
-            if time.time() - path.stat().st_mtime > settings.GRACE_SECONDS:
+        with suppress(FileNotFoundError):  # finished, or removed by another
+            if now - path.stat().st_mtime > old:
                 path.unlink()
                 removed += 1
-        except FileNotFoundError:
-            continue  # finished, or swept by another
     return removed

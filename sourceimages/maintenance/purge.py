@@ -1,30 +1,49 @@
-"""Removing for ever the pictures of expired tombstones."""
+"""Removing for ever the pictures of expired tombstones. Their files go to the storage's trash."""
 
 from collections.abc import Callable
 
 import structlog
 from django.db import DatabaseError, transaction
+from django.db.models import Count, Sum
 
 from organizations import counters
 from organizations.audit import TIME, Actor, record
 from organizations.models import Organization
 from rokka import faults
-from sourceimages import storage
+from rokka.clock import database_now
+from sourceimages import files
+from sourceimages.maintenance import doubts, state
 from sourceimages.models import SourceImage, StoredFile, Tombstone
+from sourceimages.ownership import check_removable
+from sourceimages.querysets import TombstoneQuerySet
 from sourceimages.races import lost_race
 
+TASK = "purge"
+COMMAND = "manage.py purge --confirm"
 BATCH = 500
+LEAST = 100  # images that are removed at once without waiting, however few there are
+SHARE = 10  # one of so many images may be removed at once without waiting
 
 log = structlog.get_logger()
 
 
-def purge_expired(*, actor: Actor = TIME, watch: Callable[[int], None] = lambda count: None) -> int:
-    """Remove the pictures of expired tombstones for ever, and the bytes that nothing refers to; answer how many.
+def purge_expired(
+    *, actor: Actor = TIME, watch: Callable[[int], None] = lambda count: None, confirmed: bool = False
+) -> int:
+    """Remove the pictures of expired tombstones for ever, and move files that nothing refers to to the storage's trash.
 
-    `watch` is told the number of each batch.
+    Answers how many pictures. After a leap of the clock, and with more than a tenth of all pictures to remove, it waits
+    for a day, unless an operator has `confirmed` it; what a person let expire before its time does not wait. `watch`
+    is told the number of each batch. Raises StorageMismatch.
     """
+    check_removable()
+    due = Tombstone.objects.filter(expires_at__lte=database_now())
+    if must_wait(due) and not confirmed:
+        due = due.filter(purge_confirmed=True)
+    elif confirmed:
+        state.release(TASK)
     removed = 0
-    for tombstone in Tombstone.objects.expired().select_related("organization").order_by("expires_at", "id"):
+    for tombstone in due.select_related("organization").order_by("expires_at", "id"):
         while batch := _purge_batch(tombstone, actor):
             removed += batch
             watch(batch)
@@ -32,12 +51,23 @@ def purge_expired(*, actor: Actor = TIME, watch: Callable[[int], None] = lambda 
     return removed
 
 
+def must_wait(due: TombstoneQuerySet) -> bool:
+    """Whether there is so much to remove, or so much time has passed since the last run, that it waits for a day."""
+    doubtful = SourceImage.objects.filter(tombstone__in=due.filter(purge_confirmed=False))
+    found = doubtful.aggregate(count=Count("id"), size=Sum("size"))
+    limit = LEAST
+    if found["count"] > LEAST:
+        limit = max(LEAST, SourceImage.objects.count() // SHARE)
+    return doubts.must_wait(TASK, count=found["count"], limit=limit, size=found["size"] or 0, command=COMMAND)
+
+
 def _purge_batch(tombstone: Tombstone, actor: Actor) -> int:
-    """Rows before bytes; 0 if there is nothing left."""
+    """Rows before files; 0 if there is nothing left."""
+    check_removable()  # before the rows are gone, not only before the files are
     try:
         with transaction.atomic():
             found = list(tombstone.images.order_by("id").values_list("id", "file_id")[:BATCH])
-            files = held_files({file_id for _, file_id in found})
+            kept = held_files({file_id for _, file_id in found})
             # Somebody may have brought some back before the tombstone expired, and we waited for them.
             held = SourceImage.objects.filter(pk__in=[pk for pk, _ in found], tombstone=tombstone)
             ids = list(held.order_by("id").select_for_update().values_list("id", flat=True))
@@ -52,7 +82,7 @@ def _purge_batch(tombstone: Tombstone, actor: Actor) -> int:
                     count=len(ids),
                     tombstone_id=tombstone.pk,
                 )
-            keys = remove_unreferenced(tombstone.organization, files)
+            keys = remove_unreferenced(tombstone.organization, kept)
             faults.point("purge.deleted")
     except DatabaseError as error:  # an upload has come to refer to one of the files: look again
         if not lost_race(error):
@@ -60,7 +90,7 @@ def _purge_batch(tombstone: Tombstone, actor: Actor) -> int:
         log.info("purge.lost_race", tombstone=str(tombstone.pk))
         return _purge_batch(tombstone, actor)
     faults.point("purge.committed")
-    storage.originals().remove(keys)
+    files.move_to_trash(keys)
     return len(ids)
 
 

@@ -11,15 +11,45 @@ from sourceimages.models import MaintenanceTask
 log = structlog.get_logger()
 
 
+def get(name: str) -> MaintenanceTask:
+    """The row of the task; an unsaved one if it has never run."""
+    return MaintenanceTask.objects.filter(pk=name).first() or MaintenanceTask(name=name)
+
+
 def get_for_update(name: str) -> MaintenanceTask:
     """The row of the task, locked until the transaction ends; it is made the first time."""
     MaintenanceTask.objects.bulk_create([MaintenanceTask(name=name)], ignore_conflicts=True)
     return MaintenanceTask.objects.select_for_update().get(pk=name)
 
 
+def progress_of(name: str) -> dict[str, Any]:
+    """What the task has written down."""
+    progress: dict[str, Any] = get(name).progress
+    return progress
+
+
+@transaction.atomic
+def set_progress(name: str, **values: Any) -> None:
+    """Write down these values beside what else is written down."""
+    task = get_for_update(name)
+    task.progress |= values
+    task.save(update_fields=["progress"])
+
+
+@transaction.atomic
+def add_progress(name: str, **numbers: int) -> None:
+    """Count further."""
+    task = get_for_update(name)
+    task.progress |= {key: task.progress.get(key, 0) + number for key, number in numbers.items()}
+    task.save(update_fields=["progress"])
+
+
 @transaction.atomic
 def hold(name: str, reason: str, **details: Any) -> None:
-    """Write down why the task waits for an operator. `held_since` keeps the first time."""
+    """Write down why the task waits for an operator. `held_since` keeps the first time.
+
+    The dashboard shows the details `count`, `bytes`, `examples`, and `command`, which lets it go on.
+    """
     task = get_for_update(name)
     MaintenanceTask.objects.filter(pk=name).update(
         held_since=task.held_since or Now(), held_reason=reason, held_details=details

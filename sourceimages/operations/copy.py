@@ -16,6 +16,7 @@ from rokka import faults
 from rokka.errors import Conflict, DomainError
 from sourceimages import copyrows, indexing, storage
 from sourceimages.errors import ExistsAtDestination, ImageLocked, ImageNotFound
+from sourceimages.files import recover_missing
 from sourceimages.keeping import FileKeeper
 from sourceimages.models import SourceImage, StoredFile
 from sourceimages.operations.delete import record_of
@@ -166,6 +167,9 @@ class CopyKeeper(FileKeeper):
                 pairs[hash] = (key, storage.new_key(self.organization.pk, hash))
         self.placed |= {to for _, to in pairs.values()}
         missing = self.storage.copy(list(pairs.values())) if pairs else set()
+        if missing and (recovered := recover_missing(missing)):
+            again = [pair for pair in pairs.values() if pair[0] in recovered]
+            missing = missing - recovered | self.storage.copy(again)
         if missing and StoredFile.objects.filter(key__in=missing).count() < len(missing):
             raise Overtaken  # they have been rewritten, and have another key by now
         self.copies |= {hash: pair for hash, pair in pairs.items() if pair[0] not in missing}

@@ -8,11 +8,11 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
-from django.utils import timezone
 
 from organizations import counters
 from organizations.audit import Actor, record
 from organizations.models import AuditEvent, Organization
+from rokka.clock import database_now
 from sourceimages.errors import ImageLocked, ImageNotFound
 from sourceimages.models import SourceImage, Tombstone
 from sourceimages.races import lost_race
@@ -98,8 +98,9 @@ def restore_exactly(image: SourceImage, *, actor: Actor) -> bool:
 def expire_tombstone(tombstone: Tombstone, *, actor: Actor) -> None:
     """Let the next purge take what lies under it, before its time: from now on it cannot be brought back."""
     tombstone = Tombstone.objects.select_for_update(of=("self",)).select_related("organization").get(pk=tombstone.pk)
-    before, tombstone.expires_at = tombstone.expires_at, min(tombstone.expires_at, timezone.now())
-    tombstone.save(update_fields=["expires_at"])
+    before, tombstone.expires_at = tombstone.expires_at, min(tombstone.expires_at, database_now())
+    tombstone.purge_confirmed = True
+    tombstone.save(update_fields=["expires_at", "purge_confirmed"])
     record(
         actor,
         "trash.expired",
@@ -113,8 +114,8 @@ def expire_tombstone(tombstone: Tombstone, *, actor: Actor) -> None:
 
 
 def bury(organization: Organization, reason: Tombstone.Reason, actor: Actor) -> Tombstone:
-    """One act of deleting, which expires in TRASH_DAYS."""
-    now = timezone.now()
+    """One act of deleting, which expires in TRASH_DAYS by the database's clock."""
+    now = database_now()
     return Tombstone.objects.create(
         organization=organization,
         deleted_at=now,

@@ -2,8 +2,9 @@
 
 from django.db import transaction
 
-from sourceimages import probing, storage
+from sourceimages import probing
 from sourceimages.errors import BytesMissing
+from sourceimages.files import local_file
 from sourceimages.models import StoredFile
 
 AT_ONCE = 100  # files that are looked up
@@ -22,9 +23,8 @@ def find_colours(file_id: int) -> bool:
     file = StoredFile.objects.filter(pk=file_id, colours_wanted=True).first()
     if file is None:
         return False
-    originals = storage.originals()
     try:
-        with originals.local(file.key) as path:
+        with local_file(file) as path:
             found = probing.colours(path, file.format)
     except BytesMissing:
         found = []

@@ -1,7 +1,8 @@
 """Rewriting what was uploaded with a wish for it: TIFF and PSD become PNG, JPEG or WebP.
 
 The wish stands in the file's row until it is fulfilled or found to be impossible; whoever works at it says so there,
-and is forgotten if nothing comes of it. The old bytes go when the row names the new ones, never before.
+and is forgotten if nothing comes of it. The old bytes go to the storage's trash when the row names the new ones, never
+before.
 """
 
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from organizations.audit import TIME, Actor, record
 from rokka import faults
 from rokka.errors import DomainError
 from sourceimages import probing, storage
+from sourceimages.files import local_file, move_to_trash
 from sourceimages.keeping import FileKeeper
 from sourceimages.models import StoredFile
 from sourceimages.probing.rewriting import SECONDS, Rewritten, rewritten
@@ -62,7 +64,7 @@ def _free() -> Q:
 def _optimize(file: StoredFile, actor: Actor) -> bool:
     originals = storage.originals()
     with (
-        originals.local(file.key) as path,
+        local_file(file) as path,
         rewritten(path, file.format, file.optimize_to, folder=originals.spool) as picture,
         FileKeeper(file.organization) as keeper,
     ):
@@ -82,7 +84,7 @@ def _optimize(file: StoredFile, actor: Actor) -> bool:
             return False
         keeper.needed.add(new.key)
     faults.point("optimize.committed")
-    originals.remove([file.key])
+    move_to_trash([file.key])
     return True
 
 

@@ -4,8 +4,33 @@ A key is written once, by one row, and never reused, so bytes are never changed 
 leave as StorageUnavailable and BytesMissing. No models here.
 """
 
-from sourceimages.storage.base import BLOCK, Held, Storage, new_key, originals, translated
-from sourceimages.storage.local import LocalStorage
+from sourceimages.storage.base import (
+    BLOCK,
+    OWNER_MARK,
+    TRASH,
+    Held,
+    KeyParts,
+    Storage,
+    new_key,
+    originals,
+    parse_key,
+    translated,
+)
+from sourceimages.storage.local import LocalStorage, folder_now
 from sourceimages.storage.s3 import S3Storage
 
-__all__ = ["BLOCK", "Held", "LocalStorage", "S3Storage", "Storage", "new_key", "originals", "translated"]
+__all__ = [
+    "BLOCK",
+    "OWNER_MARK",
+    "TRASH",
+    "Held",
+    "KeyParts",
+    "LocalStorage",
+    "S3Storage",
+    "Storage",
+    "folder_now",
+    "new_key",
+    "originals",
+    "parse_key",
+    "translated",
+]

@@ -1,11 +1,12 @@
 """The interface of a storage, and the place where errors of providers become ours."""
 
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 from uuid import UUID
 
 from boto3.exceptions import Boto3Error
@@ -15,15 +16,26 @@ from django.core.files.storage import storages
 from sourceimages.errors import BytesMissing, StorageUnavailable
 
 BLOCK = 256 * 1024  # bytes read at a time
+TRASH = "trash/"  # before the keys of files in the trash
+OWNER_MARK = "rokka-owner.json"  # the key that says whose storage it is
+OUR_KEY = re.compile(r"([0-9a-f]{32})/([0-9a-f]{2})/(\2[0-9a-f]{38})-[0-9a-f]{16}\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A key that is there, with the size of its bytes and the seconds since it came."""
+    """A key that is there, with its size in bytes and the seconds since it came there, by the storage's own clock."""
 
     key: str
     size: int
     age: float
+    read_only: bool = True  # whether the storage refuses to change the file in place
+
+
+class KeyParts(NamedTuple):
+    """What a key of our own form says of its file."""
+
+    organization_id: UUID
+    binary_hash: str  # sha1 of what was uploaded
 
 
 class Storage(Protocol):
@@ -44,14 +56,29 @@ class Storage(Protocol):
     def local(self, key: str) -> AbstractContextManager[Path]:
         """The bytes as a file of this machine, to read only, and no longer than the context lasts. BytesMissing."""
 
-    def remove(self, keys: Iterable[str]) -> None:
-        """Forget the keys; those that are not there count as removed."""
+    def move_to_trash(self, keys: Iterable[str]) -> set[str]:
+        """Move the files to the storage's trash, where they begin to age anew; answer those that were there.
+
+        Killed in the middle, each file is at its place, in the trash, or both. ValueError for keys of another form.
+        """
+
+    def recover(self, key: str) -> bool:
+        """Put the file back from the trash; False if it is not there. What is at its place is never overwritten."""
+
+    def trashed(self, after: str = "") -> Iterator[Held]:
+        """Everything in the trash by its key at its place, in the order of keys, from behind `after` on."""
+
+    def empty_trash(self, keys: Iterable[str]) -> None:
+        """Remove the files of these keys from the trash for ever. Nothing else ever removes a file."""
 
     def size(self, key: str) -> int:
         """How many bytes are there. BytesMissing if none."""
 
-    def keys(self) -> Iterator[Held]:
-        """Everything that is there."""
+    def keys(self, after: str = "") -> Iterator[Held]:
+        """Everything that is there, but the trash and the spool, in the order of keys, from behind `after` on."""
+
+    def now(self) -> float:
+        """The time by the storage's own clock, in seconds since 1970."""
 
     def check(self) -> None:
         """StorageUnavailable unless it could serve now."""
@@ -65,6 +92,19 @@ def originals() -> Storage:
 def new_key(organization_id: UUID, binary_hash: str) -> str:
     """A key that nobody else will ever choose: two uploads of the same bytes must not share one."""
     return f"{organization_id.hex}/{binary_hash[:2]}/{binary_hash}-{secrets.token_hex(8)}"
+
+
+def parse_key(key: str) -> KeyParts | None:
+    """Whose file it is and what was uploaded; None for a key that `new_key` never makes."""
+    match = OUR_KEY.match(key)
+    return KeyParts(UUID(match[1]), match[3]) if match else None
+
+
+def trash_key(key: str) -> str:
+    """Where the file lies in the trash. ValueError for a key that is not ours: such files are never touched."""
+    if parse_key(key) is None:
+        raise ValueError(f"{key!r} is not a key of ours")
+    return TRASH + key
 
 
 @contextmanager

@@ -1,13 +1,13 @@
 """Originals as files under a folder."""
 
 import errno
+import fcntl
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ from django.core.files.storage import FileSystemStorage
 
 from rokka import faults
 from sourceimages.errors import BytesMissing, StorageUnavailable
-from sourceimages.storage.base import BLOCK, Held, translated
+from sourceimages.storage.base import BLOCK, OWNER_MARK, TRASH, Held, translated, trash_key
 
 SYNCS = 16  # folders at once
+READ_ONLY = 0o444  # nobody changes a file in place, and no other program by mistake
+WRITABLE = 0o222
 CANNOT_LINK = {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP}  # then the bytes are copied
 
 
@@ -32,6 +34,7 @@ class LocalStorage(FileSystemStorage):
 
     def put(self, spooled: Path, key: str) -> None:
         with translated(key):
+            spooled.chmod(READ_ONLY)
             sync(spooled)
             faults.point("storage.written")
             target = Path(self.path(key))
@@ -70,6 +73,7 @@ class LocalStorage(FileSystemStorage):
         draft = self.spool / f"{secrets.token_hex(16)}.part"
         try:
             shutil.copyfile(source, draft)
+            draft.chmod(READ_ONLY)
             sync(draft)
             draft.rename(target)
         finally:
@@ -85,33 +89,68 @@ class LocalStorage(FileSystemStorage):
         self.size(key)
         yield Path(self.path(key))
 
-    def remove(self, keys: Iterable[str]) -> None:
-        for key in keys:
-            with translated(key):
-                Path(self.path(key)).unlink(missing_ok=True)
+    def move_to_trash(self, keys: Iterable[str]) -> set[str]:
+        pairs = {key: trash_key(key) for key in keys}
+        if not pairs:
+            return set()
+        with translated("the trash"), self._trash_lock():
+            self._make_folders({self._path(to).parent for to in pairs.values()})
+            moved = {key for key, to in pairs.items() if _move(self._path(key), self._path(to))}
+            faults.point("trash.moved")
+            sync_all({self._path(path).parent for key in moved for path in (key, pairs[key])})
+        return moved
+
+    def recover(self, key: str) -> bool:
+        place, trashed = self._path(key), self._path(trash_key(key))
+        with translated(key), self._trash_lock():
+            if os.path.lexists(place) or not os.path.lexists(trashed):
+                return False
+            self._make_folders({place.parent})
+            _move(trashed, place)
+            faults.point("trash.recovered")
+            sync_all({place.parent, trashed.parent})
+        return True
+
+    def trashed(self, after: str = "") -> Iterator[Held]:
+        yield from self._held(self._path(TRASH), after, skipped=frozenset())
+
+    def empty_trash(self, keys: Iterable[str]) -> None:
+        with translated("the trash"), self._trash_lock():
+            for key in keys:
+                self._path(trash_key(key)).unlink(missing_ok=True)
 
     def size(self, key: str) -> int:
         with translated(key):
             return os.stat(self.path(key)).st_size
 
-    def keys(self) -> Iterator[Held]:
-        root, now = Path(self.location), time.time()
-        for folder, subfolders, names in os.walk(root):
-            if Path(folder) == root:
-                subfolders[:] = [name for name in subfolders if name != self.spool.name]
-            for name in names:
-                path = Path(folder, name)
-                try:
-                    facts = path.stat()
-                except FileNotFoundError:
-                    continue  # removed since the folder was read
-                # The inode's change time: a hard link keeps the modification time of the file it was made from.
-                yield Held(path.relative_to(root).as_posix(), facts.st_size, now - facts.st_ctime)
+    def keys(self, after: str = "") -> Iterator[Held]:
+        yield from self._held(Path(self.location), after, skipped={self.spool.name, TRASH.rstrip("/"), OWNER_MARK})
+
+    def now(self) -> float:
+        return folder_now(self.spool)
 
     def check(self) -> None:
         self.spool.mkdir(parents=True, exist_ok=True)
         if not os.access(self.location, os.R_OK | os.W_OK | os.X_OK):
             raise StorageUnavailable(f"{self.location} cannot be written.")
+
+    def _path(self, key: str) -> Path:
+        """Keys are our own: joining them safely, as Django does, takes longer than most of what is done with them."""
+        return Path(self.location, key)
+
+    def _held(self, folder: Path, after: str, *, skipped: Collection[str]) -> Iterator[Held]:
+        now = self.now()
+        for key, facts in files_below(folder, after=after, skipped=skipped):
+            # The inode's change time: a hard link keeps the modification time of the file it was made from.
+            yield Held(key, facts.st_size, now - facts.st_ctime, read_only=not facts.st_mode & WRITABLE)
+
+    @contextmanager
+    def _trash_lock(self) -> Iterator[None]:
+        """One process at a time moves files to or from the trash: it looks before it renames, as renaming replaces."""
+        self.spool.mkdir(parents=True, exist_ok=True)
+        with open(self.spool / "trash.lock", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def _make_folders(self, folders: set[Path]) -> None:
         """Make the folders and see to it that they, not only what is in them, survive a power cut."""
@@ -123,6 +162,50 @@ class LocalStorage(FileSystemStorage):
             folder.mkdir(parents=True, exist_ok=True)
         sync_all({folder.parent for folder in new})
         self.durable |= new
+
+
+def files_below(
+    folder: Path, prefix: str = "", *, after: str, skipped: Collection[str] = ()
+) -> Iterator[tuple[str, os.stat_result]]:
+    """Files by their path from the folder, in the order of these paths; `skipped` are names right in the folder."""
+    try:
+        with os.scandir(folder) as entries:
+            found = {
+                prefix + entry.name + "/" * entry.is_dir(follow_symlinks=False): entry
+                for entry in entries
+                if entry.name not in skipped
+            }
+    except FileNotFoundError:
+        return  # removed since its parent was read
+    for key, entry in sorted(found.items()):
+        if key.endswith("/"):
+            if key > after or after.startswith(key):
+                yield from files_below(Path(entry.path), key, after=after)
+        elif key > after:
+            with suppress(FileNotFoundError):  # removed since the folder was read
+                yield key, entry.stat(follow_symlinks=False)
+
+
+def folder_now(folder: Path) -> float:
+    """The time of the file system that the folder is in, which is not this machine's where another one serves it."""
+    with translated("the clock"):
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / f"{secrets.token_hex(16)}.part"
+        try:
+            draft.touch()
+            return draft.stat().st_mtime
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def _move(source: Path, target: Path) -> bool:
+    """Rename, and let the file's age begin anew; False if there is none."""
+    try:
+        source.rename(target)
+    except FileNotFoundError:
+        return False
+    target.chmod(READ_ONLY)  # sets the change time, which not every file system does when it renames
+    return True
 
 
 def blocks(file: Any, start: int, length: int | None) -> Iterator[bytes]:

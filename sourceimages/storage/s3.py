@@ -1,10 +1,11 @@
 """Originals as objects in a bucket."""
 
 import secrets
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from storages.backends.s3 import S3Storage as DjangoS3Storage
 
 from rokka import faults
 from sourceimages.errors import BytesMissing, StorageUnavailable
-from sourceimages.storage.base import BLOCK, Held, translated
+from sourceimages.storage.base import BLOCK, OWNER_MARK, TRASH, Held, translated, trash_key
 
 PART = 16 * 1024 * 1024  # bytes of one part of a multipart upload
 DELETE_BATCH = 1000  # the most that S3 removes in one call
@@ -89,26 +90,82 @@ class S3Storage(DjangoS3Storage):
         finally:
             draft.unlink(missing_ok=True)
 
-    def remove(self, keys: Iterable[str]) -> None:
-        waiting = list(keys)
+    def move_to_trash(self, keys: Iterable[str]) -> set[str]:
+        pairs = [(key, trash_key(key)) for key in keys]
+        moved: set[str] = set()
+        for start in range(0, len(pairs), DELETE_BATCH):
+            batch = pairs[start : start + DELETE_BATCH]
+            there = {key for key, _ in batch} - self.copy(batch)
+            faults.point("trash.copied")
+            self._delete(sorted(there))
+            moved |= there
+        return moved
+
+    def recover(self, key: str) -> bool:
+        """As above. Between another's copying to the trash and its deleting, this could lose the copy in the trash.
+
+        Only files that a row names are recovered, and only such are moved that none does, so the two do not meet.
+        """
+        trashed = trash_key(key)
+        try:
+            self.size(key)
+        except BytesMissing:
+            if not self._copy(self.client, trashed, key):
+                return False
+            faults.point("trash.recovered")
+            self._delete([trashed])
+            return True
+        return False
+
+    def trashed(self, after: str = "") -> Iterator[Held]:
+        for held in self._listed(TRASH + after, prefix=TRASH):
+            yield replace(held, key=held.key.removeprefix(TRASH))
+
+    def empty_trash(self, keys: Iterable[str]) -> None:
+        waiting = [trash_key(key) for key in keys]
         for start in range(0, len(waiting), DELETE_BATCH):
-            objects = [{"Key": key} for key in waiting[start : start + DELETE_BATCH]]
-            with translated(objects[0]["Key"]):
-                answer = self.client.delete_objects(Bucket=self.bucket_name, Delete={"Objects": objects, "Quiet": True})
-            if answer.get("Errors"):
-                raise StorageUnavailable(f"The storage did not remove {answer['Errors'][0]['Key']}.")
+            self._delete(waiting[start : start + DELETE_BATCH])
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        if not keys:
+            return
+        objects = [{"Key": key} for key in keys]
+        with translated(keys[0]):
+            answer = self.client.delete_objects(Bucket=self.bucket_name, Delete={"Objects": objects, "Quiet": True})
+        if answer.get("Errors"):
+            raise StorageUnavailable(f"The storage did not remove {answer['Errors'][0]['Key']}.")
 
     def size(self, key: str) -> int:
         with translated(key):
             return int(self.client.head_object(Bucket=self.bucket_name, Key=key)["ContentLength"])
 
-    def keys(self) -> Iterator[Held]:
-        now = time.time()
+    def keys(self, after: str = "") -> Iterator[Held]:
+        for held in self._listed(after):
+            if held.key >= TRASH:
+                break  # and the trash, which may be long, is not listed
+            if held.key != OWNER_MARK:
+                yield held
+        for held in self._listed(max(after, f"{TRASH}~")):  # nothing of ours comes so late
+            if not held.key.startswith(TRASH):
+                yield held
+
+    def _listed(self, after: str, *, prefix: str = "") -> Iterator[Held]:
+        pages = self.client.get_paginator("list_objects_v2")
         with translated(""):
-            for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket_name):
+            for page in pages.paginate(Bucket=self.bucket_name, Prefix=prefix, StartAfter=after):
+                now = _date(page)
                 for item in page.get("Contents", ()):
                     yield Held(item["Key"], item["Size"], now - item["LastModified"].timestamp())
+
+    def now(self) -> float:
+        with translated(""):
+            return _date(self.client.head_bucket(Bucket=self.bucket_name))
 
     def check(self) -> None:
         with translated(""):
             self.client.head_bucket(Bucket=self.bucket_name)
+
+
+def _date(answer: dict[str, Any]) -> float:
+    """When the server answered, by its own clock, which is the one that it dates objects by."""
+    return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]).timestamp()

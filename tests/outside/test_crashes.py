@@ -15,7 +15,7 @@ OF_UPLOADS = [place for place in faults.POINTS if place.startswith(("upload.", "
 def test_every_named_place_exists_and_is_killed_at():
     source = "".join(path.read_text() for path in (ROOT / "sourceimages").rglob("*.py"))
     assert sorted(re.findall(r'faults\.point\("([a-z._]+)"\)', source)) == sorted(
-        [*faults.POINTS, "storage.written", "storage.placed"]  # both storages have these two
+        [*faults.POINTS, "storage.written", "storage.placed", "trash.recovered"]  # which both storages have
     )
 
 
@@ -52,8 +52,10 @@ def test_what_a_killed_upload_left_behind_is_found_and_swept(make_server, place)
     later = server.after_grace_time()
     found = later.manage("check_consistency").stdout
     assert found.count("bytes without a row") == (0 if place == "upload.spooled" else 2)
-    assert later.manage("sweep").stdout.strip() == "2 files removed"
-    assert [path for path in (server.data_dir / "files").rglob("*") if path.is_file()] == []
+    collected = later.manage("collect_garbage").stdout
+    assert f"{0 if place == 'upload.spooled' else 2} files moved to the storage's trash" in collected
+    assert f"{2 if place == 'upload.spooled' else 0} temporary files removed" in collected
+    assert [path for path in (server.data_dir / "files").rglob("*-*") if "trash" not in path.parts] == []
     assert server.manage("check_consistency", "--read-bytes").stdout.strip() == "everything holds"
 
 
@@ -69,9 +71,9 @@ def test_a_killed_upload_to_s3_loses_nothing(make_server, empty_bucket, place):
     found = later.manage("check_consistency", "--read-bytes")
     assert found.returncode == 0, found.stdout
     assert found.stdout.count("bytes without a row") == (0 if place == "storage.written" else 1)
-    later.manage("sweep")
+    later.manage("collect_garbage")
     assert later.manage("check_consistency").stdout.strip() == "everything holds"
-    assert list((server.data_dir / "spool").iterdir()) == []
+    assert list((server.data_dir / "spool").glob("*.part")) == []
     link = server.start().upload(images.png(seed=1)).json()["items"][0]["link"]
     assert server.session().get(f"{server.url}{link}/download").content == images.png(seed=1)
     assert server.manage("check_consistency", "--read-bytes").stdout.strip() == "everything holds"
@@ -81,4 +83,4 @@ def test_bytes_of_an_upload_under_way_are_not_swept(make_server):
     server = make_server(processes=1, ROKKA_FAULT="upload.stored").start()
     with pytest.raises(requests.ConnectionError):
         server.upload(images.png())
-    assert server.manage("sweep").stdout.strip() == "0 files removed"
+    assert "0 files moved" in server.manage("collect_garbage").stdout

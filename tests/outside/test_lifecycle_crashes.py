@@ -31,7 +31,7 @@ purge.purge_expired()
 source, trash = (Organization.objects.get(name=name) for name in {names})
 jobs.run(jobs.copy_all(source, trash, overwrite=False, actor=COMMAND).pk)
 jobs.run(jobs.delete_all(trash, actor=COMMAND).pk)
-Tombstone.objects.filter(organization=trash).update(expires_at=timezone.now())
+Tombstone.objects.filter(organization=trash).update(expires_at=timezone.now(), purge_confirmed=True)
 """
 
 DESCRIBE = """
@@ -52,11 +52,11 @@ print(AuditEvent.objects.filter(organization=few, verb="image.metadata_changed")
 print(sum(image.user_metadata == {"seen": "yes"} for image in few.images.living()))
 """
 
-SWEEP_AND_CHECK = """
+COLLECT_AND_CHECK = """
 from django.core.management import call_command
 from sourceimages.maintenance import garbage_collection
 
-garbage_collection.collect_garbage()
+garbage_collection.collect_garbage(at_once=True)
 call_command("check_consistency", read_bytes=True)
 """
 
@@ -141,9 +141,9 @@ def harass(worker: Worker) -> int:
     return 2
 
 
-def checked_after_a_sweep(server: Server) -> str:
-    """What check_consistency says once the sweep has taken what the kills left behind."""
-    return server.after_grace_time().manage("shell", "--verbosity", "0", "-c", SWEEP_AND_CHECK).stdout.strip()
+def checked_after_a_collection(server: Server) -> str:
+    """What check_consistency says once garbage collection has taken what the kills left behind."""
+    return server.after_grace_time().manage("shell", "--verbosity", "0", "-c", COLLECT_AND_CHECK).stdout.strip()
 
 
 def test_everything_is_copied_once_however_often_workers_are_killed(origin, queue):
@@ -164,7 +164,7 @@ def test_everything_is_copied_once_however_often_workers_are_killed(origin, queu
     assert (job["total"], job["done"], job["failed"], job["report"]) == (MANY, MANY, 0, {"created": MANY})
     assert sorted(listed(origin, "often")) == sorted(listed(origin, "acme"))
     assert len(call(origin, "GET", "/audit/acme?verb=job.done")["items"]) == 1
-    assert checked_after_a_sweep(origin) == "everything holds"
+    assert checked_after_a_collection(origin) == "everything holds"
 
 
 @pytest.mark.parametrize(("place", "progresses"), [("copy.stored", False), ("copy.committed", True)])
@@ -183,7 +183,7 @@ def test_a_worker_that_is_always_killed_at_the_same_place_of_copying_loses_and_d
     job = progress()
     assert (job["total"], job["done"], job["failed"], job["report"]) == (FEW, FEW, 0, {"created": FEW})
     assert sorted(listed(origin, destination)) == sorted(listed(origin, "few"))
-    assert checked_after_a_sweep(origin) == "everything holds"
+    assert checked_after_a_collection(origin) == "everything holds"
 
 
 def test_each_picture_is_described_once_however_often_workers_are_killed(origin):
@@ -209,7 +209,7 @@ def test_each_picture_is_described_once_however_often_workers_are_killed(origin)
 
     assert progress()["report"] == {"changed": FEW}
     assert described() == [str(FEW), str(FEW)]
-    assert checked_after_a_sweep(origin) == "everything holds"
+    assert checked_after_a_collection(origin) == "everything holds"
 
 
 def test_everything_is_purged_once_however_often_workers_are_killed(origin):
@@ -226,7 +226,7 @@ def test_everything_is_purged_once_however_often_workers_are_killed(origin):
 
     assert purged(origin, "past") == MANY
     assert len(listed(origin, "acme")) == MANY
-    assert checked_after_a_sweep(origin) == "everything holds"
+    assert checked_after_a_collection(origin) == "everything holds"
 
 
 @pytest.mark.parametrize(("place", "progresses"), [("purge.deleted", False), ("purge.committed", True)])
@@ -242,7 +242,7 @@ def test_a_worker_that_is_always_killed_at_the_same_place_of_purging_leaves_at_m
 
     assert purged(origin, organization) == FEW
     assert len(listed(origin, "few")) == FEW
-    assert checked_after_a_sweep(origin) == "everything holds"
+    assert checked_after_a_collection(origin) == "everything holds"
 
 
 def test_everything_is_copied_once_on_s3(queue, beat, make_server, empty_bucket):
@@ -258,4 +258,4 @@ def test_everything_is_copied_once_on_s3(queue, beat, make_server, empty_bucket)
 
     assert progress()["report"] == {"created": 5}
     assert sorted(listed(server, "stage")) == sorted(listed(server, "acme"))
-    assert checked_after_a_sweep(server) == "everything holds"
+    assert checked_after_a_collection(server) == "everything holds"

@@ -40,7 +40,7 @@ def finished(server, original):
     format, content = picture(server)
     assert (format, content[:4]) == ("png", b"\x89PNG")
     later = server.after_grace_time()
-    assert later.manage("sweep").returncode == 0
+    assert later.manage("collect_garbage").returncode == 0
     assert later.manage("check_consistency", "--read-bytes").stdout.strip() == "everything holds"
 
 

@@ -5,23 +5,38 @@ import pytest
 from tests import images
 from tests.outside.conftest import until, worker
 
+LEAVE_BEHIND = """
+from organizations.models import Organization
+from sourceimages.storage import new_key
+from tests import storing
 
-def send_sweep(server) -> None:
-    sent = server.manage("shell", "-c", "from sourceimages.tasks import sweep; sweep.delay()")
+key = new_key(Organization.objects.get().pk, "ab" * 20)
+storing.put(key, b"left behind")
+print(key)
+"""
+
+
+def left_behind(server):
+    """A file that no row names."""
+    key = server.manage("shell", "--verbosity", "0", "-c", LEAVE_BEHIND).stdout.strip()
+    return server.data_dir / "files" / key
+
+
+def send_garbage_collection(server) -> None:
+    command = "from sourceimages.tasks import collect_garbage; collect_garbage.delay()"
+    sent = server.manage("shell", "-c", command)
     assert sent.returncode == 0, sent.stderr
 
 
-def test_a_worker_sweeps_and_survives_being_killed(queue, make_server):
+def test_a_worker_collects_garbage_and_survives_being_killed(queue, make_server):
     server = make_server(REDIS_URL=queue, LOG_LEVEL="INFO").start()
     kept = server.upload(images.png()).json()["items"][0]
-    stray = server.data_dir / "files" / "acme" / "stray"
-    stray.parent.mkdir()
-    stray.write_bytes(b"left behind")
+    stray = left_behind(server)
     later = server.after_grace_time()
 
     with worker(later, "interactive", "upkeep"):
         pass
-    send_sweep(later)
+    send_garbage_collection(later)
     assert stray.exists()
     with worker(later, "interactive", "upkeep"):
         assert until(lambda: not stray.exists())
@@ -34,10 +49,8 @@ def test_a_worker_sweeps_and_survives_being_killed(queue, make_server):
 def test_without_redis_tasks_run_where_they_are_called(make_server):
     server = make_server()
     server.environment.pop("REDIS_URL", None)
-    stray = server.data_dir / "files" / "acme" / "stray"
-    stray.parent.mkdir(parents=True)
-    stray.write_bytes(b"left behind")
-    send_sweep(server.after_grace_time())
+    stray = left_behind(server)
+    send_garbage_collection(server.after_grace_time())
     assert not stray.exists()
 
 

@@ -17,7 +17,7 @@ from organizations.models import AuditEvent, Job, Organization
 from rokka.errors import Conflict, DomainError, Unavailable
 from sourceimages import jobs, storage
 from sourceimages.errors import ImageLocked, ImageNotFound, JobUnderWay
-from sourceimages.maintenance import garbage_collection, purge
+from sourceimages.maintenance import purge
 from sourceimages.models import SourceImage, StoredFile, Tombstone
 from sourceimages.operations import (
     copy,
@@ -31,6 +31,7 @@ from sourceimages.operations import (
 from sourceimages.operations.change import derive
 from tests import images
 from tests.conftest import Person, contradictions
+from tests.storing import collect, set_grace_time
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -438,7 +439,7 @@ def swept_during(call: Callable[[], Any]) -> Any:
 
     def sweeps() -> None:
         while not over.is_set():
-            garbage_collection.collect_garbage()
+            collect()
 
     def watched() -> Any:
         try:
@@ -451,12 +452,12 @@ def swept_during(call: Callable[[], Any]) -> Any:
 
 
 def test_bytes_of_a_copy_under_way_are_not_swept(acme, stage, fifty, alice, settings, monkeypatch):
-    settings.GRACE_SECONDS = 20
+    set_grace_time(20)
     paused(monkeypatch, 0.5)
     outcomes = swept_during(lambda: copy_images(acme, ids(fifty), stage, overwrite=False, recorded_by=COMMAND))
     assert set(outcomes.values()) == {copy.Outcome.CREATED}
-    settings.GRACE_SECONDS = 0
-    garbage_collection.collect_garbage()
+    set_grace_time(-1)
+    collect()
     assert download(alice, stage, fifty[0].hash) == download(alice, acme, fifty[0].hash)
     assert strays() == set()
     assert contradictions() == []
@@ -464,6 +465,8 @@ def test_bytes_of_a_copy_under_way_are_not_swept(acme, stage, fifty, alice, sett
 
 @pytest.mark.parametrize("seconds", [0.7, 1.5])
 def test_a_copy_that_takes_too_long_for_the_sweep_gives_up(acme, stage, fifty, settings, monkeypatch, seconds):
+    set_grace_time(1)
+    monkeypatch.setattr("sourceimages.grace.FLOOR", 1)
     settings.GRACE_SECONDS = 1
     paused(monkeypatch, seconds)
     refusal = swept_during(lambda: copy_images(acme, ids(fifty), stage, overwrite=False, recorded_by=COMMAND))

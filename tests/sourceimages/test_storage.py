@@ -14,11 +14,12 @@ from organizations.operations import create_organization
 from rokka import environment
 from sourceimages import jobs, tasks
 from sourceimages.errors import BytesMissing, StorageUnavailable
-from sourceimages.maintenance import garbage_collection, purge
+from sourceimages.maintenance import purge
 from sourceimages.models import StoredFile, Tombstone
-from sourceimages.storage import S3Storage
+from sourceimages.storage import S3Storage, new_key
 from tests import images, photos
 from tests.conftest import contradictions
+from tests.storing import collect, keys, lose, put, set_grace_time, trashed
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -38,20 +39,16 @@ def spooled(storage, content: bytes) -> Path:
     return path
 
 
-def put(storage, key: str, content: bytes) -> None:
-    storage.put(spooled(storage, content), key)
-
-
 def test_bytes_come_back_as_they_were_put(storage):
     content = os.urandom(700_000)
-    put(storage, "acme/ab/one", content)
+    put("acme/ab/one", content)
     assert b"".join(storage.open("acme/ab/one")) == content
     assert storage.size("acme/ab/one") == len(content)
     assert not (storage.spool / "file.part").exists()
 
 
 def test_a_part_is_read_by_its_position(storage):
-    put(storage, "acme/ab/one", b"0123456789")
+    put("acme/ab/one", b"0123456789")
     assert b"".join(storage.open("acme/ab/one", 3, 4)) == b"3456"
     assert b"".join(storage.open("acme/ab/one", 8)) == b"89"
     assert b"".join(storage.open("acme/ab/one", 0, 0)) == b""
@@ -60,7 +57,7 @@ def test_a_part_is_read_by_its_position(storage):
 def test_large_files_are_kept_in_parts(storage, monkeypatch):
     monkeypatch.setattr("sourceimages.storage.s3.PART", 5 * 1024 * 1024)
     content = os.urandom(12 * 1024 * 1024)
-    put(storage, "acme/ab/large", content)
+    put("acme/ab/large", content)
     assert b"".join(storage.open("acme/ab/large")) == content
 
 
@@ -73,17 +70,9 @@ def test_what_is_missing_says_so_at_once(storage):
             attempt()
 
 
-def test_removing_is_done_once_in_effect(storage):
-    put(storage, "acme/ab/one", b"content")
-    storage.remove(["acme/ab/one", "acme/ab/none"])
-    storage.remove(["acme/ab/one"])
-    storage.remove([])
-    assert list(storage.keys()) == []
-
-
 def test_keys_are_listed_with_size_and_age(storage):
-    put(storage, "acme/ab/one", b"content")
-    put(storage, "acme/cd/two", b"")
+    put("acme/ab/one", b"content")
+    put("acme/cd/two", b"")
     held = {one.key: one for one in storage.keys()}
     assert {key: one.size for key, one in held.items()} == {"acme/ab/one": 7, "acme/cd/two": 0}
     assert all(-2 < one.age < 60 for one in held.values())
@@ -91,16 +80,16 @@ def test_keys_are_listed_with_size_and_age(storage):
 
 def test_copies_have_the_same_bytes_and_outlive_what_they_were_made_of(storage):
     for name in ("one", "two"):
-        put(storage, f"acme/ab/{name}", name.encode())
+        put(f"acme/ab/{name}", name.encode())
     pairs = [(f"acme/ab/{name}", f"stage/cd/{name}") for name in ("one", "missing", "two")]
     assert storage.copy(pairs) == {"acme/ab/missing"}
-    storage.remove(["acme/ab/one"])
+    lose("acme/ab/one")
     assert b"".join(storage.open("stage/cd/one")) == b"one"
     assert {held.key for held in storage.keys()} == {"acme/ab/two", "stage/cd/one", "stage/cd/two"}
 
 
 def test_the_age_of_a_copy_is_its_own(storage):
-    put(storage, "acme/ab/one", b"one")
+    put("acme/ab/one", b"one")
     time.sleep(2.1)  # S3 counts in seconds
     storage.copy([("acme/ab/one", "stage/cd/one")])
     assert next(held.age for held in storage.keys() if held.key == "stage/cd/one") < 2
@@ -132,20 +121,22 @@ def test_pictures_live_in_it(storage, acme, alice):
     assert (partial.status_code, b"".join(partial)) == (206, content[5:10])
     assert alice.upload(acme, content).json()["items"][0]["link"] == link
     assert len(list(storage.keys())) == 1
-    assert list(storage.spool.iterdir()) == []
+    assert list(storage.spool.glob("*.part")) == []
     assert contradictions() == []
 
 
-def test_strays_are_found_and_swept_when_their_time_is_over(storage, acme, alice, settings):
+def test_orphans_are_found_and_go_to_the_trash_when_their_time_is_over(storage, acme, alice):
     alice.upload(acme, images.png())
-    put(storage, "acme/ab/stray", b"left behind")
+    stray = new_key(acme.pk, "ab" * 20)
+    put(stray, b"left behind")
     spooled(storage, b"never finished")
-    assert garbage_collection.collect_garbage() == 0
-    settings.GRACE_SECONDS = -5
-    assert contradictions() == ["bytes without a row under acme/ab/stray"]
-    assert garbage_collection.collect_garbage() == 2
+    assert collect() == 0
+    set_grace_time(-5)
+    assert contradictions() == [f"bytes without a row under {stray}"]
+    assert collect() == 1
+    assert list(storage.spool.glob("*.part")) == []
     assert contradictions() == []
-    assert [held.key for held in storage.keys()] == [StoredFile.objects.get().key]
+    assert (keys(), trashed()) == ({StoredFile.objects.get().key}, {stray})
 
 
 def test_refused_uploads_leave_nothing_in_it(storage, acme, alice):
@@ -157,12 +148,12 @@ def test_refused_uploads_leave_nothing_in_it(storage, acme, alice):
 def test_lost_and_changed_bytes_are_found(storage, acme, alice):
     alice.upload(acme, images.png())
     file = StoredFile.objects.get()
-    storage.remove([file.key])
+    lose(file.key)
     assert contradictions() == [f"file {file.pk}: the bytes under {file.key} are missing"]
-    put(storage, file.key, b"x" * file.size)
+    put(file.key, b"x" * file.size)
     assert contradictions() == [f"file {file.pk}: the bytes under {file.key} have changed"]
     assert contradictions(read_bytes=False) == []
-    put(storage, file.key, b"short")
+    put(file.key, b"short")
     assert contradictions(read_bytes=False) == [f"file {file.pk}: 5 bytes under {file.key}, the row says {file.size}"]
 
 
@@ -193,7 +184,7 @@ def test_bytes_are_lent_as_a_file(storage, tmp_path):
     assert b"".join(storage.open("a/b")) == b"content"
     with pytest.raises(BytesMissing), storage.local("a/none"):
         pass
-    assert list(storage.spool.iterdir()) == []
+    assert list(storage.spool.glob("*.part")) == []
 
 
 def test_a_file_is_rewritten_and_looked_at_wherever_it_lies(storage, acme, alice, monkeypatch):
@@ -207,7 +198,7 @@ def test_a_file_is_rewritten_and_looked_at_wherever_it_lies(storage, acme, alice
     assert file.static_metadata["color"]["dominant"]
     assert b"".join(storage.open(file.key)).startswith(b"\x89PNG")
     assert [held.key for held in storage.keys()] == [file.key] != [old]
-    assert list(storage.spool.iterdir()) == []
+    assert list(storage.spool.glob("*.part")) == []
     assert contradictions() == []
 
 
@@ -216,7 +207,7 @@ def test_a_file_without_bytes_does_not_keep_others_from_being_rewritten(storage,
     for seed in (1, 2):
         alice.upload(acme, photos.tiff(photos.noise(61, 43, 3, seed=seed)), optimize_source="true")
     first, second = StoredFile.objects.order_by("id")
-    storage.remove([first.key])
+    lose(first.key)
     with pytest.raises(CommandError, match="1 files failed"):
         call_command("optimize")
     first.refresh_from_db()

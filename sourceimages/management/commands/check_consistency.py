@@ -8,7 +8,7 @@ from sourceimages import consistency
 class Command(BaseCommand):
     help = (
         "Read every row and every key and say what contradicts what must always be true. "
-        "Exits with 1 if anything is wrong; bytes without a row are only mentioned, the sweep removes them."
+        "Exits with 1 if anything is wrong. Bytes without a row are only mentioned: garbage collection takes them."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -19,6 +19,8 @@ class Command(BaseCommand):
         for finding in consistency.check(read_bytes=options["read_bytes"]):
             wrong += not finding.harmless
             self.stdout.write(f"{'note' if finding.harmless else 'WRONG'}: {finding.message}")
+        for remark in consistency.remarks():
+            self.stderr.write(f"note: {remark}")
         if wrong:
             raise CommandError(f"{wrong} contradictions")
         self.stdout.write("everything holds")

@@ -1,26 +1,44 @@
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
+from django.db.models import Count, Sum
+from django.template.defaultfilters import filesizeformat
 
 from organizations.audit import COMMAND
 from organizations.management.arguments import OperationCommand
-from sourceimages.maintenance import purge
-from sourceimages.management.progress import EXIT_INTERRUPTED, bar, patience, pictures
+from sourceimages.maintenance import purge, state
+from sourceimages.management.progress import EXIT_INTERRUPTED, ask, bar, patience, pictures
 from sourceimages.models import SourceImage, Tombstone
 
 
 class Command(OperationCommand):
-    help = "Remove for ever the pictures that are in the trash for longer than TRASH_DAYS, and bytes only they had."
+    help = (
+        "Remove for ever the pictures that are in the trash for longer than TRASH_DAYS. Files that only they had go to "
+        "the storage's trash. After a leap of the clock, or with more than a tenth of all pictures, it waits for a day."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("--dry-run", action="store_true", help="only count them")
+        parser.add_argument("--confirm", action="store_true", help="do not wait for a day, after asking")
+        parser.add_argument("--yes", action="store_true", help="with --confirm: do not ask, for scripts")
 
     def run(self, **options: Any) -> None:
-        count = SourceImage.objects.filter(tombstone__in=Tombstone.objects.expired()).count()
+        due = SourceImage.objects.filter(tombstone__in=Tombstone.objects.expired())
+        found = due.aggregate(count=Count("id"), size=Sum("size"))
+        size = filesizeformat(found["size"] or 0).replace("\xa0", " ")
+        sentence = f"remove {pictures(found['count'])} ({size}) for ever"
         if options["dry_run"]:
-            self.stdout.write(f"This would remove {pictures(count)} for ever. Nothing was changed.")
+            self.stdout.write(f"This would {sentence}. Nothing was changed.")
             return
+        if options["confirm"] and not options["yes"]:
+            ask(sentence)
+        removed = self._purge(found["count"], options["confirm"])
+        self.stdout.write(f"{pictures(removed)} removed for ever.")
+        if held := state.get(purge.TASK).held_reason:
+            raise CommandError(f"The purge waits. {held} It goes on within a day, or with --confirm.")
+
+    def _purge(self, count: int, confirmed: bool) -> int:
         removed = 0
         try:
             with patience() as check, bar(count) as shown:
@@ -31,9 +49,8 @@ class Command(OperationCommand):
                     shown.update(batch)
                     check()
 
-                purge.purge_expired(actor=COMMAND, watch=watch)
+                return purge.purge_expired(actor=COMMAND, watch=watch, confirmed=confirmed)
         except KeyboardInterrupt:
             raise CommandError(
                 f"Stopped: {pictures(removed)} removed for ever. Run it again to go on.", returncode=EXIT_INTERRUPTED
             ) from None
-        self.stdout.write(f"{pictures(removed)} removed for ever.")

@@ -12,6 +12,7 @@ from organizations.permissions import Role
 from sourceimages import storage
 from sourceimages.models import StoredFile
 from tests import images
+from tests.storing import lose
 
 PROTECTED = {"options[0]": '{"protected": true}'}
 
@@ -77,7 +78,7 @@ def test_the_original_may_be_purged_without_harm_to_the_copy(image, alice, stage
     copy(alice, image)
     source = StoredFile.objects.get(organization=image.organization)
     image.delete()
-    storage.originals().remove([source.key])
+    lose(source.key)
     source.delete()
     from organizations import counters
 
@@ -239,7 +240,7 @@ def test_a_picture_whose_bytes_are_gone_does_not_spoil_the_zip(acme, alice, imag
     file = image.file
     kept = b"".join(storage.originals().open(file.key))
     path = storage.originals().path(file.key)
-    storage.originals().remove([file.key])
+    lose(file.key)
     try:
         assert len(archive(alice).infolist()) == 1
     finally:

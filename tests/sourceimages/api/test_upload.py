@@ -9,6 +9,7 @@ from organizations.permissions import Role
 from sourceimages.models import ShortHash, SourceImage, StoredFile
 from tests import images
 from tests.conftest import contradictions
+from tests.storing import set_grace_time
 
 
 def upload_form(api, path, *parts, **fields):
@@ -382,8 +383,9 @@ def test_two_files_with_one_sha1_never_become_one(image, acme, alice, change, ow
     assert len([path for path in own_files.rglob("*") if path.is_file()]) == 1
 
 
-def test_an_upload_that_takes_too_long_is_given_up(acme, alice, settings, own_files):
-    settings.GRACE_SECONDS = 0
+def test_an_upload_that_takes_too_long_is_given_up(acme, alice, monkeypatch, own_files):
+    monkeypatch.setattr("sourceimages.grace.FLOOR", 0)
+    set_grace_time(0)
     response = alice.upload(acme, images.png())
     assert response.status_code == 400
     assert response.json()["error"]["reason"] == "incomplete_upload"

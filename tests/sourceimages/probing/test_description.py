@@ -10,10 +10,11 @@ import pytest
 import pyvips
 from PIL import ExifTags, Image
 
-from sourceimages import operations, probing, storage, tasks
+from sourceimages import operations, probing, tasks
 from sourceimages.models import StoredFile
 from tests import images, photos
 from tests.conftest import contradictions
+from tests.storing import lose
 
 XMP = """<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -223,7 +224,7 @@ def test_missing_bytes_keep_nobody_waiting(acme, alice):
     for seed in range(2):
         alice.upload(acme, images.png(40, 30, seed=seed))
     first, second = StoredFile.objects.order_by("id")
-    storage.originals().remove([first.key])
+    lose(first.key)
     tasks.find_colours()
     assert operations.without_colours() == []
     second.refresh_from_db()

@@ -1,0 +1,71 @@
+"""Leaps are doubted before anything is removed: of clocks, and of how much there is to remove."""
+
+import socket
+import time
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from rokka.clock import database_now
+from sourceimages import storage
+from sourceimages.maintenance import state
+
+CLOCK = "clock"  # what is held while clocks differ
+TOLERANCE = timedelta(minutes=5)  # between clocks
+LEAP = timedelta(days=2)  # since the last run
+WAIT = timedelta(days=1)
+
+
+def clocks_agree() -> bool:
+    """Whether this machine, the storage and the database have the same time. If not, it is shown as held."""
+    now = database_now().timestamp()
+    clocks = {"machine": time.time(), "storage": storage.originals().now()}
+    apart = {name: round(clock - now) for name, clock in clocks.items() if abs(clock - now) > TOLERANCE.total_seconds()}
+    if apart:
+        told = " and ".join(f"that of the {name} by {seconds} s" for name, seconds in apart.items())
+        state.hold(
+            CLOCK,
+            f"Clocks differ from the database's, {told}. No file is moved or removed by this machine until they agree.",
+            machine=socket.gethostname(),
+        )
+        return False
+    state.release(CLOCK)
+    return True
+
+
+@transaction.atomic
+def must_wait(name: str, *, count: int, limit: int, size: int = 0, command: str) -> bool:
+    """Whether the task has to wait before it removes `count` things of `size` bytes; to be asked once in each run.
+
+    It waits for a day after a leap of more than two days since the last run, and with more than `limit` to remove.
+    Another leap, or as many again, begin the day anew; an operator who confirms ends it. Shown as held meanwhile.
+    """
+    task = state.get_for_update(name)
+    now = database_now()
+    passed = now - (task.last_run or now)
+    task.last_run = now
+    task.save(update_fields=["last_run"])
+    before = task.held_details.get("count", 0) if task.held_since else 0
+    doubt = _doubt(passed, count, before + limit)
+    waited = task.held_since is not None and not doubt
+    if not count or (waited and _over(task.held_since, now, passed)) or (not task.held_since and not doubt):
+        state.release(name)
+        return False
+    if doubt:
+        state.release(name)  # the day begins anew
+    state.hold(name, doubt or task.held_reason, count=count if doubt else before, bytes=size, command=command)
+    return True
+
+
+def _doubt(passed: timedelta, count: int, limit: int) -> str:
+    """What makes a run doubtful; empty if nothing does."""
+    if passed > LEAP:
+        return f"The last run was {passed.days} days ago: either nothing ran since then, or a clock has leapt."
+    if count > limit:
+        return f"{count} are to be removed at once, more than the {limit} that are not asked about."
+    return ""
+
+
+def _over(since: datetime | None, now: datetime, passed: timedelta) -> bool:
+    """The day is over, or a clock that had leapt has been set right."""
+    return since is None or now - since >= WAIT or passed < -TOLERANCE

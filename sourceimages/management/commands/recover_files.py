@@ -1,0 +1,30 @@
+from typing import Any
+
+from organizations.audit import COMMAND
+from sourceimages import files, recovery
+from sourceimages.maintenance.survey import BATCH, batched
+from sourceimages.management.recovering import RecoveryCommand
+
+
+class Command(RecoveryCommand):
+    help = (
+        "Put files back from the storage's trash to their place. What is at its place is never overwritten. Reading an "
+        "image does the same for its own file."
+    )
+    since = "only files that were moved to the trash at this time or later"
+
+    def run(self, **options: Any) -> None:
+        found = list(recovery.files_in_trash(self.wanted(options)))
+        if not self.agreed(found, "put back {} from the storage's trash", options):
+            return
+        recovered, without_row = 0, 0
+        for batch in batched([held.key for held in found], BATCH):
+            back = files.recover(batch, actor=COMMAND)
+            recovered += len(back)
+            without_row += len(back - files.named(back))
+        self.stdout.write(f"{recovered} files put back")
+        if without_row:
+            self.stdout.write(
+                f"{without_row} of them have no row, and go to the trash again after the grace time: "
+                "recover_orphans --recent makes images of them."
+            )

@@ -1,0 +1,56 @@
+"""What commands share that bring files back: which ones are meant, and what is asked before."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.template.defaultfilters import filesizeformat
+
+from organizations.management.arguments import OperationCommand, organization
+from sourceimages.management.progress import ask
+from sourceimages.recovery import Wanted
+from sourceimages.storage import Held
+
+
+class RecoveryCommand(OperationCommand):
+    """A command that counts files, asks, and does something to each."""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("keys", nargs="*", metavar="KEY", help="keys of files; all that match without one")
+        parser.add_argument("--organization", metavar="NAME", help="only files of this organization")
+        parser.add_argument("--since", metavar="TIME", type=moment, help=f"{self.since} (ISO 8601, UTC)")
+        parser.add_argument("--until", metavar="TIME", type=moment, help="likewise, and not later")
+        parser.add_argument("--yes", action="store_true", help="do not ask, for scripts")
+        parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+
+    since = "only files that came there at this time or later"
+
+    def wanted(self, options: dict[str, Any]) -> Wanted:
+        name = options["organization"]
+        return Wanted(
+            frozenset(options["keys"]),
+            organization(name) if name else None,
+            options["since"],
+            options["until"],
+        )
+
+    def agreed(self, found: Sequence[Held], what: str, options: dict[str, Any]) -> bool:
+        """Whether to go on: there are files, it is no dry run, and a person or --yes agrees."""
+        size = filesizeformat(sum(held.size for held in found)).replace("\xa0", " ")
+        sentence = what.format(f"{len(found)} files ({size})")
+        if not found or options["dry_run"]:
+            self.stdout.write(f"This would {sentence}. Nothing was changed.")
+            return False
+        if not options["yes"]:
+            ask(sentence)
+        return True
+
+
+def moment(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise CommandError(f"{text!r} is not a time: use ISO 8601, such as 2026-11-29T10:00.") from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

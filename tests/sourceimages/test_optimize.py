@@ -12,10 +12,10 @@ from PIL import Image
 from organizations import counters
 from organizations.audit import COMMAND
 from organizations.models import AuditEvent
-from sourceimages import operations, storage, tasks
+from sourceimages import operations, probing, storage, tasks
 from sourceimages.models import SourceImage, StoredFile
 from sourceimages.operations import copy_image, set_locked
-from tests import images, photos
+from tests import images, photos, tiffs
 
 pytestmark = pytest.mark.usefixtures("consistent")
 
@@ -169,6 +169,129 @@ def damaged():
     content = bytearray(photos.tiff(photos.noise(200, 200, 3), compression="deflate"))
     content[200:600] = b"\xff" * 400
     return bytes(content)
+
+
+SAID = tiffs.pixels(40, 30) | tiffs.exif() | {700: tiffs.XMP, 33723: tiffs.iptc(caption="Hafen", keywords="See")}
+PATH = photos.resource(2000, b"a clipping path")  # of Photoshop
+GROUPS = ("exif", "location", "iptc", "xmp", "icc")
+
+
+def said(item):
+    return {group: item["static_metadata"].get(group) for group in GROUPS}
+
+
+@pytest.mark.parametrize("wish", ["png", "jpg"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_rights_dates_and_place_of_a_tiff_are_not_lost(uploaded, alice, wish, order):
+    before = uploaded(tiffs.build(SAID, order=order), wish)
+    assert before["static_metadata"]["exif"]["artist"] == "Kim Lee"
+    assert before["static_metadata"]["iptc"] == {"caption": "Hafen", "keywords": ["See"]}
+    assert before["static_metadata"]["location"] == {"latitude": 47.5, "longitude": -47.5, "altitude": 408.0}
+    file = done()
+    assert file.format == wish
+    with storage.originals().local(file.key) as path:
+        after = probing.probe(path).static_metadata
+    assert said({"static_metadata": after}) == said(before) == said(alice.api.get(before["link"]).json())
+
+
+@pytest.mark.parametrize(("wish", "format"), [("png", "png"), ("jpg", "jpg"), ("jpg", "webp")])
+def test_rights_in_a_psd_are_not_lost(uploaded, wish, format):
+    exif = tiffs.build(tiffs.exif())
+    resources = photos.resource(1058, exif) + photos.resource(1060, tiffs.XMP) + photos.resource(1039, photos.SRGB)
+    if format != "webp":
+        resources += photos.resource(1028, tiffs.iptc(caption="Hafen", byline="Kim")) + PATH
+    image = photos.noise(41, 30, 4 if format == "webp" else 3)
+    before = uploaded(photos.psd(image, resources=resources, alpha=format == "webp"), wish, name="design.psd")
+    file = done()
+    assert file.format == format
+    with storage.originals().local(file.key) as path:
+        assert said({"static_metadata": probing.probe(path).static_metadata}) == said(before)
+        assert (b"a clipping path" in path.read_bytes()) is (format == "jpg")  # packed in a PNG
+    assert before["static_metadata"]["exif"]["artist"] == "Kim Lee"
+
+
+def test_rights_from_the_field_are_not_lost(uploaded, corpus):
+    before = uploaded((corpus / "field" / "rights.tif").read_bytes())
+    file = done()
+    assert file.format == "png"
+    with storage.originals().local(file.key) as path:
+        after = probing.probe(path).static_metadata
+    assert said({"static_metadata": after}) == said(before)
+    assert (after["exif"]["artist"], after["exif"]["date_time_original"]) == ("Kim Lee", "2024:06:11 10:00:00")
+    assert after["location"] == {"latitude": 47.5, "longitude": 8.5}
+    assert after["iptc"] == {"caption": "A harbour", "keywords": ["sea"], "copyright_notice": "Kim Lee 2024"}
+    assert after["xmp"]["title"] == "Harbour"
+
+
+def test_a_camera_raw_is_never_rewritten(uploaded):
+    before = uploaded(tiffs.dng())
+    assert (before["format"], before["width"], before["height"]) == ("dng", 600, 400)
+    assert operations.waiting_to_be_optimized() == []
+
+
+def test_a_camera_raw_that_was_taken_for_a_tiff_is_not_rewritten(uploaded):
+    uploaded(tiffs.dng())
+    StoredFile.objects.update(format="tif", mimetype="image/tiff", optimize_to="png")  # as before raws were known
+    SourceImage.objects.update(format="tif", mimetype="image/tiff")
+    file = done()
+    assert file.static_metadata["optimize"]["left"] == "it is a camera raw (dng)"
+    assert content_of(file) == tiffs.dng()
+
+
+GREY = tiffs.pixels(40, 30)
+MORE = {  # what a TIFF may have beside its pixels that other formats have no place for
+    "geotiff": ({33550: (1, 1, 0), 33922: (0, 0, 0, 7, 8, 0), 34735: (1, 1, 0, 0)}, "GeoTIFF"),
+    "layers of photoshop": ({37724: b"Adobe Photoshop Document Data Block\0"}, "ImageSourceData"),
+    "tag of nobody": ({65000: "for us alone"}, "tag 65000"),
+    "images below": ({330: [tiffs.image(4, 3, reduced=True)]}, "SubIFDs"),
+    "notes of the maker": ({34665: [{37500: b"anything"}]}, "MakerNote"),
+    "exif of nobody": ({34665: [{64999: 1}]}, "tag 64999"),
+    "exif that is nowhere": ({34665: (10**8,)}, "cannot be read"),
+    "exif of an unknown type": ({34665: "where?"}, "of a type"),
+    "preview of a larger image": ({254: 1}, "preview"),
+    "two captions": (
+        {33723: tiffs.iptc(caption="One"), 34377: photos.resource(1028, tiffs.iptc(caption="Other"))},
+        "IPTC twice",
+    ),
+    "xmp in latin-1": ({700: tiffs.XMP.replace(b"\xc3\xbc", b"\xfc")}, "UTF-8"),
+    "exif that nobody reads": ({34377: photos.resource(1058, tiffs.build(tiffs.exif()))}, "could not be read back"),
+}
+
+
+@pytest.mark.parametrize(("tags", "reason"), MORE.values(), ids=MORE.keys())
+def test_a_tiff_with_more_than_the_new_format_holds_is_left_alone(uploaded, tags, reason):
+    content = tiffs.build(GREY | tags)
+    uploaded(content)
+    file = done()
+    assert reason in file.static_metadata["optimize"]["left"]
+    assert (file.format, content_of(file)) == ("tif", content)
+
+
+TOO_MUCH = {
+    "long xmp": (GREY | {700: tiffs.XMP.replace(b"Rating", b"Rating" + bytes(70_000).hex().encode())}, "XMP is longer"),
+    "long exif": (GREY | {270: "a" * 70_000}, "EXIF is longer"),
+    "long path": (GREY | {34377: photos.resource(2000, bytes(70_000))}, "longer"),
+}
+
+
+@pytest.mark.parametrize(("tags", "reason"), TOO_MUCH.values(), ids=TOO_MUCH.keys())
+def test_what_a_jpeg_has_no_room_for_is_left_alone_and_fits_into_a_png(uploaded, tags, reason):
+    uploaded(tiffs.build(tags), "jpg")
+    assert reason in done().static_metadata["optimize"]["left"]
+    StoredFile.objects.update(optimize_to="png")
+    assert done().format == "png"
+
+
+def test_webp_has_no_place_for_iptc(uploaded):
+    resources = photos.resource(1028, tiffs.iptc(caption="Hafen"))
+    uploaded(photos.psd(photos.noise(40, 30, 4), resources=resources, alpha=True), "jpg", name="design.psd")
+    assert "IPTC" in done().static_metadata["optimize"]["left"]
+
+
+@pytest.mark.parametrize("content", [tiffs.build(GREY), photos.psd(photos.noise(40, 30, 3))], ids=["tif", "psd"])
+def test_what_a_program_put_behind_the_end_is_not_lost(uploaded, content):
+    uploaded(content + b"0\0\0\0?cbipcbbl")
+    assert done().static_metadata["optimize"]["left"] == "it has something behind its end"
 
 
 LEFT = {

@@ -10,15 +10,17 @@ import re
 import struct
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from numbers import Rational
 from typing import Any, BinaryIO
 
 import pyvips
 from defusedxml import ElementTree
-from PIL import ExifTags, Image, ImageCms, ImageFile, IptcImagePlugin
+from PIL import ExifTags, Image, ImageCms
 
-from . import boxes, png
+from . import boxes, exifblock, ifds, iptc, photoshop, png, tifftags
 from .facts import UnreadableError, take
+from .ifds import Tiff
 
 Groups = dict[str, dict[str, Any]]
 
@@ -29,14 +31,15 @@ LARGEST = 32_000  # characters of all groups together, as JSON
 WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9]+")
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
-# Where the bytes of the file are and how they are packed says nothing about the picture.
-NOT_TOLD = {"MakerNote", "UserComment", "PrintImageMatching", "JPEGTables", "ColorMap", "ImageWidth", "ImageLength",
-            "BitsPerSample", "Compression", "PhotometricInterpretation", "SamplesPerPixel", "PlanarConfiguration",
-            "FillOrder", "Predictor", "SampleFormat", "ExtraSamples", "NewSubfileType", "SubfileType", "SubIFDs",
-            "ExifOffset", "ExifInteroperabilityOffset", "GPSInfo", "XMLPacket", "InterColorProfile", "IPTCNAA",
-            "ImageResources", "StripOffsets", "StripByteCounts", "RowsPerStrip", "TileOffsets", "TileByteCounts",
-            "TileWidth", "TileLength", "YCbCrSubSampling", "YCbCrPositioning", "YCbCrCoefficients", "TransferFunction",
-            "ComponentsConfiguration"}  # fmt: skip
+# Where the bytes of the file are and how they are packed says nothing about the image.
+NOT_TOLD = tifftags.DROPPED | tifftags.BLOCKS | {
+    301,  # TransferFunction
+    tifftags.SUB_IFDS, ifds.EXIF, ifds.GPS, ifds.INTEROPERABILITY,
+    tifftags.MAKER_NOTE,
+    37121,  # ComponentsConfiguration
+    37510,  # UserComment
+    50341,  # PrintImageMatching
+}  # fmt: skip
 IPTC = {  # records and datasets of the Information Interchange Model, version 4.2
     (2, 5): "title",
     (2, 12): "subject_reference",
@@ -66,11 +69,16 @@ LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
 def describe(path: str, format: str) -> Groups:
+    return _bounded(describe_all(path, format))
+
+
+def describe_all(path: str, format: str) -> Groups:
+    """The same, however much it is."""
     groups: Groups = {}
     with open(path, "rb") as file:
         for part in PARTS.get(format, ()):
             groups |= _tried(part, file)
-    return _bounded({name: fields for name, fields in groups.items() if fields})
+    return {name: fields for name, fields in groups.items() if fields}
 
 
 def _tried(part: Callable[..., Groups], *arguments: Any) -> Groups:
@@ -129,7 +137,7 @@ def _pillow(*formats: str) -> Callable[[BinaryIO], Groups]:
         with Image.open(file, formats=formats) as image:
             groups = _tried(lambda: _exif(image.getexif()))
             groups |= _tried(_xmp, image.info.get("xmp")) | _tried(_icc, image.info.get("icc_profile"))
-            groups |= _tried(_iptc, image)
+            groups |= _tried(lambda: _iptc(image.info["photoshop"][photoshop.IPTC]))
             if image.format == "TIFF":
                 groups["tiff"] = {"pages": getattr(image, "n_frames", 1)}
             elif (frames := getattr(image, "n_frames", 1)) > 1 and image.format == "AVIF":
@@ -163,6 +171,10 @@ def _png(file: BinaryIO) -> Groups:
         elif type == b"iCCP":
             _, _, packed = take(file, size).partition(b"\0")
             groups |= _tried(lambda data: _icc(zlib.decompressobj().decompress(data, LONGEST_BLOCK)), packed[1:])
+        elif type in (b"zTXt", b"tEXt"):
+            keyword, _, rest = take(file, size).partition(b"\0")
+            if keyword.lower() == b"raw profile type iptc":
+                groups |= _tried(_raw_profile, rest, type == b"zTXt")
         elif type == b"iTXt":
             keyword, _, rest = take(file, size).partition(b"\0")
             if keyword == b"XML:com.adobe.xmp" and rest[:1] == b"\0":
@@ -170,6 +182,13 @@ def _png(file: BinaryIO) -> Groups:
     if frames > 1:
         groups["animation"] = {"frames": frames, "duration": round(seconds, 3)}
     return groups
+
+
+def _raw_profile(text: bytes, packed: bool) -> Groups:
+    """A line with the name, a line with the number of bytes, and lines with those as hex digits (ImageMagick)."""
+    if packed:
+        text = zlib.decompressobj().decompress(text[1:], 2 * LONGEST_BLOCK)
+    return _resources(bytes.fromhex(b"".join(text.split()[2:]).decode("ascii")))
 
 
 def _exif_block(content: bytes | None) -> Groups:
@@ -181,8 +200,7 @@ def _exif_block(content: bytes | None) -> Groups:
 
 def _exif(exif: Image.Exif) -> Groups:
     tags = dict(exif) | exif.get_ifd(ExifTags.IFD.Exif)
-    names = {tag: ExifTags.TAGS.get(tag, "") for tag in tags}
-    told = {names[tag]: _utf8(value) for tag, value in tags.items() if names[tag] and names[tag] not in NOT_TOLD}
+    told = {ExifTags.TAGS.get(tag, ""): _utf8(value) for tag, value in tags.items() if tag not in NOT_TOLD}
     return {"exif": _named(told), "location": _location(exif.get_ifd(ExifTags.IFD.GPSInfo))}
 
 
@@ -217,14 +235,23 @@ def _degrees(parts: Any, negative: bool, most: int) -> float | None:
     return (-degrees if negative else degrees) if 0 <= degrees <= most else None
 
 
-def _iptc(image: ImageFile.ImageFile) -> Groups:
+def _iptc(block: bytes) -> Groups:
     fields: dict[str, Any] = {}
-    for dataset, value in (IptcImagePlugin.getiptcinfo(image) or {}).items():
-        if name := IPTC.get(dataset):
-            values = value if isinstance(value, list) else [value]
-            texts = [_text(one) for one in values]
-            fields[name] = texts if name == "keywords" else texts[0]
+    for dataset in iptc.datasets(block):
+        name = IPTC.get((dataset.record, dataset.number))
+        if name == "keywords":
+            fields.setdefault(name, []).append(_text(dataset.value))
+        elif name:
+            fields.setdefault(name, _text(dataset.value))
     return {"iptc": _named(fields)}
+
+
+def _resources(block: bytes) -> Groups:
+    """IPTC among the resources of Photoshop, or bare, as they stand in a PNG."""
+    if not block.startswith(b"8BIM"):
+        return _iptc(block)
+    resources = photoshop.resource_blocks(io.BytesIO(block), 0, len(block))
+    return next((_iptc(one.content()) for one in resources if one.number == photoshop.IPTC), {})
 
 
 def _text(content: bytes) -> str:
@@ -330,24 +357,40 @@ def _font(file: BinaryIO) -> Groups:
     return {"font": _named({"family": family, "style": style})}
 
 
-def _photoshop(file: BinaryIO) -> Groups:
-    from . import photoshop
+def _tiff(file: BinaryIO) -> Groups:
+    """IPTC of the first page, which Pillow takes for numbers."""
+    tiff = Tiff(file)
+    entry = tiff.directory(tiff.first).entries.get(tifftags.IPTC)
+    return _iptc(iptc.straight(tiff.value(entry))) if entry else {}
 
+
+def _raw(file: BinaryIO) -> Groups:
+    """What cameras write into TIFF, for Pillow knows none of these as one."""
+    tiff = Tiff(file)
+    entry = tiff.directory(tiff.first).entries.get(tifftags.XMP)
+    groups = _tried(lambda: _exif_block(exifblock.from_tiff(tiff, strict=False)))
+    return groups | _tried(lambda: _xmp(tiff.value(entry) if entry else None)) | _tried(_tiff, file)
+
+
+def _photoshop(file: BinaryIO) -> Groups:
     groups: Groups = {}
-    for number, content in photoshop.resources(file):
-        match number:
-            case photoshop.ICC:
-                groups |= _tried(_icc, content)
-            case photoshop.EXIF:
-                groups |= _tried(_exif_block, content)
-            case photoshop.XMP:
-                groups |= _tried(_xmp, content)
+    with suppress(UnreadableError):
+        for resource in photoshop.resources(file):
+            if part := RESOURCES.get(resource.number):
+                groups |= _tried(part, resource.content())
     return groups
 
 
+RESOURCES: dict[int, Callable[[bytes], Groups]] = {
+    photoshop.ICC: _icc,
+    photoshop.EXIF: _exif_block,
+    photoshop.XMP: _xmp,
+    photoshop.IPTC: _iptc,
+}
 PARTS: dict[str, tuple[Callable[[BinaryIO], Groups], ...]] = {
     "jpg": (_pillow("JPEG", "MPO"),),
-    "tif": (_pillow("TIFF"),),
+    "tif": (_pillow("TIFF"), _tiff),
+    **dict.fromkeys(("dng", "nef", "nrw", "cr2", "arw", "pef", "srw", "orf", "rw2", "3fr", "iiq"), (_raw,)),
     "webp": (_pillow("WEBP"), _vips_animation("webpload")),
     "gif": (_vips_animation("gifload"),),
     "avif": (_pillow("AVIF"),),

@@ -1,4 +1,4 @@
-"""What a reader hands over, and its two ways of saying no."""
+"""What a reader hands over, and its ways of saying no."""
 
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -12,6 +12,10 @@ class UnreadableError(Exception):
 
 class NotKeptError(Exception):
     """It is of no format that is kept here."""
+
+
+class NotHeldError(Exception):
+    """There is something in the file that another format cannot hold, or that cannot be read here."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ DEEP_LAYERS = (b"Lr16", b"Lr32")  # where the layers are if a channel has 16 or 
 LONG_IN_PSB = {b"LMsk", b"Lr16", b"Lr32", b"Layr", b"Mt16", b"Mt32", b"Mtrn", b"Alph", b"FMsk", b"lnk2", b"FEid",
                b"FXid", b"PxSD"}  # fmt: skip
 RAW, RUN_LENGTHS = 0, 1
-RESOLUTION, ICC, EXIF, XMP = 1005, 1039, 1058, 1060  # numbers of resources
+RESOLUTION, IPTC, ICC, EXIF, XMP = 1005, 1028, 1039, 1058, 1060  # numbers of resources
+SIGNATURES = {b"8BIM", b"MeSa", b"PHUT", b"AgHg", b"DCSR"}  # of resources: of Photoshop and of those who write like it
 LARGEST_RESOURCE = 16 * 2**20  # bytes
 BLOCK = 2**20
 
@@ -78,21 +79,67 @@ def row_lengths(file: BinaryIO, header: Header) -> tuple[int, ...]:
     return struct.unpack(f">{count}{item}", take(file, count * struct.calcsize(f">{item}")))
 
 
-def resources(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Numbers and contents of what is said about the picture as a whole: its profile, resolution, EXIF, XMP."""
+def trailer(file: BinaryIO) -> bytes:
+    """The beginning of what stands behind the pixels, where nothing belongs; empty if their end is not known."""
+    header = read_header(file)
+    compression = find_pixels(file, header)
+    if compression == RAW:
+        size = header.channels * header.height * header.width * header.depth // 8
+    elif compression == RUN_LENGTHS:
+        size = sum(row_lengths(file, header))
+    else:
+        return b""
+    file.seek(size, os.SEEK_CUR)
+    return file.read(BLOCK)
+
+
+class Resource(NamedTuple):
+    """Something that is said about the image as a whole: its profile, resolution, EXIF, a path."""
+
+    number: int
+    head: bytes  # signature, number and name, as they are in the file
+    file: BinaryIO
+    start: int
+    size: int
+
+    def content(self) -> bytes:
+        if self.size > LARGEST_RESOURCE:
+            raise UnreadableError("one of its resources is too large")
+        self.file.seek(self.start)
+        return take(self.file, self.size)
+
+    def block(self) -> bytes:
+        """All of it, as it stands among others."""
+        content = self.content()
+        return self.head + struct.pack(">I", self.size) + content + b"\0" * (self.size % 2)
+
+
+def resources(file: BinaryIO) -> Iterator[Resource]:
+    """The resources of a PSD."""
     file.seek(26)
     file.seek(_length(file), os.SEEK_CUR)
-    end = _length(file) + file.tell()
-    while file.tell() + 12 <= end:
-        signature, number, name = struct.unpack(">4sHB", take(file, 7))
-        if signature not in (b"8BIM", b"MeSa"):
-            return
-        file.seek(name | 1, os.SEEK_CUR)  # with its length, an even number of bytes
+    size = _length(file)
+    return resource_blocks(file, file.tell(), file.tell() + size)
+
+
+def resource_blocks(file: BinaryIO, start: int, end: int) -> Iterator[Resource]:
+    """The resources that stand one after the other in this part of a file: in a PSD, a TIFF, a JPEG or a PNG."""
+    position = start
+    while position + 12 <= end:
+        file.seek(position)
+        head = take(file, 7)
+        signature, number, name = struct.unpack(">4sHB", head)
+        if signature not in SIGNATURES:
+            raise UnreadableError("its resources make no sense")
+        head += take(file, name | 1)  # with its length, an even number of bytes
         size = _length(file)
-        following = file.tell() + size + size % 2
-        if number in (RESOLUTION, ICC, EXIF, XMP) and size <= LARGEST_RESOURCE:
-            yield number, take(file, size)
-        file.seek(following)
+        yield Resource(number, head, file, file.tell(), size)
+        position += len(head) + 4 + size + size % 2
+
+
+def resource_of(number: int, content: bytes) -> bytes:
+    """A resource without a name, as it stands among others."""
+    return b"8BIM" + struct.pack(">HHI", number, 0, len(content)) + content + b"\0" * (len(content) % 2)
 
 
 def has_alpha(file: BinaryIO, header: Header) -> bool:

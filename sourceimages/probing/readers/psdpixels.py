@@ -8,15 +8,11 @@ import pyvips
 from PIL import Image
 
 from . import photoshop
-from .facts import UnreadableError, take
+from .facts import NotHeldError, UnreadableError, take
 
 GREY, INDEXED, RGB, CMYK = 1, 2, 3, 4  # colour modes
 MODES = {GREY: ("b-w", "grey16"), INDEXED: ("srgb", ""), RGB: ("srgb", "rgb16"), CMYK: ("cmyk", "")}
 INCH = 25.4  # millimetres
-
-
-class NotHeldError(Exception):
-    """There is something in the picture that other formats cannot hold, or nobody here can read."""
 
 
 def unpack(path: str, descriptor: int) -> None:
@@ -34,7 +30,7 @@ def unpack(path: str, descriptor: int) -> None:
 
 
 def load(path: str, unpacked: str) -> pyvips.Image:
-    """The picture with profile, EXIF, XMP and resolution; its channels are in `unpacked` if they were packed."""
+    """The image with profile and resolution; its channels are in `unpacked` if they were packed."""
     with open(path, "rb") as file:
         header = _checked_header(file)
         if photoshop.find_pixels(file, header) == photoshop.RAW:
@@ -92,17 +88,11 @@ def _palette(file: BinaryIO) -> pyvips.Image:
 
 
 def _with_properties(image: pyvips.Image, file: BinaryIO) -> pyvips.Image:
-    blob = pyvips.GValue.blob_type
-    for number, content in photoshop.resources(file):
-        match number:
-            case photoshop.ICC:
-                image.set_type(blob, "icc-profile-data", content)
-            case photoshop.EXIF:
-                image.set_type(blob, "exif-data", b"Exif\0\0" + content)
-            case photoshop.XMP:
-                image.set_type(blob, "xmp-data", content)
-            case photoshop.RESOLUTION:
-                across, down = (value / 2**16 / INCH for value in struct.unpack(">I4xI", content[:12]))
-                if across > 0 and down > 0:
-                    image = image.copy(xres=across, yres=down)
+    for resource in photoshop.resources(file):
+        if resource.number == photoshop.ICC:
+            image.set_type(pyvips.GValue.blob_type, "icc-profile-data", resource.content())
+        elif resource.number == photoshop.RESOLUTION:
+            across, down = (value / 2**16 / INCH for value in struct.unpack(">I4xI", resource.content()[:12]))
+            if across > 0 and down > 0:
+                image = image.copy(xres=across, yres=down)
     return image

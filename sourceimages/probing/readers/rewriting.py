@@ -1,20 +1,26 @@
-"""TIFF and PSD as PNG without loss, or as JPEG or WebP of high quality. What those cannot hold is left alone."""
+"""TIFF and PSD as PNG without loss, or as JPEG or WebP of high quality, with all that they say about the image.
+
+What the new format cannot hold leaves the file alone, and so does what cannot be read back as it was.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pyvips
 
-from . import alpha, psdpixels, tiff
-from .facts import UnreadableError
-from .psdpixels import NotHeldError
+from . import alpha, cameraraw, carried, description, embedding, psdpixels
+from .carried import Carried
+from .facts import NotHeldError, NotKeptError, UnreadableError
+from .ifds import Tiff
 
 LARGEST_JPEG, LARGEST_WEBP = 65_500, 16_383  # pixels of a side
 QUALITY = 92
 OPTIMIZED = 50_000_000  # pixels
-PREMULTIPLIED = 1  # kind of extra sample in TIFF
+EXTRA_SAMPLES, PREMULTIPLIED = 338, 1  # tag of TIFF, and the kind of such a sample
 WHOLE = ("uchar", "ushort")  # what PNG holds
 COLOURS = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb": 3, "rgb16": 3}  # bands without alpha
+PROFILE = "icc-profile-data"
+COMPARED = ("exif", "location", "iptc", "xmp", "icc")  # groups that have to say the same as before
 
 
 class Place(NamedTuple):
@@ -37,13 +43,45 @@ def rewrite(path: str, format: str, to: str, out: Place, scratch: Place) -> dict
         return _load_tiff(path) if format == "tif" else psdpixels.load(path, scratch.path)
 
     try:
+        if format == "tif":
+            _check_first_image(path)
+        blocks = _carried(path, format)
         if format == "psd":
             psdpixels.unpack(path, scratch.descriptor)
-        return {"format": _to_png(load, out) if to == "png" else _to_photo(load, out)}
-    except NotHeldError as error:
+        written, converted = (_to_png if to == "png" else _to_photo)(load, out, blocks)
+        _check_said(description.describe_all(path, format), description.describe_all(out.path, written), converted)
+        return {"format": written}
+    except (NotHeldError, NotKeptError) as error:
         return {"left": str(error)}
     except (pyvips.Error, ValueError, OSError, EOFError, UnreadableError) as error:
-        return {"left": f"its pixels cannot be read: {_reason(error)}"}
+        return {"left": f"it cannot be read: {_reason(error)}"}
+
+
+def _check_first_image(path: str) -> None:
+    """That the image that decoders hand over is the one that counts, and the only one."""
+    with open(path, "rb") as file:
+        tiff = Tiff(file)
+        if raw := cameraraw.read(tiff):
+            raise NotHeldError(f"it is a camera raw ({raw.format})")
+        pages = list(tiff.chain())
+        if len(pages) > 1:
+            raise NotHeldError(f"it has {len(pages)} pages")
+        if cameraraw.hides_image(tiff):
+            raise NotHeldError("its first image is only a preview")
+        if PREMULTIPLIED in tiff.numbers(pages[0], EXTRA_SAMPLES):
+            raise NotHeldError("its colours are multiplied with its transparency")
+
+
+def _carried(path: str, format: str) -> Carried:
+    with open(path, "rb") as file:
+        return carried.of_tiff(file) if format == "tif" else carried.of_psd(file)
+
+
+def _check_said(before: description.Groups, after: description.Groups, converted: bool) -> None:
+    """That the new file says of itself what the old one said; the profile has changed with the colours."""
+    for group in COMPARED:
+        if before.get(group) != after.get(group) and not (converted and group == "icc"):
+            raise NotHeldError(f"its metadata ({group}) could not be read back as it was")
 
 
 def _reason(error: Exception) -> str:
@@ -53,22 +91,17 @@ def _reason(error: Exception) -> str:
 
 
 def _load_tiff(path: str) -> pyvips.Image:
-    with open(path, "rb") as file:
-        if PREMULTIPLIED in tiff.extra_samples(file):
-            raise NotHeldError("its colours are multiplied with its transparency")
-    image = pyvips.Image.tiffload(path, access="sequential", fail_on="error")
-    if image.get_typeof("n-pages") and image.get("n-pages") > 1:
-        raise NotHeldError(f"it has {image.get('n-pages')} pages")
-    return image
+    return pyvips.Image.tiffload(path, access="sequential", fail_on="error")
 
 
-def _to_png(load: Load, out: Place) -> str:
+def _to_png(load: Load, out: Place, blocks: Carried) -> tuple[str, bool]:
     image = load()
     _check_samples(image)
     _check_bands(image)
     deep = image.get("bits-per-sample") if image.get_typeof("bits-per-sample") else 8
     options = {"bitdepth": 1} if deep == 1 and image.bands == 1 else {}
-    image.pngsave_target(out.target(), filter="all", **options)
+    target = embedding.into_png(out.descriptor, blocks)
+    image.pngsave_target(target, filter="all", keep="icc", **options)
     written = pyvips.Image.pngload(out.path, access="sequential", fail_on="warning")
     if (written.width, written.height, written.bands, written.format) != (
         image.width,
@@ -79,13 +112,14 @@ def _to_png(load: Load, out: Place) -> str:
         raise NotHeldError("what was written is not the same picture")
     if (written == load()).min() != 255:
         raise NotHeldError("what was written has other pixels")
-    return "png"
+    _check_profile(image, written)
+    return "png", False
 
 
-def _to_photo(load: Load, out: Place) -> str:
+def _to_photo(load: Load, out: Place, blocks: Carried) -> tuple[str, bool]:
     image = load()
     _check_samples(image)
-    if image.interpretation == "cmyk":
+    if converted := image.interpretation == "cmyk":
         image = image.icc_transform("srgb", embedded=True, input_profile="cmyk", intent="relative")
     else:
         _check_bands(image)
@@ -98,16 +132,28 @@ def _to_photo(load: Load, out: Place) -> str:
     if image.hasalpha() and not transparent:
         image = image[: image.bands - 1]
     if transparent:
-        image.webpsave_target(out.target(), Q=QUALITY, alpha_q=100, smart_subsample=True)
+        image.webpsave_target(out.target(), Q=QUALITY, alpha_q=100, smart_subsample=True, keep="icc")
+        embedding.into_webp(*out, blocks)
         written = pyvips.Image.webpload(out.path, access="sequential", fail_on="warning")
     else:
+        target = embedding.into_jpeg(out.descriptor, blocks)
         held_whole = image.width * image.height <= OPTIMIZED  # for better tables, libjpeg needs all of the picture
-        image.jpegsave_target(out.target(), Q=QUALITY, optimize_coding=held_whole, subsample_mode="off")
+        image.jpegsave_target(target, Q=QUALITY, optimize_coding=held_whole, subsample_mode="off", keep="icc")
         written = pyvips.Image.jpegload(out.path, access="sequential", fail_on="warning")
     if (written.width, written.height) != (image.width, image.height):
         raise NotHeldError("what was written has another size")
     written.avg()  # all of it can be decoded
-    return "webp" if transparent else "jpg"
+    _check_profile(image, written)
+    return "webp" if transparent else "jpg", converted
+
+
+def _check_profile(image: pyvips.Image, written: pyvips.Image) -> None:
+    if _profile(image) != _profile(written):
+        raise NotHeldError("its colour profile could not be read back as it was")
+
+
+def _profile(image: pyvips.Image) -> bytes:
+    return bytes(image.get(PROFILE)) if image.get_typeof(PROFILE) else b""
 
 
 def _check_samples(image: pyvips.Image) -> None:

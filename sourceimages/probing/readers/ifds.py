@@ -1,0 +1,103 @@
+"""The directories of a TIFF and of everything that is built like one: camera raws, BigTIFF, EXIF blocks.
+
+Every step is bounded: a file whose directories form a loop, or claim to have millions of entries, is refused.
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+from .facts import UnreadableError, take
+
+SUB_IFDS, EXIF, GPS, INTEROPERABILITY = 330, 34665, 34853, 40965  # tags that point to directories
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+WHOLE = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}  # types of whole numbers
+BIG = 43
+MAX_DIRECTORIES = 64  # of one file
+MAX_ENTRIES = 4096  # of one directory; real ones have fewer than 200
+MAX_NUMBERS = 2**16
+MAX_VALUE = 64 * 2**20  # bytes
+
+
+class Entry(NamedTuple):
+    """A field of a directory. `field` holds the value, or its address if the value is longer than that."""
+
+    type: int
+    length: int
+    field: bytes
+
+    @property
+    def size(self) -> int:
+        return SIZES.get(self.type, 1) * self.length
+
+
+class Directory(NamedTuple):
+    entries: dict[int, Entry]
+    following: int  # address of the next directory of the chain, 0 if there is none
+
+
+class Tiff:
+    """A file that is built like a TIFF. Addresses count from `start`."""
+
+    def __init__(self, file: BinaryIO, *, start: int = 0) -> None:
+        self.file, self.start = file, start
+        file.seek(start)
+        self.order = "<" if take(file, 2) == b"II" else ">"
+        self.big = self._unpack("H")[0] == BIG
+        self._address = "Q" if self.big else "I"
+        if self.big:
+            file.seek(start + 8)
+        self.first: int = self._unpack(self._address)[0]
+
+    def directory(self, address: int) -> Directory:
+        self.file.seek(self.start + address)
+        count: int = self._unpack("Q" if self.big else "H")[0]
+        if count > MAX_ENTRIES:
+            raise UnreadableError(f"one of its directories claims to have {count} entries")
+        layout = struct.Struct(self.order + ("HHQ8s" if self.big else "HHI4s"))
+        found = layout.iter_unpack(take(self.file, count * layout.size))
+        entries = {tag: Entry(type, length, field) for tag, type, length, field in found}
+        following = self.file.read(8 if self.big else 4)  # some writers leave it out at the end of the file
+        return Directory(entries, int.from_bytes(following, "little" if self.order == "<" else "big"))
+
+    def chain(self) -> Iterator[Directory]:
+        """The first directory, and those that follow it: pages, or in raws whatever there is."""
+        address, seen = self.first, set[int]()
+        while address and address not in seen and len(seen) < MAX_DIRECTORIES:
+            seen.add(address)
+            directory = self.directory(address)
+            yield directory
+            address = directory.following
+
+    def children(self, directory: Directory, tag: int = SUB_IFDS) -> list[Directory]:
+        """The directories that a tag of the directory points to."""
+        addresses = self.numbers(directory, tag)
+        if len(addresses) > MAX_DIRECTORIES:
+            raise UnreadableError(f"one of its directories claims to have {len(addresses)} others")
+        return [self.directory(address) for address in addresses]
+
+    def numbers(self, directory: Directory, tag: int) -> tuple[int, ...]:
+        """The value of a tag that holds whole numbers; empty where it is missing or something else."""
+        entry = directory.entries.get(tag)
+        if entry is None or entry.type not in WHOLE or entry.length > MAX_NUMBERS:
+            return ()
+        return struct.unpack(f"{self.order}{entry.length}{WHOLE[entry.type]}", self.value(entry))
+
+    def number(self, directory: Directory, tag: int, default: int = 0) -> int:
+        return next(iter(self.numbers(directory, tag)), default)
+
+    def text(self, directory: Directory, tag: int) -> str:
+        entry = directory.entries.get(tag)
+        return self.value(entry).partition(b"\0")[0].decode("latin-1").strip() if entry is not None else ""
+
+    def value(self, entry: Entry) -> bytes:
+        """The value as it is in the file, in its byte order."""
+        if entry.size <= len(entry.field):
+            return entry.field[: entry.size]
+        if entry.size > MAX_VALUE:
+            raise UnreadableError("one of its values is too long")
+        self.file.seek(self.start + struct.unpack(self.order + self._address, entry.field)[0])
+        return take(self.file, entry.size)
+
+    def _unpack(self, format: str) -> tuple[int, ...]:
+        return struct.unpack(self.order + format, take(self.file, struct.calcsize(self.order + format)))

@@ -14,9 +14,10 @@ from django.db import connection
 from django.db.models import Q
 from django.utils import timezone
 
-from organizations import permissions
-from organizations.models import ApiKey, Membership, Organization, User
-from organizations.permissions import PUBLIC_ROLES, Permission
+from organizations import consent, permissions
+from organizations.audit import Actor
+from organizations.models import ApiKey, AuditSource, Membership, Organization, User
+from organizations.permissions import Permission
 from organizations.tokens import Token
 
 NOTED_EVERY = timedelta(hours=24)  # how exact `accessed` and `last_access` are
@@ -32,17 +33,22 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """An active member of an organization. Of organization and user, only what is asked for often is loaded."""
+    """An active member of an organization. Of organization and user, only what is asked for often is loaded.
+
+    `accepted` is false for a membership that the user has not consented to.
+    """
 
     organization: Organization
     user: User
     key_id: UUID
     granted: frozenset[Permission]
+    accepted: bool
 
 
 SQL = """
     SELECT o.id, o.name, u.id, k.id, m.id, m.roles,
-           k.accessed IS NULL OR k.accessed < %s, m.last_access IS NULL OR m.last_access < %s
+           k.accessed IS NULL OR k.accessed < %s, m.last_access IS NULL OR m.last_access < %s,
+           m.accepted_at IS NOT NULL
     FROM organizations_apikey k
     JOIN organizations_user u ON u.id = k.user_id
     JOIN organizations_membership m ON m.user_id = u.id
@@ -53,8 +59,11 @@ BY_DIGEST = SQL + "k.digest = %s"
 BY_ID = SQL + "k.id = %s AND u.id = %s"
 
 
-def in_organization(credentials: Credentials, name: str) -> Access | None:
-    """The access of a caller to the organization of this name; None if there is none, for whatever reason."""
+def in_organization(credentials: Credentials, name: str, *, addressed: bool = True) -> Access | None:
+    """The access of a caller to the organization of this name; None if there is none, for whatever reason.
+
+    A request that is `addressed` to the organization accepts a membership that another user made.
+    """
     long_ago = connection.ops.adapt_datetimefield_value(timezone.now() - NOTED_EVERY)
     values: list[Any] = [long_ago, long_ago, name]
     if credentials.token:
@@ -66,16 +75,18 @@ def in_organization(credentials: Credentials, name: str) -> Access | None:
         row = cursor.fetchone()
     if row is None:
         return None
-    organization_id, name, user_id, key_id, membership_id, roles, key_unused, membership_unused = row
+    organization_id, name, user_id, key_id, membership_id, roles, key_unused, membership_unused, accepted = row
+    user = User.from_db(connection.alias, ["id"], [UUID(str(user_id))])
     if key_unused:
         note_key(UUID(str(key_id)))
-    if membership_unused:
+    if membership_unused and (addressed or accepted):
         Membership.objects.filter(_unused("last_access"), pk=membership_id).update(last_access=timezone.now())
     return Access(
         organization=Organization.from_db(connection.alias, ["id", "name"], [UUID(str(organization_id)), name]),
-        user=User.from_db(connection.alias, ["id"], [UUID(str(user_id))]),
+        user=user,
         key_id=UUID(str(key_id)),
         granted=_granted(roles if isinstance(roles, str) else json.dumps(roles)),
+        accepted=bool(accepted) or (addressed and consent.accept(membership_id, user)),
     )
 
 
@@ -89,10 +100,14 @@ def of_key(credentials: Credentials) -> ApiKey | None:
     return key
 
 
-def is_public(user: User) -> bool:
-    """Does the user hold, in any organization, a role whose keys are meant to be seen by everybody?"""
-    held = user.memberships.values_list("roles", flat=True)
-    return any(not PUBLIC_ROLES.isdisjoint(roles) for roles in held)
+def allows(actor: Actor, permission: Permission, organization: Organization) -> bool:
+    """Whether the actor has the permission there now; commands and scheduled tasks may do everything."""
+    if actor.user is None:
+        return actor.source in consent.OPERATORS
+    if actor.source == AuditSource.STAFF and actor.user.is_superuser:
+        return actor.user.is_active
+    membership = organization.memberships.filter(user=actor.user.pk, user__is_active=True).first()
+    return membership is not None and permission in membership.granted
 
 
 def note_key(key_id: UUID) -> None:

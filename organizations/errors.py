@@ -89,6 +89,12 @@ class MembershipNotFound(NotFound):
     reason = "membership_not_found"
 
 
+class MembershipNotAccepted(Forbidden):
+    """Another user made the caller a member, and the caller has not accepted that."""
+
+    reason = "membership_not_accepted"
+
+
 class UserNotFound(NotFound):
     """There is no such user."""
 

@@ -142,12 +142,19 @@ class Membership(models.Model):
     comment = models.CharField(max_length=255, blank=True)
     created = models.DateTimeField(default=timezone.now)
     last_access = models.DateTimeField(null=True, blank=True)
+    # Null: another organization's admin made it, and the user has not consented yet (organizations/consent.py).
+    accepted_at = models.DateTimeField(default=timezone.now, null=True, blank=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["organization", "user"], name="membership_unique")]
 
     def __str__(self) -> str:
-        return f"{self.user} in {self.organization}"
+        return f"{self.member_name} in {self.organization}"
+
+    @property
+    def member_name(self) -> str:
+        """How the user is called in this organization: by no e-mail address before the membership is accepted."""
+        return str(self.user) if self.accepted_at else self.user.username or str(self.user_id)
 
     @property
     def granted(self) -> frozenset[Permission]:

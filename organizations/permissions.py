@@ -81,8 +81,13 @@ GRANTS: dict[Role, frozenset[Permission]] = {
 
 ROLE_NAMES = frozenset(role.value for role in Role)
 
-# Keys with these roles are built into pages and apps: whoever holds one, in any organization, manages no account.
+# Keys with these roles are built into pages and apps: a user who has nothing else, anywhere, manages no account.
 PUBLIC_ROLES = frozenset({Role.READ, Role.UPLOAD, Role.IMAGES_READ})
+
+
+def has_public_role(roles: Iterable[str]) -> bool:
+    """Whether one of the roles of a membership is public."""
+    return not PUBLIC_ROLES.isdisjoint(roles)
 
 
 def granted(roles: Iterable[str]) -> frozenset[Permission]:

@@ -8,7 +8,8 @@ from django.http import HttpRequest
 
 from organizations import permissions
 from organizations.audit import Actor, staff
-from organizations.errors import OrganizationNotFound, RoleMissing
+from organizations.consent import accept
+from organizations.errors import MembershipNotAccepted, OrganizationNotFound, RoleMissing
 from organizations.models import Membership, Organization, User
 from organizations.permissions import Permission
 
@@ -60,6 +61,28 @@ class Staff:
             raise OrganizationNotFound(name)
         self.check(found, *needed)
         return found
+
+    def destinations(self) -> QuerySet[Organization]:
+        """Organizations that this person may copy to. Those that others made them a member of have to be accepted."""
+        if self.superuser:
+            return Organization.objects.all()
+        accepted = {key for key, one in self.memberships.items() if one.accepted_at}
+        return Organization.objects.filter(pk__in=accepted.intersection(self.ids(Permission.IMAGES_COPY_TO)))
+
+    def destination(self, name: str) -> Organization:
+        """One of them. Raises OrganizationNotFound, RoleMissing, MembershipNotAccepted."""
+        organization = self.organization(name, Permission.IMAGES_COPY_TO)
+        if not self.destinations().filter(pk=organization.pk).exists():
+            raise MembershipNotAccepted(
+                f"You have not accepted your membership in {name!r} yet. Open the page of the organization first."
+            )
+        return organization
+
+    def enter(self, organization: Organization) -> None:
+        """The person looks at the page of the organization, which accepts the membership."""
+        membership = self.memberships.get(organization.pk)
+        if membership is not None and membership.accepted_at is None and accept(membership.pk, self.user):
+            del self.memberships
 
     def check(self, organization: Organization, *needed: Permission) -> None:
         """Raises RoleMissing."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import structlog
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
+from django.utils.cache import patch_vary_headers
 
 from rokka.logs import looks_secret
 
@@ -82,6 +83,27 @@ class NoEmptyContent:
         response = self.get_response(request)
         if not response.streaming and not getattr(response, "content", b"") and request.method != "HEAD":
             del response["Content-Type"]
+        return response
+
+
+class PrivateAnswers:
+    """No answer is kept by a proxy or a browser unless it says so itself; `Vary` names what it depends on.
+
+    Outermost but for the log, so that refusals of other middleware have it too.
+    """
+
+    API = ("Api-Key", "Authorization")
+    ADMIN = ("Cookie",)
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if not response.has_header("Cache-Control"):
+            response["Cache-Control"] = "private, no-store"
+        if not request.path_info.startswith(settings.STATIC_URL):
+            patch_vary_headers(response, self.ADMIN if request.path_info.startswith("/admin/") else self.API)
         return response
 
 

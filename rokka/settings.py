@@ -185,6 +185,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "rokka.middleware.RequestLog",
+    "rokka.middleware.PrivateAnswers",
     "rokka.middleware.ClientAddress",
     "rokka.middleware.TolerantPath",
     "rokka.middleware.NoEmptyContent",

@@ -23,7 +23,7 @@ from organizations.permissions import Permission
 from rokka.errors import Invalid
 from sourceimages import acts, indexing
 from sourceimages.errors import InvalidDestination, JobNotFound, JobUnderWay, TombstoneNotFound
-from sourceimages.jobprogress import advance, chosen, done, fail, finish, open_tombstone, taken, tell
+from sourceimages.jobprogress import actor_of, advance, chosen, done, fail, finish, open_tombstone, taken, tell
 from sourceimages.models import ShortHash, SourceImage, StoredFile, Tombstone
 from sourceimages.operations.copy import Outcome, copy_images
 from sourceimages.operations.delete import bury
@@ -309,12 +309,13 @@ def copy_step(job_id: UUID) -> Job:
         if now.position != job.position or now.state != Job.State.RUNNING:
             return False  # another process has done this batch, or somebody has asked to stop
         counts = {REPORTED[outcome]: count for outcome, count in outcomes.items()}
-        failed = outcomes[Outcome.GONE] + outcomes[Outcome.COLLISION]
+        failed = outcomes[Outcome.GONE] + outcomes[Outcome.COLLISION] + outcomes[Outcome.PROTECTED]
         advance(now, batch[-1], counts, done=len(batch), failed=failed)
         return True
 
     overwrite = job.arguments["overwrite"]
-    outcomes = copy_images(job.organization, batch, destination, overwrite=overwrite, recorded_by=None, along=along)
+    # By the rights that whoever started it has now.
+    outcomes = copy_images(job.organization, batch, destination, overwrite=overwrite, actor=actor_of(job), along=along)
     _tell_of_copies(job_id, {pk: outcome for pk, outcome in outcomes.items() if outcome in UNTOLD})
     return Job.objects.select_related("organization").get(pk=job_id)
 
@@ -342,6 +343,7 @@ UNTOLD = {
     Outcome.LOCKED: "It is there already, and locked.",
     Outcome.GONE: "It, or its bytes, were gone before it could be copied.",
     Outcome.COLLISION: "Other bytes with the same sha1 are kept there.",
+    Outcome.PROTECTED: "It is protected, and the roles of the user who started the job do not allow copying it.",
 }
 REPORTED = {
     Outcome.CREATED: "created",
@@ -350,6 +352,7 @@ REPORTED = {
     Outcome.LOCKED: "locked",
     Outcome.GONE: "gone",
     Outcome.COLLISION: "collision",
+    Outcome.PROTECTED: "protected",
 }
 
 

@@ -74,6 +74,7 @@ class OrganizationAdmin(ReadOnlyAdmin):
             raise OrganizationNotFound(str(key))
         this = TABS[tab]
         staff.check(organization, this.needs)
+        staff.enter(organization)
         shown, problem = None, ""
         if request.method == "POST":
             do = str(request.POST.get("do", ""))

@@ -8,8 +8,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpRespons
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
-from organizations.access import is_public
 from organizations.admin.tabs import Shown
+from organizations.consent import is_public
 from organizations.errors import PublicUser, UserNotFound
 from organizations.models import ApiKey, User
 from organizations.operations import create_key, create_staff, delete_key, set_active

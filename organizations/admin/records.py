@@ -25,10 +25,12 @@ class ApiKeyAdmin(ReadOnlyAdmin):
 @admin.register(Membership)
 class MembershipAdmin(ReadOnlyAdmin):
     needs = Permission.MEMBERSHIPS_READ
-    list_display = ("organization", "user", "roles", "active", "created")
+    # No e-mail address of users who have not accepted, nor a way to guess it by searching.
+    list_display = ("organization", "member_name", "roles", "active", "created")
     list_select_related = ("organization", "user")
     list_filter = ("active",)
-    search_fields = ("organization__name", "user__email")
+    search_fields = ("organization__name", "user__username")
+    exclude = ("user",)
 
 
 @admin.register(SigningKey)

@@ -107,9 +107,9 @@ def add_member(request: HttpRequest, organization: Organization) -> Shown | None
     user = user_called(who)
     if user is not None:
         if organization.memberships.filter(user=user).exists():
-            raise Invalid(f"{user} is a member already. Change the roles below.")
-        set_roles(organization, user.pk, roles, comment=comment, actor=actor_of(request))
-        messages.success(request, f"{user} is a member now.")
+            raise Invalid("This user is a member already. Change the roles below.")
+        member, _ = set_roles(organization, user.pk, roles, comment=comment, actor=actor_of(request))
+        messages.success(request, f"{member.member_name} is a member now.")
         return None
     if "@" not in who:
         raise Invalid(f"who: {who[:80]!r} is no name of staff, no id of a user and no e-mail address.")
@@ -129,13 +129,13 @@ def change_member(request: HttpRequest, organization: Organization) -> None:
     member = member_of(organization, str(sent.get("user", "")))
     roles = [str(role) for role in sent.getlist("roles")]
     set_roles(organization, member.user_id, roles, comment=str(sent.get("comment", "")), actor=actor_of(request))
-    messages.success(request, f"The roles of {member.user} are set.")
+    messages.success(request, f"The roles of {member.member_name} are set.")
 
 
 def end_member(request: HttpRequest, organization: Organization) -> None:
     member = member_of(organization, str(request.POST.get("user", "")))
     remove_member(organization, member.user_id, actor=actor_of(request))
-    messages.success(request, f"{member.user} is no member any more.")
+    messages.success(request, f"{member.member_name} is no member any more.")
 
 
 def member_of(organization: Organization, user_id: str) -> Membership:

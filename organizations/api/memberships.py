@@ -16,7 +16,8 @@ from organizations.api.serializers import (
     RolesSerializer,
     checked,
 )
-from organizations.errors import MembershipNotFound, UserNotFound
+from organizations.consent import is_public
+from organizations.errors import MembershipNotFound, PublicUser, RoleMissing, UserNotFound
 from organizations.operations import Outcome, add_member_with_new_user, remove_member, set_roles
 from organizations.permissions import Permission
 from rokka.openapi import ORGANIZATION, errors
@@ -33,7 +34,7 @@ class MembershipViewSet(OrganizationScope):
         "retrieve": Permission.MEMBERSHIPS_READ,
         "create": Permission.MEMBERSHIPS_WRITE,
         "update": Permission.MEMBERSHIPS_WRITE,
-        "destroy": Permission.MEMBERSHIPS_WRITE,
+        "destroy": Permission.ORGANIZATION_READ_BASIC,  # to leave; others are removed by those who may
     }
 
     @extend_schema(
@@ -106,12 +107,20 @@ class MembershipViewSet(OrganizationScope):
         return Response(MembershipSerializer(membership).data, status=201 if created else 200)
 
     @extend_schema(
-        summary="Remove a member",
+        summary="Remove a member, or leave",
         parameters=[ORGANIZATION, USER_ID],
         responses={204: None, **errors(400, 401, 403, 404, 409, 429)},
     )
     def destroy(self, request: Request, organization: str, user_id: str) -> Response:
-        """The user and its keys remain. The last admin cannot be removed."""
+        """Admins remove any member; every member can leave, but not with the key of a public user.
+
+        The user and its keys remain. The last admin cannot be removed.
+        """
+        own = user_id.lower() in (str(self.caller.pk), self.caller.pk.hex)
+        if own and is_public(self.caller):
+            raise PublicUser("This key is meant to be public, by its roles: it cannot end a membership.")
+        if not own and not self.granted(Permission.MEMBERSHIPS_WRITE):
+            raise RoleMissing(f"Your roles in {self.organization.name!r} do not allow removing other members.")
         user = uuid(user_id, MembershipNotFound("This user is no member."))
         remove_member(self.organization, user, actor=self.actor)
         return Response(status=status.HTTP_204_NO_CONTENT)

@@ -14,6 +14,7 @@ from organizations import access
 from organizations.access import Credentials
 from organizations.api.authentication import address_of, credentials, key_behind
 from organizations.audit import Actor
+from organizations.consent import is_public
 from organizations.errors import InvalidOrganizationName, NotAMember, OrganizationNotFound, PublicUser, RoleMissing
 from organizations.limits import FAILURES, PER_ADDRESS, PER_KEY, PER_ORGANIZATION
 from organizations.models import ORGANIZATION_NAME, AuditEvent, Organization, User
@@ -63,8 +64,8 @@ class CallerScope(GenericViewSet):
     def check_permissions(self, request: Request) -> None:
         if self.action not in self.needs:
             raise MethodNotAllowed(request.method or "")
-        if self.need == Need.ACCOUNT and self.user is not None and access.is_public(self.user):
-            raise PublicUser("This key is meant to be public, by one of its roles: it cannot see or change an account.")
+        if self.need == Need.ACCOUNT and self.user is not None and is_public(self.user):
+            raise PublicUser("This key is meant to be public, by its roles: it cannot see or change an account.")
 
     def check_throttles(self, request: Request) -> None:
         if self.action not in self.unlimited:

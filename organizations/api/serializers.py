@@ -171,7 +171,7 @@ class OrganizationsSerializer(serializers.Serializer):
 
 class MembershipSerializer(serializers.Serializer):
     user_id = serializers.UUIDField()
-    email = serializers.CharField()
+    email = serializers.CharField(allow_blank=True, help_text="Empty until the user has accepted the membership.")
     organization_id = serializers.UUIDField()
     roles = serializers.ListField(child=serializers.ChoiceField([role.value for role in Role]))
     active = serializers.BooleanField()
@@ -182,7 +182,7 @@ class MembershipSerializer(serializers.Serializer):
     def to_representation(self, membership: Membership) -> dict[str, Any]:
         return {
             "user_id": str(membership.user_id),
-            "email": membership.user.email,
+            "email": membership.user.email if membership.accepted_at else "",
             "organization_id": str(membership.organization_id),
             "roles": membership.roles,
             "active": membership.active,

@@ -9,7 +9,7 @@ from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from organizations import access, tokens
+from organizations import tokens
 from organizations.api.authentication import address_of, key_behind
 from organizations.api.scope import CallerScope
 from organizations.api.serializers import (
@@ -24,6 +24,7 @@ from organizations.api.serializers import (
     UserSerializer,
     checked,
 )
+from organizations.consent import is_public
 from organizations.errors import SignUpDisabled
 from organizations.limits import SIGN_UPS
 from organizations.operations import create_key, create_organization, create_user, delete_key
@@ -87,7 +88,7 @@ class UserViewSet(CallerScope):
     def retrieve(self, request: Request) -> Response:
         """The user of the key. Public users learn their id and nothing else."""
         known = {"user_id": str(self.caller.pk)}
-        if access.is_public(self.caller):
+        if is_public(self.caller):
             return Response(known)
         keys = KeySerializer(self.caller.api_keys.order_by("created"), many=True).data
         return Response(known | {"email": self.caller.email, "api_keys": keys})

@@ -7,7 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.utils import timezone
 
+from organizations import consent
 from organizations.audit import Actor, record
 from organizations.errors import InvalidRoles, MembershipNotFound, UserNotFound
 from organizations.models import Membership, Organization, User
@@ -40,7 +42,8 @@ def add_member_with_new_user(
     """Make a user with a key for this address, and its membership."""
     names = checked_roles(roles)
     new = create_user(email, comment=comment, actor=actor)
-    return NewMember(_add(organization, new.user, names, comment, actor), new.api_key)
+    membership = _add(organization, new.user, names, comment, actor, accepted=True)
+    return NewMember(membership, new.api_key)
 
 
 @transaction.atomic
@@ -49,7 +52,8 @@ def set_roles(
 ) -> tuple[Membership, Outcome]:
     """Give a user these roles and no others; a comment of None stays as it is.
 
-    Raises InvalidRoles, UserNotFound, LastAdmin.
+    A user who becomes a member by another's doing has to accept that (organizations/consent.py). Raises InvalidRoles,
+    UserNotFound, LastAdmin.
     """
     names = checked_roles(roles)
     if comment is not None:
@@ -60,28 +64,38 @@ def set_roles(
         raise UserNotFound("There is no user with this id.")
     membership = organization.memberships.select_related("user", "organization").filter(user=user).first()
     if membership is None:
-        return _add(organization, user, names, comment or "", actor), Outcome.ADDED
+        accepted = consent.speaks_for(actor, user)
+        return _add(organization, user, names, comment or "", actor, accepted=accepted), Outcome.ADDED
     before: dict[str, Any] = {"roles": membership.roles, "comment": membership.comment}
     after: dict[str, Any] = {"roles": names, "comment": membership.comment if comment is None else comment}
     if after == before:
         return membership, Outcome.UNCHANGED
     if Role.ADMIN not in names:
         keep_an_admin(membership)
+    if consent.speaks_for(actor, user):
+        membership.accepted_at = membership.accepted_at or timezone.now()
+    elif consent.would_end_being_public(membership, names):
+        membership.accepted_at = None
     membership.roles, membership.comment = after["roles"], after["comment"]
-    membership.save(update_fields=["roles", "comment"])
+    membership.save(update_fields=["roles", "comment", "accepted_at"])
     _record(actor, "membership.changed", membership, before=before, after=after)
     return membership, Outcome.CHANGED
 
 
 @transaction.atomic
 def remove_member(organization: Organization, user_id: UUID, *, actor: Actor) -> None:
-    """End a membership; the user and its keys remain. Raises MembershipNotFound, LastAdmin."""
+    """End a membership, of another user or one's own; the user and its keys remain.
+
+    Raises MembershipNotFound, LastAdmin.
+    """
     organization = Organization.objects.hold(organization)  # or two admins could remove each other
     membership = organization.memberships.select_related("user", "organization").filter(user=user_id).first()
     if membership is None:
         raise MembershipNotFound("This user is no member.")
     keep_an_admin(membership)
-    _record(actor, "membership.removed", membership, before={"roles": membership.roles})
+    left = actor.user is not None and actor.user.pk == membership.user_id
+    verb = "membership.left" if left else "membership.removed"
+    _record(actor, verb, membership, before={"roles": membership.roles})
     membership.delete()
 
 
@@ -96,8 +110,16 @@ def checked_roles(roles: Iterable[str]) -> list[str]:
     return names
 
 
-def _add(organization: Organization, user: User, roles: list[str], comment: str, actor: Actor) -> Membership:
-    membership = Membership.objects.create(organization=organization, user=user, roles=roles, comment=comment)
+def _add(
+    organization: Organization, user: User, roles: list[str], comment: str, actor: Actor, *, accepted: bool
+) -> Membership:
+    membership = Membership.objects.create(
+        organization=organization,
+        user=user,
+        roles=roles,
+        comment=comment,
+        accepted_at=timezone.now() if accepted else None,
+    )
     _record(actor, "membership.added", membership, after={"roles": roles, "comment": comment})
     return membership
 

@@ -35,7 +35,7 @@ LIVING, TRASH = (False,), (True,)  # whether what is chosen may lie in the trash
 def copy_arguments(fields: Mapping[str, str], staff: Staff, organization: Organization) -> dict[str, Any]:
     if not fields.get("destination"):
         raise Invalid("Choose the organization to copy to.")
-    destination = staff.organization(fields["destination"], Permission.IMAGES_COPY_TO)
+    destination = staff.destination(fields["destination"])
     return {"destination": destination, "overwrite": bool(fields.get("overwrite"))}
 
 
@@ -156,7 +156,7 @@ class Acts(ReadOnlyAdmin):
 
     def _ask(self, request: HttpRequest, kind: str, selection: Selection, error: str) -> HttpResponseBase:
         act, summary, staff = ACTS[kind], selection.summary(), staff_of(request)
-        destinations = staff.organizations(Permission.IMAGES_COPY_TO).exclude(pk=selection.organization.pk)
+        destinations = staff.destinations().exclude(pk=selection.organization.pk)
         images = selection.images().select_related("file").order_by("-id")[:SHOWN]
         context = self.admin_site.each_context(request) | {
             "title": act.label,

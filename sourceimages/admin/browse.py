@@ -16,6 +16,7 @@ from sourceimages import previews
 from sourceimages.admin.acts import ACTS
 from sourceimages.admin.listing import VIEWS, Listing, Page
 from sourceimages.models import SourceImage
+from sourceimages.rights import is_guarded
 
 MOST_ORGANIZATIONS = 500  # that one can choose from; others are found in the list of organizations
 A_DAY = 86_400
@@ -101,7 +102,7 @@ class Browse(ReadOnlyAdmin):
 
 
 def may_see(staff: Staff, image: SourceImage) -> bool:
-    needs = Permission.PROTECTED_ORIGINALS_DOWNLOAD if image.protected else Permission.IMAGES_READ
+    needs = Permission.PROTECTED_ORIGINALS_DOWNLOAD if is_guarded(image) else Permission.IMAGES_READ
     return staff.may(needs, image.organization_id)
 
 

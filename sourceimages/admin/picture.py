@@ -19,7 +19,7 @@ from sourceimages import metadata, previews
 from sourceimages.admin.acts import ACTS, typed
 from sourceimages.admin.browse import may_see
 from sourceimages.api import downloads
-from sourceimages.errors import ImageNotFound, ProtectedOriginal
+from sourceimages.errors import ImageNotFound
 from sourceimages.metadata.user import USER_TYPES
 from sourceimages.models import SourceImage
 from sourceimages.operations import (
@@ -29,6 +29,7 @@ from sourceimages.operations import (
     replace_user_metadata,
 )
 from sourceimages.operations.aliases import delete_alias, set_alias
+from sourceimages.rights import check_original, may_have_original
 
 EVENTS = 50
 OTHERS = 50  # pictures of the same bytes
@@ -91,6 +92,7 @@ class OnePicture(ReadOnlyAdmin):
         return {
             "title": image.name,
             "image": image,
+            "downloadable": may_have_original(image, granted),
             "visible": may_see(staff, image) and image.file.format in previews.DRAWN,
             "may": {permission.name: permission in granted for permission in Permission},
             "writable": Permission.IMAGES_WRITE in granted and not image.deleted and not image.locked,
@@ -127,9 +129,7 @@ class OnePicture(ReadOnlyAdmin):
     def download(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         """The original, as an attachment, under the conditions of the API."""
         image, staff = self.image(request, pk), staff_of(request)
-        if image.protected and not staff.may(Permission.PROTECTED_ORIGINALS_DOWNLOAD, image.organization):
-            raise ProtectedOriginal("This picture is protected; your roles do not allow downloading its original.")
-        staff.check(image.organization, Permission.ORIGINALS_DOWNLOAD, Permission.PROTECTED_ORIGINALS_DOWNLOAD)
+        check_original(image, staff.granted(image.organization_id))
         return downloads.response(request, image)
 
     # --- Changes: each answers the picture to go on with --------------------------------------------------------------

@@ -7,7 +7,7 @@ from rest_framework.response import Response
 
 from organizations import access
 from organizations.access import Credentials
-from organizations.errors import NotAMember, RoleMissing
+from organizations.errors import MembershipNotAccepted, NotAMember, RoleMissing
 from organizations.models import Organization
 from organizations.permissions import Permission
 from rokka.errors import Invalid
@@ -26,6 +26,11 @@ class CopiedSerializer(serializers.Serializer):
     existing = serializers.ListField(child=serializers.CharField())
     created = serializers.ListField(child=serializers.CharField())
     notfound = serializers.ListField(child=serializers.CharField())
+    protected = serializers.ListField(
+        child=serializers.CharField(),
+        required=False,
+        help_text="Those in `notfound` that are protected: your roles do not allow copying them.",
+    )
 
 
 class Copies(ImageScope):
@@ -40,7 +45,10 @@ class Copies(ImageScope):
         responses={201: dict, 204: None, **errors(400, 401, 403, 404, 409, 412, 423, 429, 503)},
     )
     def copy_one(self, request: Request, organization: str, hash: str) -> Response:
-        """With all its metadata, but without its lock. 201: it is new there; 204: it was there and is overwritten."""
+        """With all its metadata, but without its lock. 201: it is new there; 204: it was there and is overwritten.
+
+        A protected image needs the permission to download its original.
+        """
         destination = destination_of(request, self.organization, self.credentials)
         outcome = copy_image(self.living_image(hash), destination, overwrite=overwrites(request), actor=self.actor)
         return Response({}, status=201) if outcome is Outcome.CREATED else Response(status=204)
@@ -61,7 +69,8 @@ class Copies(ImageScope):
         if len(hashes) > MOST:
             raise Invalid(f"{len(hashes)} hashes; the limit is {MOST}. Copy everything with a job: POST /jobs.")
         copied = copy_named(self.organization, hashes, destination, overwrite=overwrites(request), actor=self.actor)
-        return Response({"existing": copied.existing, "created": copied.created, "notfound": copied.notfound})
+        answer = {"existing": copied.existing, "created": copied.created, "notfound": copied.notfound}
+        return Response(answer | ({"protected": copied.protected} if copied.protected else {}))
 
 
 def destination_of(request: Request, source: Organization, credentials: Credentials) -> Organization:
@@ -70,18 +79,23 @@ def destination_of(request: Request, source: Organization, credentials: Credenti
 
 
 def destination_named(name: str, source: Organization, credentials: Credentials) -> Organization:
-    """Raises InvalidDestination, NotAMember, RoleMissing, before any picture is looked up."""
+    """Raises InvalidDestination, NotAMember, RoleMissing, MembershipNotAccepted, before any image is looked up."""
     if not name:
         raise InvalidDestination("Destination: name the organization to copy to.")
     if name == source.name:
         raise InvalidDestination("Destination: it is the organization to copy from.")
-    found = access.in_organization(credentials, name)
+    found = access.in_organization(credentials, name, addressed=False)
     if found is None:
         if not Organization.objects.filter(name=name).exists():
             raise InvalidDestination(f"Destination: there is no organization called {name[:80]!r}.")
         raise NotAMember(f"You are not a member of {name!r}.")
     if Permission.IMAGES_COPY_TO not in found.granted:
         raise RoleMissing(f"Your roles in {name!r} do not allow copying to it.")
+    if not found.accepted:
+        raise MembershipNotAccepted(
+            f"Another user made you a member of {name!r}, and you have not accepted that. To accept, send a request "
+            f"to it, such as GET /organizations/{name}; the key of a public user cannot."
+        )
     return found.organization
 
 

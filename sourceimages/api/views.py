@@ -11,7 +11,6 @@ from rest_framework.response import Response
 
 from organizations import counters
 from organizations.api.scope import OrganizationScope
-from organizations.errors import RoleMissing
 from organizations.permissions import Permission
 from rokka.openapi import ORGANIZATION, errors
 from sourceimages import search, tasks
@@ -31,9 +30,10 @@ from sourceimages.api.serializers import (
     UploadSerializer,
 )
 from sourceimages.api.uploads import receive
-from sourceimages.errors import BytesMissing, ProtectedOriginal
+from sourceimages.errors import BytesMissing
 from sourceimages.models import SourceImage
 from sourceimages.operations import Added, add_images
+from sourceimages.rights import check_original
 from sourceimages.search.facets import facets, fields_in_use
 
 CHUNK = 500  # rows read at a time
@@ -155,16 +155,13 @@ class SourceImageViewSet(Changes, DynamicMetadata, Copies):
 
     @extend_schema(
         summary="Download the original",
-        parameters=[ORGANIZATION, HASH, RANGE],
+        parameters=[ORGANIZATION, HASH, DELETED, RANGE],
         responses={**BYTES, **errors(400, 401, 403, 404, 429, 503)},
     )
     def download(self, request: Request, organization: str, hash: str) -> HttpResponseBase:
-        """The bytes as they were uploaded, with their own content type."""
+        """The bytes as they were uploaded, with their own content type. From the trash for those only who may write."""
         image = self.image(hash)
-        if image.protected and not self.granted(Permission.PROTECTED_ORIGINALS_DOWNLOAD):
-            raise ProtectedOriginal("This picture is protected; your roles do not allow downloading its original.")
-        if not image.protected and not self.granted(Permission.ORIGINALS_DOWNLOAD):
-            raise RoleMissing("This picture is not protected; your roles allow downloading protected ones only.")
+        check_original(image, self.granted_permissions)
         try:
             return downloads.response(request._request, image)
         except BytesMissing:

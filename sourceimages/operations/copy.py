@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 import structlog
 from django.db import DatabaseError, transaction
 
-from organizations import counters
+from organizations import access, counters
 from organizations.audit import Actor
 from organizations.models import Organization
+from organizations.permissions import Permission
 from rokka import faults
 from rokka.errors import Conflict, DomainError
 from sourceimages import copyrows, indexing, storage
-from sourceimages.errors import ExistsAtDestination, ImageLocked, ImageNotFound
+from sourceimages.errors import ExistsAtDestination, ImageLocked, ImageNotFound, ProtectedOriginal
 from sourceimages.files import recover_missing
 from sourceimages.keeping import FileKeeper
 from sourceimages.models import SourceImage, StoredFile
@@ -37,6 +38,7 @@ class Outcome(Enum):
     LOCKED = "locked"  # is there, locked, and was to be overwritten
     GONE = "gone"  # it, or its bytes, were removed before they could be copied
     COLLISION = "collision"  # other bytes with the same sha1 are kept at the destination
+    PROTECTED = "protected"  # and the actor has no permission to download it
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,21 @@ class Copied:
     existing: list[str]
     created: list[str]
     notfound: list[str]
+    protected: list[str]  # of those in `notfound`
 
 
 def copy_image(image: SourceImage, destination: Organization, *, overwrite: bool, actor: Actor) -> Outcome:
-    """Copy the picture: CREATED or OVERWRITTEN. Raises ExistsAtDestination, ImageLocked, ImageNotFound, Conflict."""
-    outcomes = copy_images(image.organization, [image.pk], destination, overwrite=overwrite, recorded_by=actor)
+    """Copy the picture: CREATED or OVERWRITTEN.
+
+    Raises ExistsAtDestination, ImageLocked, ImageNotFound, Conflict, ProtectedOriginal.
+    """
+    outcomes = copy_images(
+        image.organization, [image.pk], destination, overwrite=overwrite, actor=actor, record_each=True
+    )
     outcome = outcomes[image.pk]
     match outcome:
+        case Outcome.PROTECTED:
+            raise ProtectedOriginal(f"The image {image.hash} is protected; your roles do not allow copying it.")
         case Outcome.EXISTING:
             raise ExistsAtDestination(f"The picture {image.hash} exists in {destination.name!r}.")
         case Outcome.LOCKED:
@@ -68,13 +78,15 @@ def copy_named(
     source: Organization, names: Iterable[str], destination: Organization, *, overwrite: bool, actor: Actor
 ) -> Copied:
     """Copy the living pictures of these hashes or short hashes, each by itself: one that fails spoils no other."""
-    copied = Copied([], [], [])
+    copied = Copied([], [], [], [])
     for name in dict.fromkeys(names):
         image = source.images.living().named(name).only("id", "hash").first()
         outcome = Outcome.GONE
         if image is not None:
             try:
-                outcomes = copy_images(source, [image.pk], destination, overwrite=overwrite, recorded_by=actor)
+                outcomes = copy_images(
+                    source, [image.pk], destination, overwrite=overwrite, actor=actor, record_each=True
+                )
                 outcome = outcomes[image.pk]
             except DomainError as error:
                 log.warning("copy.failed", hash=image.hash, reason=error.reason)
@@ -86,6 +98,9 @@ def copy_named(
                 copied.created.append(hash)
             case Outcome.GONE | Outcome.COLLISION:
                 copied.notfound.append(hash)
+            case Outcome.PROTECTED:  # clients know no other list of what was not copied
+                copied.notfound.append(hash)
+                copied.protected.append(hash)
             case _:
                 copied.existing.append(hash)
     return copied
@@ -100,21 +115,28 @@ def copy_images(
     destination: Organization,
     *,
     overwrite: bool,
-    recorded_by: Actor | None,
+    actor: Actor,
+    record_each: bool = False,
     along: Along = lambda outcomes: True,
 ) -> dict[int, Outcome]:
     """Copy the pictures with these ids to another organization, all of them in one transaction; what became of each.
 
     Everything goes along but lock and aliases; what is overwritten keeps its row. Bytes are copied by the storage,
-    before the rows, which are copied by the database. `along` is called within the transaction with the numbers of
-    what was done; if it answers False, nothing was done after all, and there are no outcomes.
+    before the rows, which are copied by the database. Protected ones are copied for an actor who may download them.
+    `record_each` writes an audit event for each. `along` is called within the transaction with the numbers of what was
+    done; if it answers False, nothing was done after all, and there are no outcomes.
     """
+    protected_too = access.allows(actor, Permission.PROTECTED_ORIGINALS_DOWNLOAD, source)
+    recorded_by = actor if record_each else None
     with CopyKeeper(destination) as keeper:
         for _ in range(ATTEMPTS):
             # As with uploads, unique constraints decide between two that copy the same, and the loser looks again.
-            originals = read(source, ids)
+            found = read(source, ids)
+            refused = {} if protected_too else {one.id: Outcome.PROTECTED for one in found if one.protected}
+            originals = [one for one in found if one.id not in refused]
+            gone = dict.fromkeys(set(ids) - {one.id for one in found}, Outcome.GONE)
             try:
-                lost = dict.fromkeys(set(ids) - {one.id for one in originals}, Outcome.GONE) | keeper.keep(originals)
+                lost = gone | refused | keeper.keep(originals)
                 return _write(source, originals, lost, keeper, overwrite, recorded_by, along)
             except (DatabaseError, Overtaken) as error:
                 if isinstance(error, DatabaseError) and not lost_race(error):
@@ -136,11 +158,12 @@ class Original(NamedTuple):
     key: str
     size: int  # bytes
     uploaded_sha256: str
+    protected: bool
 
 
 def read(source: Organization, ids: Sequence[int]) -> list[Original]:
     """Those that there are still, in the order of their hashes, which everybody keeps to who makes several."""
-    columns = "id", "hash", "binary_hash", "file__key", "file__size", "file__uploaded_sha256"
+    columns = "id", "hash", "binary_hash", "file__key", "file__size", "file__uploaded_sha256", "protected"
     rows = source.images.filter(pk__in=ids).values_list(*columns)
     return sorted((Original(*row) for row in rows), key=lambda one: one.hash)
 
@@ -214,6 +237,7 @@ def _write(
             _record_overwritten(changed.values(), source, recorded_by)
         _expect(len(created), copyrows.insert_images([(created[hash].id, names[hash]) for hash in names], destination))
         _expect(len(changed), copyrows.overwrite_images(list(changed.items()), destination))
+        _expect_protection(source, originals)
         _index(source, destination, created, changed, set(new))
         if recorded_by:
             _record_created(created, source, destination, recorded_by)
@@ -269,6 +293,13 @@ def _outcome(target: tuple[int, bool] | None, overwrite: bool) -> Outcome:
 def _expect(wanted: int, found: int) -> None:
     """What is gone since we looked was not copied: look again."""
     if found != wanted:
+        raise Overtaken
+
+
+def _expect_protection(source: Organization, originals: Sequence[Original]) -> None:
+    """An image that was protected since we looked, without another hash, is not one that anybody may copy."""
+    unprotected = [one.id for one in originals if not one.protected]
+    if source.images.filter(pk__in=unprotected, protected=True).exists():
         raise Overtaken
 
 

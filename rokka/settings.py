@@ -129,6 +129,7 @@ ALLOWED_FORMATS = variable("ALLOWED_FORMATS", lambda text: [choice(*FORMATS)(wor
 TRASH_DAYS = variable("TRASH_DAYS", positive, 30)
 STORAGE_TRASH_DAYS = variable("STORAGE_TRASH_DAYS", positive, 14)  # of files that were moved to the storage's trash
 GRACE_SECONDS = variable("GRACE_SECONDS", positive, 3600)  # how long files without a row may be an upload under way
+VERIFY_DAYS = variable("VERIFY_DAYS", positive, 30)  # in which every stored file is read and compared once
 SANDBOX = variable("SANDBOX", choice("auto", "required"), "auto")
 PROBE_PROCESSES = variable("PROBE_PROCESSES", positive, 2)  # children that read files, per web or worker process
 
@@ -325,6 +326,8 @@ CELERY_TASK_ROUTES = {
     "sourceimages.tasks.run_job": {"queue": "bulk"},
     "sourceimages.tasks.find_colours": {"queue": "bulk"},
     "sourceimages.tasks.optimize": {"queue": "bulk"},
+    "sourceimages.tasks.read_again": {"queue": "bulk"},
+    "sourceimages.tasks.verify": {"queue": "bulk"},
     "organizations.tasks.snapshot_stats": UPKEEP,
 }
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -337,5 +340,7 @@ CELERY_BEAT_SCHEDULE = {
     "resume_jobs": {"task": "sourceimages.tasks.resume_jobs", "schedule": 20},
     "optimize_waiting": {"task": "sourceimages.tasks.optimize_waiting", "schedule": 60},
     "find_colours": {"task": "sourceimages.tasks.find_colours", "schedule": 20},
+    "read_again": {"task": "sourceimages.tasks.read_again", "schedule": 600},
+    "verify": {"task": "sourceimages.tasks.verify", "schedule": 600},
     "snapshot_stats": {"task": "organizations.tasks.snapshot_stats", "schedule": 600},
 }

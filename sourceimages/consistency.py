@@ -5,7 +5,6 @@ Meant for operators, and for the last line of every test of a race or a crash.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 
 from django.db.models import Count, F, OuterRef, Q, Subquery, Sum
 
@@ -15,6 +14,7 @@ from sourceimages import grace, hashes, indexing, storage
 from sourceimages.errors import BytesMissing
 from sourceimages.maintenance.garbage_collection import files_without_images
 from sourceimages.maintenance.survey import Owners
+from sourceimages.maintenance.verify import content_hash
 from sourceimages.models import ShortHash, SourceImage, StoredFile
 
 CHUNK = 1000  # rows read at a time
@@ -52,7 +52,7 @@ def bytes_of_rows(*, read_bytes: bool) -> Iterator[Finding]:
             continue
         if size != file.size:
             yield Finding(f"file {file.pk}: {size} bytes under {file.key}, the row says {file.size}")
-        elif read_bytes and content_hash(originals, file.key) != file.content_hash:
+        elif read_bytes and content_hash(originals.open(file.key)) != file.content_hash:
             yield Finding(f"file {file.pk}: the bytes under {file.key} have changed")
     owners, grace_time = Owners(), grace.seconds()
     for stray in held.values():
@@ -76,13 +76,6 @@ def remarks() -> Iterator[str]:
         yield f"{foreign} files with {foreign_bytes} bytes in the storage are not rokka's, and are never touched"
     if writable:
         yield f"{writable} stored files are not read-only, as they were stored by an earlier version"
-
-
-def content_hash(originals: storage.Storage, key: str) -> str:
-    digest = sha256()
-    for block in originals.open(key):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def names_of_images() -> Iterator[Finding]:

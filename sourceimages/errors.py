@@ -147,6 +147,12 @@ class StorageUnavailable(Unavailable):
     reason = "storage_unavailable"
 
 
+class ReadingInterrupted(Unavailable):
+    """The process that reads a file was killed, twice: nothing is known of the file."""
+
+    reason = "reading_interrupted"
+
+
 class BytesMissing(Unavailable):
     """A picture's bytes are not where they should be: a case for the operators."""
 

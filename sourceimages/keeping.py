@@ -1,6 +1,7 @@
 """Bytes on their way to a row: in their place before the row, and in the storage's trash if no row comes."""
 
 import time
+from collections.abc import Sequence
 
 import structlog
 
@@ -37,3 +38,16 @@ class FileKeeper:
         """Give up before garbage collection could take bytes without a row for left behind."""
         if self.placed and grace.half_over(self.since):
             raise Unavailable("Storing took too long. Try again.")
+
+
+def set_aside(keys: Sequence[str]) -> None:
+    """Take files away that no row names any more, because others took their place.
+
+    Nothing depends on it: what cannot be taken away now is garbage, and collected as such.
+    """
+    if not keys:
+        return
+    try:
+        files.move_to_trash(keys)
+    except DomainError:
+        log.warning("bytes_left_behind", keys=keys, exc_info=True)

@@ -16,6 +16,12 @@ LIVING = Q(tombstone__isnull=True)
 class StoredFile(models.Model):
     """Some bytes an organization holds, once. `uploaded_*` say what came in, `size` and `content_hash` what is kept."""
 
+    class Damage(models.TextChoices):
+        """What the last check of the stored file against its row found wrong."""
+
+        MISSING = "missing"
+        CORRUPT = "corrupt"
+
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="files", db_index=False)
     binary_hash = BytewiseCharField(max_length=40)  # sha1, hex
     uploaded_size = models.BigIntegerField()
@@ -34,7 +40,10 @@ class StoredFile(models.Model):
     colours_wanted = models.BooleanField(default=False)  # its dominant colours have not been looked for yet
     optimize_since = models.DateTimeField(null=True, blank=True)  # when somebody began with it
     created = models.DateTimeField(default=timezone.now)
-    verified_at = models.DateTimeField(null=True, blank=True)
+    verified_at = models.DateTimeField(null=True, blank=True)  # when its content was last found to be as it should
+    damage = models.CharField(max_length=10, choices=Damage, blank=True, default="", db_default="")
+    # When to read it again, because its readers were killed before they could tell everything about it.
+    read_again_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [
@@ -45,10 +54,17 @@ class StoredFile(models.Model):
         indexes = [
             Index(fields=["id"], condition=~Q(optimize_to=""), name="file_to_optimize"),
             Index(fields=["id"], condition=Q(colours_wanted=True), name="file_without_colours"),
+            Index(fields=["id"], condition=~Q(damage=""), name="file_damaged"),
+            Index(fields=["read_again_at"], condition=Q(read_again_at__isnull=False), name="file_to_read_again"),
         ]
 
     def __str__(self) -> str:
         return self.key
+
+    @property
+    def as_uploaded(self) -> bool:
+        """Whether what is stored is what was sent, not an optimized version of it."""
+        return self.content_hash == self.uploaded_sha256
 
 
 class Tombstone(models.Model):

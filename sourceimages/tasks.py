@@ -15,11 +15,13 @@ from sourceimages import jobs, operations
 from sourceimages.errors import StorageUnavailable
 from sourceimages.maintenance import garbage_collection, storage_trash
 from sourceimages.maintenance.purge import purge_expired
+from sourceimages.maintenance.verify import verify_due
 from sourceimages.models import StoredFile
 
 IN_PROCESS = settings.CELERY_TASK_ALWAYS_EAGER
 MISSED = 10 if IN_PROCESS else 40  # seconds without a sign of life, after which a job is taken up by somebody else
 SLICE = 5 if IN_PROCESS else jobs.SLICE  # somebody waits, or nobody does
+VERIFY_SECONDS = 10 if IN_PROCESS else 240  # of reading; other tasks wait for it, or none does
 SMALL = 100  # pictures
 AT_ONCE = 5  # seconds
 
@@ -73,6 +75,17 @@ def find_colours() -> None:
     """Of a hundred files; those that come meanwhile have their turn the next time."""
     for file_id in operations.without_colours():
         operations.find_colours(file_id)
+
+
+@shared_task(autoretry_for=(StorageUnavailable, OperationalError), retry_backoff=True, max_retries=8)
+def read_again() -> None:
+    for file_id in operations.to_read_again():
+        operations.read_again(file_id)
+
+
+@shared_task(autoretry_for=(StorageUnavailable, OperationalError), retry_backoff=True, max_retries=8)
+def verify() -> None:
+    verify_due(seconds=VERIFY_SECONDS)
 
 
 def begin(job: Job) -> Job:

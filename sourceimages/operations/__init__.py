@@ -19,7 +19,7 @@ from sourceimages.operations.delete import (
     restore_exactly,
     restore_image,
 )
-from sourceimages.operations.describe import find_colours, without_colours
+from sourceimages.operations.describe import find_colours, read_again, to_read_again, without_colours
 from sourceimages.operations.optimize import optimize
 from sourceimages.operations.optimize import waiting as waiting_to_be_optimized
 
@@ -41,12 +41,14 @@ __all__ = [
     "find_colours",
     "keep_hash",
     "optimize",
+    "read_again",
     "rename_image",
     "replace_user_metadata",
     "restore_exactly",
     "restore_image",
     "set_locked",
     "set_protected",
+    "to_read_again",
     "waiting_to_be_optimized",
     "without_colours",
 ]

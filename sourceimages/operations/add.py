@@ -4,11 +4,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import structlog
 from django.conf import settings
 from django.db import DatabaseError, transaction
+from django.utils import timezone
 
 from organizations import counters
 from organizations.audit import Actor, record
@@ -17,14 +19,23 @@ from rokka import faults
 from rokka.errors import Conflict, DomainError, Unavailable
 from sourceimages import hashes, indexing, metadata, probing, storage
 from sourceimages.errors import FormatNotAllowed, HashCollision, ImageLocked
-from sourceimages.keeping import FileKeeper
+from sourceimages.keeping import FileKeeper, set_aside
 from sourceimages.models import SourceImage, StoredFile
+from sourceimages.operations.heal import (
+    ReplacedMeanwhile,
+    Replacement,
+    Why,
+    forget_options,
+    replace_files,
+    why_replace,
+)
 from sourceimages.probing import Probe
 from sourceimages.races import lost_race
 from sourceimages.shorthashes import names_of
 from sourceimages.spool import SpooledFile
 
 ATTEMPTS = 5
+READ_AGAIN_AFTER = timedelta(minutes=10)  # where a reader was ended before it could tell everything
 READING_SECONDS = 20  # for telling what all files of a request are
 OPTIMIZABLE = {"tif", "psd"}
 
@@ -60,17 +71,20 @@ def add_images(organization: Organization, uploads: Sequence[Upload], *, may_cha
     """Add the uploads to the organization, all or none, and answer in their order.
 
     The same content twice is the same picture: it keeps its name, and metadata fields that the upload mentions are
-    set, unless `may_change` is false. Raises what `probing` raises, FormatNotAllowed, HashCollision, ImageLocked.
+    set, unless `may_change` is false. If its stored file is lost or rotten, this one takes its place (`heal`). Raises
+    what `probing` raises, FormatNotAllowed, HashCollision, ImageLocked.
     """
     faults.point("upload.spooled")
-    with UploadKeeper(organization) as keeper:
+    with UploadKeeper(organization, may_change=may_change) as keeper:
         for _ in range(ATTEMPTS):
             # Unique constraints decide between uploads of the same content; the databases name different ones, so
             # the loser asks no questions and reads again.
             try:
                 files = keeper.keep(uploads)
-                return _insert(organization, uploads, files, keeper, may_change=may_change, actor=actor)
-            except (DatabaseError, SourceImage.DoesNotExist) as error:
+                added = _insert(organization, uploads, files, keeper, may_change=may_change, actor=actor)
+                keeper.set_aside_replaced()
+                return added
+            except (DatabaseError, SourceImage.DoesNotExist, ReplacedMeanwhile) as error:
                 if isinstance(error, DatabaseError) and not lost_race(error):
                     raise
                 log.info("upload.lost_race", organization=organization.name)
@@ -80,36 +94,81 @@ def add_images(organization: Organization, uploads: Sequence[Upload], *, may_cha
 class UploadKeeper(FileKeeper):
     """Keeps the bytes of uploads, after telling what they are."""
 
-    def __init__(self, organization: Organization) -> None:
+    def __init__(self, organization: Organization, *, may_change: bool) -> None:
         super().__init__(organization)
-        self.kept: dict[str, StoredFile] = {}  # by binary hash: unsaved rows for bytes that are in their place
+        self.may_change = may_change
+        self.keys: dict[str, str] = {}  # by binary hash: where this request has put its bytes
+        self.kept: dict[str, StoredFile] = {}  # by binary hash: unsaved rows for them
         self.probes: dict[str, Probe] = {}  # by binary hash
+        self.replacements: list[Replacement] = []  # of files that we had
+        self.unwished: list[int] = []  # ids of files that shall not be optimized any more
+        self.replaced: list[str] = []  # keys that no row names any more
 
     def __enter__(self) -> "UploadKeeper":
         return self
 
     def keep(self, uploads: Sequence[Upload]) -> list[StoredFile]:
-        """For each upload the row of bytes we had, or an unsaved one for bytes that are now in their place."""
+        """For each upload the row of a file we had, or an unsaved one for a file that is in its place now.
+
+        `replacements` are what has to take the place of files that we had.
+        """
         there = self.organization.files.filter(binary_hash__in={upload.file.sha1 for upload in uploads})
         known = {file.binary_hash: file for file in there}
-        new = {upload.file.sha1: upload for upload in uploads if upload.file.sha1 not in known}
-        for sha1, upload in new.items():
+        for upload in uploads:
+            _check_same(upload, known.get(upload.file.sha1))
+        # Of the same content twice in a request, the one with an option to optimize speaks for both.
+        by_hash = {upload.file.sha1: upload for upload in sorted(uploads, key=lambda upload: bool(upload.optimize_to))}
+        whys = {sha1: self._why_replace(file, by_hash[sha1]) for sha1, file in known.items()}
+        wanted = {sha1: upload for sha1, upload in by_hash.items() if whys.get(sha1, True)}
+        for sha1, upload in wanted.items():
             if sha1 not in self.probes:
                 self.probes[sha1] = _probed(upload, seconds=self.since + READING_SECONDS - time.monotonic())
         faults.point("upload.probed")
-        for sha1, upload in new.items():
-            if sha1 not in self.kept:
-                key = storage.new_key(self.organization.pk, sha1)
-                self.placed.add(key)
-                self.storage.put(upload.file.path, key)
+        for sha1, upload in wanted.items():
+            key = self._put(upload)
+            if sha1 not in known and sha1 not in self.kept:
                 self.kept[sha1] = self._row(upload, self.probes[sha1], key)
         faults.point("upload.stored")
+        self.replacements = [
+            self._replacement(known[sha1], why, by_hash[sha1]) for sha1, why in whys.items() if why is not None
+        ]
+        self.unwished = [
+            file.pk
+            for sha1, file in known.items()
+            if self.may_change and file.optimize_to and not by_hash[sha1].optimize_to
+        ]
         files = [known.get(upload.file.sha1) or self.kept[upload.file.sha1] for upload in uploads]
         for upload, file in zip(uploads, files, strict=True):
-            if (file.uploaded_size, file.uploaded_sha256) != (upload.file.size, upload.file.sha256):
-                raise HashCollision(f"{upload.file.label}: another file with the sha1 {upload.file.sha1} is kept here.")
+            _check_same(upload, file)
             metadata.check_fit(upload.dynamic_metadata, file.width, file.height)
         return files
+
+    def set_aside_replaced(self) -> None:
+        """The transaction is through: what no row names any more goes."""
+        set_aside(self.replaced)
+
+    def _why_replace(self, file: StoredFile, upload: Upload) -> Why | None:
+        return why_replace(file, as_sent=self.may_change and not upload.optimize_to)
+
+    def _put(self, upload: Upload) -> str:
+        """The key of the bytes, which are moved to their place once, whatever comes to name them."""
+        sha1 = upload.file.sha1
+        if sha1 not in self.keys:
+            key = storage.new_key(self.organization.pk, sha1)
+            self.placed.add(key)
+            self.storage.put(upload.file.path, key)
+            self.keys[sha1] = key
+        return self.keys[sha1]
+
+    def _replacement(self, file: StoredFile, why: Why, upload: Upload) -> Replacement:
+        probe = self.probes[file.binary_hash]
+        return Replacement(
+            file,
+            why,
+            self.keys[file.binary_hash],
+            probe=None if file.as_uploaded else probe,
+            optimize_to=upload.optimize_to if probe.format in OPTIMIZABLE else "",
+        )
 
     def _row(self, upload: Upload, probe: Probe, key: str) -> StoredFile:
         return StoredFile(
@@ -129,7 +188,14 @@ class UploadKeeper(FileKeeper):
             static_metadata=probe.static_metadata,
             colours_wanted=probe.format in probing.WITH_COLOURS,
             optimize_to=upload.optimize_to if probe.format in OPTIMIZABLE else "",
+            read_again_at=None if probe.complete else timezone.now() + READ_AGAIN_AFTER,
         )
+
+
+def _check_same(upload: Upload, file: StoredFile | None) -> None:
+    """Two different files with the same sha1 must not become one."""
+    if file and (file.uploaded_size, file.uploaded_sha256) != (upload.file.size, upload.file.sha256):
+        raise HashCollision(f"{upload.file.label}: another file with the sha1 {upload.file.sha1} is kept here.")
 
 
 def _probed(upload: Upload, *, seconds: float) -> Probe:
@@ -160,7 +226,9 @@ def _insert(
     # Of bytes that nobody had there can be no picture yet, until this request makes one.
     unknown = {upload.identity for upload, file in zip(uploads, files, strict=True) if file.pk is None}
     with _unsaved_again(files), transaction.atomic():
-        new_bytes = 0
+        rows, replaced, new_bytes = replace_files(keeper.replacements, actor)
+        forget_options(keeper.unwished)
+        files = [rows.get(file.binary_hash, file) for file in files]
         for file in sorted(set_of(files), key=lambda file: file.binary_hash):
             if file.pk is None:
                 file.save(force_insert=True)
@@ -176,6 +244,7 @@ def _insert(
         faults.point("upload.counted")
         keeper.check_time()
     keeper.needed |= {file.key for file in files}
+    keeper.replaced = replaced
     faults.point("upload.committed")
     return [added[position] for position in range(len(uploads))]
 

@@ -1,13 +1,22 @@
-"""What is told of a file after it was uploaded, because it takes a look at its pixels."""
+"""What is found out about a file after its upload: what takes a look at its pixels, and what could not be read then."""
 
+from datetime import timedelta
+
+import structlog
 from django.db import transaction
+from django.utils import timezone
 
-from sourceimages import probing
-from sourceimages.errors import BytesMissing
+from rokka.errors import Invalid
+from sourceimages import indexing, probing
+from sourceimages.errors import BytesMissing, ReadingInterrupted
 from sourceimages.files import local_file
 from sourceimages.models import StoredFile
+from sourceimages.probing import Probe
 
 AT_ONCE = 100  # files that are looked up
+AGAIN = timedelta(days=1)  # until the next look at a file whose readers were killed
+
+log = structlog.get_logger()
 
 
 def without_colours() -> list[int]:
@@ -18,21 +27,61 @@ def without_colours() -> list[int]:
 def find_colours(file_id: int) -> bool:
     """Look for the dominant colours of the file, once; False if there is nothing to do. Twice does no harm.
 
-    Bytes that are missing have none, or else this file would keep all behind it waiting.
+    Bytes that are missing have none, or else this file would keep all behind it waiting. One whose readers are killed
+    waits for a day.
     """
     file = StoredFile.objects.filter(pk=file_id, colours_wanted=True).first()
     if file is None:
         return False
+    later = None
     try:
         with local_file(file) as path:
             found = probing.colours(path, file.format)
     except BytesMissing:
         found = []
+    except ReadingInterrupted:
+        found, later = [], timezone.now() + AGAIN
     with transaction.atomic():
         # Purged or rewritten meanwhile: then there is nothing to say, or the new bytes have their turn.
         row = StoredFile.objects.select_for_update().filter(pk=file_id, key=file.key).first()
         if row is not None:
-            row.colours_wanted = False
+            row.colours_wanted, row.read_again_at = False, later or row.read_again_at
             row.static_metadata = row.static_metadata | ({"color": {"dominant": found}} if found else {})
-            row.save(update_fields=["colours_wanted", "static_metadata"])
+            row.save(update_fields=["colours_wanted", "read_again_at", "static_metadata"])
     return row is not None
+
+
+def to_read_again() -> list[int]:
+    """Files whose readers were killed before they could tell everything, and whose time has come."""
+    due = StoredFile.objects.filter(read_again_at__lte=timezone.now()).order_by("read_again_at", "id")
+    return list(due.values_list("id", flat=True)[:AT_ONCE])
+
+
+def read_again(file_id: int) -> bool:
+    """Read the file once more, alone if need be; False if there is nothing to do. What is still unknown waits a day."""
+    file = StoredFile.objects.filter(pk=file_id, read_again_at__lte=timezone.now()).first()
+    if file is None:
+        return False
+    probe = None
+    try:
+        with local_file(file) as path:
+            probe = probing.probe(path, thorough=True)
+    except (BytesMissing, ReadingInterrupted, Invalid) as error:  # Invalid: it was readable when it came in
+        log.warning("file.not_read_again", file=file_id, reason=error.reason)
+    with transaction.atomic():
+        row = StoredFile.objects.select_for_update().filter(pk=file_id, key=file.key).first()
+        if row is not None:
+            _write_down(row, probe)
+    return row is not None
+
+
+def _write_down(row: StoredFile, probe: Probe | None) -> None:
+    row.read_again_at = None if probe and probe.complete else timezone.now() + AGAIN
+    if probe:
+        row.opaque = probe.opaque
+        row.static_metadata = row.static_metadata | probe.static_metadata
+        row.colours_wanted = row.format in probing.WITH_COLOURS and "color" not in row.static_metadata
+    row.save(update_fields=["opaque", "static_metadata", "colours_wanted", "read_again_at"])
+    indexing.replace(
+        list(row.images.select_related("organization", "file").order_by("id").select_for_update(of=("self",)))
+    )

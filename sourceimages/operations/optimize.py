@@ -18,7 +18,7 @@ from django.utils import timezone
 from organizations import counters
 from organizations.audit import TIME, Actor, record
 from rokka import faults
-from rokka.errors import DomainError
+from rokka.errors import Invalid
 from sourceimages import probing, storage
 from sourceimages.files import local_file, move_to_trash
 from sourceimages.keeping import FileKeeper
@@ -92,7 +92,7 @@ def _contradiction(file: StoredFile, picture: Rewritten) -> str:
     """What a look at the new bytes, by those who look at every upload, finds wrong with them."""
     try:
         found = probing.probe(picture.path)
-    except DomainError as error:
+    except Invalid as error:  # what keeps us from looking says nothing about them
         return error.message
     if (found.format, found.width, found.height) != (picture.format, file.width, file.height):
         return f"what was written is a {found.format} of {found.width} × {found.height}"

@@ -4,15 +4,18 @@ import atexit
 import base64
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
 from django.conf import settings
 
 from rokka.errors import Unavailable
-from sourceimages.errors import FormatNotAllowed, TooManyPixels, UnreadableImage
+from sourceimages.errors import FormatNotAllowed, ReadingInterrupted, TooManyPixels, UnreadableImage
 
-from .pool import BusyError, ChildDiedError, Pool, SandboxMissingError
+from .pool import BusyError, ChildDiedError, ChildKilledError, Pool, SandboxMissingError, TooMuchWorkError
 
 __all__ = ["Probe", "SandboxMissingError", "check_sandbox", "colours", "probe", "raster"]
 
@@ -21,6 +24,7 @@ PIXELS_SECONDS = 3.0  # for the question whether its pixels are opaque, which ma
 DESCRIPTION_SECONDS = 2.0  # for what it tells of itself, which may be left out
 COLOURS_SECONDS = 5.0
 RASTER_SECONDS = 10.0
+ALONE_SECONDS = 15.0  # for a second try of any question
 WITH_COLOURS = {"jpg", "png", "webp", "gif", "tif"}
 SECONDS = CLOCK_SECONDS + PIXELS_SECONDS + DESCRIPTION_SECONDS
 WITHOUT_PIXEL_LIMIT = {"jpg", "webp", "svg", "pdf", "eps"}  # JPEG and WebP by agreement, the others have no pixels
@@ -31,6 +35,9 @@ _drawing = Pool(settings.PROBE_PROCESSES, sandbox_required=settings.SANDBOX == "
 for _children in _pool, _drawing:
     atexit.register(_children.close)
     os.register_at_fork(after_in_child=_children.forget)
+
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,55 +52,65 @@ class Probe:
     animated: bool
     # What it tells of itself, by group: beside the question what it is.
     static_metadata: dict[str, dict[str, Any]] = field(default_factory=dict, compare=False)
+    # False if a reader was ended before it could tell whether the file is opaque, or what it tells of itself.
+    complete: bool = field(default=True, compare=False)
 
 
 def probe(
-    path: str | os.PathLike[str], *, seconds: float = CLOCK_SECONDS + PIXELS_SECONDS + DESCRIPTION_SECONDS
+    path: str | os.PathLike[str],
+    *,
+    seconds: float = CLOCK_SECONDS + PIXELS_SECONDS + DESCRIPTION_SECONDS,
+    thorough: bool = False,
 ) -> Probe:
     """What the file is. UnreadableImage, FormatNotAllowed, TooManyPixels; Unavailable when too much is going on.
 
-    No reader is busy with it for more than so many `seconds`.
+    No reader is busy with it for more than so many `seconds`, unless it has to be read once more, alone. `thorough`
+    does that for every question, not only for the one what the file is.
     """
     deadline = time.monotonic() + seconds
     path = os.path.abspath(path)
     if os.path.getsize(path) == 0:
         raise FormatNotAllowed("The file is empty.")
-    try:
+    with _busy("Too many files are being read at this moment. Try again."):
         facts = _read_header(path, min(seconds, CLOCK_SECONDS))
         _check_pixels(facts)
+        about = {"path": path, "format": facts["format"]}
+        complete = True
         if facts["opaque"] is None:
-            facts["opaque"] = _is_opaque(path, facts["format"], min(deadline - time.monotonic(), PIXELS_SECONDS))
-        facts["static_metadata"] = _describe(
-            path, facts["format"], min(deadline - time.monotonic(), DESCRIPTION_SECONDS)
-        )
-    except BusyError as error:
-        raise Unavailable("Too many files are being read at this moment. Try again.") from error
-    return Probe(**facts)
+            left = min(deadline - time.monotonic(), PIXELS_SECONDS)
+            answer = _answer({"ask": "opaque", **about}, {"opaque": False}, left, insist=thorough)
+            # Asked after the size is known to be bearable. A file whose pixels are too much work is kept all the same.
+            facts["opaque"], complete = bool(answer and answer["opaque"]), answer is not None
+        left = min(deadline - time.monotonic(), DESCRIPTION_SECONDS)
+        answer = _answer({"ask": "describe", **about}, {"groups": {}}, left, insist=thorough)
+    return Probe(**facts, static_metadata=dict(answer["groups"]) if answer else {}, complete=complete and bool(answer))
 
 
 def colours(path: str | os.PathLike[str], format: str) -> list[str]:
-    """Its dominant colours, which takes looking at its pixels; none where that takes too long. Unavailable as above."""
-    try:
-        answer = _pool.ask({"ask": "colours", "path": os.path.abspath(path), "format": format}, seconds=COLOURS_SECONDS)
-    except ChildDiedError:
-        return []
-    except BusyError as error:
-        raise Unavailable("Too many files are being read at this moment. Try again.") from error
+    """Its dominant colours, which takes looking at its pixels; none where that is too much work.
+
+    Unavailable as above, ReadingInterrupted.
+    """
+    question = {"ask": "colours", "path": os.path.abspath(path), "format": format}
+    with _busy("Too many files are being read at this moment. Try again."):
+        try:
+            answer = _ask_twice(_pool, question, COLOURS_SECONDS)
+        except ChildDiedError:
+            return []
     return [str(colour) for colour in answer["colours"]]
 
 
 def raster(path: str | os.PathLike[str], format: str, *, side: int, upright: bool) -> bytes | None:
-    """The picture as WebP of at most so many pixels a side; None where it cannot be drawn. Unavailable as above.
+    """The picture as WebP of at most so many pixels a side; None where it cannot be drawn. Raises the same.
 
     `upright` turns it as its EXIF orientation says; otherwise it is as its pixels are stored.
     """
     question = {"ask": "raster", "path": os.path.abspath(path), "format": format, "side": side, "upright": upright}
-    try:
-        answer = _drawing.ask(question, seconds=RASTER_SECONDS)
-    except ChildDiedError:
-        return None
-    except BusyError as error:
-        raise Unavailable("Too many pictures are being drawn at this moment. Try again.") from error
+    with _busy("Too many pictures are being drawn at this moment. Try again."):
+        try:
+            answer = _ask_twice(_drawing, question, RASTER_SECONDS)
+        except ChildDiedError:
+            return None
     return base64.b64decode(answer["webp"]) if "webp" in answer else None
 
 
@@ -102,9 +119,53 @@ def check_sandbox() -> None:
     _pool.check()
 
 
+def _ask_twice(pool: Pool, question: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """The answer; ChildDiedError where the file is to blame, ReadingInterrupted where nobody knows.
+
+    A reader that dies may have been killed for the memory that others took. So the question is put once more, while
+    nothing else is read in this process.
+    """
+    try:
+        return pool.ask(question, seconds=seconds)
+    except TooMuchWorkError:
+        raise
+    except ChildDiedError as error:
+        log.warning("probe.reader_died", ask=question["ask"], why=str(error))
+    with _pool.alone(), _drawing.alone():
+        try:
+            return pool.ask_fresh_child(question, seconds=ALONE_SECONDS)
+        except ChildKilledError as error:
+            log.warning("probe.reader_died_alone", ask=question["ask"], why=str(error))
+            raise ReadingInterrupted(
+                f"The file could not be read to the end, which may not be its fault: {error}. Try again later."
+            ) from error
+
+
+def _answer(
+    question: dict[str, Any], otherwise: dict[str, Any], seconds: float, *, insist: bool
+) -> dict[str, Any] | None:
+    """The answer, or `otherwise` if the file has none; None if that is not known, and is worth another look later."""
+    try:
+        return _ask_twice(_pool, question, seconds) if insist else _pool.ask(question, seconds=seconds)
+    except TooMuchWorkError:
+        return otherwise
+    except ChildDiedError:
+        return otherwise if insist else None
+    except ReadingInterrupted:
+        return None
+
+
+@contextmanager
+def _busy(message: str) -> Iterator[None]:
+    try:
+        yield
+    except BusyError as error:
+        raise Unavailable(message) from error
+
+
 def _read_header(path: str, seconds: float) -> dict[str, Any]:
     try:
-        facts = _pool.ask({"ask": "header", "path": path}, seconds=seconds)
+        facts = _ask_twice(_pool, {"ask": "header", "path": path}, seconds)
     except ChildDiedError as error:
         raise UnreadableImage(f"The file cannot be read: {error}.") from error
     if "error" in facts:
@@ -121,18 +182,3 @@ def _check_pixels(facts: dict[str, Any]) -> None:
             height=height,
             limit=limit,
         )
-
-
-def _is_opaque(path: str, format: str, seconds: float) -> bool:
-    """Asked after the size is known to be bearable. A file whose pixels are too much work is kept all the same."""
-    try:
-        return bool(_pool.ask({"ask": "opaque", "path": path, "format": format}, seconds=seconds)["opaque"])
-    except ChildDiedError:
-        return False
-
-
-def _describe(path: str, format: str, seconds: float) -> dict[str, Any]:
-    try:
-        return dict(_pool.ask({"ask": "describe", "path": path, "format": format}, seconds=seconds)["groups"])
-    except ChildDiedError:
-        return {}

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, LifoQueue
+from threading import Lock
 from typing import IO, Any, cast
 
 logger = logging.getLogger(__name__)
@@ -29,11 +30,23 @@ ENVIRONMENT = {  # all of it: no secret of ours is there to be found
 START_SECONDS = 20
 PATIENCE_SECONDS = 30  # for a child to become free
 LONGEST_ANSWER = 1024 * 1024
+FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGBUS}  # SIGBUS: a disk failed
 QUESTIONS = 3000  # after which a child is replaced: libraries forget to give back what they have taken
 
 
 class ChildDiedError(Exception):
-    """The child that was working on a request is gone, and why."""
+    """The child that was working on a request is gone, and why. A crash may be the doing of the file, or not."""
+
+
+class TooMuchWorkError(ChildDiedError):
+    """The file takes more computing than it is allowed: it would again."""
+
+
+class ChildKilledError(ChildDiedError):
+    """It was ended by something else: killed from outside, as when memory runs out, or the clock ran out on it.
+
+    The clock is no measure of the file: what a file may cost is limited in seconds of computing.
+    """
 
 
 class BusyError(Exception):
@@ -81,7 +94,7 @@ class Child:
         try:
             self._requests.write(json.dumps(request).encode() + b"\n")
         except BrokenPipeError:
-            raise ChildDiedError(self._last_words()) from None
+            raise self._death() from None
         return self._read_answer(seconds)
 
     def kill(self) -> None:
@@ -99,10 +112,10 @@ class Child:
         line = b""
         while not line.endswith(b"\n"):
             if not self._readable.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                raise ChildDiedError(f"reading it took more than {seconds:g} seconds")
+                raise ChildKilledError(f"reading it took more than {seconds:g} seconds")
             block = os.read(self._answers.fileno(), LONGEST_ANSWER)
             if not block:
-                raise ChildDiedError(self._last_words())
+                raise self._death()
             line += block
             if len(line) > LONGEST_ANSWER:
                 raise ChildDiedError("reading it went wrong")
@@ -112,14 +125,15 @@ class Child:
             raise ChildDiedError("reading it went wrong") from None
         return answer
 
-    def _last_words(self) -> str:
+    def _death(self) -> ChildDiedError:
         try:
             code = self._process.wait(timeout=1)
         except subprocess.TimeoutExpired:  # it lives, but has closed its end of the pipe
-            return "its reader fell silent"
+            return ChildDiedError("its reader fell silent")
         if code == -signal.SIGXCPU:
-            return "reading it took too much computing time"
-        return f"its reader died ({signal.strsignal(-code) if code < 0 else code})"
+            return TooMuchWorkError("reading it took too much computing time")
+        kind = ChildKilledError if -code in FROM_OUTSIDE else ChildDiedError
+        return kind(f"its reader died ({signal.strsignal(-code) if code < 0 else code})")
 
 
 class Pool:
@@ -148,6 +162,33 @@ class Pool:
         with self._child() as child:
             return child.ask(request, seconds=seconds)
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While no child of this pool is at work. BusyError if those that are do not end in time."""
+        exclusive, places = self._exclusive, self._places
+        taken: list[Child | None] = []
+        deadline = time.monotonic() + self._patience
+        if not exclusive.acquire(timeout=self._patience):
+            raise BusyError("another file is being read alone")
+        try:
+            while len(taken) < self._size:
+                taken.append(places.get(timeout=max(0.01, deadline - time.monotonic())))
+            yield
+        except Empty:
+            raise BusyError("no reader became free") from None
+        finally:
+            for child in taken:
+                places.put(child)
+            exclusive.release()
+
+    def ask_fresh_child(self, request: dict[str, Any], *, seconds: float) -> dict[str, Any]:
+        """The same as `ask` with a child that has read nothing else, and will not. Meant for `alone`."""
+        child = self._start()
+        try:
+            return child.ask(request, seconds=seconds)
+        finally:
+            self._dismiss(child)
+
     def check(self) -> None:
         """Raise SandboxMissingError if a sandbox is required and a child could still open a socket."""
         with self._child():
@@ -166,6 +207,7 @@ class Pool:
 
     def _open(self) -> None:
         self._children: set[Child] = set()
+        self._exclusive = Lock()  # of the one that reads alone
         self._places: LifoQueue[Child | None] = LifoQueue()  # last in, first out: a child that is warm
         for _ in range(self._size):
             self._places.put(None)

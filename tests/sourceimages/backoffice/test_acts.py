@@ -6,7 +6,7 @@ from io import BytesIO
 
 import pytest
 
-from organizations.models import AuditEvent, Job
+from organizations.models import AuditEvent, Job, Membership, User
 from organizations.permissions import Permission, Role, granted
 from sourceimages import storage, tasks
 from sourceimages.admin.acts import ACTS
@@ -479,3 +479,22 @@ def test_others_get_nowhere(client, alice, three, fields):
         answer = ask(client, three, kind, confirmed="yes")
         assert answer.headers["Location"].startswith("/admin/login/")
     assert everything() == before
+
+
+def test_a_protected_image_is_not_copied_by_staff_who_may_not_download_it(acme, alice, stage, colleague, three):
+    browser = colleague(Role.IMAGES_WRITE, name="dora")
+    Membership.objects.create(organization=stage, user=User.objects.get(username="dora"), roles=[Role.WRITE])
+    secret = set_protected(three[0], True, delete_previous=False, actor=alice.actor).image
+    copied = {"confirmed": "yes", "kind": "copy", "destination": "stage", "organization": "acme"}
+    assert browser.post(ACT, copied | {"ids": [secret.pk]}).status_code == 400
+    assert not stage.images.exists()
+    browser.post(ACT, copied | {"ids": [secret.pk, three[1].pk]})
+    assert [one.hash for one in stage.images.all()] == [three[1].hash]
+
+
+def test_the_trash_shows_no_twin_of_a_protected_image(acme, alice, colleague, three):
+    browser = colleague(Role.IMAGES_WRITE)
+    set_protected(three[0], True, delete_previous=True, actor=alice.actor)
+    assert browser.get(f"{PICTURES}{three[0].pk}/download/").status_code == 403
+    assert browser.get(f"{PICTURES}{three[0].pk}/preview/large/").headers["Location"].endswith("protected.svg")
+    assert "Download original" not in browser.get(f"{PICTURES}{three[0].pk}/change/").content.decode()

@@ -1,0 +1,222 @@
+"""Is what is stored still what was stored? Every file is read in turn and compared with its sha256.
+
+Nothing is removed or changed but what the rows say of their files. What is lost or rotten is mended by an upload of the
+same content (`operations.heal`), or from a backup.
+"""
+
+import errno
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from itertools import islice
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Max, Q, QuerySet
+
+from organizations.audit import TIME, Actor, record
+from organizations.models import Organization
+from rokka.clock import DatabaseNow, database_now
+from sourceimages.errors import BytesMissing, StorageUnavailable
+from sourceimages.files import open_file
+from sourceimages.maintenance import state
+from sourceimages.models import MaintenanceTask, StoredFile
+
+NAME = "verify"  # of the task
+SECONDS = 240  # of reading in a run
+BATCH = 500  # rows read at a time
+FAILURES = 3  # files in a row that cannot be read, after which the storage is taken to be down
+EXAMPLES = 10  # damaged files that are shown to operators
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A file that was compared, and what is wrong with it, if anything."""
+
+    file: StoredFile
+    damage: str
+
+
+# --- One file ---------------------------------------------------------------------------------------------------------
+
+
+def content_hash(blocks: Iterable[bytes]) -> str:
+    """sha256 of what is read."""
+    digest = sha256()
+    for block in blocks:
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def damage_of(file: StoredFile) -> str:
+    """What is wrong with the stored file, one of StoredFile.Damage or nothing. Raises StorageUnavailable."""
+    try:
+        intact = content_hash(open_file(file)) == file.content_hash
+    except BytesMissing:
+        return StoredFile.Damage.MISSING
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise StorageUnavailable("The storage failed while a file was being read.") from error
+        intact = False  # the disk has lost a part of it
+    return "" if intact else StoredFile.Damage.CORRUPT
+
+
+def verify_file(file: StoredFile, *, actor: Actor = TIME) -> Verified | None:
+    """Compare the file and write down what came of it; None if it was replaced or removed meanwhile."""
+    damage = damage_of(file)
+    with transaction.atomic():
+        rows = StoredFile.objects.select_related("organization").select_for_update(of=("self",))
+        row = rows.filter(pk=file.pk, key=file.key).first()
+        if row is None:
+            return None
+        # By the clock of the database, as all times that something is decided by.
+        StoredFile.objects.filter(pk=row.pk).update(damage=damage, **({} if damage else {"verified_at": DatabaseNow()}))
+        if damage and damage != row.damage:
+            record(
+                actor,
+                "file.damaged",
+                organization=row.organization,
+                target=row.binary_hash,
+                target_id=row.pk,
+                damage=damage,
+                key=row.key,
+            )
+    if damage:
+        log.error("verify.damaged", file=row.pk, organization=row.organization.name, key=row.key, damage=damage)
+    return Verified(row, damage)
+
+
+# --- All files --------------------------------------------------------------------------------------------------------
+
+
+def verify(
+    files: QuerySet[StoredFile],
+    *,
+    actor: Actor = TIME,
+    limit: int | None = None,
+    watch: Callable[[Verified], None] = lambda one: None,
+) -> int:
+    """Compare these files, or the first `limit` of them; answers how many. `watch` is called with each.
+
+    Operators are told what is damaged.
+    """
+    count = 0
+    for verified in islice(_verified(files, actor), limit):
+        count += 1
+        watch(verified)
+    report()
+    return count
+
+
+def due() -> Q:
+    """Files that were not found to be intact for VERIFY_DAYS."""
+    return (
+        Q(verified_at=None) | Q(verified_at__lt=database_now() - timedelta(days=settings.VERIFY_DAYS)) | ~Q(damage="")
+    )
+
+
+def verify_due(*, seconds: float = SECONDS, actor: Actor = TIME) -> int:
+    """The next share of a round through all files, which takes VERIFY_DAYS; answers how many were compared.
+
+    What a run that is missed should have done is done by the next ones, each for so many `seconds` at most.
+    """
+    task = _begin_or_go_on()
+    ends = time.monotonic() + seconds
+    position, count = int(task.position or 0), 0
+    for verified in _verified(StoredFile.objects.filter(pk__gt=position, pk__lte=_target(task)), actor):
+        count += 1
+        _note(task, verified.file.pk, count)
+        if time.monotonic() > ends:
+            break
+    else:
+        _note(task, max(position, _target(task)), count)
+    report()
+    return count
+
+
+def report() -> None:
+    """Show operators what is damaged, for as long as anything is."""
+    damaged = StoredFile.objects.exclude(damage="").select_related("organization").order_by("id")
+    examples = [
+        {"organization": one.organization.name, "binary_hash": one.binary_hash, "key": one.key, "damage": one.damage}
+        for one in damaged[:EXAMPLES]
+    ]
+    if not examples:
+        state.release(NAME)
+        return
+    count = damaged.count()
+    if MaintenanceTask.objects.filter(pk=NAME, held_details={"count": count, "examples": examples}).exists():
+        return  # they have been told
+    reason = (
+        f"{count:,} stored files are missing or corrupt. Upload the same content again, or restore them from a backup; "
+        f"then run manage.py verify."
+    )
+    state.hold(NAME, reason, count=count, examples=examples)
+
+
+def _verified(files: QuerySet[StoredFile], actor: Actor) -> Iterator[Verified]:
+    """One file that cannot be read now does not keep the others from being read; several in a row are the storage."""
+    failures = 0
+    for file in _in_batches(files):
+        try:
+            verified = verify_file(file, actor=actor)
+        except StorageUnavailable:
+            failures += 1
+            log.warning("verify.skipped", file=file.pk, key=file.key, exc_info=True)
+            if failures == FAILURES:
+                raise
+            continue
+        failures = 0
+        if verified:
+            yield verified
+
+
+def _in_batches(files: QuerySet[StoredFile]) -> Iterator[StoredFile]:
+    """By ascending id; no connection is kept busy while a file is read."""
+    last = 0
+    while batch := list(files.filter(pk__gt=last).order_by("id")[:BATCH]):
+        yield from batch
+        last = batch[-1].pk
+
+
+# --- The round --------------------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def _begin_or_go_on() -> MaintenanceTask:
+    """The row of the task, in the midst of a round: `progress` has its start and the last id it is about."""
+    task, now = state.get_for_update(NAME), database_now()
+    if not task.progress or (_elapsed(task, now) >= 1 and int(task.position or 0) >= task.progress["last"]):
+        last = StoredFile.objects.aggregate(last=Max("id"))["last"] or 0
+        task.progress, task.position = {"started": now.isoformat(), "last": last, "done": 0}, "0"
+    task.last_run = now
+    task.save(update_fields=["progress", "position", "last_run"])
+    return task
+
+
+def _target(task: MaintenanceTask) -> int:
+    """The id that the round should have come to by now."""
+    assert task.last_run is not None  # noqa: S101 (it was set when the run began)
+    return int(task.progress["last"] * min(1.0, _elapsed(task, task.last_run)))
+
+
+def _elapsed(task: MaintenanceTask, now: datetime) -> float:
+    """The part of the round's time that is over."""
+    return (now - datetime.fromisoformat(task.progress["started"])) / timedelta(days=settings.VERIFY_DAYS)
+
+
+def _note(task: MaintenanceTask, position: int, done: int) -> None:
+    """Where the next run begins. Two runs at once do some files twice, which harms nobody."""
+    progress: dict[str, Any] = task.progress | {"done": task.progress["done"] + done}
+    MaintenanceTask.objects.filter(pk=NAME).update(position=str(position), progress=progress)
+
+
+def of_organization(organization: Organization | None) -> QuerySet[StoredFile]:
+    """Its files, or all."""
+    return StoredFile.objects.all() if organization is None else StoredFile.objects.filter(organization=organization)

@@ -16,7 +16,7 @@ from django.core.exceptions import (
     SuspiciousOperation,
     TooManyFieldsSent,
 )
-from django.db import OperationalError
+from django.db import DatabaseError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.csrf import csrf_failure as django_csrf_failure
 from rest_framework import exceptions
@@ -59,6 +59,8 @@ STATUS: dict[type[DomainError], HTTPStatus] = {
 MAX_JSON = 1_000_000  # bytes
 TRUE, FALSE = {"true", "1"}, {"false", "0", ""}
 
+READ_ONLY = "25006"  # what PostgreSQL calls a write where only reading goes on, as on a standby
+
 log = structlog.get_logger()
 
 
@@ -91,7 +93,7 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response 
         case TooManyFieldsSent():
             most = settings.DATA_UPLOAD_MAX_NUMBER_FIELDS
             status, message, reason = 413, f"There are more than {most} form fields beside the files.", TooLarge.reason
-        case OperationalError():  # it is locked or gone, or it ended one of two who waited for each other
+        case DatabaseError() if is_unavailable(error):
             log.exception("database_unavailable")
             message = "The database is busy or does not answer. Try again."
             status, reason = 503, Unavailable.reason
@@ -103,7 +105,7 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response 
         request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
     body, headers = error_body(status, message, reason), {}
     match error:
-        case Unavailable() | OperationalError():
+        case Unavailable() | DatabaseError():
             headers["Retry-After"] = "5"
         case InvalidToken():
             headers["WWW-Authenticate"] = "Bearer"  # a 401 needs one (RFC 9110, 15.5.2)
@@ -118,6 +120,11 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response 
                 "X-RateLimit-Retry-After-readable": rfc3339(datetime.fromtimestamp(again, UTC)),
             }
     return Response(body, status=status, headers=headers)
+
+
+def is_unavailable(error: DatabaseError) -> bool:
+    """Is it locked, gone, or read-only, or did it end one of two who waited for each other?"""
+    return isinstance(error, OperationalError) or getattr(error.__cause__, "sqlstate", None) == READ_ONLY
 
 
 def sentence(detail: Any) -> str:

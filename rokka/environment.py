@@ -2,7 +2,7 @@
 
 import ipaddress
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -114,6 +114,31 @@ def storage(url: str, *, spool: Path) -> dict[str, Any]:
             "spool": spool,
         },
     }
+
+
+def check_apart(storage: dict[str, Any], *, database: dict[str, Any], data_dir: Path, others: Sequence[Path]) -> None:
+    """Refuse local files in a folder that holds something else of ours, or lies in one that is emptied (`others`).
+
+    Maintenance removes what it does not know from the storage: that would be the database, secrets and documents.
+    """
+    if "location" not in storage["OPTIONS"]:
+        return
+    folder = Path(storage["OPTIONS"]["location"]).resolve()
+    inside = {"DATA_DIR": data_dir.resolve()}
+    if database["ENGINE"] == "rokka.sqlite3" and ":memory:" not in str(database["NAME"]):
+        inside["the database of DATABASE_URL"] = Path(database["NAME"]).resolve()
+    for name, path in inside.items():
+        if path.is_relative_to(folder):
+            raise ImproperlyConfigured(
+                f"STORAGE_URL: the folder {folder} contains {name} ({path}). "
+                f"Give the storage a folder of its own, such as {data_dir / 'files'}."
+            )
+    for other in others:
+        if folder.is_relative_to(other.resolve()):
+            raise ImproperlyConfigured(
+                f"STORAGE_URL: the folder {folder} is in {other.resolve()}, from which files are removed. "
+                f"Give the storage a folder of its own, such as {data_dir / 'files'}."
+            )
 
 
 def redis_url(text: str) -> str:

@@ -30,6 +30,8 @@ POINTS = (
     "optimize.placed",  # they are in their place, no row knows them
     "optimize.switched",  # the row names them, uncommitted
     "optimize.committed",  # the old bytes are still there
+    "owner.claimed",  # database and storage have their mark, with a counter of zero
+    "owner.counted",  # the counter is raised in the database, not yet in the storage
 )
 
 CHOSEN = os.environ.get("ROKKA_FAULT", "")

@@ -13,6 +13,7 @@ from rokka import logs
 from rokka.environment import (
     NOTHING,
     boolean,
+    check_apart,
     choice,
     database,
     networks,
@@ -153,13 +154,15 @@ STORAGES = {
     ),
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
+PREVIEWS = DATA_DIR / "previews"
+check_apart(STORAGES["originals"], database=DATABASES["default"], data_dir=DATA_DIR, others=[SPOOL, PREVIEWS])
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
     if REDIS_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}},
     "previews": {  # of pictures in the back-office: too many bytes for memory, and easily made again
         "BACKEND": "rokka.caches.SeldomCulledCache",
-        "LOCATION": DATA_DIR / "previews",
+        "LOCATION": PREVIEWS,
         "TIMEOUT": 30 * 86_400,
         "OPTIONS": {"MAX_ENTRIES": 10_000},
     },
@@ -200,6 +203,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "sourceimages.admin.guard.StorageGuard",
 ]
 ROOT_URLCONF = "rokka.urls"
 CSRF_FAILURE_VIEW = "rokka.api.csrf_failure"
@@ -305,6 +309,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_SETTINGS": {"persistAuthorization": False, "displayRequestDuration": True},
     "COMPONENT_SPLIT_REQUEST": True,
     "PREPROCESSING_HOOKS": ["sourceimages.api.openapi.without_copy"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "sourceimages.api.openapi.with_mismatch",
+    ],
 }
 
 # --- Work outside requests --------------------------------------------------------------------------------------------
@@ -320,6 +328,7 @@ UPKEEP = {"queue": "upkeep"}
 CELERY_TASK_ROUTES = {
     "sourceimages.tasks.collect_garbage": UPKEEP,
     "sourceimages.tasks.empty_storage_trash": UPKEEP,
+    "sourceimages.tasks.raise_owner_mark": UPKEEP,
     "sourceimages.tasks.purge": UPKEEP,
     "sourceimages.tasks.resume_jobs": UPKEEP,
     "sourceimages.tasks.optimize_waiting": UPKEEP,
@@ -334,6 +343,7 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 600}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BEAT_SCHEDULE = {
+    "raise_owner_mark": {"task": "sourceimages.tasks.raise_owner_mark", "schedule": 300},
     "collect_garbage": {"task": "sourceimages.tasks.collect_garbage", "schedule": 600},
     "empty_storage_trash": {"task": "sourceimages.tasks.empty_storage_trash", "schedule": 600},
     "purge": {"task": "sourceimages.tasks.purge", "schedule": 3600},

@@ -20,6 +20,9 @@ from organizations.permissions import Permission
 from organizations.staff import Staff
 from rokka import celery_app, charts, health
 from rokka.clock import database_now
+from rokka.errors import DomainError
+from sourceimages import ownership
+from sourceimages.errors import StorageMismatch
 from sourceimages.maintenance import garbage_collection, state
 from sourceimages.models import SourceImage, Tombstone
 
@@ -39,6 +42,7 @@ def work(staff: Staff) -> dict[str, Any]:
         tombstones = tombstones.filter(organization__in=staff.ids(Permission.IMAGES_READ))
     expiring = tombstones.filter(expires_at__gt=now, expires_at__lt=now + SOON).with_images()
     return {
+        "mismatch": mismatch() if staff.superuser else "",
         "running": list(jobs.unfinished().select_related("organization").order_by("-created")[:SHOWN]),
         "failing": list(
             jobs.filter(state=Job.State.FAILED, finished__gt=now - SOON)
@@ -51,6 +55,17 @@ def work(staff: Staff) -> dict[str, Any]:
         "storage": state.progress_of(garbage_collection.TASK).get("last") if staff.superuser else None,
         "uploads": () if staff.superuser else staff.organizations(Permission.IMAGES_UPLOAD).order_by("name")[:SHOWN],
     }
+
+
+def mismatch() -> str:
+    """Why nothing is written now, if database and storage do not belong together."""
+    try:
+        ownership.check_writable()
+    except StorageMismatch as error:
+        return error.message
+    except DomainError:
+        return ""  # the storage does not answer, which the health says
+    return ""
 
 
 def numbers(staff: Staff) -> dict[str, Any]:
@@ -121,6 +136,8 @@ def checks() -> list[Check]:
     found = []
     for name, check in {
         "Database": health.check_database,
+        "Tables": health.check_migrations,
+        "Owner mark": health.check_owner,
         "Storage": health.check_storage,
         "Redis": health.check_cache,
     }.items():
@@ -128,7 +145,7 @@ def checks() -> list[Check]:
             check()
             found.append(Check(name, True, "answers"))
         except Exception as error:  # noqa: BLE001, whatever it is, it does not answer
-            found.append(Check(name, False, type(error).__name__))
+            found.append(Check(name, False, health.told(error)))
     if not settings.REDIS_URL:
         found[-1] = Check("Redis", True, "not used: what is remembered is remembered by each process")
         return [*found, Check("Workers", True, f"not used: tasks run in process {os.getpid()}")]

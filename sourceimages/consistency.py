@@ -10,7 +10,7 @@ from django.db.models import Count, F, OuterRef, Q, Subquery, Sum
 
 from organizations import counters
 from organizations.models import Organization
-from sourceimages import grace, hashes, indexing, storage
+from sourceimages import grace, hashes, indexing, ownership, storage
 from sourceimages.errors import BytesMissing
 from sourceimages.maintenance.garbage_collection import files_without_images
 from sourceimages.maintenance.survey import Owners
@@ -108,6 +108,12 @@ def unneeded_files() -> Iterator[Finding]:
         yield Finding(f"file {file.pk}: no picture shows it", harmless=True)
 
 
+def owner() -> Iterator[Finding]:
+    """Database and storage belong together."""
+    if problem := ownership.examine().problem:
+        yield Finding(problem.error.message)
+
+
 def locked_and_deleted() -> Iterator[Finding]:
     for image in SourceImage.objects.filter(locked=True, tombstone__isnull=False).iterator(CHUNK):
         yield Finding(f"picture {image.pk}: it is locked, and deleted")
@@ -154,6 +160,7 @@ def index() -> Iterator[Finding]:
 
 
 EXAMINATIONS: list[Callable[[], Iterator[Finding]]] = [
+    owner,
     names_of_images,
     copies_in_images,
     unneeded_files,

@@ -153,6 +153,12 @@ class ReadingInterrupted(Unavailable):
     reason = "reading_interrupted"
 
 
+class StorageMismatch(Unavailable):
+    """Database and storage do not belong together. Reads go on; nothing is written or removed until they do."""
+
+    reason = "storage_mismatch"
+
+
 class BytesMissing(Unavailable):
     """A picture's bytes are not where they should be: a case for the operators."""
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from django.db import transaction
 
 from organizations.models import Organization
-from sourceimages import copyrows
+from sourceimages import copyrows, ownership
 from sourceimages.metadata.entries import NUMBER, STRING, TOKEN, Entry, entries
 from sourceimages.metadata.words import DEFAULT_LANGUAGE
 from sourceimages.models import IndexRow, MetadataField, MetadataNumber, MetadataString, MetadataToken, SourceImage
@@ -14,7 +14,7 @@ from sourceimages.models import IndexRow, MetadataField, MetadataNumber, Metadat
 TABLES: dict[str, type[IndexRow]] = {STRING: MetadataString, TOKEN: MetadataToken, NUMBER: MetadataNumber}
 MOST_KNOWN = 50_000  # fields that a process remembers
 
-FieldKey = tuple[UUID, str, str]  # organization, name, type
+FieldKey = tuple[str, UUID, str, str]  # generation of the rows, organization, name, type
 _known: dict[FieldKey, int] = {}  # ids of fields that are committed; they are never removed
 
 
@@ -79,7 +79,9 @@ def copy(pairs: Sequence[tuple[int, str]], destination: Organization) -> None:
 
 def _fields(organization_id: UUID, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
     """Ids of fields by name and type; new ones are made, in an order that everybody keeps to."""
-    found = {pair: _known[organization_id, *pair] for pair in wanted if (organization_id, *pair) in _known}
+    generation = ownership.generation()  # a restored database may have given the same ids to other fields
+    keys: dict[tuple[str, str], FieldKey] = {pair: (generation, organization_id, *pair) for pair in wanted}
+    found = {pair: _known[key] for pair, key in keys.items() if key in _known}
     missing = sorted(wanted - found.keys())
     if not missing:
         return found
@@ -91,7 +93,7 @@ def _fields(organization_id: UUID, wanted: set[tuple[str, str]]) -> dict[tuple[s
             ignore_conflicts=True,  # somebody else may be about to make the same
         )
         found |= _by_name_and_type(there.all())
-    transaction.on_commit(lambda: _remember(organization_id, found))
+    transaction.on_commit(lambda: _remember(generation, organization_id, found))
     return found
 
 
@@ -99,10 +101,10 @@ def _by_name_and_type(fields: Iterable[MetadataField]) -> dict[tuple[str, str], 
     return {(field.name, field.type): field.pk for field in fields}
 
 
-def _remember(organization_id: UUID, found: dict[tuple[str, str], int]) -> None:
+def _remember(generation: str, organization_id: UUID, found: dict[tuple[str, str], int]) -> None:
     if len(_known) > MOST_KNOWN:
         _known.clear()
-    _known.update({(organization_id, *pair): pk for pair, pk in found.items()})
+    _known.update({(generation, organization_id, *pair): pk for pair, pk in found.items()})
 
 
 def forget() -> None:

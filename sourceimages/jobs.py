@@ -21,7 +21,7 @@ from organizations.audit import Actor, record
 from organizations.models import Job, Organization
 from organizations.permissions import Permission
 from rokka.errors import Invalid
-from sourceimages import acts, indexing
+from sourceimages import acts, indexing, ownership
 from sourceimages.errors import InvalidDestination, JobNotFound, JobUnderWay, TombstoneNotFound
 from sourceimages.jobprogress import actor_of, advance, chosen, done, fail, finish, open_tombstone, taken, tell
 from sourceimages.models import ShortHash, SourceImage, StoredFile, Tombstone
@@ -220,7 +220,11 @@ def run(job_id: UUID, *, seconds: float | None = None, watch: Callable[[Job], No
 
 
 def step(job_id: UUID) -> Job:
-    """One batch. What cannot be done at all, such as copying to an organization that is gone, ends the job."""
+    """One batch. What cannot be done at all, such as copying to an organization that is gone, ends the job.
+
+    Raises StorageMismatch, and then the job waits as it is.
+    """
+    ownership.check_writable()
     job = Job.objects.select_related("organization").get(pk=job_id)
     try:
         return STEPS[job.kind](job_id)

@@ -245,3 +245,24 @@ class MaintenanceTask(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Instance(models.Model):
+    """Which instance this is, in one row. The owner mark in the storage says the same, unless one of them is wrong."""
+
+    only = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    instance_id = models.UUIDField(default=uuid.uuid4, editable=False)
+    database = models.TextField()  # which database the instance lives in: sourceimages.ownership.database
+    counter = models.BigIntegerField(default=0)  # raised by maintenance; 0: there has been no mark in the storage yet
+    newest_file = models.BigIntegerField(default=0)  # ids that had been given out when it was raised
+    newest_image = models.BigIntegerField(default=0)
+    raised_at = models.DateTimeField(null=True, blank=True)
+    accepted = models.PositiveIntegerField(default=0)  # how often an operator said that the two belong together
+    accepted_at = models.DateTimeField(null=True, blank=True)
+    created = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [CheckConstraint(condition=Q(only=1), name="instance_is_one_row")]
+
+    def __str__(self) -> str:
+        return str(self.instance_id)

@@ -1,7 +1,7 @@
 """Celery interfaces of maintenance and of long work."""
 
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Callable, Iterable
+from functools import partial, wraps
 from uuid import UUID
 
 import structlog
@@ -11,8 +11,8 @@ from django.db import OperationalError, transaction
 
 from organizations.models import Job
 from rokka.errors import Conflict
-from sourceimages import jobs, operations
-from sourceimages.errors import StorageUnavailable
+from sourceimages import jobs, operations, ownership
+from sourceimages.errors import StorageMismatch, StorageUnavailable
 from sourceimages.maintenance import garbage_collection, storage_trash
 from sourceimages.maintenance.purge import purge_expired
 from sourceimages.maintenance.verify import verify_due
@@ -28,22 +28,46 @@ AT_ONCE = 5  # seconds
 log = structlog.get_logger()
 
 
+def when_writable(task: Callable[..., None]) -> Callable[..., None]:
+    """While database and storage do not agree, nothing is done and nothing fails: it waits in its rows."""
+
+    @wraps(task)
+    def attempt(*arguments: str | int) -> None:
+        try:
+            ownership.check_writable()
+            task(*arguments)
+        except StorageMismatch as error:
+            log.error("task.paused", task=task.__name__, reason=error.message)
+
+    return attempt
+
+
 @shared_task(autoretry_for=(StorageUnavailable,), retry_backoff=True, max_retries=8)
+@when_writable
+def raise_owner_mark() -> None:
+    ownership.check_removable()
+
+
+@shared_task(autoretry_for=(StorageUnavailable,), retry_backoff=True, max_retries=8)
+@when_writable
 def collect_garbage() -> None:
     garbage_collection.collect_garbage()
 
 
 @shared_task(autoretry_for=(StorageUnavailable,), retry_backoff=True, max_retries=8)
+@when_writable
 def empty_storage_trash() -> None:
     storage_trash.empty_trash()
 
 
 @shared_task(autoretry_for=(StorageUnavailable, OperationalError), retry_backoff=True, max_retries=8)
+@when_writable
 def purge() -> None:
     purge_expired()
 
 
 @shared_task(autoretry_for=(StorageUnavailable, OperationalError, Conflict), retry_backoff=True, max_retries=8)
+@when_writable
 def run_job(job_id: str) -> None:
     job = jobs.run(UUID(job_id), seconds=SLICE)
     if job.unfinished and not settings.CELERY_TASK_ALWAYS_EAGER:
@@ -51,6 +75,7 @@ def run_job(job_id: str) -> None:
 
 
 @shared_task
+@when_writable
 def resume_jobs() -> None:
     for job_id in jobs.stalled(seconds=MISSED):
         if settings.CELERY_TASK_ALWAYS_EAGER:
@@ -60,17 +85,20 @@ def resume_jobs() -> None:
 
 
 @shared_task(autoretry_for=(StorageUnavailable, OperationalError), retry_backoff=True, max_retries=8)
+@when_writable
 def optimize(file_id: int) -> None:
     operations.optimize(file_id)
 
 
 @shared_task
+@when_writable
 def optimize_waiting() -> None:
     for file_id in operations.waiting_to_be_optimized():
         _enqueue(optimize, file_id)
 
 
 @shared_task(autoretry_for=(StorageUnavailable, OperationalError), retry_backoff=True, max_retries=8)
+@when_writable
 def find_colours() -> None:
     """Of a hundred files; those that come meanwhile have their turn the next time."""
     for file_id in operations.without_colours():
@@ -78,12 +106,14 @@ def find_colours() -> None:
 
 
 @shared_task(autoretry_for=(StorageUnavailable, OperationalError), retry_backoff=True, max_retries=8)
+@when_writable
 def read_again() -> None:
     for file_id in operations.to_read_again():
         operations.read_again(file_id)
 
 
 @shared_task(autoretry_for=(StorageUnavailable, OperationalError), retry_backoff=True, max_retries=8)
+@when_writable
 def verify() -> None:
     verify_due(seconds=VERIFY_SECONDS)
 

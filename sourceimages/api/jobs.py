@@ -10,7 +10,6 @@ from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from organizations.api.scope import OrganizationScope
 from organizations.api.serializers import checked
 from organizations.errors import RoleMissing
 from organizations.models import Job
@@ -21,6 +20,7 @@ from rokka.errors import Invalid
 from rokka.openapi import ORGANIZATION, errors
 from sourceimages import jobs
 from sourceimages.api.copies import destination_named
+from sourceimages.api.lookup import StorageScope
 from sourceimages.errors import TombstoneNotFound
 from sourceimages.tasks import hurry
 
@@ -71,7 +71,7 @@ class JobsSerializer(serializers.Serializer):
     cursor = serializers.CharField(required=False, help_text="For the next page; missing on the last one.")
 
 
-class JobViewSet(OrganizationScope):
+class JobViewSet(StorageScope):
     """Long work of an organization."""
 
     serializer_class = JobSerializer

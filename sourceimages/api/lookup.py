@@ -1,15 +1,26 @@
 """Finding the pictures that a request is about."""
 
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 
 from organizations.api.scope import OrganizationScope
 from rokka.api import boolean
+from sourceimages import ownership
 from sourceimages.errors import ImageNotFound
 from sourceimages.models import SourceImage
 from sourceimages.querysets import SourceImageQuerySet
 
 
-class ImageScope(OrganizationScope):
+class StorageScope(OrganizationScope):
+    """A scope in which requests that write are refused while database and storage do not agree; strangers before."""
+
+    def check_permissions(self, request: Request) -> None:
+        super().check_permissions(request)
+        if request.method not in SAFE_METHODS:
+            ownership.check_writable()
+
+
+class ImageScope(StorageScope):
     """A scope below `/sourceimages/{org}`."""
 
     def get_queryset(self) -> SourceImageQuerySet:

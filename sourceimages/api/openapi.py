@@ -5,6 +5,9 @@ from typing import Any
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
+SAFE = {"get", "head", "options", "parameters"}
+OF_IMAGES = ("/sourceimages/", "/jobs/")
+
 HASH = OpenApiParameter(
     "hash",
     OpenApiTypes.STR,
@@ -64,3 +67,12 @@ BYTES: dict[Any, Any] = {
 def without_copy(endpoints: list[Any]) -> list[Any]:
     """OpenAPI 3.0 does not know the method COPY; its twin by POST is described."""
     return [endpoint for endpoint in endpoints if endpoint[2] != "COPY"]
+
+
+def with_mismatch(result: dict[str, Any], **options: Any) -> dict[str, Any]:
+    """Whatever writes below the paths of images is answered 503 while database and storage do not agree."""
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    for path, methods in result["paths"].items():
+        for method in methods.keys() - SAFE if path.startswith(OF_IMAGES) else ():
+            methods[method]["responses"].setdefault("503", {"content": content, "description": "Service Unavailable"})
+    return result

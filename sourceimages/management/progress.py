@@ -27,6 +27,7 @@ from organizations.models import Job, Organization
 from rokka.errors import DomainError
 from sourceimages import jobs, names
 from sourceimages.errors import InvalidName
+from sourceimages.management.ownership import ImageCommand
 from sourceimages.models import SourceImage
 from sourceimages.querysets import SourceImageQuerySet
 from sourceimages.tasks import MISSED, hurry
@@ -94,7 +95,7 @@ class Work:
     begin: Callable[[], Job]
 
 
-class JobCommand(OperationCommand):
+class JobCommand(ImageCommand, OperationCommand):
     """The face of a job. Exits with 0 only if all of it was done."""
 
     outcomes: tuple[str, ...] = ()  # of the job's report, in the order of the summary

@@ -8,12 +8,13 @@ from django.core.management.base import CommandError, CommandParser
 from django.template.defaultfilters import filesizeformat
 
 from organizations.management.arguments import OperationCommand, organization
+from sourceimages.management.ownership import ImageCommand
 from sourceimages.management.progress import ask
 from sourceimages.recovery import Wanted
 from sourceimages.storage import Held
 
 
-class RecoveryCommand(OperationCommand):
+class RecoveryCommand(ImageCommand, OperationCommand):
     """A command that counts files, asks, and does something to each."""
 
     def add_arguments(self, parser: CommandParser) -> None:

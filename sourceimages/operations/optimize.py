@@ -19,7 +19,7 @@ from organizations import counters
 from organizations.audit import TIME, Actor, record
 from rokka import faults
 from rokka.errors import Invalid
-from sourceimages import probing, storage
+from sourceimages import ownership, probing, storage
 from sourceimages.files import local_file, move_to_trash
 from sourceimages.keeping import FileKeeper
 from sourceimages.models import StoredFile
@@ -47,6 +47,7 @@ def waiting(after: int = 0) -> list[int]:
 
 def optimize(file_id: int, *, actor: Actor = TIME) -> bool:
     """Fulfil the wish of the file, or write down why not; False if there is nothing to do now."""
+    ownership.check_removable()
     if not StoredFile.objects.exclude(optimize_to="").filter(_free(), pk=file_id).update(optimize_since=timezone.now()):
         return False
     file = StoredFile.objects.select_related("organization").get(pk=file_id)

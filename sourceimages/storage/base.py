@@ -1,12 +1,13 @@
 """The interface of a storage, and the place where errors of providers become ours."""
 
+import json
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 from uuid import UUID
 
 from boto3.exceptions import Boto3Error
@@ -83,6 +84,17 @@ class Storage(Protocol):
     def check(self) -> None:
         """StorageUnavailable unless it could serve now."""
 
+    def read_mark(self) -> dict[str, Any] | None:
+        """The owner mark; None if there is none, empty if it cannot be understood."""
+
+    def write_mark(self, mark: dict[str, Any]) -> None:
+        """Write the owner mark, durably, in the place of the one that was there. The first one makes the storage."""
+
+    def place(self) -> object:
+        """What changes when another storage takes the place of this one, such as the folder below a disk that was
+        unmounted. It is asked before every write, so it costs nothing; None where it cannot be told for nothing.
+        """
+
 
 def originals() -> Storage:
     """The storage that STORAGE_URL names."""
@@ -105,6 +117,15 @@ def trash_key(key: str) -> str:
     if parse_key(key) is None:
         raise ValueError(f"{key!r} is not a key of ours")
     return TRASH + key
+
+
+def mark_from(content: bytes) -> dict[str, Any]:
+    """The owner mark as it was written; empty if this is none."""
+    try:
+        mark = json.loads(content)
+    except ValueError:
+        return {}
+    return mark if isinstance(mark, dict) else {}
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import os
 import secrets
 import shutil
@@ -15,7 +16,7 @@ from django.core.files.storage import FileSystemStorage
 
 from rokka import faults
 from sourceimages.errors import BytesMissing, StorageUnavailable
-from sourceimages.storage.base import BLOCK, OWNER_MARK, TRASH, Held, translated, trash_key
+from sourceimages.storage.base import BLOCK, OWNER_MARK, TRASH, Held, mark_from, translated, trash_key
 
 SYNCS = 16  # folders at once
 READ_ONLY = 0o444  # nobody changes a file in place, and no other program by mistake
@@ -69,7 +70,7 @@ class LocalStorage(FileSystemStorage):
             except OSError as error:
                 if error.errno not in CANNOT_LINK:
                     raise
-        self.spool.mkdir(parents=True, exist_ok=True)
+        self.spool.mkdir(exist_ok=True)
         draft = self.spool / f"{secrets.token_hex(16)}.part"
         try:
             shutil.copyfile(source, draft)
@@ -130,7 +131,9 @@ class LocalStorage(FileSystemStorage):
         return folder_now(self.spool)
 
     def check(self) -> None:
-        self.spool.mkdir(parents=True, exist_ok=True)
+        self._check_root()
+        with translated(self.spool.name):
+            self.spool.mkdir(exist_ok=True)
         if not os.access(self.location, os.R_OK | os.W_OK | os.X_OK):
             raise StorageUnavailable(f"{self.location} cannot be written.")
 
@@ -157,11 +160,44 @@ class LocalStorage(FileSystemStorage):
         new = folders - self.durable
         if not new:
             return
-        self._make_folders({folder.parent for folder in new if folder != Path(self.location)})
+        self._check_root()
+        self._make_folders({folder.parent for folder in new if folder.parent != Path(self.location)})
         for folder in new:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(exist_ok=True)
         sync_all({folder.parent for folder in new})
         self.durable |= new
+
+    def _check_root(self) -> None:
+        """The first owner mark makes the folder. Where it is missing later, a disk may not be mounted."""
+        if not os.path.isdir(self.location):
+            raise StorageUnavailable(f"The folder {self.location} is missing. Check that its disk is mounted.")
+
+    def read_mark(self) -> dict[str, Any] | None:
+        with translated(OWNER_MARK):
+            try:
+                return mark_from(Path(self.location, OWNER_MARK).read_bytes())
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def write_mark(self, mark: dict[str, Any]) -> None:
+        root = Path(self.location)
+        with translated(OWNER_MARK):
+            self.spool.mkdir(parents=True, exist_ok=True)
+            draft = self.spool / f"{secrets.token_hex(16)}.part"
+            try:
+                draft.write_text(json.dumps(mark))
+                sync(draft)
+                draft.rename(root / OWNER_MARK)
+            finally:
+                draft.unlink(missing_ok=True)
+            sync_all({root, root.parent})
+
+    def place(self) -> object:
+        try:
+            facts = os.stat(self.location)
+        except OSError:
+            return "nowhere"
+        return facts.st_dev, facts.st_ino
 
 
 def files_below(

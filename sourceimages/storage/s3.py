@@ -1,5 +1,6 @@
 """Originals as objects in a bucket."""
 
+import json
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from storages.backends.s3 import S3Storage as DjangoS3Storage
 
 from rokka import faults
 from sourceimages.errors import BytesMissing, StorageUnavailable
-from sourceimages.storage.base import BLOCK, OWNER_MARK, TRASH, Held, translated, trash_key
+from sourceimages.storage.base import BLOCK, OWNER_MARK, TRASH, Held, mark_from, translated, trash_key
 
 PART = 16 * 1024 * 1024  # bytes of one part of a multipart upload
 DELETE_BATCH = 1000  # the most that S3 removes in one call
@@ -164,6 +165,23 @@ class S3Storage(DjangoS3Storage):
     def check(self) -> None:
         with translated(""):
             self.client.head_bucket(Bucket=self.bucket_name)
+
+    def read_mark(self) -> dict[str, Any] | None:
+        try:
+            with translated(OWNER_MARK):
+                return mark_from(self.client.get_object(Bucket=self.bucket_name, Key=OWNER_MARK)["Body"].read())
+        except BytesMissing:
+            return None
+
+    def write_mark(self, mark: dict[str, Any]) -> None:
+        content = json.dumps(mark).encode()
+        with translated(OWNER_MARK):
+            self.client.put_object(
+                Bucket=self.bucket_name, Key=OWNER_MARK, Body=content, ContentType="application/json"
+            )
+
+    def place(self) -> object:
+        return None
 
 
 def _date(answer: dict[str, Any]) -> float:

@@ -1,11 +1,13 @@
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from sourceimages import consistency
+from sourceimages.management.ownership import ImageCommand
 
 
-class Command(BaseCommand):
+class Command(ImageCommand):
+    writes = False
     help = (
         "Read every row and every key and say what contradicts what must always be true. "
         "Exits with 1 if anything is wrong. Bytes without a row are only mentioned: garbage collection takes them."

@@ -9,10 +9,11 @@ from sourceimages import grace
 from sourceimages.maintenance import garbage_collection, storage_trash
 from sourceimages.maintenance.garbage_collection import Round
 from sourceimages.maintenance.survey import survey_all
+from sourceimages.management.ownership import ImageCommand
 from sourceimages.management.progress import ask
 
 
-class Command(OperationCommand):
+class Command(ImageCommand, OperationCommand):
     help = (
         "Move files that nothing refers to to the storage's trash, and empty that of what is in it for longer than "
         "STORAGE_TRASH_DAYS. Workers do the same, spread over a day. Exits with 1 if something waits for an operator."

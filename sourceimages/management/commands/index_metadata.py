@@ -1,6 +1,6 @@
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 from tqdm import tqdm
 
 from organizations import counters
@@ -8,9 +8,10 @@ from organizations.audit import COMMAND
 from organizations.management.arguments import organization
 from organizations.models import Job, Organization
 from sourceimages import consistency, jobs
+from sourceimages.management.ownership import ImageCommand
 
 
-class Command(BaseCommand):
+class Command(ImageCommand):
     help = "Make anew what pictures are searched by, and count them. Interrupted, it goes on when it is run again."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -1,12 +1,13 @@
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from rokka.errors import DomainError
 from sourceimages import operations
+from sourceimages.management.ownership import ImageCommand
 
 
-class Command(BaseCommand):
+class Command(ImageCommand):
     help = "Rewrite now, in this process, what was uploaded with optimize_source and waits for it."
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -7,11 +7,12 @@ from django.template.defaultfilters import filesizeformat
 from organizations.audit import COMMAND
 from organizations.management.arguments import OperationCommand
 from sourceimages.maintenance import purge, state
+from sourceimages.management.ownership import ImageCommand
 from sourceimages.management.progress import EXIT_INTERRUPTED, ask, bar, patience, pictures
 from sourceimages.models import SourceImage, Tombstone
 
 
-class Command(OperationCommand):
+class Command(ImageCommand, OperationCommand):
     help = (
         "Remove for ever the pictures that are in the trash for longer than TRASH_DAYS. Files that only they had go to "
         "the storage's trash. After a leap of the clock, or with more than a tenth of all pictures, it waits for a day."

@@ -5,10 +5,11 @@ from django.core.management.base import CommandError, CommandParser
 from organizations.audit import COMMAND
 from organizations.management.arguments import OperationCommand, organization
 from sourceimages.maintenance import verify
+from sourceimages.management.ownership import ImageCommand
 from sourceimages.models import StoredFile
 
 
-class Command(OperationCommand):
+class Command(ImageCommand, OperationCommand):
     help = (
         "Read stored files and compare them with their sha256: those not verified within VERIFY_DAYS, and those known "
         "to be damaged. Removes nothing. Exits with 1 if a file is missing or corrupt."

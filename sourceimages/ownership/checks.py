@@ -1,0 +1,116 @@
+"""What is asked before anything is written or removed."""
+
+import time
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from rokka import faults
+from sourceimages import storage
+from sourceimages.models import Instance
+from sourceimages.ownership import database
+from sourceimages.ownership.marks import Finding, Mark, examine
+from sourceimages.storage import Storage
+
+CACHE_SECONDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    storage: Storage
+    place: object
+    until: float  # by the monotonic clock
+    finding: Finding
+
+    def holds(self, originals: Storage) -> bool:
+        """Is it still true of this storage, as far as can be told for nothing?"""
+        return self.storage is originals and time.monotonic() < self.until and self.place == originals.place()
+
+
+class _Memory:
+    last: _Remembered | None = None
+
+
+_memory = _Memory()
+
+
+def check_writable() -> None:
+    """Raises StorageMismatch where database and storage do not agree: reads go on, nothing is written or removed.
+
+    Cheap enough for every request that writes: the answer is cached for a few seconds in each process, unless a local
+    folder is not the one any more that it was about, as after a disk was unmounted.
+    """
+    _refuse(current())
+
+
+def check_removable() -> None:
+    """The same, asked anew. Whatever moves or removes files calls it before each bounded round.
+
+    It raises the counter of both: a dump that was made before is told from what comes after. Not in a transaction.
+    """
+    finding = current(fresh=True)
+    _refuse(finding)
+    _raise_counter(finding)
+
+
+def current(*, fresh: bool = False) -> Finding:
+    """What is true of database and storage now, or, unless `fresh`, was a few seconds ago; new ones get their mark."""
+    originals, last = storage.originals(), _memory.last
+    if not fresh and last is not None and last.holds(originals):
+        return last.finding
+    finding = examine()
+    if finding.new:
+        claim()
+        finding = examine()
+    _memory.last = _Remembered(originals, originals.place(), time.monotonic() + CACHE_SECONDS, finding)
+    return finding
+
+
+def generation() -> str:
+    """Of the rows that this process may remember ids of; another one after a restore."""
+    last = _memory.last
+    return last.finding.generation if last and not last.finding.problem else ""
+
+
+def claim() -> None:
+    """Give a new database and a new storage their mark. Several processes may do so at once, and mean the same.
+
+    The counter leaves zero when the storage has its mark: until then another process may do all of it again.
+    """
+    facts = database.facts()
+    new = Instance(database=facts.identity)
+    Instance.objects.bulk_create([new], ignore_conflicts=True)
+    unmarked = Instance.objects.filter(counter=0)
+    unmarked.update(database=facts.identity)
+    write_mark()
+    faults.point("owner.claimed")
+    unmarked.update(counter=1, newest_file=facts.newest_file, newest_image=facts.newest_image, raised_at=Now())
+    write_mark()
+
+
+def _raise_counter(finding: Finding) -> None:
+    """The database first, committed, then the storage: after a crash in between it is one ahead, and is followed."""
+    mark, own, facts = finding.in_storage, finding.in_database, finding.facts
+    if mark and own and mark.counter == own.counter:
+        Instance.objects.filter(counter=own.counter).update(
+            counter=F("counter") + 1,
+            newest_file=facts.newest_file,
+            newest_image=facts.newest_image,
+            raised_at=Now(),
+        )
+        faults.point("owner.counted")
+    write_mark()
+
+
+@transaction.atomic
+def write_mark() -> None:
+    """Write the row into the storage; under its lock, or a slow writer could put an older one over a newer one."""
+    row = Instance.objects.select_for_update().get()
+    storage.originals().write_mark(Mark.of(row).written())
+
+
+def _refuse(finding: Finding) -> None:
+    if finding.problem:
+        raise finding.problem.error

@@ -1,0 +1,329 @@
+"""Database and storage know each other: where they do not belong together, reads go on and nothing else does."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.core.files.storage import storages
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.utils import timezone
+
+from organizations.audit import COMMAND
+from organizations.models import AuditEvent, Job
+from rokka import environment
+from rokka.errors import Conflict
+from sourceimages import jobs, ownership, tasks
+from sourceimages.errors import StorageMismatch, StorageUnavailable
+from sourceimages.models import Instance, MetadataField, SourceImage, StoredFile, Tombstone
+from sourceimages.operations import delete_image
+from sourceimages.ownership import Problem, decisions
+from sourceimages.storage import OWNER_MARK
+from tests import images
+from tests.conftest import contradictions
+
+
+@pytest.fixture(params=["local", "s3"])
+def storage(request, settings, tmp_path):
+    """A storage with nothing in it, which is the one of the settings too."""
+    if request.param == "s3":
+        config = environment.storage(request.getfixturevalue("empty_bucket"), spool=tmp_path / "spool")
+        settings.STORAGES = settings.STORAGES | {"originals": config}
+    return storages["originals"]
+
+
+def marks(storage):
+    """The counters of storage and database."""
+    mark = storage.read_mark()
+    return mark and mark["counter"], Instance.objects.values_list("counter", flat=True).first()
+
+
+def lose_memory():
+    """Let the cached answer be over."""
+    ownership.checks._memory.last = None
+
+
+# --- Agreement --------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_look_marks_both(db, storage):
+    ownership.check_writable()
+    row = Instance.objects.get()
+    assert storage.read_mark()["instance"] == str(row.instance_id)
+    assert marks(storage) == (1, 1)
+    assert list(storage.keys()) == []
+
+
+def test_maintenance_raises_both_and_notes_the_newest_rows(storage, acme, alice):
+    alice.upload(acme, images.png())
+    ownership.check_removable()
+    assert marks(storage) == (2, 2)
+    newest = StoredFile.objects.get().pk, SourceImage.objects.get().pk
+    mark = storage.read_mark()
+    assert (mark["newest_file"], mark["newest_image"]) == newest
+
+
+@pytest.mark.django_db(transaction=True)
+def test_processes_that_start_at_once_agree_on_one_mark(storage):
+    def start(number):
+        try:
+            ownership.check_writable()
+            ownership.check_removable()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(start, range(4)))
+    assert storage.read_mark()["instance"] == str(Instance.objects.get().instance_id)
+    in_storage, in_database = marks(storage)
+    assert in_storage == in_database > 1
+
+
+def test_what_purge_removes_last_makes_no_database_look_older(storage, acme, image, alice):
+    ownership.check_removable()
+    delete_image(image, actor=COMMAND)
+    Tombstone.objects.update(expires_at=timezone.now())
+    call_command("purge")
+    ownership.check_removable()
+    assert not StoredFile.objects.exists()
+
+
+def test_an_installation_without_marks_gets_them_when_it_has_its_files(storage, acme, image):
+    Instance.objects.all().delete()
+    storage.remove([OWNER_MARK])
+    ownership.check_removable()
+    assert marks(storage) == (2, 2)
+
+
+def test_an_installation_without_marks_whose_files_are_missing_waits_for_an_operator(storage, acme, image):
+    Instance.objects.all().delete()
+    storage.remove([OWNER_MARK, StoredFile.objects.get().key])
+    with pytest.raises(StorageMismatch, match="no owner mark"):
+        ownership.check_removable()
+    assert storage.read_mark() is None
+    assert not Instance.objects.exists()
+
+
+def test_a_crash_after_the_database_counted_is_followed_by_the_storage(storage, acme, image):
+    Instance.objects.update(counter=2)
+    ownership.check_writable()
+    ownership.check_removable()
+    assert marks(storage) == (2, 2)
+    ownership.check_removable()
+    assert marks(storage) == (3, 3)
+
+
+def test_the_answer_is_cached_but_not_when_the_folder_is_another_one(db, own_files, django_assert_num_queries):
+    ownership.check_writable()
+    with django_assert_num_queries(0):
+        ownership.check_writable()
+    own_files.rename(own_files.parent / "unmounted")
+    own_files.mkdir()
+    with pytest.raises(StorageMismatch):
+        ownership.check_writable()
+    own_files.rmdir()
+    with pytest.raises(StorageMismatch):
+        ownership.check_writable()
+    assert not own_files.exists()
+
+
+def test_a_folder_that_vanished_is_not_made_again(own_files, acme, image):
+    originals = storages["originals"]
+    own_files.rename(own_files.parent / "unmounted")
+    for attempt in (originals.check, lambda: originals.copy([("a/b/c", "d/e/f")])):
+        with pytest.raises(StorageUnavailable, match="missing"):
+            attempt()
+    assert not own_files.exists()
+
+
+# --- Disagreement -----------------------------------------------------------------------------------------------------
+
+
+def no_row(storage):
+    """An empty database, or one that is being restored."""
+    Instance.objects.all().delete()
+
+
+def other_instance(storage):
+    Instance.objects.update(instance_id="11111111-1111-4111-8111-111111111111")
+
+
+def other_database(storage):
+    """A copy of the database, as staging has it."""
+    Instance.objects.update(database="elsewhere")
+
+
+def older_database(storage):
+    Instance.objects.update(counter=1)
+
+
+def older_rows(storage):
+    """A dump of this very minute, of which the table of this row is back and the others are not yet."""
+    mark = storage.read_mark()
+    storage.write_mark(mark | {"newest_file": mark["newest_file"] + 1})
+
+
+def older_storage(storage):
+    Instance.objects.update(counter=20)
+
+
+def no_mark(storage):
+    """A disk that is not mounted, or another folder or bucket."""
+    storage.remove([OWNER_MARK])
+
+
+def damaged_mark(storage):
+    storage.write_mark({"instance": "?"})
+
+
+DISAGREEMENTS: dict[Callable, tuple[Problem, str]] = {
+    no_row: (Problem.OTHER_OWNER, "adopt_storage"),
+    other_instance: (Problem.OTHER_OWNER, "adopt_storage"),
+    other_database: (Problem.OTHER_DATABASE, "accept_restore"),
+    older_database: (Problem.OLDER_DATABASE, "accept_restore"),
+    older_rows: (Problem.OLDER_DATABASE, "accept_restore"),
+    older_storage: (Problem.OLDER_STORAGE, "accept_restore"),
+    no_mark: (Problem.NO_MARK, "adopt_storage"),
+    damaged_mark: (Problem.UNREADABLE_MARK, "adopt_storage"),
+}
+
+
+@pytest.fixture(params=DISAGREEMENTS, ids=lambda make: make.__name__)
+def mismatch(request, storage, acme, image, alice):
+    """The problem and the command that accepts it; there are a deleted image and a file without a row."""
+    deleted = alice.upload(acme, images.png(seed=7)).json()["items"][0]["hash"]
+    delete_image(acme.images.get(hash=deleted), actor=COMMAND)
+    Tombstone.objects.update(expires_at=timezone.now())
+    spooled = storage.spool / "stray.part"
+    spooled.write_bytes(b"of nobody")
+    storage.put(spooled, "acme/ab/stray")
+    ownership.check_removable()
+    request.param(storage)
+    lose_memory()
+    return DISAGREEMENTS[request.param]
+
+
+def test_reads_go_on_and_writes_are_refused(mismatch, acme, alice, image, client):
+    problem, command = mismatch
+    link = f"/sourceimages/acme/{image.hash}"
+    refused = [
+        alice.upload(acme, images.png(seed=1)),
+        alice.api.delete(link),
+        alice.api.put(f"{link}/name", "other", format="json"),
+        alice.api.put("/sourceimages/acme/alias/harbour", {"hash": image.hash}, format="json"),
+        alice.api.post("/jobs/acme", {"kind": "delete-all"}, format="json"),
+    ]
+    for response in refused:
+        assert (response.status_code, response.json()["reason"]) == (503, "storage_mismatch")
+        assert response.headers["Retry-After"]
+        assert command in response.json()["message"]
+    assert alice.api.get("/sourceimages/acme?format=png").json()["total"] == 1
+    assert b"".join(alice.api.get(f"{link}/download")) == images.png()
+    assert alice.api.get("/jobs/acme").json()["items"] == []
+    ready = client.get("/health/ready")
+    assert (ready.status_code, ready.json()["checks"]["owner"]) == (503, "failed")
+    assert command in ready.json()["problems"]["owner"]
+    assert contradictions()[0] == problem.error.message
+
+
+def test_nothing_is_removed_and_every_command_says_why(mismatch, storage, settings, acme, capsys):
+    _, command = mismatch
+    settings.GRACE_SECONDS = -5
+    before = sorted(held.key for held in storage.keys())
+    job = jobs.delete_all(acme, actor=COMMAND)
+    for name in ("sweep", "purge", "optimize", "index_metadata"):
+        with pytest.raises(CommandError, match=command):
+            call_command(name)
+    for task in (tasks.sweep, tasks.purge, tasks.optimize_waiting, tasks.find_colours, tasks.raise_owner_mark):
+        task()
+    tasks.run_job(str(job.pk))
+    job.refresh_from_db()
+    assert job.state == Job.State.WAITING
+    assert sorted(held.key for held in storage.keys()) == before
+    assert (SourceImage.objects.count(), Tombstone.objects.count()) == (2, 2)
+    call_command("purge", "--dry-run")
+    assert command in capsys.readouterr().err
+
+
+def test_an_operator_accepts_it(mismatch, storage, acme, alice, client):
+    problem, command = mismatch
+    with pytest.raises(Conflict, match=command):
+        decisions.accept_restore(actor=COMMAND) if command == "adopt_storage" else decisions.adopt_storage(
+            actor=COMMAND
+        )
+    with pytest.raises(CommandError, match="--yes"):
+        call_command(command)  # nobody is there to be asked
+    call_command(command, "--yes")
+    assert alice.upload(acme, images.png(seed=1)).status_code == 200
+    assert client.get("/health/ready").status_code == 200
+    event = AuditEvent.objects.get(verb__in=["storage.adopted", "restore.accepted"])
+    assert event.details["problem"] == problem.name.lower()
+    ownership.check_removable()
+    in_storage, in_database = marks(storage)
+    assert in_storage == in_database
+    with pytest.raises(CommandError, match="nothing to decide"):
+        call_command(command, "--yes")
+
+
+def test_a_strange_storage_is_not_taken_without_asking(storage, acme, alice):
+    storage.spool.mkdir(parents=True, exist_ok=True)
+    spooled = storage.spool / "file.part"
+    spooled.write_bytes(b"an original")
+    if hasattr(storage, "location"):
+        (storage.spool.parent / "ab").mkdir()
+    storage.put(spooled, "ab/one")
+    assert alice.upload(acme, images.png()).json()["reason"] == "storage_mismatch"
+    assert ownership.examine().problem is Problem.FOREIGN_FILES
+    assert storage.read_mark() is None
+    call_command("adopt_storage", "--yes")
+    assert alice.upload(acme, images.png()).status_code == 200
+
+
+# --- In the admin -----------------------------------------------------------------------------------------------------
+
+
+def test_staff_see_it_and_may_only_look(acme, image, client, django_user_model):
+    boss = django_user_model.objects.create_superuser("boss", "long enough 1", email="boss@example.org")
+    client.force_login(boss)
+    no_row(None)
+    lose_memory()
+    page = f"/admin/sourceimages/sourceimage/{image.pk}/change/"
+    assert "adopt_storage" in client.get("/admin/").content.decode()
+    assert client.get(page).status_code == 200
+    act = {"organization": acme.name, "ids": [image.pk], "confirmed": "yes"}
+    for answer in (
+        client.post(page, {"do": "name", "name": "other"}),
+        client.post("/admin/sourceimages/sourceimage/act/", act | {"kind": "delete"}),
+        client.put("/admin/sourceimages/sourceimage/upload/acme/", b"", content_type="multipart/form-data; boundary=x"),
+    ):
+        assert answer.status_code == 503
+        assert "adopt_storage" in answer.content.decode()
+    image.refresh_from_db()
+    assert (image.name, image.deleted) == ("harbour.png", False)
+    assert client.post("/admin/sourceimages/sourceimage/act/", act | {"kind": "archive"}).status_code == 200
+    client.logout()
+    assert client.post(page, {"do": "name", "name": "other"}).status_code == 302
+
+
+# --- What processes remember ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_ids_that_were_remembered_do_not_survive_a_restore(acme, alice):
+    """The same fields have other ids in the restored database, and the old ids are those of other fields."""
+    alice.upload(acme, images.png(), **{"meta_user[0]": '{"artist": "kim", "place": "bern"}'})
+    ids = dict(MetadataField.objects.filter(name__startswith="user:").values_list("name", "pk"))
+    Instance.objects.update(counter=0)
+    ownership.checks.write_mark()
+    ownership.check_removable()
+    Instance.objects.update(counter=0)
+    swap = {"user:artist": ids["user:place"], "user:place": ids["user:artist"]}
+    MetadataField.objects.filter(pk=ids["user:artist"]).update(name="swapped")
+    MetadataField.objects.filter(pk=ids["user:place"]).update(name="user:artist")
+    MetadataField.objects.filter(name="swapped").update(name="user:place")
+    lose_memory()
+    assert alice.upload(acme, images.png(seed=1)).status_code == 503
+    call_command("accept_restore", "--yes")
+    new = alice.upload(acme, images.png(seed=1), **{"meta_user[0]": '{"artist": "ann"}'}).json()["items"][0]
+    row = acme.images.get(hash=new["hash"]).metadatastrings.get(value="ann")
+    assert (row.field.name, row.field_id) == ("user:artist", swap["user:artist"])

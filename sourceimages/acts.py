@@ -97,7 +97,7 @@ def unprotect(image: SourceImage, actor: Actor) -> str:
 
 
 def restore(image: SourceImage, actor: Actor) -> str:
-    return "restored" if restore_exactly(image, actor=actor) else "existing"
+    return restore_exactly(image, actor=actor).value
 
 
 ACTS = {

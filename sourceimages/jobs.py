@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db import connection, transaction
 from django.db.models import Max
 from django.utils import timezone
 
@@ -20,15 +20,16 @@ from organizations import counters
 from organizations.audit import Actor, record
 from organizations.models import Job, Organization
 from organizations.permissions import Permission
+from rokka.database import refused_as, retry_on_conflict
 from rokka.errors import Invalid
-from sourceimages import acts, indexing, ownership
-from sourceimages.errors import InvalidDestination, JobNotFound, JobUnderWay, TombstoneNotFound
+from sourceimages import acts, indexing, ownership, querysets, restoring
+from sourceimages.conflicts import FILE, SAME_IMAGE, TOMBSTONE
+from sourceimages.errors import InvalidDestination, JobNotFound, JobUnderWay
 from sourceimages.jobprogress import actor_of, advance, chosen, done, fail, finish, open_tombstone, taken, tell
 from sourceimages.models import ShortHash, SourceImage, StoredFile, Tombstone
 from sourceimages.operations.copy import Outcome, copy_images
 from sourceimages.operations.delete import bury
 from sourceimages.querysets import SourceImageQuerySet
-from sourceimages.races import lost_race
 from sourceimages.selection import Selection
 
 BATCH = 2000  # rows
@@ -36,7 +37,7 @@ SLICE = 45  # seconds; a task that takes longer goes on in another one
 FEW = 500  # rows that pass through Python
 TENFOLD = 10  # rows have to become so many times as many before they are worth counting again
 
-COPY_ALL, DELETE_ALL, RESTORE, INDEX = "copy-all", "delete-all", "restore", "index"
+COPY_ALL, DELETE_ALL, RESTORE, INDEX = "copy-all", "delete-all", querysets.RESTORE, "index"
 DELETE, COPY = "delete", "copy"  # of a selection, as are the kinds in acts.ACTS
 
 # What somebody must be granted to start a job of this kind, and to stop it or let it go on.
@@ -86,15 +87,18 @@ def delete_all(organization: Organization, *, filters: Mapping[str, str] | None 
         return _begin(organization, DELETE_ALL, arguments, organization.images.living(), actor)
 
 
+@transaction.atomic
 def restore_all(organization: Organization, tombstone_id: UUID | None = None, *, actor: Actor) -> Job:
-    """A job that undoes one act of deleting, the latest unless named. Raises TombstoneNotFound, JobUnderWay."""
-    tombstones = organization.tombstones.restorable().order_by("-deleted_at", "id")
-    if tombstone_id is not None:
-        tombstones = tombstones.filter(pk=tombstone_id)
-    tombstone = tombstones.first()
-    if tombstone is None:
-        raise TombstoneNotFound("There is no such act of deleting that can still be undone.")
-    return _begin(organization, RESTORE, {"tombstone": str(tombstone.pk)}, tombstone.images.all(), actor)
+    """A job that undoes one deletion, the latest unless named. Raises TombstoneNotFound, JobUnderWay.
+
+    From now on there is time for it: the deletion does not expire for as long as one of today would not. The latest
+    deletion is one that a user asked for, never what another hash has replaced.
+    """
+    tombstone = restoring.restorable(organization, tombstone_id)
+    restoring.extend(organization.tombstones.filter(pk=tombstone.pk))
+    images = tombstone.images.all()
+    arguments = {"tombstone": str(tombstone.pk), "undoes": restoring.description(tombstone)}
+    return _begin(organization, RESTORE, arguments, images, actor)
 
 
 def index(organization: Organization, *, actor: Actor) -> Job:
@@ -118,40 +122,41 @@ def act(kind: str, selection: Selection, *, actor: Actor, **arguments: Any) -> J
     with transaction.atomic():
         if kind == DELETE:
             arguments["tombstone"] = str(bury(selection.organization, Tombstone.Reason.STAFF, actor).pk)
+        if selection.in_trash:
+            restoring.extend_all(selection.organization.tombstones.filter(pk__in=images.values("tombstone")))
         return _begin(selection.organization, kind, {"selection": selection.to_arguments(), **arguments}, images, actor)
 
 
+@transaction.atomic
 def _begin(
     organization: Organization, kind: str, arguments: dict[str, Any], images: SourceImageQuerySet, actor: Actor
 ) -> Job:
     images = images.matching(arguments.get("filters", {}))
-    try:
-        with transaction.atomic():
-            job = Job.objects.create(
-                organization=organization,
-                kind=kind,
-                arguments=arguments,
-                total=images.count(),
-                upto=images.aggregate(last=Max("id"))["last"] or 0,
-                user=actor.user,
-                api_key_id=actor.api_key_id,
-                source=actor.source,
-                address=actor.address,
-            )
-            tombstone = arguments.get("tombstone")
-            record(
-                actor,
-                "job.started",
-                organization=organization,
-                target=kind,
-                target_id=job.pk,
-                count=job.total or 0,
-                job_id=job.pk,
-                tombstone_id=UUID(tombstone) if tombstone else None,
-                **{name: value for name, value in arguments.items() if name != "tombstone"},
-            )
-    except IntegrityError as error:
-        raise JobUnderWay(f"Everything in {organization.name!r} is being deleted or restored already.") from error
+    refusal = JobUnderWay(f"Everything in {organization.name!r} is being deleted or restored already.")
+    with refused_as(refusal, "job_exclusive"):
+        job = Job.objects.create(
+            organization=organization,
+            kind=kind,
+            arguments=arguments,
+            total=images.count(),
+            upto=images.aggregate(last=Max("id"))["last"] or 0,
+            user=actor.user,
+            api_key_id=actor.api_key_id,
+            source=actor.source,
+            address=actor.address,
+        )
+    tombstone = arguments.get("tombstone")
+    record(
+        actor,
+        "job.started",
+        organization=organization,
+        target=kind,
+        target_id=job.pk,
+        count=job.total or 0,
+        job_id=job.pk,
+        tombstone_id=UUID(tombstone) if tombstone else None,
+        **{name: value for name, value in arguments.items() if name != "tombstone"},
+    )
     return job
 
 
@@ -171,15 +176,14 @@ def stop(job: Job, state: Job.State, *, actor: Actor) -> Job:
 
 @transaction.atomic
 def go_on(job: Job, *, actor: Actor) -> Job:
-    """Let a job that was stopped, or that failed, go on where it ended. Raises JobUnderWay."""
+    """Let a job that was stopped, or that failed, go on where it ended. Raises JobUnderWay, TombstoneNotFound."""
     job = Job.objects.hold(job.pk)
     if job.state in RESUMABLE:
+        if job.kind == RESTORE:
+            restoring.extend(job.organization.tombstones.filter(pk=job.arguments["tombstone"]))
         job.state, job.finished, job.heartbeat, job.error = Job.State.WAITING, None, None, ""
-        try:
-            with transaction.atomic():
-                job.save(update_fields=["state", "finished", "heartbeat", "error"])
-        except IntegrityError as error:
-            raise JobUnderWay("Another job deletes or restores everything here.") from error
+        with refused_as(JobUnderWay("Another job deletes or restores everything here."), "job_exclusive"):
+            job.save(update_fields=["state", "finished", "heartbeat", "error"])
         record(actor, "job.resumed", organization=job.organization, target=job.kind, target_id=job.pk, job_id=job.pk)
     return job
 
@@ -219,6 +223,7 @@ def run(job_id: UUID, *, seconds: float | None = None, watch: Callable[[Job], No
             return job
 
 
+@retry_on_conflict(*SAME_IMAGE, references=[FILE, TOMBSTONE])
 def step(job_id: UUID) -> Job:
     """One batch. What cannot be done at all, such as copying to an organization that is gone, ends the job.
 
@@ -230,10 +235,6 @@ def step(job_id: UUID) -> Job:
         return STEPS[job.kind](job_id)
     except Invalid as error:
         return fail(job_id, error.message)
-    except DatabaseError as error:  # somebody made a picture that was about to come back: look again
-        if not lost_race(error):
-            raise
-        return job
 
 
 @transaction.atomic
@@ -253,27 +254,6 @@ def delete_step(job_id: UUID) -> Job:
     locked = images.filter(locked=True).count()
     advance(job, end, {"deleted": deleted, "locked": locked}, done=deleted + locked)
     counters.add(job.organization, images=-deleted)
-    return job
-
-
-@transaction.atomic
-def restore_step(job_id: UUID) -> Job:
-    """Pictures lose their pointer to the tombstone; those of which there is a living one stay, and are counted."""
-    job = taken(job_id)
-    if job.state != Job.State.RUNNING:
-        return job
-    tombstone = Tombstone.objects.restorable().filter(pk=job.arguments["tombstone"]).first()
-    in_trash = tombstone.images.between(job.position, job.upto) if tombstone else SourceImage.objects.none()
-    batch = dict(in_trash.order_by("id").values_list("id", "hash")[:BATCH])
-    if not batch:
-        return done(job)
-    held = SourceImage.objects.filter(pk__in=batch, tombstone=tombstone).order_by("id").select_for_update()
-    there = set(held.values_list("id", flat=True))
-    living = set(job.organization.images.living().filter(hash__in=batch.values()).values_list("hash", flat=True))
-    back = {hash: pk for pk, hash in batch.items() if pk in there and hash not in living}
-    count = SourceImage.objects.filter(pk__in=back.values()).update(tombstone=None)
-    advance(job, max(batch), {"restored": count, "existing": len(there) - count}, done=len(batch))
-    counters.add(job.organization, images=count)
     return job
 
 
@@ -337,7 +317,7 @@ def _tell_of_copies(job_id: UUID, outcomes: Mapping[int, Outcome]) -> None:
 STEPS: dict[str, Callable[[UUID], Job]] = {
     COPY_ALL: copy_step,
     DELETE_ALL: delete_step,
-    RESTORE: restore_step,
+    RESTORE: restoring.restore_step,
     INDEX: index_step,
     DELETE: acts.delete_step,
     COPY: copy_step,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Self
+from uuid import UUID
 
 from django.apps import apps
 from django.db import models
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import DateTimeField, Exists, ExpressionWrapper, F, OuterRef, Q
+from django.db.models.functions import Greatest
 
+from organizations.models import Job
 from rokka.clock import DatabaseNow
 
 if TYPE_CHECKING:
@@ -79,12 +82,34 @@ FILTERS: dict[str, Callable[[str], Q]] = {
 }
 
 
+RESTORE = "restore"  # the kind of jobs that undo a deletion, which is in their arguments
+
+
+def _restored_by(jobs: models.QuerySet[Job]) -> list[UUID]:
+    named = jobs.filter(kind=RESTORE).values_list("arguments__tombstone", flat=True)
+    return [UUID(tombstone) for tombstone in named]
+
+
 class TombstoneQuerySet(models.QuerySet["Tombstone"]):
     def restorable(self) -> Self:
         return self.filter(expires_at__gt=DatabaseNow())
 
     def expired(self) -> Self:
         return self.filter(expires_at__lte=DatabaseNow())
+
+    def extend(self, time: timedelta) -> int:
+        """Keep them for at least so long from now on; answer how many there are."""
+        return self.update(
+            expires_at=Greatest(F("expires_at"), ExpressionWrapper(DatabaseNow() + time, DateTimeField()))
+        )
+
+    def under_restore(self) -> Self:
+        """Those that an unfinished job restores: not to be purged, whatever their time is."""
+        return self.filter(pk__in=_restored_by(Job.objects.unfinished()))
+
+    def left_by_restore(self) -> Self:
+        """Those of which a job has restored some images and left others."""
+        return self.filter(pk__in=_restored_by(Job.objects.all())).with_images()
 
     def with_images(self) -> Self:
         """Those that still hold a picture; a look at one of each, however many there are."""

@@ -12,7 +12,7 @@ from sourceimages.models import ShortHash
 def names_of(organization: Organization, wanted: Iterable[str]) -> dict[str, str]:
     """The short hash of each hash; new ones are written down, in the order of the hashes.
 
-    Raises IntegrityError when somebody else has given out one of them at the same moment.
+    Where another transaction gives out one of them at the same time, the database refuses ours (SAME_IMAGE).
     """
     unnamed = ordered = sorted(set(wanted))
     names: dict[str, str] = {}

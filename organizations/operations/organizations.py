@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
 from organizations import options as known_options
 from organizations.audit import Actor, record
@@ -28,6 +28,7 @@ from organizations.models import (
 from organizations.operations.texts import DISPLAY_NAME, checked_email, checked_text
 from organizations.operations.users import create_user
 from organizations.permissions import Role
+from rokka.database import refused_as
 from rokka.errors import Forbidden, Invalid
 
 SHOWN = ("display_name", "billing_email")  # what an organization says about itself
@@ -61,11 +62,8 @@ def found_organization(
     shown: dict[str, Any] = {"display_name": name} | _checked(facts)
     if "billing_email" not in shown:
         raise Invalid("billing_email: it is missing.")
-    try:
-        with transaction.atomic():
-            organization = Organization.objects.create(name=name, **shown)
-    except IntegrityError as error:
-        raise OrganizationNameTaken(name) from error
+    with refused_as(OrganizationNameTaken(name), "organization_name_unique"):
+        organization = Organization.objects.create(name=name, **shown)
     if master is not None:
         _set_master(organization, master, by=admin)
     SigningKey.objects.create(organization=organization, key=new_signing_key())

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
 from organizations.audit import Actor, record
 from organizations.errors import KeyInUse, KeyNotFound, TooManyKeys
 from organizations.models import ApiKey, Organization, User
 from organizations.operations.admins import keep_an_admin
 from organizations.operations.texts import checked_comment, checked_email, checked_text
+from rokka.database import refused_as
 from rokka.errors import Conflict, Invalid, Unauthenticated
 
 LONGEST_NAME, LONGEST_PASSWORD = 150, 1000
@@ -50,11 +51,8 @@ def import_key(user: User, key: str, *, comment: str, actor: Actor) -> ApiKey:
     """Make a key valid that somebody has already, from rokka.io: 32 or 64 letters and digits."""
     if not IMPORTABLE.match(key):
         raise Invalid("A key has 32 or 64 letters and digits.")
-    try:
-        with transaction.atomic():
-            return _insert(user, key, comment=comment, actor=actor)[0]
-    except IntegrityError as error:
-        raise Conflict("This key is in use already.") from error
+    with refused_as(Conflict("This key is in use already."), "api_key_digest_unique"):
+        return _insert(user, key, comment=comment, actor=actor)[0]
 
 
 @transaction.atomic
@@ -86,12 +84,10 @@ def create_staff(username: str, password: str, *, email: str, superuser: bool = 
         user.clean_fields(exclude=["password"])
         validate_password(password, user)
         user.set_password(password)
-        with transaction.atomic():
-            user.save()
     except ValidationError as error:
         raise Invalid(" ".join(error.messages)) from error
-    except IntegrityError as error:
-        raise Conflict(f"There is already somebody called {username!r}.") from error
+    with refused_as(Conflict(f"There is already somebody called {username!r}."), "user_username_unique"):
+        user.save()
     record(actor, "staff.created", target=username[:80], target_id=user.pk, username=username, superuser=superuser)
     return user
 

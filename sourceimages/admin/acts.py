@@ -114,7 +114,7 @@ ACTS = {
     "restore-some": Act(
         "Restore",
         Permission.IMAGES_WRITE,
-        "What comes back is as it was. A picture whose hash lives again stays in the trash.",
+        "What comes back is as it was. An image whose hash is in use again stays, and is merged into the active one.",
         states=TRASH,
     ),
 }

@@ -57,12 +57,13 @@ class TombstoneAdmin(OperationAdmin):
 
     def describe(self, tombstone: Any) -> str:
         pictures = f"{counted(tombstone)} picture{pluralize(tombstone.count)}"
-        return f"{pictures} of {tombstone.organization}, deleted {tombstone.deleted_at:%Y-%m-%d %H:%M}"
+        when = f"{tombstone.deleted_at:%Y-%m-%d %H:%M}"
+        return f"{pictures} of {tombstone.organization}, deleted {when} ({tombstone.get_reason_display()})"
 
     @operation(
         "Restore all of it",
         needs=Permission.IMAGES_WRITE,
-        explanation="A job brings the pictures back, except those that live again already.",
+        explanation="A job restores the images. Those whose hash is in use again are merged into the active ones.",
     )
     def restore(self, tombstone: Tombstone, actor: Actor) -> str:
         job = tasks.begin(jobs.restore_all(tombstone.organization, tombstone.pk, actor=actor))

@@ -83,10 +83,13 @@ class Changes(ImageScope):
         summary="Restore a picture",
         parameters=[ORGANIZATION, HASH],
         request=None,
-        responses={200: AddedImageSerializer, **errors(400, 401, 403, 404, 429)},
+        responses={200: AddedImageSerializer, **errors(400, 401, 403, 404, 409, 429)},
     )
     def restore(self, request: Request, organization: str, hash: str) -> Response:
-        """Back from the trash, with all its metadata; also fine if it was never deleted."""
+        """Back from the trash, with all its metadata; also fine if it was never deleted.
+
+        An active image with this hash takes over the user metadata that it lacks of the deleted one.
+        """
         image = restore_image(self.organization, hash, actor=self.actor)
         return Response(AddedImageSerializer(image).data)
 

@@ -11,13 +11,15 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import structlog
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.template.defaultfilters import filesizeformat
 
 from rokka import faults
 from rokka.clock import database_now
+from rokka.database import retry_on_conflict
 from sourceimages import files, grace, storage
+from sourceimages.conflicts import FILE
 from sourceimages.maintenance import doubts, state
 from sourceimages.maintenance.purge import held_files, remove_unreferenced
 from sourceimages.maintenance.survey import EXAMPLES, Survey, batched, survey_all, survey_step
@@ -141,10 +143,16 @@ def _move_files_without_images(ids: Collection[int]) -> int:
 def _remove_rows(ids: Sequence[int]) -> list[str]:
     keys: list[str] = []
     for file in files_without_images().filter(pk__in=ids).select_related("organization").order_by("id"):
-        with suppress(IntegrityError), transaction.atomic():  # it has come to be needed
-            keys += remove_unreferenced(file.organization, held_files({file.pk}))
+        keys += _remove_row(file)
     faults.point("collect.rows_removed")
     return keys
+
+
+@retry_on_conflict(references=[FILE])  # it has come to be needed: at the second look it is
+@transaction.atomic
+def _remove_row(file: StoredFile) -> list[str]:
+    """Keys of the file, if no image shows it."""
+    return remove_unreferenced(file.organization, held_files({file.pk}))
 
 
 def clean_spool() -> int:

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 
-import structlog
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.db.models import Count, Sum
 
 from organizations import counters
@@ -11,20 +10,19 @@ from organizations.audit import TIME, Actor, record
 from organizations.models import Organization
 from rokka import faults
 from rokka.clock import database_now
+from rokka.database import retry_on_conflict
 from sourceimages import files
+from sourceimages.conflicts import FILE, TOMBSTONE
 from sourceimages.maintenance import doubts, state
 from sourceimages.models import SourceImage, StoredFile, Tombstone
 from sourceimages.ownership import check_removable
 from sourceimages.querysets import TombstoneQuerySet
-from sourceimages.races import lost_race
 
 TASK = "purge"
 COMMAND = "manage.py purge --confirm"
 BATCH = 500
 LEAST = 100  # images that are removed at once without waiting, however few there are
 SHARE = 10  # one of so many images may be removed at once without waiting
-
-log = structlog.get_logger()
 
 
 def purge_expired(
@@ -37,7 +35,7 @@ def purge_expired(
     is told the number of each batch. Raises StorageMismatch.
     """
     check_removable()
-    due = Tombstone.objects.filter(expires_at__lte=database_now())
+    due = to_purge()
     if must_wait(due) and not confirmed:
         due = due.filter(purge_confirmed=True)
     elif confirmed:
@@ -47,7 +45,7 @@ def purge_expired(
         while batch := _purge_batch(tombstone, actor):
             removed += batch
             watch(batch)
-        Tombstone.objects.filter(pk=tombstone.pk, images=None).delete()
+        _remove_empty(tombstone)
     return removed
 
 
@@ -61,37 +59,52 @@ def must_wait(due: TombstoneQuerySet) -> bool:
     return doubts.must_wait(TASK, count=found["count"], limit=limit, size=found["size"] or 0, command=COMMAND)
 
 
+def to_purge() -> TombstoneQuerySet:
+    """Expired deletions, without those that a job is restoring."""
+    expired = Tombstone.objects.filter(expires_at__lte=database_now())
+    return expired.exclude(pk__in=expired.under_restore())
+
+
+@retry_on_conflict(references=[TOMBSTONE])
+def _remove_empty(tombstone: Tombstone) -> None:
+    Tombstone.objects.filter(pk=tombstone.pk, images=None).delete()
+
+
 def _purge_batch(tombstone: Tombstone, actor: Actor) -> int:
     """Rows before files; 0 if there is nothing left."""
     check_removable()  # before the rows are gone, not only before the files are
-    try:
-        with transaction.atomic():
-            found = list(tombstone.images.order_by("id").values_list("id", "file_id")[:BATCH])
-            kept = held_files({file_id for _, file_id in found})
-            # Somebody may have brought some back before the tombstone expired, and we waited for them.
-            held = SourceImage.objects.filter(pk__in=[pk for pk, _ in found], tombstone=tombstone)
-            ids = list(held.order_by("id").select_for_update().values_list("id", flat=True))
-            SourceImage.objects.filter(pk__in=ids).delete()
-            if ids:
-                record(
-                    actor,
-                    "tombstone.purged",
-                    organization=tombstone.organization,
-                    target=tombstone.reason,
-                    target_id=tombstone.pk,
-                    count=len(ids),
-                    tombstone_id=tombstone.pk,
-                )
-            keys = remove_unreferenced(tombstone.organization, kept)
-            faults.point("purge.deleted")
-    except DatabaseError as error:  # an upload has come to refer to one of the files: look again
-        if not lost_race(error):
-            raise
-        log.info("purge.lost_race", tombstone=str(tombstone.pk))
-        return _purge_batch(tombstone, actor)
+    count, keys = _purge_rows(tombstone, actor)
     faults.point("purge.committed")
     files.move_to_trash(keys)
-    return len(ids)
+    return count
+
+
+@retry_on_conflict(references=[FILE])  # an upload has come to refer to one of the files
+@transaction.atomic
+def _purge_rows(tombstone: Tombstone, actor: Actor) -> tuple[int, list[str]]:
+    """How many images of the deletion were removed, and the keys of the files that nothing refers to any more."""
+    # Restoring extends the time: it waits for this lock, or we for its one.
+    if not Tombstone.objects.expired().select_for_update(no_key=True).filter(pk=tombstone.pk):
+        return 0, []
+    found = list(tombstone.images.order_by("id").values_list("id", "file_id")[:BATCH])
+    kept = held_files({file_id for _, file_id in found})
+    # Somebody may have brought some back before the tombstone expired, and we waited for them.
+    held = SourceImage.objects.filter(pk__in=[pk for pk, _ in found], tombstone=tombstone)
+    ids = list(held.order_by("id").select_for_update().values_list("id", flat=True))
+    SourceImage.objects.filter(pk__in=ids).delete()
+    if ids:
+        record(
+            actor,
+            "tombstone.purged",
+            organization=tombstone.organization,
+            target=tombstone.reason,
+            target_id=tombstone.pk,
+            count=len(ids),
+            tombstone_id=tombstone.pk,
+        )
+    keys = remove_unreferenced(tombstone.organization, kept)
+    faults.point("purge.deleted")
+    return len(ids), keys
 
 
 def held_files(ids: set[int]) -> list[StoredFile]:

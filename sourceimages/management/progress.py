@@ -162,6 +162,8 @@ class JobCommand(ImageCommand, OperationCommand):
                 raise CommandError(f"{job.error} {so_far}.")
         if job.failed:
             raise CommandError(f"{pictures(job.failed)} failed.")
+        if left := self.left(job):
+            raise CommandError(left)
 
     def _name(self, what: str, images: SourceImageQuerySet) -> None:
         found = list(images.order_by("id")[: LISTED + 1])
@@ -179,6 +181,10 @@ class JobCommand(ImageCommand, OperationCommand):
     def lost(self, job: Job) -> SourceImageQuerySet:
         """Those with which the job failed, as far as one can tell."""
         return SourceImage.objects.none()
+
+    def left(self, job: Job) -> str:
+        """What the job has left that it was started for, although nothing failed."""
+        return ""
 
     def remark(self, job: Job) -> str:
         """What else there is to know."""

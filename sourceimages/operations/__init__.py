@@ -16,18 +16,18 @@ from sourceimages.operations.delete import (
     delete_image,
     delete_images_with_bytes,
     expire_tombstone,
-    restore_exactly,
-    restore_image,
 )
 from sourceimages.operations.describe import find_colours, read_again, to_read_again, without_colours
 from sourceimages.operations.optimize import optimize
 from sourceimages.operations.optimize import waiting as waiting_to_be_optimized
+from sourceimages.operations.restore import Restored, restore_exactly, restore_image
 
 __all__ = [
     "Added",
     "Copied",
     "Derived",
     "Outcome",
+    "Restored",
     "Upload",
     "add_images",
     "change_dynamic_metadata",

@@ -7,22 +7,22 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-import structlog
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from organizations import counters
 from organizations.audit import Actor, record
 from organizations.models import Organization
 from rokka import faults
-from rokka.errors import Conflict, DomainError, Unavailable
+from rokka.database import Overtaken, retry_on_conflict
+from rokka.errors import DomainError, Unavailable
 from sourceimages import hashes, indexing, metadata, probing, storage
+from sourceimages.conflicts import FILE, SAME_IMAGE
 from sourceimages.errors import FormatNotAllowed, HashCollision, ImageLocked
 from sourceimages.keeping import FileKeeper, set_aside
 from sourceimages.models import SourceImage, StoredFile
 from sourceimages.operations.heal import (
-    ReplacedMeanwhile,
     Replacement,
     Why,
     forget_options,
@@ -30,16 +30,12 @@ from sourceimages.operations.heal import (
     why_replace,
 )
 from sourceimages.probing import Probe
-from sourceimages.races import lost_race
 from sourceimages.shorthashes import names_of
 from sourceimages.spool import SpooledFile
 
-ATTEMPTS = 5
 READ_AGAIN_AFTER = timedelta(minutes=10)  # where a reader was ended before it could tell everything
 READING_SECONDS = 20  # for telling what all files of a request are
 OPTIMIZABLE = {"tif", "psd"}
-
-log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -76,19 +72,18 @@ def add_images(organization: Organization, uploads: Sequence[Upload], *, may_cha
     """
     faults.point("upload.spooled")
     with UploadKeeper(organization, may_change=may_change) as keeper:
-        for _ in range(ATTEMPTS):
-            # Unique constraints decide between uploads of the same content; the databases name different ones, so
-            # the loser asks no questions and reads again.
-            try:
-                files = keeper.keep(uploads)
-                added = _insert(organization, uploads, files, keeper, may_change=may_change, actor=actor)
-                keeper.set_aside_replaced()
-                return added
-            except (DatabaseError, SourceImage.DoesNotExist, ReplacedMeanwhile) as error:
-                if isinstance(error, DatabaseError) and not lost_race(error):
-                    raise
-                log.info("upload.lost_race", organization=organization.name)
-        raise Conflict("Others are changing the same pictures at this moment. Try again.")
+        return _keep_and_insert(organization, uploads, keeper, may_change=may_change, actor=actor)
+
+
+@retry_on_conflict(*SAME_IMAGE, references=[FILE])
+def _keep_and_insert(
+    organization: Organization, uploads: Sequence[Upload], keeper: "UploadKeeper", *, may_change: bool, actor: Actor
+) -> list[Added]:
+    """Unique constraints decide between uploads of the same content: the loser reads again, and finds it there."""
+    files = keeper.keep(uploads)
+    added = _insert(organization, uploads, files, keeper, may_change=may_change, actor=actor)
+    keeper.set_aside_replaced()
+    return added
 
 
 class UploadKeeper(FileKeeper):
@@ -310,7 +305,10 @@ def _create(organization: Organization, upload: Upload, file: StoredFile, actor:
 
 
 def _merge(image: SourceImage, changes: dict[str, Any], actor: Actor) -> SourceImage:
-    image = SourceImage.objects.living().select_related("file").hold(image)
+    try:
+        image = SourceImage.objects.living().select_related("file").hold(image)
+    except SourceImage.DoesNotExist as error:  # deleted since we looked for it
+        raise Overtaken from error
     before, after = image.user_metadata, metadata.merged(image.user_metadata, changes)
     if image.locked:
         raise ImageLocked(f"Source image {image.short_hash} is locked: its metadata cannot be changed.")

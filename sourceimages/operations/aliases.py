@@ -3,10 +3,11 @@
 import re
 from dataclasses import dataclass
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
 from organizations.audit import Actor, record
 from organizations.models import Organization
+from rokka.database import retry_on_conflict
 from sourceimages.errors import AliasExists, AliasNotFound
 from sourceimages.models import Alias, SourceImage
 
@@ -27,25 +28,24 @@ def get_alias(organization: Organization, name: str) -> Alias:
     return found
 
 
+@retry_on_conflict("alias_unique")
 @transaction.atomic
 def set_alias(image: SourceImage, name: str, *, overwrite: bool, actor: Actor) -> Named:
     """Let the alias mean this picture. Raises AliasExists and AliasNotFound, the latter for a bad name."""
     organization = image.organization
     if not NAME.match(name):
         raise AliasNotFound(f"An alias is made of a-z, A-Z, 0-9 and _; {name[:80]!r} is none.")
-    try:
-        with transaction.atomic():
-            alias = Alias.objects.create(organization=organization, alias=name, hash=image.hash)
-    except IntegrityError:
-        if not overwrite:
-            raise AliasExists(f"There is an alias {name!r} already. Use overwrite=true to change it.") from None
-        alias = organization.aliases.select_for_update().get(alias=name)
-        before, alias.hash = alias.hash, image.hash
-        alias.save(update_fields=["hash"])
-        record(actor, "alias.changed", organization=organization, target=name, before=before, after=image.hash)
-        return Named(alias, created=False)
-    record(actor, "alias.created", organization=organization, target=name, after=image.hash)
-    return Named(alias, created=True)
+    alias = organization.aliases.select_for_update(of=("self",)).filter(alias=name).first()
+    if alias is None:
+        alias = Alias.objects.create(organization=organization, alias=name, hash=image.hash)
+        record(actor, "alias.created", organization=organization, target=name, after=image.hash)
+        return Named(alias, created=True)
+    if not overwrite:
+        raise AliasExists(f"There is an alias {name!r} already. Use overwrite=true to change it.")
+    before, alias.hash = alias.hash, image.hash
+    alias.save(update_fields=["hash"])
+    record(actor, "alias.changed", organization=organization, target=name, before=before, after=image.hash)
+    return Named(alias, created=False)
 
 
 @transaction.atomic

@@ -4,18 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import DatabaseError, transaction
+from django.db import transaction
 
 from organizations import counters
 from organizations.audit import Actor
-from rokka.errors import Conflict
+from rokka.database import retry_on_conflict
 from sourceimages import hashes, indexing, metadata, names
+from sourceimages.conflicts import FILE, SAME_IMAGE
 from sourceimages.models import SourceImage, Tombstone
 from sourceimages.operations.delete import held, hold_bytes, into_trash, record_each, record_of, refuse_locked
-from sourceimages.races import lost_race
 from sourceimages.shorthashes import names_of
-
-ATTEMPTS = 5
 
 
 @transaction.atomic
@@ -131,6 +129,8 @@ def _with(entries: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     return {name: value for name, value in {**entries, **changes}.items() if value is not None}
 
 
+@retry_on_conflict(*SAME_IMAGE, references=[FILE])
+@transaction.atomic
 def derive(
     image: SourceImage, changes: Mapping[str, Any], *, protected: bool | None, delete_previous: bool, actor: Actor
 ) -> Derived:
@@ -139,19 +139,6 @@ def derive(
     A living one is used as it is; otherwise it is made of the current one, with its name, age and user metadata, and
     without its lock. `delete_previous` deletes the current one, if the hash really changed.
     """
-    for _ in range(ATTEMPTS):
-        try:
-            with transaction.atomic():
-                return _derive(image, changes, protected, delete_previous, actor)
-        except DatabaseError as error:  # somebody made the same one, or the purge took the bytes: look again
-            if not lost_race(error):
-                raise
-    raise Conflict("Others are changing the same picture at this moment. Try again.")
-
-
-def _derive(
-    image: SourceImage, changes: Mapping[str, Any], protected: bool | None, delete_previous: bool, actor: Actor
-) -> Derived:
     # All pictures of these bytes: two that replace each other at once must not both be gone in the end.
     hold_bytes(image.organization, image.binary_hash)
     same_bytes = image.organization.images.living().with_bytes(image.binary_hash).hold_all()

@@ -7,24 +7,23 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 import structlog
-from django.db import DatabaseError, transaction
+from django.db import transaction
 
 from organizations import access, counters
 from organizations.audit import Actor
 from organizations.models import Organization
 from organizations.permissions import Permission
 from rokka import faults
+from rokka.database import Overtaken, retry_on_conflict
 from rokka.errors import Conflict, DomainError
 from sourceimages import copyrows, indexing, storage
+from sourceimages.conflicts import FILE, SAME_IMAGE
 from sourceimages.errors import ExistsAtDestination, ImageLocked, ImageNotFound, ProtectedOriginal
 from sourceimages.files import recover_missing
 from sourceimages.keeping import FileKeeper
 from sourceimages.models import SourceImage, StoredFile
 from sourceimages.operations.delete import record_of
-from sourceimages.races import lost_race
 from sourceimages.shorthashes import names_of
-
-ATTEMPTS = 5
 
 log = structlog.get_logger()
 
@@ -129,24 +128,26 @@ def copy_images(
     protected_too = access.allows(actor, Permission.PROTECTED_ORIGINALS_DOWNLOAD, source)
     recorded_by = actor if record_each else None
     with CopyKeeper(destination) as keeper:
-        for _ in range(ATTEMPTS):
-            # As with uploads, unique constraints decide between two that copy the same, and the loser looks again.
-            found = read(source, ids)
-            refused = {} if protected_too else {one.id: Outcome.PROTECTED for one in found if one.protected}
-            originals = [one for one in found if one.id not in refused]
-            gone = dict.fromkeys(set(ids) - {one.id for one in found}, Outcome.GONE)
-            try:
-                lost = gone | refused | keeper.keep(originals)
-                return _write(source, originals, lost, keeper, overwrite, recorded_by, along)
-            except (DatabaseError, Overtaken) as error:
-                if isinstance(error, DatabaseError) and not lost_race(error):
-                    raise
-                log.info("copy.lost_race", organization=destination.name)
-        raise Conflict("Others are changing the same pictures at this moment. Try again.")
+        return _keep_and_write(source, ids, keeper, overwrite, protected_too, recorded_by, along)
 
 
-class Overtaken(Exception):
-    """Somebody changed what we looked at between our look and our transaction."""
+@retry_on_conflict(*SAME_IMAGE, references=[FILE])
+def _keep_and_write(
+    source: Organization,
+    ids: Sequence[int],
+    keeper: "CopyKeeper",
+    overwrite: bool,
+    protected_too: bool,
+    recorded_by: Actor | None,
+    along: Along,
+) -> dict[int, Outcome]:
+    """As with uploads, unique constraints decide between two that copy the same, and the loser looks again."""
+    found = read(source, ids)
+    refused = {} if protected_too else {one.id: Outcome.PROTECTED for one in found if one.protected}
+    originals = [one for one in found if one.id not in refused]
+    gone = dict.fromkeys(set(ids) - {one.id for one in found}, Outcome.GONE)
+    lost = gone | refused | keeper.keep(originals)
+    return _write(source, originals, lost, keeper, overwrite, recorded_by, along)
 
 
 class Original(NamedTuple):

@@ -1,4 +1,4 @@
-"""Deleting and bringing back. A deleted picture points to a tombstone; its bytes stay until that expires."""
+"""Deleting. A deleted image points to a tombstone; its file stays until that expires. For the way back see restore."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -7,15 +7,14 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import transaction
 
 from organizations import counters
 from organizations.audit import Actor, record
 from organizations.models import AuditEvent, Organization
 from rokka.clock import database_now
-from sourceimages.errors import ImageLocked, ImageNotFound
+from sourceimages.errors import ImageLocked, ImageNotFound, JobUnderWay
 from sourceimages.models import SourceImage, Tombstone
-from sourceimages.races import lost_race
 
 
 @transaction.atomic
@@ -42,62 +41,15 @@ def delete_images_with_bytes(organization: Organization, binary_hash: str, *, ac
     return tombstone
 
 
-def restore_image(organization: Organization, hash: str, *, actor: Actor) -> SourceImage:
-    """The living picture of this hash or short hash, brought back from the trash if need be.
-
-    Where there is a living one, it is the answer; of several in the trash, the one that was deleted last comes back.
-    Raises ImageNotFound.
-    """
-    try:
-        with transaction.atomic():
-            return _restore(organization, hash, actor)
-    except DatabaseError as error:  # a living one came into being meanwhile
-        if not lost_race(error):
-            raise
-        return _restore(organization, hash, actor)
-
-
-def _restore(organization: Organization, hash: str, actor: Actor) -> SourceImage:
-    images = organization.images.select_related("file", "tombstone")
-    if living := images.living().named(hash).first():
-        return living
-    deleted = images.in_trash().named(hash).order_by("-tombstone__deleted_at", "-id").first()
-    if deleted is not None:
-        with transaction.atomic():
-            image = SourceImage.objects.in_trash().filter(pk=deleted.pk).hold_all()
-            if image:
-                return _bring_back(image[0], actor)
-        return _restore(organization, hash, actor)  # restored or purged by somebody else
-    if living := images.living().named(hash).first():  # restored by somebody else between our two looks
-        return living
-    raise ImageNotFound(f"There is no picture {hash[:80]!r} in {organization.name!r}, and none in its trash.")
-
-
-def _bring_back(image: SourceImage, actor: Actor) -> SourceImage:
-    tombstone, image.tombstone = image.tombstone, None
-    image.save(update_fields=["tombstone"])
-    counters.add(image.organization, images=1)
-    record_of(actor, "image.restored", image, tombstone)
-    return image
-
-
-@transaction.atomic
-def restore_exactly(image: SourceImage, *, actor: Actor) -> bool:
-    """Bring this very picture back; False where a living one has its hash. Raises ImageNotFound if it is not there."""
-    found = SourceImage.objects.in_trash().filter(pk=image.pk).hold_all()
-    if not found:
-        raise ImageNotFound(f"The picture {image.hash} is not in the trash any more.")
-    (image,) = found
-    if image.organization.images.living().filter(hash=image.hash).exists():
-        return False
-    _bring_back(image, actor)
-    return True
-
-
 @transaction.atomic
 def expire_tombstone(tombstone: Tombstone, *, actor: Actor) -> None:
-    """Let the next purge take what lies under it, before its time: from now on it cannot be brought back."""
+    """Let the next purge take what lies under it, before its time: from now on it cannot be brought back.
+
+    Raises JobUnderWay while a job restores it.
+    """
     tombstone = Tombstone.objects.select_for_update(of=("self",)).select_related("organization").get(pk=tombstone.pk)
+    if Tombstone.objects.under_restore().filter(pk=tombstone.pk).exists():
+        raise JobUnderWay("This deletion is being restored. Cancel that job first.")
     before, tombstone.expires_at = tombstone.expires_at, min(tombstone.expires_at, database_now())
     tombstone.purge_confirmed = True
     tombstone.save(update_fields=["expires_at", "purge_confirmed"])

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from organizations.audit import Actor, record
+from rokka.database import Overtaken
 from sourceimages import indexing, probing
 from sourceimages.errors import BytesMissing
 from sourceimages.files import file_size
@@ -24,10 +25,6 @@ class Why(StrEnum):
     MISSING = "missing"
     CORRUPT = "corrupt"
     AS_SENT = "as sent"
-
-
-class ReplacedMeanwhile(Exception):
-    """Another file took its place, or it was purged, since we looked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +74,13 @@ def replace_files(replacements: Iterable[Replacement], actor: Actor) -> tuple[di
     """Let the rows name what came in, in the transaction of the upload.
 
     Answers the rows by binary hash, the keys that no row names any more, and by how many bytes more is stored. Raises
-    ReplacedMeanwhile.
+    Overtaken.
     """
     wanted = {one.file.pk: one for one in replacements}
     rows = StoredFile.objects.select_related("organization").filter(pk__in=wanted).order_by("id")
     found = list(rows.select_for_update(of=("self",)))
     if {row.pk: row.key for row in found} != {pk: one.file.key for pk, one in wanted.items()}:
-        raise ReplacedMeanwhile
+        raise Overtaken  # another file took its place, or it was purged, since we looked
     free: list[str] = []
     more = 0
     for row in found:

@@ -14,14 +14,14 @@ django.setup()
 
 from rokka import faults  # noqa: E402 (these need the settings)
 from rokka.celery import app  # noqa: E402
-from sourceimages import acts, jobs, tasks  # noqa: E402
+from sourceimages import acts, jobs, restoring, tasks  # noqa: E402
 from sourceimages.maintenance import purge  # noqa: E402
 
 __all__ = ["app"]
 
 MOMENT = 0.1  # seconds
 
-jobs.BATCH = purge.BATCH = 10
+jobs.BATCH = restoring.BATCH = purge.BATCH = 10
 acts.TOGETHER = 5
 tasks.MISSED = 1
 app.conf.beat_schedule = {

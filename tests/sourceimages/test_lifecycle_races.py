@@ -15,7 +15,7 @@ from django.utils import timezone
 from organizations.audit import COMMAND
 from organizations.models import AuditEvent, Job, Organization
 from rokka.errors import Conflict, DomainError, Unavailable
-from sourceimages import jobs, storage
+from sourceimages import jobs, restoring, storage
 from sourceimages.errors import ImageLocked, ImageNotFound, JobUnderWay
 from sourceimages.maintenance import purge
 from sourceimages.models import SourceImage, StoredFile, Tombstone
@@ -42,6 +42,7 @@ HEAD_START = 0.02  # seconds by which one may begin before another, so that each
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
     monkeypatch.setattr(jobs, "BATCH", 5)
+    monkeypatch.setattr(restoring, "BATCH", 5)
     monkeypatch.setattr(purge, "BATCH", 5)
 
 

@@ -9,7 +9,7 @@ from organizations.management.arguments import OperationCommand
 from sourceimages.maintenance import purge, state
 from sourceimages.management.ownership import ImageCommand
 from sourceimages.management.progress import EXIT_INTERRUPTED, ask, bar, patience, pictures
-from sourceimages.models import SourceImage, Tombstone
+from sourceimages.models import SourceImage
 
 
 class Command(ImageCommand, OperationCommand):
@@ -24,8 +24,19 @@ class Command(ImageCommand, OperationCommand):
         parser.add_argument("--confirm", action="store_true", help="do not wait for a day, after asking")
         parser.add_argument("--yes", action="store_true", help="with --confirm: do not ask, for scripts")
 
+    def _print_left(self) -> None:
+        """Somebody wanted these images back: they are shown before they are removed, not after."""
+        left = purge.to_purge().left_by_restore().select_related("organization").order_by("deleted_at", "id")
+        lines = [
+            f"  {one.organization} {one.pk}  {one.deleted_at:%Y-%m-%d %H:%M} UTC, {one.reason}: {pictures(count)}"
+            for one, count in ((one, one.images.count()) for one in left)
+        ]
+        if lines:
+            self.stdout.write("\n".join(["Deletions with images that were left by a restore:", *lines]))
+
     def run(self, **options: Any) -> None:
-        due = SourceImage.objects.filter(tombstone__in=Tombstone.objects.expired())
+        self._print_left()
+        due = SourceImage.objects.filter(tombstone__in=purge.to_purge())
         found = due.aggregate(count=Count("id"), size=Sum("size"))
         size = filesizeformat(found["size"] or 0).replace("\xa0", " ")
         sentence = f"remove {pictures(found['count'])} ({size}) for ever"

@@ -9,21 +9,23 @@ from django.utils import timezone
 from organizations.audit import COMMAND
 from organizations.management.arguments import organization
 from organizations.models import Job, Organization
-from sourceimages import jobs
-from sourceimages.errors import TombstoneNotFound
-from sourceimages.management.progress import JobCommand, Work
-from sourceimages.models import Tombstone
+from sourceimages import jobs, restoring
+from sourceimages.management.progress import JobCommand, Work, pictures
+from sourceimages.models import SourceImage, Tombstone
 
 
 class Command(JobCommand):
-    help = "Undo one act of deleting, the latest unless another one is named: all its pictures come back."
-    outcomes = ("restored", "existing")
+    help = (
+        "Undo one deletion: all its images come back. Unless it is named, it is the latest that a user asked for. "
+        "Exits with 1 if some are left, because active images with their hashes have other values or are locked."
+    )
+    outcomes = ("restored", "merged", "existing", "conflicting", "locked")
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("organization")
-        parser.add_argument("--tombstone", metavar="ID", help="which act of deleting is undone")
-        parser.add_argument("--list", action="store_true", help="only print the acts that can be undone")
+        parser.add_argument("--tombstone", metavar="ID", help="which deletion is undone")
+        parser.add_argument("--list", action="store_true", help="only print the deletions that can be undone")
 
     def run(self, **options: Any) -> None:
         where = organization(options["organization"])
@@ -51,16 +53,22 @@ class Command(JobCommand):
             self.stdout.write(f"{one.pk}  {when}  {one.reason:11} {one.count:>10} {days:>10.1f}")
 
     def _tombstone(self, where: Organization, text: str | None) -> Tombstone:
-        tombstones = where.tombstones.restorable().order_by("-deleted_at", "id")
-        if text is not None:
-            try:
-                tombstones = tombstones.filter(pk=UUID(text))
-            except ValueError as error:
-                raise CommandError(f"--tombstone={text!r} is no id of a tombstone; see --list.") from error
-        tombstone = tombstones.first()
-        if tombstone is None:
-            raise TombstoneNotFound("There is no such act of deleting that can still be undone.")
-        return tombstone
+        try:
+            return restoring.restorable(where, None if text is None else UUID(text))
+        except ValueError as error:
+            raise CommandError(f"--tombstone={text!r} is no id of a tombstone; see --list.") from error
 
     def remark(self, job: Job) -> str:
-        return "Existing ones stay in the trash: there is a living picture of each." if "existing" in job.report else ""
+        if any(job.report.get(name) for name in ("merged", "existing")):
+            return "Existing and merged ones stay in the trash: an active image of each has all that they have."
+        return ""
+
+    def left(self, job: Job) -> str:
+        left = sum(job.report.get(outcome.value, 0) for outcome in restoring.LEFT)
+        if not left:
+            return ""
+        self._name("In the trash still", SourceImage.objects.in_trash().filter(tombstone=job.arguments["tombstone"]))
+        return (
+            f"{pictures(left)} left in the trash: active images with their hashes have other values, or are locked. "
+            f"The audit trail of each says which (image.restored_into)."
+        )

@@ -2,11 +2,15 @@ import json
 from hashlib import sha1
 
 import pytest
-from django.db import IntegrityError, connection
+from django.utils import timezone
 
+from organizations.audit import COMMAND
 from organizations.models import AuditEvent
 from organizations.permissions import Role
-from sourceimages.models import ShortHash, SourceImage, StoredFile
+from sourceimages.maintenance.purge import purge_expired
+from sourceimages.models import ShortHash, SourceImage, StoredFile, Tombstone
+from sourceimages.operations import delete_image
+from sourceimages.operations.add import UploadKeeper
 from tests import images
 from tests.conftest import contradictions
 from tests.storing import set_grace_time
@@ -407,18 +411,23 @@ def test_a_spool_without_room_is_a_storage_that_is_unavailable(acme, alice, own_
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_commit_that_fails_is_tried_again(acme, alice, monkeypatch):
-    """Foreign keys may be checked only then: a purge beside an upload would do this."""
-    commit, failures = connection._commit, [IntegrityError("at the very end")]
+def test_an_upload_whose_known_file_is_purged_meanwhile_is_tried_again(acme, alice, image, monkeypatch):
+    """The foreign key is checked when the transaction ends; the second attempt stores the file anew."""
+    keep, files = UploadKeeper.keep, []
 
-    def fail_once():
-        if failures:
-            raise failures.pop()
-        return commit()
+    def keep_and_purge(keeper, uploads):
+        files.extend(found := keep(keeper, uploads))
+        if len(files) == 1:
+            delete_image(image, actor=COMMAND)
+            Tombstone.objects.update(expires_at=timezone.now())
+            purge_expired()
+        return found
 
-    monkeypatch.setattr(connection, "_commit", fail_once)
-    assert alice.upload(acme, images.png()).status_code == 200
-    assert failures == []
+    monkeypatch.setattr(UploadKeeper, "keep", keep_and_purge)
+    response = alice.upload(acme, images.png())
+    assert (response.status_code, response.json()["items"][0]["hash"]) == (200, image.hash)
+    assert len(files) == 2
+    assert acme.images.get().file_id != image.file_id
     assert contradictions() == []
 
 

@@ -14,7 +14,7 @@ from organizations import counters
 from organizations.audit import COMMAND
 from organizations.models import Job, Organization
 from organizations.operations import create_organization
-from sourceimages import jobs
+from sourceimages import jobs, restoring
 from sourceimages.management import progress
 from sourceimages.models import SourceImage, Tombstone
 from tests import images
@@ -77,6 +77,7 @@ def six(acme, alice) -> list[SourceImage]:
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
     monkeypatch.setattr(jobs, "BATCH", 2)
+    monkeypatch.setattr(restoring, "BATCH", 2)
 
 
 @pytest.fixture

@@ -9,11 +9,13 @@ from organizations.models import AuditEvent, Job
 from sourceimages import jobs
 from sourceimages.errors import StorageUnavailable
 from sourceimages.models import StoredFile, Tombstone
-from sourceimages.operations import delete_image, restore_image, set_locked
+from sourceimages.operations import change_user_metadata, delete_image, restore_image, set_locked, set_protected
 from sourceimages.storage import LocalStorage
 from tests import images
 from tests.conftest import contradictions
 from tests.sourceimages.commands.conftest import committing, ctrl_c, facts, living, raising, state
+
+NOTHING_LEFT = dict.fromkeys(("restored", "merged", "existing", "conflicting", "locked", "failed"), 0)
 
 # --- delete_all and restore_all ---------------------------------------------------------------------------------------
 
@@ -30,7 +32,7 @@ def test_everything_goes_to_the_trash_at_once_and_comes_back(acme, other, six, r
     assert f"restore_all acme --tombstone {tombstone.pk}" in printed
     assert living(acme) == set()
     assert len(living(other)) == 6
-    assert facts(run("restore_all", "acme", "--yes")) == {"restored": 6, "existing": 0, "failed": 0}
+    assert facts(run("restore_all", "acme", "--yes")) == NOTHING_LEFT | {"restored": 6}
     assert state(acme) == before
     assert contradictions() == []
 
@@ -64,15 +66,47 @@ def test_the_latest_act_of_deleting_is_undone(acme, six, run):
     assert contradictions() == []
 
 
-def test_pictures_that_were_uploaded_again_stay_in_the_trash(acme, alice, six, run):
+def test_images_that_were_uploaded_again_stay_in_the_trash(acme, alice, six, run):
+    change_user_metadata(six[3], {"title": "Harbour"}, actor=COMMAND)
     run("delete_all", "acme", "--yes")
-    again = alice.upload(acme, images.png(seed=3), name="again.png").json()["items"][0]["hash"]
+    alice.upload(acme, images.png(seed=2), name="2.png")
+    again = alice.upload(acme, images.png(seed=3), name="3.png").json()["items"][0]["hash"]
     printed = run("restore_all", "acme", "--yes")
-    assert facts(printed) == {"restored": 5, "existing": 1, "failed": 0}
-    assert "Existing ones stay in the trash" in printed
-    assert acme.images.living().get(hash=again).name == "again.png"
+    assert facts(printed) == NOTHING_LEFT | {"restored": 4, "existing": 1, "merged": 1}
+    assert "Existing and merged ones stay in the trash" in printed
+    assert acme.images.living().get(hash=again).user_metadata == {"title": "Harbour"}
     assert living(acme) == {image.hash for image in six}
     assert contradictions() == []
+
+
+def test_images_that_a_restore_left_fail_the_command_and_are_shown_before_they_are_purged(
+    acme, alice, six, run, refused
+):
+    run("delete_all", "acme", "--yes")
+    again = alice.upload(acme, images.png(seed=3), name="again.png").json()["items"][0]["hash"]
+    printed = refused("restore_all", "acme", "--yes")
+    assert facts(printed) == NOTHING_LEFT | {"restored": 5, "conflicting": 1}
+    assert f"In the trash still:\n  {again} 3.png\n" in printed
+    assert "1 picture left in the trash" in printed
+    assert acme.images.living().get(hash=again).name == "again.png"
+    delete_image(six[0], actor=COMMAND)
+    Tombstone.objects.update(expires_at=timezone.now())
+    for options in (["--dry-run"], []):
+        lines = run("purge", *options).splitlines()
+        assert lines[0] == "Deletions with images that were left by a restore:"
+        assert lines[1].endswith("delete-all: 1 picture")
+        assert "2 pictures" in lines[2]
+    assert living(acme) == {image.hash for image in six[1:]}
+    assert contradictions() == []
+
+
+def test_what_was_replaced_is_not_the_latest_act_of_deleting(acme, six, run):
+    delete_image(six[0], actor=COMMAND)
+    set_protected(six[1], True, delete_previous=True, actor=COMMAND)
+    assert "(api, " in run("restore_all", "acme", "--dry-run")
+    run("restore_all", "acme", "--yes")
+    assert acme.images.living().filter(pk=six[0].pk).exists()
+    assert [image.pk for image in acme.images.in_trash()] == [six[1].pk]
 
 
 def test_what_can_be_restored_is_listed(acme, six, run):

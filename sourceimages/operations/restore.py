@@ -1,0 +1,146 @@
+"""Bringing back from the trash.
+
+An image of which there is an active one stays in the trash: the active one takes over what it lacks, and keeps its own
+value where both have one. The other value is in the audit event, and in the trash until that expires.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
+from uuid import UUID
+
+from django.db import transaction
+
+from organizations import counters
+from organizations.audit import Actor
+from organizations.models import Organization
+from rokka.database import Overtaken, retry_on_conflict
+from sourceimages import metadata
+from sourceimages.errors import ImageNotFound, InvalidMetadata
+from sourceimages.models import SourceImage
+from sourceimages.operations.change import set_user_metadata_of_held
+from sourceimages.operations.delete import record_each, record_of
+
+# What is compared beside user metadata; the active image always keeps its own value.
+COMPARED = ("name", "dynamic_metadata", "protected")
+
+
+class Restored(StrEnum):
+    """What restoring has made of an image in the trash."""
+
+    RESTORED = "restored"
+    EXISTING = "existing"  # it stays: an active image has its hash, and all that it has
+    MERGED = "merged"  # it stays: an active image has its hash, and has all that it has by now
+    CONFLICTING = "conflicting"  # it stays: an active image has its hash, and other values, which it keeps
+    LOCKED = "locked"  # it stays: an active image has its hash, lacks something, and is locked
+
+
+@retry_on_conflict("image_living_hash_unique")
+@transaction.atomic
+def restore_image(organization: Organization, hash: str, *, actor: Actor) -> SourceImage:
+    """The active image of this hash or short hash, brought back from the trash if need be.
+
+    Where there is an active one, it is the answer, with what it lacked of the one that was deleted last; of several in
+    the trash, the one that was deleted last comes back. Raises ImageNotFound, Conflict.
+    """
+    active, deleted = _get_for_update(organization, hash)
+    if active and deleted:
+        merge([(active, deleted)], actor)
+    if image := active or (deleted and _bring_back(deleted, actor)):
+        return image
+    raise ImageNotFound(f"There is no picture {hash[:80]!r} in {organization.name!r}, and none in its trash.")
+
+
+@retry_on_conflict("image_living_hash_unique")
+@transaction.atomic
+def restore_exactly(image: SourceImage, *, actor: Actor) -> Restored:
+    """The same for this very image in the trash. Raises ImageNotFound if it is not there, Conflict."""
+    active = image.organization.images.living().filter(hash=image.hash).values_list("pk", flat=True).first()
+    held = {one.pk: one for one in SourceImage.objects.filter(pk__in=[image.pk, active]).hold_all()}
+    deleted = held.get(image.pk)
+    if deleted is None or not SourceImage.objects.in_trash().filter(pk=image.pk).exists():
+        raise ImageNotFound(f"The picture {image.hash} is not in the trash any more.")
+    if active is None:
+        _bring_back(deleted, actor)
+        return Restored.RESTORED
+    if active not in held or held[active].deleted:
+        raise Overtaken
+    return merge([(held[active], deleted)], actor)[0]
+
+
+def merge(
+    pairs: Sequence[tuple[SourceImage, SourceImage]], actor: Actor, *, job_id: UUID | None = None
+) -> list[Restored]:
+    """Let active images of one organization take over what they lack of their copies in the trash; both are held."""
+    merges = [Merge.of(active, deleted) for active, deleted in pairs]
+    taking = [one for one in merges if one.outcome in (Restored.MERGED, Restored.CONFLICTING) and one.lacking]
+    set_user_metadata_of_held(
+        {one.active: metadata.combined(one.lacking, one.active.user_metadata) for one in taking}, actor
+    )
+    telling = [one for one in merges if one.outcome is not Restored.EXISTING]
+    details = {one.active.pk: one.details() for one in telling}
+    record_each(actor, "image.restored_into", [one.active for one in telling], details, job_id=job_id)
+    return [one.outcome for one in merges]
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """An active image and a copy of it in the trash."""
+
+    active: SourceImage
+    deleted: SourceImage
+    lacking: dict[str, Any]  # user metadata that the active image gets
+    conflicting: dict[str, Any]  # values of the copy that the active image has otherwise
+    outcome: Restored
+
+    @classmethod
+    def of(cls, active: SourceImage, deleted: SourceImage) -> Self:
+        """Fields of user metadata are the same if their names are, whatever their types."""
+        known = {metadata.bare(key) for key in active.user_metadata}
+        lacking = {key: value for key, value in deleted.user_metadata.items() if metadata.bare(key) not in known}
+        shared = {key: value for key, value in deleted.user_metadata.items() if key not in lacking}
+        other = {key: value for key, value in shared.items() if active.user_metadata.get(key) != value}
+        conflicting: dict[str, Any] = {"user_metadata": other} if other else {}
+        for name in COMPARED:
+            if getattr(active, name) != getattr(deleted, name):
+                conflicting[name] = getattr(deleted, name)
+        if not lacking and not conflicting:
+            return cls(active, deleted, {}, {}, Restored.EXISTING)
+        if active.locked:
+            return cls(active, deleted, lacking, conflicting, Restored.LOCKED)
+        try:
+            metadata.merged(active.user_metadata, lacking)
+        except InvalidMetadata:  # together they would have too many fields
+            conflicting["user_metadata"], lacking = other | lacking, {}
+        return cls(active, deleted, lacking, conflicting, Restored.CONFLICTING if conflicting else Restored.MERGED)
+
+    def details(self) -> dict[str, Any]:
+        """What the audit trail keeps: `skipped` and `conflicting` are nowhere else once the trash has expired."""
+        name = "skipped" if self.outcome is Restored.LOCKED else "restored"
+        origin = {"id": self.deleted.pk, "created": self.deleted.created.isoformat()}
+        return {"from": origin, name: self.lacking, "conflicting": self.conflicting}
+
+
+def _get_for_update(organization: Organization, hash: str) -> tuple[SourceImage | None, SourceImage | None]:
+    """The active image, and the one in the trash that was deleted last, locked. Raises Overtaken."""
+    columns = "tombstone__deleted_at", "id"
+    named = organization.images.named(hash)
+    # In one query: between two, an image that is deleted or restored would be in neither of the answers.
+    rows = named.living().values_list(*columns).union(named.in_trash().values_list(*columns))
+    found = list(rows)
+    active = next((pk for deleted_at, pk in found if deleted_at is None), None)
+    _, deleted = max(((deleted_at, pk) for deleted_at, pk in found if deleted_at is not None), default=(None, None))
+    held = {one.pk: one for one in SourceImage.objects.filter(pk__in=[active, deleted]).hold_all()}
+    for pk, in_trash in ((active, False), (deleted, True)):
+        if pk is not None and (pk not in held or held[pk].deleted != in_trash):
+            raise Overtaken
+    return held.get(active or 0), held.get(deleted or 0)
+
+
+def _bring_back(image: SourceImage, actor: Actor) -> SourceImage:
+    tombstone, image.tombstone = image.tombstone, None
+    image.save(update_fields=["tombstone"])
+    counters.add(image.organization, images=1)
+    record_of(actor, "image.restored", image, tombstone)
+    return image

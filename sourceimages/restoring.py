@@ -1,0 +1,119 @@
+"""The job that undoes a deletion, and what keeps the purge from taking its images meanwhile."""
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+
+from organizations import counters
+from organizations.models import AuditEvent, Job, Organization
+from rokka.errors import Invalid
+from sourceimages.errors import TombstoneNotFound
+from sourceimages.jobprogress import actor_of, advance, done, taken
+from sourceimages.models import SourceImage, Tombstone
+from sourceimages.operations.restore import Restored, merge
+from sourceimages.querysets import TombstoneQuerySet
+
+BATCH = 2000  # rows
+LEAST_DAYS = 7
+LEFT = {  # what an image is left in the trash for, although it has something that no active image has
+    Restored.CONFLICTING: "An active image has this hash, and other values, which it keeps.",
+    Restored.LOCKED: "An active image has this hash, lacks values of the deleted one, and is locked.",
+}
+
+
+def restorable(organization: Organization, tombstone_id: UUID | None = None) -> Tombstone:
+    """The deletion that is undone, unless named the latest that a user asked for. Raises TombstoneNotFound.
+
+    What has become another image, by protecting it, say, is no deletion that anybody would mean by that.
+    """
+    tombstones = organization.tombstones.restorable()
+    if tombstone_id is not None:
+        tombstones = tombstones.filter(pk=tombstone_id)
+    else:
+        tombstones = tombstones.exclude(reason=Tombstone.Reason.REPLACED)
+    found = tombstones.order_by("-deleted_at", "id").first()
+    if found is None:
+        raise TombstoneNotFound("There is no such act of deleting that can still be undone.")
+    return found
+
+
+def extend(tombstone: TombstoneQuerySet) -> None:
+    """Give time to restore it, in the transaction that begins with that. Raises TombstoneNotFound if it has expired."""
+    if not extend_all(tombstone):
+        raise TombstoneNotFound("What was to be restored has expired.")
+
+
+def extend_all(tombstones: TombstoneQuerySet) -> int:
+    """From now on they do not expire earlier than deletions of today; answer how many there are."""
+    return tombstones.restorable().extend(timedelta(days=max(settings.TRASH_DAYS, LEAST_DAYS)))
+
+
+def description(tombstone: Tombstone) -> dict[str, Any]:
+    """What is undone, for whoever asked for the latest deletion: why and when it was, and how many images it has."""
+    deleted_at = tombstone.deleted_at.isoformat(timespec="seconds")
+    return {"reason": tombstone.reason, "deleted_at": deleted_at, "images": tombstone.images.count()}
+
+
+@transaction.atomic
+def restore_step(job_id: UUID) -> Job:
+    """Images lose their pointer to the tombstone; those of which there is an active one are merged into it."""
+    job = taken(job_id)
+    if job.state != Job.State.RUNNING:
+        return job
+    tombstone = Tombstone.objects.restorable().filter(pk=job.arguments["tombstone"]).first()
+    if tombstone is None:
+        raise Invalid(f"The deletion has expired meanwhile: {job.report.get('restored', 0)} images are restored.")
+    batch = list(tombstone.images.between(job.position, job.upto).order_by("id").values_list("id", "hash")[:BATCH])
+    if not batch:
+        return _end(job)
+    active, deleted = _get_for_update(job.organization, tombstone, batch)
+    back = {hash: pk for pk, hash in deleted.items() if hash not in active}
+    count = SourceImage.objects.filter(pk__in=back.values()).update(tombstone=None)
+    left = {pk: active.get(hash) or back[hash] for pk, hash in deleted.items() if back.get(hash) != pk}
+    merged = _merge(job, left)
+    report = Counter({"restored": count}) + Counter(outcome.value for _, outcome in merged)
+    failures = [(hash, LEFT[outcome]) for hash, outcome in merged if outcome in LEFT]
+    advance(job, batch[-1][0], report, done=len(batch), failures=failures)
+    counters.add(job.organization, images=count)
+    return job
+
+
+def _get_for_update(
+    organization: Organization, tombstone: Tombstone, batch: Iterable[tuple[int, str]]
+) -> tuple[dict[str, int], dict[int, str]]:
+    """Ids of active images by hash, and hashes of those still in the trash by id, all locked by ascending id."""
+    hashes = dict(batch)
+    active = organization.images.living().filter(hash__in=hashes.values()).values_list("id", flat=True)
+    rows = SourceImage.objects.filter(pk__in=[*hashes, *active]).order_by("id").select_for_update()
+    held = list(rows.values_list("id", "hash", "tombstone"))
+    return (
+        {hash: pk for pk, hash, buried in held if buried is None and pk not in hashes},
+        {pk: hash for pk, hash, buried in held if buried == tombstone.pk},
+    )
+
+
+def _merge(job: Job, pairs: dict[int, int]) -> list[tuple[str, Restored]]:
+    """Merge images in the trash into active ones, all of them locked, by their ids; answer hashes and outcomes."""
+    images = SourceImage.objects.select_related("organization", "file").in_bulk([*pairs, *pairs.values()])
+    outcomes: list[tuple[str, Restored]] = []
+    while pairs:  # at once; again only where a deletion has several copies of one image
+        once = {active: deleted for deleted, active in pairs.items()}
+        found = [(images[active], images[deleted]) for active, deleted in once.items()]
+        merged = merge(found, actor_of(job), job_id=job.pk)
+        outcomes += [(active.hash, outcome) for (active, _), outcome in zip(found, merged, strict=True)]
+        pairs = {deleted: active for deleted, active in pairs.items() if once[active] != deleted}
+    return outcomes
+
+
+def _end(job: Job) -> Job:
+    """Done, unless the purge was faster: images that somebody else has restored meanwhile are not missed."""
+    if job.done < (job.total or 0):
+        since = AuditEvent.objects.filter(organization=job.organization, created__gte=job.created)
+        if since.filter(verb="tombstone.purged", tombstone_id=UUID(job.arguments["tombstone"])).exists():
+            raise Invalid(f"Some were removed for good meanwhile: {job.report.get('restored', 0)} images are restored.")
+    return done(job)

@@ -117,6 +117,18 @@ class JobNotFound(NotFound):
     reason = "job_not_found"
 
 
+class IndexNotReady(Conflict):
+    """Metadata cannot be searched until the index was built for the language and version that it is searched by."""
+
+    reason = "index_not_ready"
+
+
+class InvalidFilter(Invalid):
+    """A filter that would choose images for what they only seem to lack."""
+
+    reason = "invalid_filter"
+
+
 class JobUnderWay(Conflict):
     """Everything of the organization is being deleted or restored already."""
 

@@ -6,9 +6,8 @@ from uuid import UUID
 from django.db import transaction
 
 from organizations.models import Organization
-from sourceimages import copyrows, ownership
+from sourceimages import copyrows, indexstate, ownership
 from sourceimages.metadata.entries import NUMBER, STRING, TOKEN, Entry, entries
-from sourceimages.metadata.words import DEFAULT_LANGUAGE
 from sourceimages.models import IndexRow, MetadataField, MetadataNumber, MetadataString, MetadataToken, SourceImage
 
 TABLES: dict[str, type[IndexRow]] = {STRING: MetadataString, TOKEN: MetadataToken, NUMBER: MetadataNumber}
@@ -19,18 +18,18 @@ _known: dict[FieldKey, int] = {}  # ids of fields that are committed; they are n
 
 
 def language_of(organization: Organization) -> str:
-    return str(organization.options.get("search_language", DEFAULT_LANGUAGE))
+    return indexstate.language_in(organization.options)
 
 
-def entries_of(image: SourceImage) -> set[Entry]:
-    """What the picture's documents say; its organization and its file have to be at hand."""
-    language, static = language_of(image.organization), image.file.static_metadata
-    return entries(image.name, image.user_metadata, image.dynamic_metadata, static, language)
+def entries_of(image: SourceImage, language: str) -> set[Entry]:
+    """What the image's documents say; its file has to be at hand."""
+    return entries(image.name, image.user_metadata, image.dynamic_metadata, image.file.static_metadata, language)
 
 
 def add(images: Sequence[SourceImage]) -> None:
     """Rows for new pictures of one organization."""
-    found = {image.pk: entries_of(image) for image in images}
+    language = indexstate.language_to_write(images[0].organization_id)
+    found = {image.pk: entries_of(image, language) for image in images}
     fields = _fields(images[0].organization_id, {(one.name, one.type) for all in found.values() for one in all})
     for kind, table in TABLES.items():
         rows = [
@@ -63,6 +62,12 @@ def stored(images: Sequence[SourceImage]) -> dict[int, set[Entry]]:
         for pk, name, type, value in rows.values_list("image_id", "field__name", "field__type", "value"):
             found[pk].add(Entry(name, type, kind, value))
     return found
+
+
+def alike(source: Organization, destination: Organization) -> bool:
+    """Whether images of one organization have the same rows in another."""
+    wanted = indexstate.made_for(indexstate.language_to_write(destination.pk))
+    return indexstate.state_of(source.pk).made_for == wanted
 
 
 def copy(pairs: Sequence[tuple[int, str]], destination: Organization) -> None:

@@ -17,12 +17,12 @@ from django.db.models import Max
 from django.utils import timezone
 
 from organizations import counters
-from organizations.audit import Actor, record
+from organizations.audit import TIME, Actor, record
 from organizations.models import Job, Organization
 from organizations.permissions import Permission
 from rokka.database import refused_as, retry_on_conflict
 from rokka.errors import Invalid
-from sourceimages import acts, indexing, ownership, querysets, restoring
+from sourceimages import acts, indexing, indexstate, ownership, querysets, restoring
 from sourceimages.conflicts import FILE, SAME_IMAGE, TOMBSTONE
 from sourceimages.errors import InvalidDestination, JobNotFound, JobUnderWay
 from sourceimages.jobprogress import actor_of, advance, chosen, done, fail, finish, open_tombstone, taken, tell
@@ -35,9 +35,10 @@ from sourceimages.selection import Selection
 BATCH = 2000  # rows
 SLICE = 45  # seconds; a task that takes longer goes on in another one
 FEW = 500  # rows that pass through Python
+INDEX_AGAIN = timedelta(hours=1)  # after a job that built an index failed or was cancelled
 TENFOLD = 10  # rows have to become so many times as many before they are worth counting again
 
-COPY_ALL, DELETE_ALL, RESTORE, INDEX = "copy-all", "delete-all", querysets.RESTORE, "index"
+COPY_ALL, DELETE_ALL, RESTORE, INDEX = "copy-all", "delete-all", querysets.RESTORE, indexstate.KIND
 DELETE, COPY = "delete", "copy"  # of a selection, as are the kinds in acts.ACTS
 
 # What somebody must be granted to start a job of this kind, and to stop it or let it go on.
@@ -101,9 +102,28 @@ def restore_all(organization: Organization, tombstone_id: UUID | None = None, *,
     return _begin(organization, RESTORE, arguments, images, actor)
 
 
+@transaction.atomic
 def index(organization: Organization, *, actor: Actor) -> Job:
-    """A job that makes anew what all pictures are searched by."""
-    return _begin(organization, INDEX, {}, organization.images.all(), actor)
+    """A job that makes anew what all images are searched by. When it is done, the index is current."""
+    return _begin(organization, INDEX, {"index": indexstate.begin(organization)}, organization.images.all(), actor)
+
+
+def index_stale() -> list[Job]:
+    """Begin to build each index that is not current, or go on with that; answer the jobs."""
+    jobs = [_index_again(organization, wanted) for organization, wanted in indexstate.stale()]
+    return [job for job in jobs if job is not None]
+
+
+def _index_again(organization: Organization, wanted: str) -> Job | None:
+    """None where that is under way, or was stopped or failed a short while ago."""
+    latest = organization.jobs.filter(kind=INDEX, arguments__index=wanted).order_by("-created", "-id").first()
+    if latest is None:
+        return index(organization, actor=TIME)
+    if latest.state == Job.State.INTERRUPTED:
+        return go_on(latest, actor=TIME)
+    ended = latest.finished or timezone.now()
+    refused = latest.state in (Job.State.FAILED, Job.State.CANCELLED) and ended > timezone.now() - INDEX_AGAIN
+    return None if latest.unfinished or refused else index(organization, actor=TIME)
 
 
 def act(kind: str, selection: Selection, *, actor: Actor, **arguments: Any) -> Job:
@@ -263,10 +283,14 @@ def index_step(job_id: UUID) -> Job:
     job = taken(job_id)
     if job.state != Job.State.RUNNING:
         return job
+    built_for = indexstate.made_for(indexstate.language_to_write(job.organization_id))
+    if built_for != job.arguments.get("index"):
+        raise Invalid("The language of the organization has changed meanwhile. Another job builds the index for it.")
     images = job.organization.images.between(job.position, job.upto)
     batch = images.select_related("organization", "file").order_by("id").select_for_update(of=("self",))[:FEW]
     found = list(batch)
     if not found:
+        indexstate.finish(job.organization, built_for)
         return done(job)
     indexing.remove([image.pk for image in found])
     indexing.add(found)

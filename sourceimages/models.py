@@ -229,6 +229,20 @@ class MetadataNumber(IndexRow):
     value = models.FloatField()
 
 
+class SearchIndex(models.Model):
+    """For which version of the code and which language the index of an organization was made; see indexstate."""
+
+    organization = models.OneToOneField(Organization, models.PROTECT, primary_key=True, related_name="search_index")
+    made_for = models.CharField(max_length=60, blank=True)  # "" if its rows differ
+    building = models.CharField(max_length=60, blank=True)  # what a job is making it for
+
+    class Meta:
+        verbose_name_plural = "search indexes"
+
+    def __str__(self) -> str:
+        return f"{self.organization} {self.made_for}"
+
+
 # --- What scheduled tasks remember ------------------------------------------------------------------------------------
 
 

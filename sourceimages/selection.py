@@ -27,12 +27,16 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Living pictures, or those in the trash. `search` holds parameters of the API's list; `ids`, if any, is all."""
+    """Living pictures, or those in the trash. `search` holds parameters of the API's list; `ids`, if any, is all.
+
+    `for_list`: they are only shown. Otherwise some searches are refused, see search.condition.
+    """
 
     organization: Organization
     in_trash: bool
     search: str = ""
     ids: tuple[int, ...] | None = None
+    for_list: bool = False
 
     def images(self) -> SourceImageQuerySet:
         """Those that are there now; what belongs to others is not. Raises Invalid for a bad search or too many ids."""
@@ -51,7 +55,8 @@ class Selection:
         return self.ids is None and not self._condition()
 
     def _condition(self) -> Q | None:
-        return search.condition(self.organization, QueryDict(self.search), in_trash=self.in_trash)
+        query = QueryDict(self.search)
+        return search.condition(self.organization, query, in_trash=self.in_trash, for_action=not self.for_list)
 
     def summary(self) -> Summary:
         sums = self.images().aggregate(

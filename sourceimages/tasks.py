@@ -84,6 +84,13 @@ def resume_jobs() -> None:
             hurry(job_id)
 
 
+@shared_task
+def index_stale() -> None:
+    """After a change of the language, or an upgrade that indexes otherwise."""
+    for job in jobs.index_stale():
+        hurry(job.pk)
+
+
 @shared_task(autoretry_for=(StorageUnavailable, OperationalError), retry_backoff=True, max_retries=8)
 @when_writable
 def optimize(file_id: int) -> None:

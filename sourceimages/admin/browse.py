@@ -15,6 +15,7 @@ from rokka.errors import Invalid
 from sourceimages import previews
 from sourceimages.admin.acts import ACTS
 from sourceimages.admin.listing import VIEWS, Listing, Page
+from sourceimages.errors import IndexNotReady
 from sourceimages.models import SourceImage
 from sourceimages.rights import is_guarded
 
@@ -43,7 +44,7 @@ class Browse(ReadOnlyAdmin):
         try:
             listing.check()
             found, total = listing.page(), listing.total()
-        except Invalid as error:  # what was typed stays, beside what is wrong with it
+        except (Invalid, IndexNotReady) as error:  # what was typed stays, beside what is wrong with it
             problem, found, total, listing = error.message, Page([], "", "", ""), "0", listing.forgiving()
         view = listing.get("view") if listing.get("view") in VIEWS else request.session.get("view", VIEWS[0])
         if request.session.get("view") != view:

@@ -135,7 +135,7 @@ class Listing:
     @property
     def selection(self) -> Selection:
         assert self.organization is not None  # noqa: S101 (asked for one organization only)
-        return Selection(self.organization, in_trash=self.in_trash, search=self.search)
+        return Selection(self.organization, in_trash=self.in_trash, search=self.search, for_list=True)
 
     @cached_property
     def images(self) -> SourceImageQuerySet:

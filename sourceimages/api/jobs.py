@@ -34,9 +34,7 @@ class NewJobSerializer(serializers.Serializer):
     kind = serializers.ChoiceField(list(KINDS))
     destination = serializers.CharField(required=False, help_text="Of copy-all: an organization.")
     overwrite = serializers.BooleanField(required=False, default=False, help_text="Of copy-all.")
-    tombstone = serializers.CharField(
-        required=False, help_text="Of restore: which deletion is undone; default the latest."
-    )
+    tombstone = serializers.CharField(required=False, help_text="Of restore: a deletion; default the latest.")
 
 
 class JobSerializer(serializers.Serializer):

@@ -79,7 +79,7 @@ class SourceImageViewSet(Changes, DynamicMetadata, Copies):
     @extend_schema(
         summary="List pictures",
         parameters=[ORGANIZATION, *PAGING, *SEARCH, DELETED],
-        responses={200: PageSerializer, **errors(400, 401, 403, 404, 429)},
+        responses={200: PageSerializer, **errors(400, 401, 403, 404, 409, 429)},
     )
     def list(self, request: Request, organization: str) -> Response:
         """A page of pictures, newest first unless sorted otherwise. `total` ignores the paging."""
@@ -105,7 +105,7 @@ class SourceImageViewSet(Changes, DynamicMetadata, Copies):
         operation_id="sourceimages_fields",
         summary="List fields of metadata",
         parameters=[ORGANIZATION],
-        responses={200: FieldsSerializer, **errors(400, 401, 403, 404, 429)},
+        responses={200: FieldsSerializer, **errors(400, 401, 403, 404, 409, 429)},
     )
     def fields(self, request: Request, organization: str) -> Response:
         """Those that living pictures have: how filters name them, their types, and how many pictures have each."""
@@ -115,7 +115,7 @@ class SourceImageViewSet(Changes, DynamicMetadata, Copies):
         operation_id="sourceimages_archive",
         summary="Download the originals of a list",
         parameters=[ORGANIZATION, *PAGING, *SEARCH],
-        responses={(200, "application/zip"): OpenApiTypes.BINARY, **errors(400, 401, 403, 404, 429)},
+        responses={(200, "application/zip"): OpenApiTypes.BINARY, **errors(400, 401, 403, 404, 409, 429)},
     )
     def archive(self, request: Request, organization: str) -> HttpResponseBase:
         """One ZIP, made while it is sent. Without `limit` all pictures that the list would hold.

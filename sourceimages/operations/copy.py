@@ -263,9 +263,11 @@ def _index(
 
     That is so where stems are of another language, and where the bytes were here before, and described then.
     """
-    same_language = indexing.language_of(source) == indexing.language_of(destination)
-    alike = [(one.id, hash) for hash, one in created.items() if same_language and one.binary_hash in new]
+    same_rows = indexing.alike(source, destination)
+    alike = [(one.id, hash) for hash, one in created.items() if same_rows and one.binary_hash in new]
     indexing.copy(alike, destination)
+    if alike and not indexing.alike(source, destination):
+        raise Overtaken  # the source has begun to be indexed in another language
     others = created.keys() - {hash for _, hash in alike}
     indexing.remove(changed.values())
     here = destination.images.living().select_related("organization", "file")

@@ -16,10 +16,15 @@ MOST = 50  # filters
 __all__ = ["PARAMETERS", "condition"]
 
 
-def condition(organization: Organization, query: QueryDict, *, in_trash: bool) -> Q | None:
-    """What the parameters ask for beyond paging; None if nothing. Raises Invalid naming what is wrong."""
+def condition(organization: Organization, query: QueryDict, *, in_trash: bool, for_action: bool = False) -> Q | None:
+    """What the parameters ask for beyond paging; None if nothing. Raises Invalid naming what is wrong, IndexNotReady.
+
+    `for_action`: something is going to be done with what is found, see Filter.
+    """
     expression = _expression(query)
-    return None if expression is None else Filter(organization, expression, in_trash=in_trash).condition()
+    if expression is None:
+        return None
+    return Filter(organization, expression, in_trash=in_trash, for_action=for_action).condition()
 
 
 def _expression(query: QueryDict) -> Expression | None:

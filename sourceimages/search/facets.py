@@ -7,6 +7,7 @@ from django.db.models import Count, F, QuerySet
 
 from organizations.models import Organization
 from rokka.errors import Invalid
+from sourceimages import indexstate
 from sourceimages.models import MetadataField, MetadataNumber, MetadataString, MetadataToken, SourceImage
 from sourceimages.search.fields import Column, Kind, field
 
@@ -18,7 +19,7 @@ Facet = list[dict[str, Any]]
 
 
 def facets(images: QuerySet[SourceImage], organization: Organization, text: str) -> dict[str, Facet]:
-    """The values of each field named in the text, the most frequent first. Raises Invalid."""
+    """The values of each field named in the text, the most frequent first. Raises Invalid, IndexNotReady."""
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if len(names) > MOST_FACETS:
         raise Invalid(f"facets: at most {MOST_FACETS} fields.")
@@ -37,6 +38,7 @@ def _facet(images: QuerySet[SourceImage], organization: Organization, name: str)
     else:
         if found.kind is not Kind.TEXT:
             raise Invalid(f"facets: {name!r} is none; of metadata, there are those of str and array.")
+        indexstate.check_current(organization)
         fields = MetadataField.objects.filter(organization=organization, name=found.name, type__in=found.types)
         rows = MetadataString.objects.filter(field__in=list(fields.values_list("pk", flat=True)))
         rows = rows.filter(image__in=images.order_by().values("pk"))
@@ -45,7 +47,11 @@ def _facet(images: QuerySet[SourceImage], organization: Organization, name: str)
 
 
 def fields_in_use(organization: Organization) -> list[Mapping[str, Any]]:
-    """Every field of metadata that living pictures have, as filters name it, with the number of these pictures."""
+    """Every field of metadata that living pictures have, as filters name it, with the number of these pictures.
+
+    Raises IndexNotReady.
+    """
+    indexstate.check_current(organization)
     counts: dict[int, int] = {}
     for table in MetadataString, MetadataToken, MetadataNumber:
         rows = table.objects.filter(field__organization=organization, image__tombstone__isnull=True)

@@ -16,7 +16,8 @@ from django.db.models.lookups import Exact
 
 from organizations.models import Organization
 from rokka.errors import Invalid
-from sourceimages.indexing import language_of
+from sourceimages import indexstate
+from sourceimages.errors import InvalidFilter
 from sourceimages.metadata.entries import cut
 from sourceimages.metadata.values import MAX_INTEGER
 from sourceimages.metadata.words import stems, words
@@ -55,15 +56,22 @@ def exactly(value: Anything) -> Range:
 
 
 class Filter:
-    """Compiles expressions for one organization; fields of metadata are looked up once for all of them."""
+    """Compiles expressions for one organization; fields of metadata are looked up once for all of them.
 
-    def __init__(self, organization: Organization, expression: Expression, *, in_trash: bool) -> None:
-        self.language = language_of(organization)
+    What is found `for_action` is going to be changed: then it is refused to negate a field that no image has. Raises
+    IndexNotReady for metadata that is not indexed as it should be.
+    """
+
+    def __init__(
+        self, organization: Organization, expression: Expression, *, in_trash: bool, for_action: bool = False
+    ) -> None:
+        self.in_trash, self.for_action = in_trash, for_action
         self.fields: dict[str, Field] = {
             one.field: field(one.field, in_trash=in_trash) for one in conditions(expression)
         }
         self.expression = expression
         names = {one.name for one in self.fields.values() if isinstance(one, Metadata)}
+        self.language = indexstate.check_current(organization) if names else ""
         found = MetadataField.objects.filter(organization=organization, name__in=names) if names else ()
         self.ids: dict[tuple[str, str], int] = {(one.name, one.type): one.pk for one in found}
 
@@ -105,6 +113,11 @@ class Filter:
             except ValueError as error:
                 raise Invalid(f"{condition.field}: {error}") from error
             return found if wanted else (~found if found else Q(pk__in=[]))
+        if self.for_action and not wanted and not self._in_use(meant):
+            raise InvalidFilter(
+                f"{condition.field}: no image has this field, so that all of them lack it. A search for what must not "
+                f"be there selects nothing to act on unless some have the field; check its name and type."
+            )
         rows = self._rows(meant, condition)
         if (whole := _whole_text(meant, condition)) is not None:  # the index has its beginning only
             found = Q(whole, pk__in=rows[0].values("image"))
@@ -121,10 +134,16 @@ class Filter:
             fields = [self.ids[meant.name, type] for type in meant.types if (meant.name, type) in self.ids]
             if meant.kind is Kind.WORDS:
                 return [_in_table(MetadataToken, fields, one) for one in self._words(condition)]
-            table = MetadataString if meant.kind is Kind.TEXT else MetadataNumber
-            return [_in_table(table, fields, _range(meant.kind, condition, index=True))]
+            return [_in_table(_table(meant.kind), fields, _range(meant.kind, condition, index=True))]
         except ValueError as error:
             raise Invalid(f"{condition.field}: {error}") from error
+
+    def _in_use(self, meant: Metadata) -> bool:
+        """Whether any image that is searched has the field."""
+        types = [stored for type in meant.types for stored in STORED.get(type, (type,))]
+        fields = [self.ids[meant.name, type] for type in types if (meant.name, type) in self.ids]
+        rows = _table(meant.kind).objects.filter(field__in=fields)  # type: ignore[attr-defined]
+        return bool(fields) and bool(rows.filter(image__tombstone__isnull=not self.in_trash).exists())
 
     def _words(self, condition: Condition) -> list[Range]:
         """Each word that has to be there; the last one of a beginning may go on."""
@@ -174,6 +193,15 @@ def conditions(expression: Expression) -> Iterable[Condition]:
         case All(parts) | Any(parts):
             for part in parts:
                 yield from conditions(part)
+
+
+def _table(kind: Kind) -> type[IndexRow]:
+    match kind:
+        case Kind.TEXT:
+            return MetadataString
+        case Kind.WORDS:
+            return MetadataToken
+    return MetadataNumber
 
 
 def _in_table(table: type[IndexRow], fields: list[int], values: Range) -> QuerySet[Anything]:

@@ -10,6 +10,7 @@ from django.db.models import BooleanField, Exists, ExpressionWrapper, F, OuterRe
 from django.db.models.functions import Coalesce
 
 from organizations.models import Organization
+from sourceimages import indexstate
 from sourceimages.models import IndexRow, MetadataField, MetadataNumber, MetadataString, SourceImage
 from sourceimages.search import cursor
 from sourceimages.search.sort import Key, Order
@@ -18,7 +19,12 @@ Images = QuerySet[SourceImage]
 
 
 def phases(images: Images, organization: Organization, order: Order, position: Sequence[Any]) -> list[Images]:
-    """Querysets of which one after the other is read; all of them behind the position, if there is one."""
+    """Querysets of which one after the other is read; all of them behind the position, if there is one.
+
+    Raises IndexNotReady for fields of metadata.
+    """
+    if any(key.field is not None for key in order):
+        indexstate.check_current(organization)
     for number, key in enumerate(order):
         if key.field is not None and not key.missing and number > 1:
             images = _annotated(images, organization, key)

@@ -1,6 +1,7 @@
 """Many at the same moment, from many connections, against a real server."""
 
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha1
 
 from tests import images
 
@@ -36,3 +37,28 @@ def test_metadata_of_uploads_at_once_adds_up(server):
     [item] = server.session().get(f"{server.url}/sourceimages/acme").json()["items"]
     assert item["user_metadata"] == {f"f{n}": "x" for n in range(40)}
     assert server.manage("check_consistency").stdout.strip() == "everything holds"
+
+
+def test_uploads_deletions_and_restores_of_a_file_at_once_are_no_errors_of_the_server(server):
+    content, url = images.png(8, 8, seed=7), f"{server.url}/sourceimages/acme"
+    binary_hash = sha1(content).hexdigest()
+    hash = server.upload(content).json()["items"][0]["hash"]
+
+    def upload() -> int:
+        return server.upload(content).status_code
+
+    def delete() -> int:
+        return server.session().delete(url, params={"binaryHash": binary_hash}).status_code
+
+    def restore() -> int:
+        return server.session().post(f"{url}/{hash}/restore").status_code
+
+    kinds = [upload] * 3 + [delete] * 2 + [restore] * 3
+    with ThreadPoolExecutor(len(kinds)) as pool:
+        answers = list(pool.map(lambda kind: (kind, {kind() for _ in range(12)}), kinds))
+    seen = {kind: set().union(*(statuses for one, statuses in answers if one is kind)) for kind in kinds}
+    assert seen[upload] <= {200, 409}
+    assert seen[delete] <= {204, 404, 409}
+    assert seen[restore] <= {200, 409}  # it is active or in the trash at any moment
+    assert server.session().get(url, params={"hash": hash}).json()["total"] <= 1
+    assert server.manage("check_consistency", "--read-bytes").stdout.strip() == "everything holds"

@@ -1,13 +1,13 @@
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
 from organizations import counters
 from organizations.audit import COMMAND
 from organizations.management.arguments import organization
 from organizations.models import Job, Organization
-from sourceimages import consistency, jobs
+from sourceimages import consistency, indexstate, jobs
 from sourceimages.management.ownership import ImageCommand
 
 
@@ -20,11 +20,13 @@ class Command(ImageCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         name = options["organization"]
         for one in [organization(name)] if name else Organization.objects.order_by("name"):
-            job = jobs.interrupted(jobs.INDEX, one, {}) or jobs.index(one, actor=COMMAND)
-            job = jobs.go_on(job, actor=COMMAND)
-            done = self._run(job).done
+            wanted = {"index": indexstate.state_of(one.pk).wanted}
+            job = jobs.interrupted(jobs.INDEX, one, wanted) or jobs.index(one, actor=COMMAND)
+            job = self._run(jobs.go_on(job, actor=COMMAND))
+            if job.state == Job.State.FAILED:
+                raise CommandError(f"{one.name}: {job.error}")
             counters.set_totals(one, lambda one=one: consistency.count(one))  # type: ignore[misc]
-            self.stdout.write(f"{one.name}: {done} pictures")
+            self.stdout.write(f"{one.name}: {job.done} pictures")
 
     def _run(self, job: Job) -> Job:
         with tqdm(total=job.total, initial=job.done, unit=" pictures", disable=None) as bar:

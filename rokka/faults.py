@@ -29,7 +29,9 @@ POINTS = (
     "optimize.rewritten",  # the new bytes are in the spool
     "optimize.placed",  # they are in their place, no row knows them
     "optimize.switched",  # the row names them, uncommitted
-    "optimize.committed",  # the old bytes are still there
+    "optimize.committed",  # the old file is still in its place
+    "optimize.recovered",  # undoing it: the old file is back in its place, the row names the new one
+    "optimize.undone",  # the row names the old file, the new one is still in its place
     "owner.claimed",  # database and storage have their mark, with a counter of zero
     "owner.counted",  # the counter is raised in the database, not yet in the storage
 )

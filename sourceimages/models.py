@@ -39,6 +39,7 @@ class StoredFile(models.Model):
     optimize_to = models.CharField(max_length=10, blank=True)  # asked for, not done yet
     colours_wanted = models.BooleanField(default=False)  # its dominant colours have not been looked for yet
     optimize_since = models.DateTimeField(null=True, blank=True)  # when somebody began with it
+    optimized_from = models.JSONField(null=True, blank=True)  # what it was before, for as long as that can come back
     created = models.DateTimeField(default=timezone.now)
     verified_at = models.DateTimeField(null=True, blank=True)  # when its content was last found to be as it should
     damage = models.CharField(max_length=10, choices=Damage, blank=True, default="", db_default="")

@@ -21,6 +21,7 @@ from sourceimages.operations.describe import find_colours, read_again, to_read_a
 from sourceimages.operations.optimize import optimize
 from sourceimages.operations.optimize import waiting as waiting_to_be_optimized
 from sourceimages.operations.restore import Restored, restore_exactly, restore_image
+from sourceimages.operations.undo_optimize import Undone, optimized_files, undo_optimize
 
 __all__ = [
     "Added",
@@ -28,6 +29,7 @@ __all__ = [
     "Derived",
     "Outcome",
     "Restored",
+    "Undone",
     "Upload",
     "add_images",
     "change_dynamic_metadata",
@@ -41,6 +43,7 @@ __all__ = [
     "find_colours",
     "keep_hash",
     "optimize",
+    "optimized_files",
     "read_again",
     "rename_image",
     "replace_user_metadata",
@@ -49,6 +52,7 @@ __all__ = [
     "set_locked",
     "set_protected",
     "to_read_again",
+    "undo_optimize",
     "waiting_to_be_optimized",
     "without_colours",
 ]

@@ -126,7 +126,7 @@ def _take_over(row: StoredFile, probe: Probe, optimize_to: str) -> None:
     colours = {name: group for name, group in row.static_metadata.items() if name == "color"}
     row.static_metadata = colours | probe.static_metadata
     row.colours_wanted = not colours and probe.format in probing.WITH_COLOURS
-    row.optimize_to, row.optimize_since = optimize_to, None
+    row.optimize_to, row.optimize_since, row.optimized_from = optimize_to, None, None
 
 
 def _described(row: StoredFile) -> Mapping[str, Any]:

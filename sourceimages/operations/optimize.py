@@ -1,11 +1,10 @@
 """Rewriting what was uploaded with a wish for it: TIFF and PSD become PNG, JPEG or WebP.
 
 The wish stands in the file's row until it is fulfilled or found to be impossible; whoever works at it says so there,
-and is forgotten if nothing comes of it. The old bytes go to the storage's trash when the row names the new ones, never
-before.
+and is forgotten if nothing comes of it. The old file goes to the storage's trash when the row names the new one, never
+before, and the row remembers it: undo_optimize brings it back from there.
 """
 
-from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import file_digest
 from typing import Any
@@ -23,20 +22,13 @@ from sourceimages import ownership, probing, storage
 from sourceimages.files import local_file, move_to_trash
 from sourceimages.keeping import FileKeeper
 from sourceimages.models import StoredFile
+from sourceimages.operations.contents import Content, replace_content
 from sourceimages.probing.rewriting import SECONDS, Rewritten, rewritten
 
 LEASE = timedelta(seconds=SECONDS + 120)  # after which somebody who works at a file is taken for dead
 AT_ONCE = 100  # files that are looked up
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class NewBytes:
-    key: str
-    size: int
-    content_hash: str
-    probe: probing.Probe
 
 
 def waiting(after: int = 0) -> list[int]:
@@ -72,12 +64,8 @@ def _optimize(file: StoredFile, actor: Actor) -> bool:
         faults.point("optimize.rewritten")
         if why := picture.left or _contradiction(file, picture):
             return _leave(file, why, actor)
-        new = NewBytes(
-            key=storage.new_key(file.organization_id, file.binary_hash),
-            size=picture.path.stat().st_size,
-            content_hash=_sha256(picture),
-            probe=probing.probe(picture.path),
-        )
+        ownership.check_removable()
+        new = _content_of(picture, storage.new_key(file.organization_id, file.binary_hash))
         keeper.placed.add(new.key)
         originals.put(picture.path, new.key)
         faults.point("optimize.placed")
@@ -100,28 +88,35 @@ def _contradiction(file: StoredFile, picture: Rewritten) -> str:
     return ""
 
 
-def _sha256(picture: Rewritten) -> str:
+def _content_of(picture: Rewritten, key: str) -> Content:
+    probe = probing.probe(picture.path)
     with picture.path.open("rb") as content:
-        return file_digest(content, "sha256").hexdigest()
+        content_hash = file_digest(content, "sha256").hexdigest()
+    return Content(key, picture.path.stat().st_size, content_hash, probe.format, probe.mimetype)
 
 
 @transaction.atomic
-def _switch(file: StoredFile, new: NewBytes, actor: Actor) -> bool:
-    """The row and the pictures that show it name the new bytes, unless somebody was faster or locked one of them."""
+def _switch(file: StoredFile, new: Content, actor: Actor) -> bool:
+    """The row and the images that show it name the new file, unless somebody was faster or locked one of them."""
     row = _held(file)
     images = list(row.images.order_by("id").select_for_update()) if row else []
     if row is None or any(image.locked for image in images):
         StoredFile.objects.filter(pk=file.pk).update(optimize_since=None)
         return False
-    before: dict[str, Any] = {"format": row.format, "size": row.size}
-    row.key, row.size, row.content_hash = new.key, new.size, new.content_hash
-    row.format, row.mimetype = new.probe.format, new.probe.mimetype
-    _say(row, {"from": before["format"], "to": row.format, "from_size": before["size"], "size": row.size})
-    row.images.update(size=row.size, format=row.format, mimetype=row.mimetype)
-    after = {"format": row.format, "size": row.size}
-    record(actor, "file.optimized", organization=row.organization, target=row.binary_hash, before=before, after=after)
+    before = Content.of(row)
+    row.optimized_from = before.as_json() | {"at": timezone.now().isoformat(timespec="seconds")}
+    _say(row, {"from": before.format, "to": new.format, "from_size": before.size, "size": new.size})
+    more = replace_content(row, new)
+    record(
+        actor,
+        "file.optimized",
+        organization=row.organization,
+        target=row.binary_hash,
+        before={"format": before.format, "size": before.size},
+        after={"format": new.format, "size": new.size},
+    )
     faults.point("optimize.switched")
-    counters.add(row.organization, bytes=new.size - before["size"])
+    counters.add(row.organization, bytes=more)
     return True
 
 
@@ -131,6 +126,7 @@ def _leave(file: StoredFile, why: str, actor: Actor) -> bool:
     if row is None:
         return False
     _say(row, {"wish": row.optimize_to, "left": why})
+    row.save()
     record(actor, "file.left_as_it_is", organization=row.organization, target=row.binary_hash, reason=why)
     log.info("optimize.left", file=row.pk, reason=why)
     return True
@@ -145,4 +141,3 @@ def _held(file: StoredFile) -> StoredFile | None:
 def _say(row: StoredFile, what: dict[str, Any]) -> None:
     row.static_metadata = row.static_metadata | {"optimize": what}
     row.optimize_to, row.optimize_since = "", None
-    row.save()

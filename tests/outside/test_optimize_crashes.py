@@ -1,4 +1,4 @@
-"""kill -9 between all steps of rewriting a file: the old bytes or the new ones, and in the end the new ones."""
+"""kill -9 between all steps of rewriting a file and of undoing it: the old file or the new one, never neither."""
 
 import pytest
 import requests
@@ -7,7 +7,8 @@ from rokka import faults
 from tests import photos
 from tests.outside.conftest import until, worker
 
-OF_OPTIMIZING = [place for place in faults.POINTS if place.startswith("optimize.")]
+OF_UNDOING = ["optimize.recovered", "optimize.undone"]
+OF_OPTIMIZING = [place for place in faults.POINTS if place.startswith("optimize.") and place not in OF_UNDOING]
 TAKEN_FOR_DEAD = (
     "from sourceimages.models import StoredFile; StoredFile.objects.update(optimize_since='2020-01-01T00:00Z')"
 )
@@ -85,3 +86,24 @@ def test_a_worker_that_is_killed_and_a_queue_that_is_lost_cost_nothing(make_serv
         assert until(lambda: picture(server)[0] == "png")
         assert until(lambda: "color" in listed(server)["static_metadata"])
     finished(server, original)
+
+
+@pytest.mark.parametrize("place", OF_UNDOING)
+def test_undoing_that_is_killed_leaves_one_of_both_and_can_be_done_again(make_server, place):
+    server = make_server(processes=1, REDIS_URL="").start()
+    original, send = upload(server)
+    assert send().status_code == 200
+    assert until(lambda: picture(server)[0] == "png")
+    undo = ("optimize", "--undo", "acme", "--yes")
+    server.environment["ROKKA_FAULT"] = place
+    assert server.manage(*undo).returncode == -9
+    del server.environment["ROKKA_FAULT"]
+
+    check = server.manage("check_consistency", "--read-bytes")
+    assert check.returncode == 0, check.stdout
+    assert picture(server)[0] == ("png" if place == "optimize.recovered" else "tif")
+    assert server.manage(*undo).returncode == 0
+    assert picture(server) == ("tif", original)
+    later = server.after_grace_time()
+    assert later.manage("sweep").returncode == 0
+    assert later.manage("check_consistency", "--read-bytes").stdout.strip() == "everything holds"

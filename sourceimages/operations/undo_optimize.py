@@ -1,0 +1,111 @@
+"""Bringing back files as they were uploaded, while they lie in the storage's trash after they were optimized."""
+
+from datetime import datetime
+from enum import StrEnum
+from hashlib import file_digest
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+
+from organizations import counters
+from organizations.audit import Actor, record
+from organizations.models import Organization
+from rokka import faults
+from sourceimages import ownership, storage
+from sourceimages.errors import BytesMissing
+from sourceimages.files import move_to_trash
+from sourceimages.models import SourceImage, StoredFile
+from sourceimages.operations.contents import Content, replace_content
+
+
+class Undone(StrEnum):
+    """What became of the attempt."""
+
+    DONE = "brought back"
+    LOCKED = "locked"
+    MISSING = "no longer in the storage's trash"
+    DAMAGED = "damaged in the storage's trash"
+    CHANGED = "changed meanwhile"
+
+
+def optimized_files(
+    organization: Organization | None = None, names: list[str] | None = None, *, since: datetime | None = None
+) -> QuerySet[StoredFile]:
+    """Files that were optimized and may still come back, by the hashes of their images or of what was uploaded."""
+    files = StoredFile.objects.filter(optimized_from__isnull=False).order_by("id")
+    if organization is not None:
+        files = files.filter(organization=organization)
+    if since is not None:
+        files = files.filter(optimized_from__at__gte=since.isoformat(timespec="seconds"))
+    if names:
+        images = Q(pk__in=[])
+        for name in names:
+            images |= Q(pk__in=SourceImage.objects.named(name).values("file")) | Q(binary_hash=name)
+        files = files.filter(images)
+    return files
+
+
+def undo_optimize(file_id: int, *, actor: Actor) -> Undone:
+    """The file as it was uploaded takes the place of the optimized one, which goes to the storage's trash."""
+    file = StoredFile.objects.filter(pk=file_id, optimized_from__isnull=False).first()
+    if file is None or file.optimized_from is None:
+        return Undone.CHANGED
+    if file.images.filter(locked=True).exists():
+        return Undone.LOCKED
+    ownership.check_removable()
+    uploaded = Content(**{name: file.optimized_from[name] for name in Content.__slots__})
+    originals = storage.originals()
+    if not _is_back(originals, uploaded.key):
+        StoredFile.objects.filter(pk=file.pk, key=file.key).update(optimized_from=None)
+        return Undone.MISSING
+    faults.point("optimize.recovered")
+    # Whatever ends this now: a file without a row is garbage, which goes to the trash by itself.
+    if not _is_as_uploaded(originals, uploaded):
+        return Undone.DAMAGED
+    outcome = _switch_back(file, uploaded, actor)
+    if outcome is Undone.DONE:
+        faults.point("optimize.undone")
+        move_to_trash([file.key])
+    return outcome
+
+
+def _is_back(originals: storage.Storage, key: str) -> bool:
+    """Whether the file is under its key, from where an attempt that was killed may have left it."""
+    if originals.recover(key):
+        return True
+    try:
+        originals.size(key)
+    except BytesMissing:
+        return False
+    return True
+
+
+def _is_as_uploaded(originals: storage.Storage, uploaded: Content) -> bool:
+    with originals.local(uploaded.key) as path, path.open("rb") as content:
+        return path.stat().st_size == uploaded.size and file_digest(content, "sha256").hexdigest() == (
+            uploaded.content_hash
+        )
+
+
+@transaction.atomic
+def _switch_back(file: StoredFile, uploaded: Content, actor: Actor) -> Undone:
+    rows = StoredFile.objects.select_related("organization").select_for_update(of=("self",))
+    row = rows.filter(pk=file.pk, key=file.key, optimized_from__isnull=False).first()
+    if row is None:
+        return Undone.CHANGED
+    if any(image.locked for image in row.images.order_by("id").select_for_update()):
+        return Undone.LOCKED
+    before = {"format": row.format, "size": row.size}
+    row.optimized_from = None
+    row.static_metadata = {group: said for group, said in row.static_metadata.items() if group != "optimize"}
+    more = replace_content(row, uploaded)
+    record(
+        actor,
+        "file.optimize_undone",
+        organization=row.organization,
+        target=row.binary_hash,
+        before=before,
+        after={"format": row.format, "size": row.size},
+    )
+    counters.add(row.organization, bytes=more)
+    return Undone.DONE

@@ -116,12 +116,14 @@ class MembershipViewSet(OrganizationScope):
 
         The user and its keys remain. The last admin cannot be removed.
         """
-        own = user_id.lower() in (str(self.caller.pk), self.caller.pk.hex)
-        if own and is_public(self.caller):
+        may_remove = self.granted(Permission.MEMBERSHIPS_WRITE)
+        not_allowed = RoleMissing(f"Your roles in {self.organization.name!r} do not allow removing other members.")
+        unknown = MembershipNotFound("This user is no member.") if may_remove else not_allowed
+        user = uuid(user_id, unknown)
+        if user != self.caller.pk and not may_remove:
+            raise not_allowed
+        if user == self.caller.pk and is_public(self.caller):
             raise PublicUser("This key is meant to be public, by its roles: it cannot end a membership.")
-        if not own and not self.granted(Permission.MEMBERSHIPS_WRITE):
-            raise RoleMissing(f"Your roles in {self.organization.name!r} do not allow removing other members.")
-        user = uuid(user_id, MembershipNotFound("This user is no member."))
         remove_member(self.organization, user, actor=self.actor)
         return Response(status=status.HTTP_204_NO_CONTENT)
 

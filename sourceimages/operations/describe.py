@@ -79,7 +79,8 @@ def _write_down(row: StoredFile, probe: Probe | None) -> None:
     row.read_again_at = None if probe and probe.complete else timezone.now() + AGAIN
     if probe:
         row.opaque = probe.opaque
-        row.static_metadata = row.static_metadata | probe.static_metadata
+        # What is known stays: of an optimized file it is what the uploaded one told.
+        row.static_metadata = probe.static_metadata | row.static_metadata
         row.colours_wanted = row.format in probing.WITH_COLOURS and "color" not in row.static_metadata
     row.save(update_fields=["opaque", "static_metadata", "colours_wanted", "read_again_at"])
     indexing.replace(

@@ -74,16 +74,14 @@ def probe(
     with _busy("Too many files are being read at this moment. Try again."):
         facts = _read_header(path, min(seconds, CLOCK_SECONDS))
         _check_pixels(facts)
-        about = {"path": path, "format": facts["format"]}
-        complete = True
-        if facts["opaque"] is None:
+        opaque, format = facts["opaque"], facts["format"]
+        if opaque is None:  # asked after the size is known to be bearable
             left = min(deadline - time.monotonic(), PIXELS_SECONDS)
-            answer = _answer({"ask": "opaque", **about}, {"opaque": False}, left, insist=thorough)
-            # Asked after the size is known to be bearable. A file whose pixels are too much work is kept all the same.
-            facts["opaque"], complete = bool(answer and answer["opaque"]), answer is not None
+            opaque = _is_opaque(path, format, left, insist=thorough)
         left = min(deadline - time.monotonic(), DESCRIPTION_SECONDS)
-        answer = _answer({"ask": "describe", **about}, {"groups": {}}, left, insist=thorough)
-    return Probe(**facts, static_metadata=dict(answer["groups"]) if answer else {}, complete=complete and bool(answer))
+        groups = _describe(path, format, left, insist=thorough)
+    complete = opaque is not None and groups is not None
+    return Probe(**facts | {"opaque": bool(opaque)}, static_metadata=groups or {}, complete=complete)
 
 
 def colours(path: str | os.PathLike[str], format: str) -> list[str]:
@@ -139,6 +137,19 @@ def _ask_twice(pool: Pool, question: dict[str, Any], seconds: float) -> dict[str
             raise ReadingInterrupted(
                 f"The file could not be read to the end, which may not be its fault: {error}. Try again later."
             ) from error
+
+
+def _is_opaque(path: str, format: str, seconds: float, *, insist: bool) -> bool | None:
+    """A file whose pixels are too much work is kept all the same, as not opaque. None if it is not known."""
+    question = {"ask": "opaque", "path": path, "format": format}
+    answer = _answer(question, {"opaque": False}, seconds, insist=insist)
+    return None if answer is None else bool(answer["opaque"])
+
+
+def _describe(path: str, format: str, seconds: float, *, insist: bool) -> dict[str, Any] | None:
+    question = {"ask": "describe", "path": path, "format": format}
+    answer = _answer(question, {"groups": {}}, seconds, insist=insist)
+    return None if answer is None else dict(answer["groups"])
 
 
 def _answer(

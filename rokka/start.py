@@ -22,7 +22,6 @@ from rokka import celery_app, charts, health
 from rokka.clock import database_now
 from rokka.errors import DomainError
 from sourceimages import ownership
-from sourceimages.errors import StorageMismatch
 from sourceimages.maintenance import garbage_collection, state
 from sourceimages.models import SourceImage, Tombstone
 
@@ -60,12 +59,10 @@ def work(staff: Staff) -> dict[str, Any]:
 def mismatch() -> str:
     """Why nothing is written now, if database and storage do not belong together."""
     try:
-        ownership.check_writable()
-    except StorageMismatch as error:
-        return error.message
+        problem = ownership.current(fresh=True).problem
     except DomainError:
         return ""  # the storage does not answer, which the health says
-    return ""
+    return problem.error.message if problem else ""
 
 
 def numbers(staff: Staff) -> dict[str, Any]:

@@ -128,6 +128,11 @@ def fresh_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     stats.downloads.sums.clear()
 
 
+def files_in(folder: Path) -> list[Path]:
+    """What is stored, or being received, in a folder of local files: all but the owner mark."""
+    return [path for path in folder.rglob("*") if path.is_file() and path.name != MARK]
+
+
 def contradictions(*, read_bytes: bool = True) -> list[str]:
     """Everything that must not be, stray bytes included: the last line of every test of a race or a crash."""
     return [finding.message for finding in consistency.check(read_bytes=read_bytes)]

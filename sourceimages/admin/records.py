@@ -4,7 +4,7 @@ from django.contrib import admin
 
 from organizations.permissions import Permission
 from rokka.admin import ReadOnlyAdmin
-from sourceimages.models import Alias, MaintenanceTask, MetadataField, ShortHash, StoredFile
+from sourceimages.models import Alias, Instance, MaintenanceTask, MetadataField, ShortHash, StoredFile
 
 
 @admin.register(StoredFile)
@@ -44,3 +44,9 @@ class MetadataFieldAdmin(ReadOnlyAdmin):
 class MaintenanceTaskAdmin(ReadOnlyAdmin):
     list_display = ("name", "last_run", "position", "held_since", "held_reason")
     ordering = ("name",)
+
+
+@admin.register(Instance)
+class InstanceAdmin(ReadOnlyAdmin):
+    list_display = ("instance_id", "database", "counter", "raised_at", "accepted", "accepted_at", "created")
+    ordering = ("only",)

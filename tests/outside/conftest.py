@@ -56,7 +56,7 @@ class Server:
         time.sleep(1.1)
         return self
 
-    def start(self, *, seconds: float = STARTING) -> "Server":
+    def start(self, *, seconds: float = STARTING, path: str = "/health/ready") -> "Server":
         """Start the server process and return when it is ready, or fail after so many seconds."""
         command = ["granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--blocking-threads", "16", "--no-ws", "rokka.wsgi:application"]
@@ -72,7 +72,7 @@ class Server:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with contextlib.suppress(requests.ConnectionError):
-                if requests.get(f"{self.url}/health/ready", timeout=5).status_code == 200:
+                if requests.get(f"{self.url}{path}", timeout=5).status_code == 200:
                     return self
             if self.process.poll() is not None:
                 break

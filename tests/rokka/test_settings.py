@@ -96,3 +96,35 @@ def test_formats_and_sign_up_follow_their_variables(tmp_path):
     run = start(DATA_DIR=str(tmp_path), ALLOWED_FORMATS="jpg, webp", SIGN_UP_ENABLED="false")
     assert run.stdout.split()[1] == "False"
     assert "['jpg', 'webp']" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("storage", "database", "names"),
+    [
+        ("{data}", "", "DATA_DIR"),
+        ("{data}/", "", "DATA_DIR"),
+        ("{data}/..", "", "DATA_DIR"),
+        ("/", "", "DATA_DIR"),
+        ("{link}", "", "DATA_DIR"),
+        ("{data}/spool/files", "", "spool"),
+        ("{data}/previews", "", "previews"),
+        ("{other}", "sqlite:///{other}/rokka.sqlite3", "database"),
+    ],
+)
+def test_a_storage_that_would_hold_more_than_files_stops_the_start(tmp_path, storage, database, names):
+    """The sweep of such a storage would remove the database itself, the secret key and the operator's documents."""
+    places = {"data": tmp_path / "data", "other": tmp_path / "other", "link": tmp_path / "link"}
+    places["data"].mkdir()
+    places["other"].mkdir()
+    places["link"].symlink_to(places["data"])
+    url = f"file://{storage.format(**places)}"
+    run = start(DATA_DIR=str(places["data"]), STORAGE_URL=url, DATABASE_URL=database.format(**places))
+    assert run.returncode != 0
+    said = run.stderr.splitlines()[-1]
+    assert said.startswith("django.core.exceptions.ImproperlyConfigured: STORAGE_URL: the folder ")
+    assert names in said
+    assert "a folder of its own" in said
+
+
+def test_a_storage_beside_other_things_in_the_data_folder_is_fine(tmp_path):
+    assert start(DATA_DIR=str(tmp_path), STORAGE_URL=f"file://{tmp_path}/originals").returncode == 0

@@ -16,6 +16,7 @@ from sourceimages import operations, probing, storage, tasks
 from sourceimages.models import SourceImage, StoredFile
 from sourceimages.operations import copy_image, set_locked
 from tests import images, photos, tiffs
+from tests.conftest import files_in
 
 pytestmark = pytest.mark.usefixtures("consistent")
 
@@ -332,7 +333,7 @@ def test_everything_that_shows_the_file_follows(uploaded, acme, alice, own_files
         assert (response.headers["Content-Type"], response.headers["ETag"]) == ("image/png", f'"{file.content_hash}"')
         assert b"".join(response.streaming_content) == content_of(file)
     assert counters.totals(acme).bytes == file.size
-    kept = {path.relative_to(own_files).as_posix() for path in own_files.rglob("*") if path.is_file()}
+    kept = {path.relative_to(own_files).as_posix() for path in files_in(own_files)}
     assert kept == {file.key, "trash/" + file.optimized_from["key"]}
 
 

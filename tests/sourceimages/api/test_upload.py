@@ -12,7 +12,7 @@ from sourceimages.models import ShortHash, SourceImage, StoredFile, Tombstone
 from sourceimages.operations import delete_image
 from sourceimages.operations.add import UploadKeeper
 from tests import images
-from tests.conftest import contradictions
+from tests.conftest import contradictions, files_in
 from tests.storing import set_grace_time
 
 
@@ -91,7 +91,7 @@ def test_of_several_files_all_or_none_are_kept(acme, alice, own_files):
     assert "two" in response.json()["error"]["message"]
     assert not SourceImage.objects.exists()
     assert not StoredFile.objects.exists()
-    assert [path for path in own_files.rglob("*") if path.is_file()] == []
+    assert files_in(own_files) == []
 
 
 def test_the_same_content_twice_is_the_same_picture(acme, alice):
@@ -230,7 +230,7 @@ def test_bad_fields_are_refused_and_nothing_is_kept(acme, alice, fields, says, o
     assert response.status_code == 400
     assert says in response.json()["error"]["message"]
     assert not SourceImage.objects.exists()
-    assert [path for path in own_files.rglob("*") if path.is_file()] == []
+    assert files_in(own_files) == []
 
 
 def test_what_this_server_cannot_do_is_refused_with_a_reason(acme, alice):
@@ -333,7 +333,7 @@ def test_a_file_over_the_limit_is_refused_with_the_limit(acme, alice, settings, 
     assert response.status_code == 413
     assert response.json()["error"]["reason"] == "file_too_large"
     assert "1,000" in response.json()["error"]["message"]
-    assert [path for path in own_files.rglob("*") if path.is_file()] == []
+    assert files_in(own_files) == []
 
 
 def test_a_request_over_the_limit_is_refused_before_it_is_read(acme, alice, settings):
@@ -366,7 +366,7 @@ def test_an_upload_that_was_cut_off_is_refused(acme, alice, own_files):
         response = alice.api.generic("POST", "/sourceimages/acme", body, "multipart/form-data; boundary=frontier")
         assert response.status_code == 400
     assert not SourceImage.objects.exists()
-    assert [path for path in own_files.rglob("*") if path.is_file()] == []
+    assert files_in(own_files) == []
 
 
 def test_formats_that_are_not_allowed_are_refused(acme, alice, settings):
@@ -384,7 +384,7 @@ def test_two_files_with_one_sha1_never_become_one(image, acme, alice, change, ow
     assert response.status_code == 409
     assert response.json()["error"]["reason"] == "hash_collision"
     assert SourceImage.objects.count() == StoredFile.objects.count() == 1
-    assert len([path for path in own_files.rglob("*") if path.is_file()]) == 1
+    assert len(files_in(own_files)) == 1
 
 
 def test_an_upload_that_takes_too_long_is_given_up(acme, alice, monkeypatch, own_files):
@@ -393,7 +393,7 @@ def test_an_upload_that_takes_too_long_is_given_up(acme, alice, monkeypatch, own
     response = alice.upload(acme, images.png())
     assert response.status_code == 400
     assert response.json()["error"]["reason"] == "incomplete_upload"
-    assert [path for path in own_files.rglob("*") if path.is_file()] == []
+    assert files_in(own_files) == []
 
 
 def test_files_made_to_be_slow_do_not_keep_the_readers_for_ever(acme, alice, monkeypatch):

@@ -6,6 +6,7 @@ import pytest
 
 from sourceimages.models import SourceImage
 from tests import images
+from tests.conftest import files_in
 from tests.sourceimages.web import HERE, PICTURE, serving
 
 OTHER = images.png(8, 8, seed=7)
@@ -20,7 +21,7 @@ def base(settings):
 
 def left(own_files):
     """All files in the storage, the spool included."""
-    return [path for path in own_files.rglob("*") if path.is_file()]
+    return files_in(own_files)
 
 
 def post(person, **fields):

@@ -27,7 +27,7 @@ from organizations.operations import create_key, create_organization, set_roles
 from organizations.permissions import Role
 from rokka import celery_app, environment
 from sourceimages import consistency, indexing
-from sourceimages.storage import S3Storage
+from sourceimages.storage import OWNER_MARK, S3Storage
 from tests import images
 from tests.storing import empty
 
@@ -129,8 +129,8 @@ def fresh_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """What is stored, or being received, in a folder of local files: all but the owner mark."""
-    return [path for path in folder.rglob("*") if path.is_file() and path.name != MARK]
+    """What is stored, or being received, in a folder of local files: all but the owner mark and a lock."""
+    return [path for path in folder.rglob("*") if path.is_file() and path.name not in (OWNER_MARK, "trash.lock")]
 
 
 def contradictions(*, read_bytes: bool = True) -> list[str]:

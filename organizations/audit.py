@@ -16,6 +16,7 @@ class Actor:
     api_key_id: UUID | None = None
     address: str | None = None
     request_id: str = ""
+    job_id: UUID | None = None  # the job that acts on behalf of them
 
 
 def staff(user: User, *, address: str | None = None, request_id: str = "") -> Actor:
@@ -55,6 +56,6 @@ def record(
         target_id=str(target_id),
         count=count,
         tombstone_id=tombstone_id,
-        job_id=job_id,
+        job_id=job_id or actor.job_id,
         details=details,
     )

@@ -9,15 +9,18 @@ than there are pairs where somebody has removed what was to be copied.
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
+from uuid import UUID
 
 from django.db import connection, models
 from django.utils import timezone
 
+from organizations.audit import Actor
 from organizations.models import Organization
-from sourceimages.models import IndexRow, MetadataField, SourceImage, StoredFile
+from sourceimages.history import FIELDS as VERSIONED
+from sourceimages.models import ImageVersion, IndexRow, MetadataField, SourceImage, StoredFile
 
 IMAGES, FILES = SourceImage._meta.db_table, StoredFile._meta.db_table
-FIELDS = MetadataField._meta.db_table
+FIELDS, VERSIONS = MetadataField._meta.db_table, ImageVersion._meta.db_table
 
 # What a copy has from its picture, and what it has from the file that shows it at the destination. Not the lock.
 SAID = ("identity", "name", "created", "user_metadata", "dynamic_metadata", "protected")
@@ -27,6 +30,13 @@ COPIED = {
     "file_id": "file.id",
     **{column: f"image.{column}" for column in SAID},
     **{column: f"file.{column}" for column in OF_FILE},
+}
+
+# A column's value as JSON text.
+AS_JSON = {
+    "postgresql": dict.fromkeys(VERSIONED, "CAST(to_jsonb({}) AS text)"),
+    "sqlite": dict.fromkeys(VERSIONED, "json_quote({})")
+    | {"user_metadata": "{}", "dynamic_metadata": "{}", "protected": "iif({}, 'true', 'false')"},
 }
 
 Pairs = Sequence[tuple[Any, Any]]
@@ -57,17 +67,64 @@ def insert_images(short_hashes: Pairs, destination: Organization) -> int:
     )
 
 
-def overwrite_images(targets: Pairs, destination: Organization) -> int:
-    """Give what pictures have, by their id, to rows of the destination, by theirs."""
+def overwrite_images(targets: Pairs, destination: Organization, actor: Actor) -> int:
+    """Give what pictures have, by their id, to rows of the destination, by theirs, and keep what these had before."""
     changes = ", ".join(f"{column} = {value}" for column, value in COPIED.items())
-    return _execute(
-        targets,
+    update = (
         f"UPDATE {IMAGES} AS target SET {changes} "
         f"FROM {_table(targets)} JOIN {IMAGES} image ON image.id = pair.column1 "
         f"JOIN {FILES} file ON file.organization_id = %s AND file.binary_hash = image.binary_hash "
-        f"WHERE target.id = pair.column2",
-        [*chain(*targets), _id_of(destination)],
+        f"WHERE target.id = pair.column2"
     )
+    keep, who = _versions_of_overwritten(targets, actor)
+    parameters = [*chain(*targets), _id_of(destination)]
+    if connection.vendor == "postgresql":
+        # One statement sees one snapshot: what is copied may be changed at this moment, and is not locked.
+        return _execute(targets, f"WITH kept AS ({keep}) {update}", [*who, *chain(*targets), *parameters])
+    _execute(targets, keep, [*who, *chain(*targets)])
+    return _execute(targets, update, parameters)
+
+
+def _versions_of_overwritten(targets: Pairs, actor: Actor) -> tuple[str, list[Any]]:
+    """A statement that keeps those fields of the targets which the copy will change, and its first parameters.
+
+    The JSON is put together as text: an object that the databases merge would lose nulls, or be merged in depth.
+    """
+    changed = " || ".join(
+        f"CASE WHEN target.{name} <> image.{name} THEN ',\"{name}\":' || {text.format(f'target.{name}')} ELSE '' END"
+        for name, text in AS_JSON[connection.vendor].items()
+    )
+    before = "'{' || substr(old.changed, 2) || '}'"
+    if connection.vendor == "postgresql":
+        before = f"CAST({before} AS jsonb)"
+    values, who = _version_values(ImageVersion.Kind.OVERWRITTEN, actor)
+    return (
+        f'INSERT INTO {VERSIONS} (organization_id, image_id, hash, "before", {", ".join(values)}) '
+        f"SELECT old.organization_id, old.id, old.hash, {before}, {', '.join(values.values())} "
+        f"FROM (SELECT target.organization_id, target.id, target.hash, {changed} AS changed "
+        f"FROM {_table(targets)} JOIN {IMAGES} image ON image.id = pair.column1 "
+        f"JOIN {IMAGES} target ON target.id = pair.column2) old WHERE old.changed <> ''",
+        who,
+    )
+
+
+def insert_created_versions(hashes: Sequence[str], destination: Organization, actor: Actor) -> int:
+    """The first entry in the history of copies that a job has made, by which undoing the job finds them."""
+    values, who = _version_values(ImageVersion.Kind.CREATED, actor)
+    return _execute(
+        [(hash, None) for hash in hashes],
+        f'INSERT INTO {VERSIONS} (organization_id, image_id, hash, "before", {", ".join(values)}) '
+        f"SELECT organization_id, id, hash, '{{}}', {', '.join(values.values())} FROM {IMAGES} "
+        f"WHERE organization_id = %s AND tombstone_id IS NULL AND hash IN ({', '.join(['%s'] * len(hashes))})",
+        [*who, _id_of(destination), *hashes],
+    )
+
+
+def _version_values(kind: ImageVersion.Kind, actor: Actor) -> tuple[dict[str, str], list[Any]]:
+    """Columns of a version that are the same for all that is changed at once, their place in SQL, and parameters."""
+    columns = dict.fromkeys(("kind", "source", "user_id", "api_key_id", "job_id"), "%s")
+    ids = (actor.user.pk if actor.user else None, actor.api_key_id, actor.job_id)
+    return columns, [kind.value, actor.source, *map(_uuid, ids)]
 
 
 def insert_index(table: type[IndexRow], hashes: Pairs, destination: Organization) -> int:
@@ -108,5 +165,9 @@ def _execute(pairs: Pairs, statement: str, parameters: Sequence[Any]) -> int:
 
 
 def _id_of(organization: Organization) -> Any:
+    return _uuid(organization.pk)
+
+
+def _uuid(value: UUID | None) -> Any:
     """As the database stores it: SQLite has no UUIDs."""
-    return organization._meta.pk.get_db_prep_value(organization.pk, connection)
+    return Organization._meta.pk.get_db_prep_value(value, connection)

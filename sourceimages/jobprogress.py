@@ -103,4 +103,4 @@ def finish(job: Job, state: Job.State) -> None:
 
 def actor_of(job: Job) -> Actor:
     """Who asked for the job is who did what it does."""
-    return Actor(AuditSource(job.source), user=job.user, api_key_id=job.api_key_id, address=job.address)
+    return Actor(AuditSource(job.source), user=job.user, api_key_id=job.api_key_id, address=job.address, job_id=job.pk)

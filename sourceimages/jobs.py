@@ -323,7 +323,8 @@ def copy_step(job_id: UUID) -> Job:
 
     overwrite = job.arguments["overwrite"]
     # By the rights that whoever started it has now.
-    outcomes = copy_images(job.organization, batch, destination, overwrite=overwrite, actor=actor_of(job), along=along)
+    actor = actor_of(job)
+    outcomes = copy_images(job.organization, batch, destination, overwrite=overwrite, actor=actor, along=along)
     _tell_of_copies(job_id, {pk: outcome for pk, outcome in outcomes.items() if outcome in UNTOLD})
     return Job.objects.select_related("organization").get(pk=job_id)
 

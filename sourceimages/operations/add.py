@@ -17,11 +17,11 @@ from organizations.models import Organization
 from rokka import faults
 from rokka.database import Overtaken, retry_on_conflict
 from rokka.errors import DomainError, Unavailable
-from sourceimages import hashes, indexing, metadata, probing, storage
+from sourceimages import hashes, history, indexing, metadata, probing, storage
 from sourceimages.conflicts import FILE, SAME_IMAGE
 from sourceimages.errors import FormatNotAllowed, HashCollision, ImageLocked
 from sourceimages.keeping import FileKeeper, set_aside
-from sourceimages.models import SourceImage, StoredFile
+from sourceimages.models import ImageVersion, SourceImage, StoredFile
 from sourceimages.operations.heal import (
     Replacement,
     Why,
@@ -315,6 +315,7 @@ def _merge(image: SourceImage, changes: dict[str, Any], actor: Actor) -> SourceI
     image.user_metadata = after
     image.save(update_fields=["user_metadata"])
     indexing.replace([image])
+    history.keep(ImageVersion.Kind.METADATA_CHANGED, {image: {"user_metadata": before}}, actor)
     record(
         actor,
         "image.metadata_changed",

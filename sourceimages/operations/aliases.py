@@ -8,8 +8,9 @@ from django.db import transaction
 from organizations.audit import Actor, record
 from organizations.models import Organization
 from rokka.database import retry_on_conflict
+from sourceimages import history
 from sourceimages.errors import AliasExists, AliasNotFound
-from sourceimages.models import Alias, SourceImage
+from sourceimages.models import Alias, ImageVersion, SourceImage
 
 NAME = re.compile(r"[a-zA-Z0-9_]{1,255}\Z")
 
@@ -20,9 +21,10 @@ class Named:
     created: bool
 
 
-def get_alias(organization: Organization, name: str) -> Alias:
+def get_alias(organization: Organization, name: str, *, for_update: bool = False) -> Alias:
     """Raises AliasNotFound, also for what no alias can be called."""
-    found = organization.aliases.filter(alias=name).first() if NAME.match(name) else None
+    aliases = organization.aliases.select_for_update() if for_update else organization.aliases.all()
+    found = aliases.filter(alias=name).first() if NAME.match(name) else None
     if found is None:
         raise AliasNotFound(f"There is no alias {name[:80]!r} in {organization.name!r}.")
     return found
@@ -44,6 +46,8 @@ def set_alias(image: SourceImage, name: str, *, overwrite: bool, actor: Actor) -
         raise AliasExists(f"There is an alias {name!r} already. Use overwrite=true to change it.")
     before, alias.hash = alias.hash, image.hash
     alias.save(update_fields=["hash"])
+    if before != alias.hash:
+        _keep(ImageVersion.Kind.ALIAS_MOVED, organization, name, before, actor)
     record(actor, "alias.changed", organization=organization, target=name, before=before, after=image.hash)
     return Named(alias, created=False)
 
@@ -51,6 +55,17 @@ def set_alias(image: SourceImage, name: str, *, overwrite: bool, actor: Actor) -
 @transaction.atomic
 def delete_alias(organization: Organization, name: str, *, actor: Actor) -> None:
     """The picture stays. Raises AliasNotFound."""
-    alias = get_alias(organization, name)
+    alias = get_alias(organization, name, for_update=True)
     alias.delete()
+    _keep(ImageVersion.Kind.ALIAS_DELETED, organization, name, alias.hash, actor)
     record(actor, "alias.deleted", organization=organization, target=name, before=alias.hash)
+
+
+def _keep(kind: ImageVersion.Kind, organization: Organization, name: str, hash: str, actor: Actor) -> None:
+    """That the alias meant this hash belongs to the history of its image: the active one, else the latest in the trash.
+
+    Where there is none any more, only the audit log tells.
+    """
+    images = organization.images.filter(hash=hash).order_by("-id")
+    if image := images.living().first() or images.first():
+        history.keep(kind, {image: {"alias": name}}, actor)

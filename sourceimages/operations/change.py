@@ -9,11 +9,13 @@ from django.db import transaction
 from organizations import counters
 from organizations.audit import Actor
 from rokka.database import retry_on_conflict
-from sourceimages import hashes, indexing, metadata, names
+from sourceimages import hashes, history, indexing, metadata, names
 from sourceimages.conflicts import FILE, SAME_IMAGE
-from sourceimages.models import SourceImage, Tombstone
+from sourceimages.models import ImageVersion, SourceImage, Tombstone
 from sourceimages.operations.delete import held, hold_bytes, into_trash, record_each, record_of, refuse_locked
 from sourceimages.shorthashes import names_of
+
+Kind = ImageVersion.Kind
 
 
 @transaction.atomic
@@ -43,6 +45,7 @@ def rename_image(image: SourceImage, name: str, *, actor: Actor) -> SourceImage:
         before, image.name = image.name, name
         image.save(update_fields=["name"])
         indexing.replace([image])
+        history.keep(Kind.RENAMED, {image: {"name": before}}, actor)
         record_of(actor, "image.renamed", image, before=before, after=name)
     return image
 
@@ -68,9 +71,10 @@ def replace_user_metadata(image: SourceImage, fields: Mapping[str, Any], *, acto
 def set_user_metadata_of_held(wanted: Mapping[SourceImage, dict[str, Any]], actor: Actor) -> set[SourceImage]:
     """Give pictures of one organization, which are held and not locked, these fields; answers those that changed."""
     changed = [image for image, after in wanted.items() if after != image.user_metadata]
-    details = {}
+    details, replaced = {}, {}
     for image in changed:
         before, after = image.user_metadata, wanted[image]
+        replaced[image] = {"user_metadata": before}
         details[image.pk] = {
             "before": {key: value for key, value in before.items() if after.get(key) != value},
             "after": {key: value for key, value in after.items() if before.get(key) != value},
@@ -78,6 +82,7 @@ def set_user_metadata_of_held(wanted: Mapping[SourceImage, dict[str, Any]], acto
         image.user_metadata = after
     SourceImage.objects.bulk_update(changed, ["user_metadata"])
     indexing.replace(changed)
+    history.keep(Kind.METADATA_CHANGED, replaced, actor)
     record_each(actor, "image.metadata_changed", changed, details)
     return set(changed)
 
@@ -117,10 +122,10 @@ def keep_hash(image: SourceImage, changes: Mapping[str, Any], *, actor: Actor) -
 def _changed(image: SourceImage, dynamic_metadata: dict[str, Any], protected: bool, actor: Actor) -> SourceImage:
     """The picture itself with other properties, which its hash may not say."""
     before = image.dynamic_metadata
-    image.dynamic_metadata, image.protected = dynamic_metadata, protected
-    image.identity = hashes.identity(image.binary_hash, dynamic_metadata, protected=protected)
+    replaced = history.set_values(image, {"dynamic_metadata": dynamic_metadata, "protected": protected})
     image.save(update_fields=["dynamic_metadata", "protected", "identity"])
     indexing.replace([image])
+    history.keep(Kind.DYNAMIC_METADATA_CHANGED, {image: replaced}, actor)
     record_of(actor, "image.dynamic_metadata_changed", image, before=before, after=dynamic_metadata)
     return image
 
@@ -159,6 +164,8 @@ def derive(
         record_of(actor, "image.derived", target, before=image.hash)
     if delete_previous:
         into_trash([image], Tombstone.Reason.REPLACED, actor)
+        if actor.job_id:
+            history.keep(Kind.REPLACED, {image: {}}, actor, derived={} if there else {image: target.pk})
     # In one go: whoever changes two slots in one transaction may deadlock with another who does.
     counters.add(image.organization, images=int(there is None) - int(delete_previous))
     return Derived(target, changed=True)

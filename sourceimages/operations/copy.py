@@ -55,9 +55,7 @@ def copy_image(image: SourceImage, destination: Organization, *, overwrite: bool
 
     Raises ExistsAtDestination, ImageLocked, ImageNotFound, Conflict, ProtectedOriginal.
     """
-    outcomes = copy_images(
-        image.organization, [image.pk], destination, overwrite=overwrite, actor=actor, record_each=True
-    )
+    outcomes = copy_images(image.organization, [image.pk], destination, overwrite=overwrite, actor=actor)
     outcome = outcomes[image.pk]
     match outcome:
         case Outcome.PROTECTED:
@@ -83,9 +81,7 @@ def copy_named(
         outcome = Outcome.GONE
         if image is not None:
             try:
-                outcomes = copy_images(
-                    source, [image.pk], destination, overwrite=overwrite, actor=actor, record_each=True
-                )
+                outcomes = copy_images(source, [image.pk], destination, overwrite=overwrite, actor=actor)
                 outcome = outcomes[image.pk]
             except DomainError as error:
                 log.warning("copy.failed", hash=image.hash, reason=error.reason)
@@ -115,20 +111,19 @@ def copy_images(
     *,
     overwrite: bool,
     actor: Actor,
-    record_each: bool = False,
     along: Along = lambda outcomes: True,
 ) -> dict[int, Outcome]:
     """Copy the pictures with these ids to another organization, all of them in one transaction; what became of each.
 
-    Everything goes along but lock and aliases; what is overwritten keeps its row. Bytes are copied by the storage,
+    Everything goes along but lock and aliases; what is overwritten keeps its row, and its history has what it was.
+    A job writes one audit event about all that it copies, others one for each image. Bytes are copied by the storage,
     before the rows, which are copied by the database. Protected ones are copied for an actor who may download them.
-    `record_each` writes an audit event for each. `along` is called within the transaction with the numbers of what was
-    done; if it answers False, nothing was done after all, and there are no outcomes.
+    `along` is called within the transaction with the numbers of what was done; if it answers False, nothing was done
+    after all, and there are no outcomes.
     """
     protected_too = access.allows(actor, Permission.PROTECTED_ORIGINALS_DOWNLOAD, source)
-    recorded_by = actor if record_each else None
     with CopyKeeper(destination) as keeper:
-        return _keep_and_write(source, ids, keeper, overwrite, protected_too, recorded_by, along)
+        return _keep_and_write(source, ids, keeper, overwrite, protected_too, actor, along)
 
 
 @retry_on_conflict(*SAME_IMAGE, references=[FILE])
@@ -138,7 +133,7 @@ def _keep_and_write(
     keeper: "CopyKeeper",
     overwrite: bool,
     protected_too: bool,
-    recorded_by: Actor | None,
+    actor: Actor,
     along: Along,
 ) -> dict[int, Outcome]:
     """As with uploads, unique constraints decide between two that copy the same, and the loser looks again."""
@@ -147,7 +142,7 @@ def _keep_and_write(
     originals = [one for one in found if one.id not in refused]
     gone = dict.fromkeys(set(ids) - {one.id for one in found}, Outcome.GONE)
     lost = gone | refused | keeper.keep(originals)
-    return _write(source, originals, lost, keeper, overwrite, recorded_by, along)
+    return _write(source, originals, lost, keeper, overwrite, actor, along)
 
 
 class Original(NamedTuple):
@@ -214,7 +209,7 @@ def _write(
     lost: Mapping[int, Outcome],
     keeper: CopyKeeper,
     overwrite: bool,
-    recorded_by: Actor | None,
+    actor: Actor,
     along: Along,
 ) -> dict[int, Outcome]:
     """One transaction: files, short hashes, pictures, audit, counters; files and pictures in the order of hashes."""
@@ -234,14 +229,16 @@ def _write(
         _expect(len(new), copyrows.insert_files([keeper.copies[hash] for hash in new], destination))
         names = names_of(destination, created)
         faults.point("copy.stored")
-        if recorded_by:
-            _record_overwritten(changed.values(), source, recorded_by)
+        if actor.job_id is None:
+            _record_overwritten(changed.values(), source, actor)
         _expect(len(created), copyrows.insert_images([(created[hash].id, names[hash]) for hash in names], destination))
-        _expect(len(changed), copyrows.overwrite_images(list(changed.items()), destination))
+        _expect(len(changed), copyrows.overwrite_images(list(changed.items()), destination, actor))
         _expect_protection(source, originals)
         _index(source, destination, created, changed, set(new))
-        if recorded_by:
-            _record_created(created, source, destination, recorded_by)
+        if actor.job_id is None:
+            _record_created(created, source, destination, actor)
+        else:
+            copyrows.insert_created_versions(list(created), destination, actor)
         if not along(Counter(outcomes.values())):
             transaction.set_rollback(True)
             return {}

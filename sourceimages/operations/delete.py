@@ -126,7 +126,7 @@ def record_each(
             target=image.hash,
             target_id=str(image.pk),
             tombstone_id=tombstone_id,
-            job_id=job_id,
+            job_id=job_id or actor.job_id,
             details=details.get(image.pk, {}),
         )
         for image in images

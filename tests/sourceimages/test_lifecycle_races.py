@@ -378,7 +378,7 @@ def test_copying_there_and_back_at_once_leaves_all_in_both(acme, stage, alice, f
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_what_is_copied_to_where_all_is_deleted_stays_and_the_numbers_add_up(acme, stage, fifty, overwrite):
-    copy_images(acme, ids(fifty[::2]), stage, overwrite=False, actor=COMMAND, record_each=True)
+    copy_images(acme, ids(fifty[::2]), stage, overwrite=False, actor=COMMAND)
     for _ in range(3):
         before = stage.images.living().count()
         deleting = jobs.delete_all(stage, actor=COMMAND)
@@ -393,7 +393,7 @@ def test_what_is_copied_to_where_all_is_deleted_stays_and_the_numbers_add_up(acm
 
 def test_what_is_copied_to_where_its_bytes_are_purged_has_bytes(acme, stage, fifty):
     for _ in range(2):
-        copy_images(acme, ids(fifty), stage, overwrite=False, actor=COMMAND, record_each=True)
+        copy_images(acme, ids(fifty), stage, overwrite=False, actor=COMMAND)
         finished(jobs.delete_all(stage, actor=COMMAND))
         Tombstone.objects.update(expires_at=timezone.now())
         job = jobs.copy_all(acme, stage, overwrite=False, actor=COMMAND)
@@ -455,9 +455,7 @@ def swept_during(call: Callable[[], Any]) -> Any:
 def test_bytes_of_a_copy_under_way_are_not_swept(acme, stage, fifty, alice, settings, monkeypatch):
     set_grace_time(20)
     paused(monkeypatch, 0.5)
-    outcomes = swept_during(
-        lambda: copy_images(acme, ids(fifty), stage, overwrite=False, actor=COMMAND, record_each=True)
-    )
+    outcomes = swept_during(lambda: copy_images(acme, ids(fifty), stage, overwrite=False, actor=COMMAND))
     assert set(outcomes.values()) == {copy.Outcome.CREATED}
     set_grace_time(-1)
     collect()
@@ -472,9 +470,7 @@ def test_a_copy_that_takes_too_long_for_the_sweep_gives_up(acme, stage, fifty, s
     monkeypatch.setattr("sourceimages.grace.FLOOR", 1)
     settings.GRACE_SECONDS = 1
     paused(monkeypatch, seconds)
-    refusal = swept_during(
-        lambda: copy_images(acme, ids(fifty), stage, overwrite=False, actor=COMMAND, record_each=True)
-    )
+    refusal = swept_during(lambda: copy_images(acme, ids(fifty), stage, overwrite=False, actor=COMMAND))
     assert isinstance(refusal, Unavailable)
     assert (stage.images.count(), stage.files.count(), acme.images.living().count()) == (0, 0, 50)
     assert strays() == set()

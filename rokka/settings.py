@@ -128,6 +128,7 @@ FORMATS = [
 ]
 ALLOWED_FORMATS = variable("ALLOWED_FORMATS", lambda text: [choice(*FORMATS)(word) for word in words(text)], FORMATS)
 TRASH_DAYS = variable("TRASH_DAYS", positive, 30)
+HISTORY_DAYS = variable("HISTORY_DAYS", positive, 90)  # for which what changes replaced is kept
 STORAGE_TRASH_DAYS = variable("STORAGE_TRASH_DAYS", positive, 14)  # of files that were moved to the storage's trash
 GRACE_SECONDS = variable("GRACE_SECONDS", positive, 3600)  # how long files without a row may be an upload under way
 VERIFY_DAYS = variable("VERIFY_DAYS", positive, 30)  # in which every stored file is read and compared once
@@ -330,6 +331,7 @@ CELERY_TASK_ROUTES = {
     "sourceimages.tasks.empty_storage_trash": UPKEEP,
     "sourceimages.tasks.raise_owner_mark": UPKEEP,
     "sourceimages.tasks.purge": UPKEEP,
+    "sourceimages.tasks.remove_old_versions": UPKEEP,
     "sourceimages.tasks.resume_jobs": UPKEEP,
     "sourceimages.tasks.optimize_waiting": UPKEEP,
     "sourceimages.tasks.index_stale": UPKEEP,
@@ -348,6 +350,7 @@ CELERY_BEAT_SCHEDULE = {
     "collect_garbage": {"task": "sourceimages.tasks.collect_garbage", "schedule": 600},
     "empty_storage_trash": {"task": "sourceimages.tasks.empty_storage_trash", "schedule": 600},
     "purge": {"task": "sourceimages.tasks.purge", "schedule": 3600},
+    "remove_old_versions": {"task": "sourceimages.tasks.remove_old_versions", "schedule": 3600},
     "resume_jobs": {"task": "sourceimages.tasks.resume_jobs", "schedule": 20},
     "index_stale": {"task": "sourceimages.tasks.index_stale", "schedule": 60},
     "optimize_waiting": {"task": "sourceimages.tasks.optimize_waiting", "schedule": 60},

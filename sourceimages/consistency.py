@@ -6,7 +6,7 @@ Meant for operators, and for the last line of every test of a race or a crash.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from django.db.models import Count, F, OuterRef, Q, Subquery, Sum
+from django.db.models import Count, Exists, F, OuterRef, Q, Subquery, Sum
 
 from organizations import counters
 from organizations.models import Organization
@@ -15,7 +15,7 @@ from sourceimages.errors import BytesMissing
 from sourceimages.maintenance.garbage_collection import files_without_images
 from sourceimages.maintenance.survey import Owners
 from sourceimages.maintenance.verify import content_hash
-from sourceimages.models import ShortHash, SourceImage, StoredFile
+from sourceimages.models import ImageVersion, ShortHash, SourceImage, StoredFile
 
 CHUNK = 1000  # rows read at a time
 
@@ -131,6 +131,16 @@ def tombstones_of_others() -> Iterator[Finding]:
         yield Finding(f"picture {image.pk}: deleted by an act in another organization")
 
 
+def versions() -> Iterator[Finding]:
+    """History belongs to an image that exists, in the image's own organization."""
+    images = SourceImage.objects.filter(pk=OuterRef("image_id"))
+    for version in ImageVersion.objects.filter(~Exists(images)).iterator(CHUNK):
+        yield Finding(f"version {version.pk}: there is no image {version.image_id}")
+    own = images.filter(organization=OuterRef("organization"), hash=OuterRef("hash"))
+    for version in ImageVersion.objects.filter(Exists(images), ~Exists(own)).iterator(CHUNK):
+        yield Finding(f"version {version.pk}: the image {version.image_id} has another organization or hash")
+
+
 def count(organization: Organization) -> counters.Totals:
     """What the counters should say."""
     size = organization.files.aggregate(total=Sum("size"))["total"]
@@ -171,6 +181,7 @@ EXAMINATIONS: list[Callable[[], Iterator[Finding]]] = [
     locked_and_deleted,
     doubled_images,
     tombstones_of_others,
+    versions,
     numbers,
     index,
 ]

@@ -129,6 +129,24 @@ class InvalidFilter(Invalid):
     reason = "invalid_filter"
 
 
+class VersionNotFound(NotFound):
+    """The history of the image has no such version."""
+
+    reason = "version_not_found"
+
+
+class VersionNotRestorable(Conflict):
+    """The version holds no values: the image was made, deleted or restored by a job."""
+
+    reason = "version_not_restorable"
+
+
+class JobNotUndoable(Conflict):
+    """The history has nothing that the job did."""
+
+    reason = "job_not_undoable"
+
+
 class JobUnderWay(Conflict):
     """Everything of the organization is being deleted or restored already."""
 

@@ -31,7 +31,7 @@ def keep(
             image_id=image.pk,
             hash=image.hash,
             kind=kind,
-            before={name: _to_json(value) for name, value in values.items()},
+            before=to_json(values),
             derived_id=derived.get(image),
             source=actor.source,
             user=actor.user,
@@ -59,8 +59,8 @@ def values_of(version: ImageVersion) -> dict[str, Any]:
     return {name: FROM_JSON.get(name, _unchanged)(version.before[name]) for name in FIELDS if name in version.before}
 
 
-def _to_json(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value
+def to_json(values: Values) -> dict[str, Any]:
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
 
 
 def _moment(text: str) -> datetime:

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Max
 from django.utils import timezone
@@ -22,9 +23,9 @@ from organizations.models import Job, Organization
 from organizations.permissions import Permission
 from rokka.database import refused_as, retry_on_conflict
 from rokka.errors import Invalid
-from sourceimages import acts, indexing, indexstate, ownership, querysets, restoring
+from sourceimages import acts, indexing, indexstate, ownership, querysets, restoring, undo
 from sourceimages.conflicts import FILE, SAME_IMAGE, TOMBSTONE
-from sourceimages.errors import InvalidDestination, JobNotFound, JobUnderWay
+from sourceimages.errors import InvalidDestination, JobNotFound, JobNotUndoable, JobUnderWay
 from sourceimages.jobprogress import actor_of, advance, chosen, done, fail, finish, open_tombstone, taken, tell
 from sourceimages.models import ShortHash, SourceImage, StoredFile, Tombstone
 from sourceimages.operations.copy import Outcome, copy_images
@@ -39,6 +40,7 @@ INDEX_AGAIN = timedelta(hours=1)  # after a job that built an index failed or wa
 TENFOLD = 10  # rows have to become so many times as many before they are worth counting again
 
 COPY_ALL, DELETE_ALL, RESTORE, INDEX = "copy-all", "delete-all", querysets.RESTORE, indexstate.KIND
+UNDO = "undo"  # of another job
 DELETE, COPY = "delete", "copy"  # of a selection, as are the kinds in acts.ACTS
 
 # What somebody must be granted to start a job of this kind, and to stop it or let it go on.
@@ -47,6 +49,7 @@ PERMISSIONS: dict[str, Permission] = {
     DELETE_ALL: Permission.IMAGES_DELETE_ALL,
     RESTORE: Permission.IMAGES_WRITE,
     INDEX: Permission.IMAGES_DELETE_ALL,
+    UNDO: Permission.IMAGES_WRITE,
     DELETE: Permission.IMAGES_WRITE,
     COPY: Permission.IMAGES_COPY_FROM,
     **{kind: act.needs for kind, act in acts.ACTS.items()},
@@ -145,6 +148,31 @@ def act(kind: str, selection: Selection, *, actor: Actor, **arguments: Any) -> J
         if selection.in_trash:
             restoring.extend_all(selection.organization.tombstones.filter(pk__in=images.values("tombstone")))
         return _begin(selection.organization, kind, {"selection": selection.to_arguments(), **arguments}, images, actor)
+
+
+def undo_job(job: Job, *, actor: Actor) -> Job:
+    """A job that takes back what another one did, in the organization whose images that has changed.
+
+    Of a deletion it is the job that restores it. Raises JobNotUndoable, JobUnderWay, TombstoneNotFound.
+    """
+    if job.unfinished:
+        raise JobUnderWay(f"The job {job.kind} is {job.state}. Stop it first.")
+    if job.kind in (DELETE, DELETE_ALL):
+        return restore_all(job.organization, UUID(job.arguments["tombstone"]), actor=actor)
+    organization = undo.organization_of(job)
+    images = undo.images_of(job, organization) if organization else None
+    if organization is None or images is None or not images.exists():
+        raise JobNotUndoable(
+            f"The history has no change by the job {job.kind}: it made none that could be undone, "
+            f"or it is longer ago than {settings.HISTORY_DAYS} days (HISTORY_DAYS)."
+        )
+    if organization.jobs.unfinished().filter(kind=UNDO, arguments__job=str(job.pk)).exists():
+        raise JobUnderWay(f"The job {job.kind} is being undone already.")
+    arguments = {"job": str(job.pk), "undone": job.kind}
+    with transaction.atomic():
+        if undo.makes_deletions(job, organization):
+            arguments["tombstone"] = str(bury(organization, Tombstone.Reason.UNDO, actor).pk)
+        return _begin(organization, UNDO, arguments, images, actor)
 
 
 @transaction.atomic
@@ -344,6 +372,7 @@ STEPS: dict[str, Callable[[UUID], Job]] = {
     DELETE_ALL: delete_step,
     RESTORE: restoring.restore_step,
     INDEX: index_step,
+    UNDO: undo.run_batch,
     DELETE: acts.delete_step,
     COPY: copy_step,
     **dict.fromkeys(acts.ACTS, acts.each_step),

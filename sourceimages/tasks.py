@@ -13,7 +13,7 @@ from organizations.models import Job
 from rokka.errors import Conflict
 from sourceimages import jobs, operations, ownership
 from sourceimages.errors import StorageMismatch, StorageUnavailable
-from sourceimages.maintenance import garbage_collection, storage_trash
+from sourceimages.maintenance import garbage_collection, history, storage_trash
 from sourceimages.maintenance.purge import purge_expired
 from sourceimages.maintenance.verify import verify_due
 from sourceimages.models import StoredFile
@@ -64,6 +64,12 @@ def empty_storage_trash() -> None:
 @when_writable
 def purge() -> None:
     purge_expired()
+
+
+@shared_task(autoretry_for=(OperationalError,), retry_backoff=True, max_retries=8)
+@when_writable
+def remove_old_versions() -> None:
+    history.remove_old_versions()
 
 
 @shared_task(autoretry_for=(StorageUnavailable, OperationalError, Conflict), retry_backoff=True, max_retries=8)

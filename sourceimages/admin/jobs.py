@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils.html import format_html
 
 from organizations.audit import Actor
@@ -15,7 +16,7 @@ from organizations.permissions import Permission
 from organizations.staff import staff_of
 from rokka.admin import OperationAdmin, operation, page
 from rokka.errors import Conflict, NotFound
-from sourceimages import jobs, tasks
+from sourceimages import jobs, tasks, undo
 from sourceimages.jobs import PERMISSIONS
 
 
@@ -30,13 +31,14 @@ class JobAdmin(OperationAdmin):
     list_select_related = ("organization", "user")
     list_filter = ("state", "kind")
     ordering = ("-created", "-id")
-    actions = ("stop", "again")
+    actions = ("stop", "again", "undo")
     change_list_template = "admin/sourceimages/jobs.html"
 
     def buttons(self, job: Job) -> Sequence[str]:
         if job.unfinished:
             return ("stop",)
-        return ("again",) if job.state in jobs.RESUMABLE else ()
+        again = ("again",) if job.state in jobs.RESUMABLE else ()
+        return (*again, "undo") if undo.is_possible(job) else again
 
     def describe(self, job: Job) -> str:
         return f"{job.kind} of {job.organization}, {job.done} of {job.total} pictures"
@@ -47,6 +49,8 @@ class JobAdmin(OperationAdmin):
             destination = Organization.objects.filter(name=job.arguments.get("destination", "")).first()
             if destination and not staff_of(request).may(Permission.IMAGES_COPY_TO, destination):
                 return False
+        if name == "undo":
+            return staff_of(request).may(PERMISSIONS[jobs.UNDO], undo.organization_of(job) or job.organization)
         return super().may(request, name, job)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
@@ -98,6 +102,18 @@ class JobAdmin(OperationAdmin):
         if job.state not in jobs.RESUMABLE:
             raise Conflict(f"The job {job.kind} of {job.organization} is {job.state}: there is nothing to go on with.")
         tasks.hurry(jobs.go_on(job, actor=actor).pk)
+
+    @operation(
+        "Undo changes",
+        needs=PERMISSIONS[jobs.UNDO],
+        explanation="Values that the job replaced come back, images that it made go to the trash, and what it deleted "
+        "is restored. What was changed after the job stays as it is, and is named on the page of the new job.",
+    )
+    def undo(self, job: Job, actor: Actor) -> str:
+        started = jobs.undo_job(job, actor=actor)
+        tasks.hurry(started.pk)
+        address = reverse("admin:organizations_job_change", args=[started.pk])
+        return format_html('Started: <a href="{}">undo {} of {}</a>', address, job.kind, job.organization)
 
     @admin.display(description="state", ordering="state")
     def shown_state(self, job: Job) -> str:

@@ -19,19 +19,21 @@ from sourceimages import metadata, previews
 from sourceimages.admin.acts import ACTS, typed
 from sourceimages.admin.browse import may_see
 from sourceimages.api import downloads
-from sourceimages.errors import ImageNotFound
+from sourceimages.errors import ImageNotFound, VersionNotFound
 from sourceimages.metadata.user import USER_TYPES
-from sourceimages.models import SourceImage
+from sourceimages.models import ImageVersion, SourceImage
 from sourceimages.operations import (
     change_dynamic_metadata,
     keep_hash,
     rename_image,
     replace_user_metadata,
+    restore_version,
 )
 from sourceimages.operations.aliases import delete_alias, set_alias
 from sourceimages.rights import check_original, may_have_original
 
 EVENTS = 50
+VERSIONS = 50
 OTHERS = 50  # pictures of the same bytes
 AREAS = {"subject_area": "Subject area", "crop_area": "Crop area"}
 SIDES = ("x", "y", "width", "height")
@@ -116,6 +118,12 @@ class OnePicture(ReadOnlyAdmin):
             "colours": image.file.static_metadata.get("color", {}).get("dominant", []),
             "others": list(others.select_related("tombstone", "file").order_by("-id")[:OTHERS]),
             "aliases": list(organization.aliases.filter(hash=image.hash).order_by("alias")),
+            "versions": [
+                (version, [(name, text_of(value)) for name, value in sorted(version.before.items())])
+                for version in ImageVersion.objects.filter(image_id=image.pk)
+                .select_related("user")
+                .order_by("-id")[:VERSIONS]
+            ],
             "events": list(events.order_by("-created", "-id")[:EVENTS]),
             "links": {
                 "API": request.build_absolute_uri(f"/sourceimages/{organization.name}/{image.hash}"),
@@ -187,6 +195,14 @@ class OnePicture(ReadOnlyAdmin):
         messages.success(request, "The alias is gone, the picture stays.")
         return image
 
+    def restore_version(self, request: HttpRequest, image: SourceImage) -> SourceImage:
+        key = str(request.POST.get("of", ""))
+        if not (key.isascii() and key.isdecimal() and len(key) < 19):
+            raise VersionNotFound(f"Image {image.short_hash} has no version {key[:80]!r} in its history.")
+        restore_version(image, int(key), actor=actor_of(request))
+        messages.success(request, "The version is restored. This is in the history too, and can be undone there.")
+        return image
+
 
 CHANGES: dict[str, Callable[[OnePicture, HttpRequest, SourceImage], SourceImage]] = {
     "name": OnePicture.rename,
@@ -194,7 +210,12 @@ CHANGES: dict[str, Callable[[OnePicture, HttpRequest, SourceImage], SourceImage]
     "area": OnePicture.set_area,
     "alias": OnePicture.add_alias,
     "no-alias": OnePicture.remove_alias,
+    "history": OnePicture.restore_version,
 }
+
+
+def text_of(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def address_of(image: SourceImage) -> str:

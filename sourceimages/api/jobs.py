@@ -10,15 +10,16 @@ from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from organizations import access
 from organizations.api.serializers import checked
-from organizations.errors import RoleMissing
-from organizations.models import Job
+from organizations.errors import NotAMember, RoleMissing
+from organizations.models import Job, Organization
 from organizations.permissions import Permission
 from rokka import cursor
 from rokka.api import rfc3339
 from rokka.errors import Invalid
 from rokka.openapi import ORGANIZATION, errors
-from sourceimages import jobs
+from sourceimages import jobs, undo
 from sourceimages.api.copies import destination_named
 from sourceimages.api.lookup import StorageScope
 from sourceimages.errors import TombstoneNotFound
@@ -80,6 +81,7 @@ class JobViewSet(StorageScope):
         "retrieve": Permission.IMAGES_READ,
         "create": ANY_OF_THEM,
         "destroy": ANY_OF_THEM,
+        "undo": Permission.IMAGES_READ,  # and to write where the images are that the job has changed
     }
 
     @extend_schema(
@@ -118,10 +120,7 @@ class JobViewSet(StorageScope):
         wanted = checked(NewJobSerializer, request.data)
         self._check(wanted["kind"])
         job = self._begun(wanted)
-        hurry(job.pk)
-        job.refresh_from_db()
-        headers = {"Location": f"/jobs/{self.organization.name}/{job.pk}"}
-        return Response(JobSerializer(job).data, status=status.HTTP_202_ACCEPTED, headers=headers)
+        return accepted(job)
 
     @extend_schema(
         summary="Stop a job",
@@ -133,6 +132,22 @@ class JobViewSet(StorageScope):
         job = jobs.get(self.organization, job_id)
         self._check(job.kind)
         return Response(JobSerializer(jobs.cancel(job, actor=self.actor)).data)
+
+    @extend_schema(
+        summary="Undo a job",
+        parameters=[ORGANIZATION, JOB_ID],
+        request=None,
+        responses={202: JobSerializer, **errors(400, 401, 403, 404, 409, 429)},
+    )
+    def undo(self, request: Request, organization: str, job_id: str) -> Response:
+        """Another job takes back what this one did: values that it replaced come back, images that it made go to the
+        trash, and what it deleted is restored. What was changed since stays, and is in `failures`.
+
+        Of a copy it is a job of the destination, in which the caller needs `sourceimages:write`.
+        """
+        job = jobs.get(self.organization, job_id)
+        self._check_writable(undo.organization_of(job) or self.organization)
+        return accepted(jobs.undo_job(job, actor=self.actor))
 
     def _begun(self, wanted: dict[str, Any]) -> Job:
         match wanted["kind"]:
@@ -150,6 +165,25 @@ class JobViewSet(StorageScope):
         """Long work needs what the single act needs; deleting everything, and what operators began, is for admins."""
         if not self.granted(jobs.PERMISSIONS.get(kind, Permission.IMAGES_DELETE_ALL)):
             raise RoleMissing(f"Your roles in {self.organization.name!r} do not allow {kind}.")
+
+    def _check_writable(self, organization: Organization) -> None:
+        """Raises NotAMember, RoleMissing."""
+        granted: frozenset[Permission] | None = self.granted_permissions
+        if organization != self.organization:
+            found = access.in_organization(self.credentials, organization.name)
+            granted = found.granted if found else None
+        if granted is None:
+            raise NotAMember(f"You are not a member of {organization.name!r}, whose images the job has changed.")
+        if jobs.PERMISSIONS[jobs.UNDO] not in granted:
+            raise RoleMissing(f"Your roles in {organization.name!r} do not allow {jobs.UNDO}.")
+
+
+def accepted(job: Job) -> Response:
+    """The answer about a job that has just been started: it is done soon."""
+    hurry(job.pk)
+    job.refresh_from_db()
+    headers = {"Location": f"/jobs/{job.organization.name}/{job.pk}"}
+    return Response(JobSerializer(job).data, status=status.HTTP_202_ACCEPTED, headers=headers)
 
 
 def tombstone_id(text: str | None) -> UUID | None:

@@ -19,6 +19,8 @@ urlpatterns = [
     path(f"{IMAGE}/copy", view({"post": "copy_one"})),
     path(f"{IMAGE}/restore", view({"post": "restore"})),
     path(f"{IMAGE}/download", view({"get": "download"})),
+    path(f"{IMAGE}/history", view({"get": "history"})),
+    path(f"{IMAGE}/history/<str:version>/restore", view({"post": "restore_version"})),
     path(f"{IMAGE}/name", view({"put": "rename"})),
     path(f"{IMAGE}/options/protected", view({"put": "protect"})),
     path(f"{IMAGE}/options/locked", view({"put": "lock"})),

@@ -18,6 +18,7 @@ from sourceimages.api import archive, downloads
 from sourceimages.api.changes import Changes
 from sourceimages.api.copies import Copies
 from sourceimages.api.dynamic import DynamicMetadata
+from sourceimages.api.history import History
 from sourceimages.api.openapi import BINARY_HASH, BYTES, DELETED, HASH, PAGING, RANGE, SEARCH
 from sourceimages.api.paging import PageRequest
 from sourceimages.api.serializers import (
@@ -39,7 +40,7 @@ from sourceimages.search.facets import facets, fields_in_use
 CHUNK = 500  # rows read at a time
 
 
-class SourceImageViewSet(Changes, DynamicMetadata, Copies):
+class SourceImageViewSet(Changes, DynamicMetadata, Copies, History):
     """Original pictures of an organization."""
 
     serializer_class = SourceImageSerializer
@@ -56,6 +57,7 @@ class SourceImageViewSet(Changes, DynamicMetadata, Copies):
         **Changes.needs,
         **DynamicMetadata.needs,
         **Copies.needs,
+        **History.needs,
     }
 
     @extend_schema(

@@ -14,7 +14,7 @@ from rokka.database import retry_on_conflict
 from sourceimages import files
 from sourceimages.conflicts import FILE, TOMBSTONE
 from sourceimages.maintenance import doubts, state
-from sourceimages.models import SourceImage, StoredFile, Tombstone
+from sourceimages.models import ImageVersion, SourceImage, StoredFile, Tombstone
 from sourceimages.ownership import check_removable
 from sourceimages.querysets import TombstoneQuerySet
 
@@ -92,6 +92,7 @@ def _purge_rows(tombstone: Tombstone, actor: Actor) -> tuple[int, list[str]]:
     held = SourceImage.objects.filter(pk__in=[pk for pk, _ in found], tombstone=tombstone)
     ids = list(held.order_by("id").select_for_update().values_list("id", flat=True))
     SourceImage.objects.filter(pk__in=ids).delete()
+    ImageVersion.objects.filter(image_id__in=ids).delete()
     if ids:
         record(
             actor,

@@ -22,6 +22,7 @@ from sourceimages.operations.optimize import optimize
 from sourceimages.operations.optimize import waiting as waiting_to_be_optimized
 from sourceimages.operations.restore import Restored, restore_exactly, restore_image
 from sourceimages.operations.undo_optimize import Undone, optimized_files, undo_optimize
+from sourceimages.operations.versions import restore_version
 
 __all__ = [
     "Added",
@@ -49,6 +50,7 @@ __all__ = [
     "replace_user_metadata",
     "restore_exactly",
     "restore_image",
+    "restore_version",
     "set_locked",
     "set_protected",
     "to_read_again",

@@ -41,6 +41,8 @@ ALLOWED: dict[str, set[Role]] = {
     "COPY /sourceimages/{organization}/{hash}": READERS,
     "POST /sourceimages/{organization}/{hash}/copy": READERS,
     "POST /sourceimages/{organization}/{hash}/restore": WRITERS,
+    "GET /sourceimages/{organization}/{hash}/history": READERS,
+    "POST /sourceimages/{organization}/{hash}/history/{version}/restore": WRITERS,
     "PUT /sourceimages/{organization}/{hash}/name": WRITERS,
     "PUT /sourceimages/{organization}/{hash}/options/protected": WRITERS,
     "PUT /sourceimages/{organization}/{hash}/options/locked": {ADMIN, UNLOCK},
@@ -64,6 +66,7 @@ ALLOWED: dict[str, set[Role]] = {
     "GET /jobs/{organization}/{job_id}": READERS,
     "POST /jobs/{organization}": READERS,  # each kind has a need of its own besides
     "DELETE /jobs/{organization}/{job_id}": READERS,
+    "POST /jobs/{organization}/{job_id}/undo": READERS,  # and writers where the images are that it changed
     "GET /": EVERYBODY,
     "GET /operations": EVERYBODY,
     "GET /stackoptions": EVERYBODY,
@@ -147,6 +150,7 @@ def call(client: APIClient, endpoint: Endpoint, organization: str, *, hash: str 
         field="nothing",
         alias="nothing",
         name="protect_dynamic_stack",
+        version=1,
     )
     if endpoint.name == "POST /sourceimages/{organization}":
         return client.post(path, {"filedata": SimpleUploadedFile("a.png", images.png())}, format="multipart")
@@ -251,7 +255,11 @@ def test_no_call_widens_the_rights_of_a_key(image, member, alice, charlie, role)
     for endpoint in ENDPOINTS:
         if endpoint.of_organization and endpoint.method in ("POST", "PUT") and "{hash}" not in endpoint.path:
             path = endpoint.path.format(
-                organization="acme", user_id=person.user.pk, name="render_org_fallback", alias="logo"
+                organization="acme",
+                user_id=person.user.pk,
+                name="render_org_fallback",
+                alias="logo",
+                job_id=uuid.uuid4(),
             )
             person.api.generic(endpoint.method, path, body)
     person.api.generic("PUT", own, body)

@@ -52,6 +52,23 @@ print(AuditEvent.objects.filter(organization=few, verb="image.metadata_changed")
 print(sum(image.user_metadata == {"seen": "yes"} for image in few.images.living()))
 """
 
+UNDO = """
+from organizations.audit import COMMAND
+from organizations.models import Job
+from sourceimages import jobs
+
+described = Job.objects.filter(kind="set-metadata", organization__name="few").latest("created")
+print(jobs.undo_job(described, actor=COMMAND).pk)
+"""
+
+COUNT_UNDONE = """
+from organizations.models import AuditEvent, Organization
+
+few = Organization.objects.get(name="few")
+print(AuditEvent.objects.filter(organization=few, verb="image.version_restored").count())
+print(sum(image.user_metadata == {} for image in few.images.living()))
+"""
+
 COLLECT_AND_CHECK = """
 from django.core.management import call_command
 from sourceimages.maintenance import garbage_collection
@@ -209,6 +226,30 @@ def test_each_picture_is_described_once_however_often_workers_are_killed(origin)
 
     assert progress()["report"] == {"changed": FEW}
     assert described() == [str(FEW), str(FEW)]
+    assert checked_after_a_collection(origin) == "everything holds"
+
+
+def test_each_picture_is_undone_once_however_often_workers_are_killed(origin):
+    """After the test above: what it wrote goes again."""
+    job = origin.manage("shell", "--verbosity", "0", "-c", UNDO).stdout.strip()
+
+    def progress() -> dict[str, Any]:
+        return dict(call(origin, "GET", f"/jobs/few/{job}"))
+
+    def undone() -> list[str]:
+        return origin.manage("shell", "--verbosity", "0", "-c", COUNT_UNDONE).stdout.split()
+
+    with bulk_worker(origin, ROKKA_FAULT="undo.done") as running:  # always in the middle of the first
+        assert until(lambda: running.children_killed() >= 2, PATIENCE)
+    assert (progress()["done"], undone()) == (0, ["0", "0"])
+    with bulk_worker(origin) as running:
+        assert until(lambda: progress()["done"] > 0, PATIENCE)
+        harass(running)
+    with bulk_worker(origin):
+        assert until(lambda: progress()["state"] == "done", PATIENCE)
+
+    assert progress()["report"] == {"undone": FEW}
+    assert undone() == [str(FEW), str(FEW)]
     assert checked_after_a_collection(origin) == "everything holds"
 
 

@@ -74,6 +74,7 @@ def test_production_has_no_defaults(name):
         ("MAX_MEGAPIXELS", "1.5"),
         ("ALLOWED_FORMATS", "png,exe"),
         ("TRASH_DAYS", "a month"),
+        ("HISTORY_DAYS", "0"),
         ("GRACE_SECONDS", "0"),
         ("PROBE_PROCESSES", "many"),
         ("SANDBOX", "off"),

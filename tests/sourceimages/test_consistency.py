@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from organizations import counters
 from organizations.models import Organization
-from sourceimages.models import ShortHash, Tombstone
+from sourceimages.models import ImageVersion, ShortHash, Tombstone
 from tests.conftest import contradictions
 
 
@@ -50,3 +50,15 @@ def test_a_tombstone_of_another_organization_is_found(image, acme):
     tombstone = Tombstone.objects.create(organization=other, expires_at=timezone.now(), reason="api")
     acme.images.update(tombstone=tombstone)
     assert any("another organization" in found for found in contradictions())
+
+
+@pytest.mark.parametrize("wrong", ["image", "organization", "hash"])
+def test_history_of_no_image_or_of_another_one_is_found(image, acme, wrong):
+    other = Organization.objects.create(name="other", display_name="other")
+    own = {"organization": acme, "image_id": image.pk, "hash": image.hash, "kind": "renamed", "source": "api"}
+    ImageVersion.objects.create(**own)
+    assert contradictions() == []
+    changes = {"image": {"image_id": image.pk + 1}, "organization": {"organization": other}, "hash": {"hash": "f" * 40}}
+    version = ImageVersion.objects.create(**own | changes[wrong])
+    (found,) = contradictions()
+    assert found.startswith(f"version {version.pk}: ")

@@ -1,0 +1,124 @@
+"""What an image was before it was changed, and putting that back."""
+
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_serializer
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from organizations.models import AuditSource
+from organizations.permissions import Permission
+from rokka import cursor
+from rokka.api import rfc3339
+from rokka.errors import Invalid
+from rokka.openapi import ORGANIZATION, errors
+from sourceimages import history
+from sourceimages.api.lookup import ImageScope
+from sourceimages.api.openapi import DELETED, HASH
+from sourceimages.api.serializers import SourceImageSerializer
+from sourceimages.errors import VersionNotFound
+from sourceimages.models import ImageVersion
+from sourceimages.operations import restore_version
+
+DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
+VERSION = OpenApiParameter("version", OpenApiTypes.INT, OpenApiParameter.PATH, description="The `id` of a version.")
+
+
+class VersionSerializer(serializers.Serializer):
+    """A change of an image, and what it replaced."""
+
+    id = serializers.IntegerField()
+    created = serializers.DateTimeField(help_text="When the change was made, with microseconds.")
+    kind = serializers.ChoiceField(ImageVersion.Kind.values)
+    source = serializers.ChoiceField(AuditSource.values)  # type: ignore[assignment]
+    user_id = serializers.UUIDField(allow_null=True, help_text="Who changed it.")
+    api_key_id = serializers.UUIDField(allow_null=True)
+    job_id = serializers.UUIDField(allow_null=True, help_text="The job that changed it.")
+    before = serializers.DictField(
+        help_text="Fields of the image that the change replaced, with their values before it, or `alias`: a name that "
+        "meant this image."
+    )
+
+    def to_representation(self, version: ImageVersion) -> dict[str, Any]:
+        shape: dict[str, Any] = {str(name): getattr(version, str(name)) for name in self.fields}
+        for name in ("user_id", "api_key_id", "job_id"):
+            shape[name] = shape[name] and str(shape[name])
+        before = dict(version.before)
+        if "created" in before:
+            before["created"] = rfc3339(history.values_of(version)["created"])
+        return shape | {"created": version.created.isoformat(timespec="microseconds"), "before": before}
+
+
+@extend_schema_serializer(many=False)  # the answer of a list is an object
+class HistorySerializer(serializers.Serializer):
+    items = VersionSerializer(many=True)
+    cursor = serializers.CharField(
+        required=False, help_text="Give it as `cursor` for older versions; missing at the end."
+    )
+
+
+class History(ImageScope):
+    """The versions of an image."""
+
+    needs = {"history": Permission.IMAGES_READ, "restore_version": Permission.IMAGES_WRITE}
+
+    @extend_schema(
+        operation_id="sourceimages_history",
+        summary="List versions of an image",
+        parameters=[
+            ORGANIZATION,
+            HASH,
+            DELETED,
+            OpenApiParameter(
+                "limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
+            ),
+            OpenApiParameter("cursor", OpenApiTypes.STR, description="The `cursor` of the page before."),
+        ],
+        responses={200: HistorySerializer, **errors(400, 401, 403, 404, 429)},
+    )
+    def history(self, request: Request, organization: str, hash: str) -> Response:
+        """Newest first: what each change replaced. Kept for 90 days (HISTORY_DAYS)."""
+        limit, query = limit_of(request), request.query_params
+        versions = ImageVersion.objects.filter(image_id=self.image(hash).pk).order_by("-id")
+        if sent := query.get("cursor"):
+            versions = versions.filter(pk__lt=position_in(sent))
+        found = list(versions[: limit + 1])
+        answer: dict[str, Any] = {"items": VersionSerializer(found[:limit], many=True).data}
+        if len(found) > limit:
+            answer["cursor"] = cursor.pack([found[limit - 1].pk])
+        return Response(answer)
+
+    @extend_schema(
+        operation_id="sourceimages_history_restore",
+        summary="Restore a version of an image",
+        parameters=[ORGANIZATION, HASH, VERSION],
+        request=None,
+        responses={200: SourceImageSerializer, **errors(400, 401, 403, 404, 409, 423, 429)},
+    )
+    def restore_version(self, request: Request, organization: str, hash: str, version: str) -> Response:
+        """The fields in `before` get these values again; others stay. This is a change too, with its own version."""
+        image = self.living_image(hash)
+        if not (version.isascii() and version.isdecimal() and len(version) < 19):
+            raise VersionNotFound(f"Image {image.short_hash} has no version {version[:80]!r} in its history.")
+        return Response(SourceImageSerializer(restore_version(image, int(version), actor=self.actor)).data)
+
+
+def limit_of(request: Request) -> int:
+    text = request.query_params.get("limit", "")
+    if not text:
+        return DEFAULT_LIMIT
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIMIT):
+        raise Invalid(f"limit: it must be a number from 1 to {MAX_LIMIT}.")
+    return int(text)
+
+
+def position_in(text: str) -> int:
+    try:
+        (position,) = cursor.unpack(text)
+        if type(position) is not int or not 0 <= position < 2**63:
+            raise ValueError("no id")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Invalid("cursor: this server did not return it.") from error
+    return position

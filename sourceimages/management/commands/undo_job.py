@@ -1,0 +1,66 @@
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import CommandError, CommandParser
+
+from organizations.audit import COMMAND
+from organizations.models import Job
+from sourceimages import jobs, undo
+from sourceimages.errors import JobNotFound
+from sourceimages.management.progress import JobCommand, Work
+from sourceimages.models import SourceImage, Tombstone
+
+
+class Command(JobCommand):
+    help = (
+        "Undo what a job has done: values that it replaced come back, images that it made go to the trash, and what it "
+        "deleted is restored. What was changed since stays as it is, and is named."
+    )
+    outcomes = ("undone", "restored", "changed since", "locked", "gone", "existing")
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("job", metavar="ID", help="of the job; GET /jobs/{org} and the admin show it")
+
+    def run(self, **options: Any) -> None:
+        job = _job(options["job"])
+        self.carry_out(_restoring(job) if job.kind in (jobs.DELETE, jobs.DELETE_ALL) else _undoing(job), **options)
+
+    def remark(self, job: Job) -> str:
+        named = [f"  {failure['hash']} {failure['message']}" for failure in job.failures]
+        return "\n".join(["Left as they are:", *named]) if named else ""
+
+
+def _job(text: str) -> Job:
+    try:
+        job = Job.objects.select_related("organization").filter(pk=UUID(text)).first()
+    except ValueError as error:
+        raise CommandError(f"{text!r} is not the id of a job.") from error
+    if job is None:
+        raise JobNotFound(f"There is no job {text}.")
+    return job
+
+
+def _undoing(job: Job) -> Work:
+    organization = undo.organization_of(job) or job.organization
+    return Work(
+        jobs.UNDO,
+        organization,
+        {"job": str(job.pk)},
+        undo.images_of(job, organization),
+        f"undo what the job {job.kind} of {job.created:%Y-%m-%d %H:%M} UTC did to {{}} of {organization}",
+        lambda: jobs.undo_job(job, actor=COMMAND),
+    )
+
+
+def _restoring(job: Job) -> Work:
+    tombstone = job.arguments["tombstone"]
+    images = SourceImage.objects.filter(tombstone__in=Tombstone.objects.restorable().filter(pk=tombstone))
+    return Work(
+        jobs.RESTORE,
+        job.organization,
+        {"tombstone": tombstone},
+        images,
+        f"bring back {{}} of {job.organization} that the job {job.kind} of {job.created:%Y-%m-%d %H:%M} UTC deleted",
+        lambda: jobs.undo_job(job, actor=COMMAND),
+    )

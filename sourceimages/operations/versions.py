@@ -1,0 +1,49 @@
+"""Putting back what a change replaced. That is a change too, and can be undone in the same way."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import transaction
+
+from organizations.audit import Actor
+from sourceimages import history, indexing
+from sourceimages.errors import VersionNotFound, VersionNotRestorable
+from sourceimages.models import ImageVersion, SourceImage
+from sourceimages.operations.aliases import set_alias
+from sourceimages.operations.delete import held, record_each, refuse_locked
+
+
+@transaction.atomic
+def restore_version(image: SourceImage, version_id: int, *, actor: Actor) -> SourceImage:
+    """Give the image the values that this version of it holds; other fields stay as they are.
+
+    Raises VersionNotFound, VersionNotRestorable for a version without values, ImageLocked.
+    """
+    image = held(image)
+    version = ImageVersion.objects.filter(image_id=image.pk, pk=version_id).first()
+    if version is None:
+        raise VersionNotFound(f"Image {image.short_hash} has no version {version_id} in its history.")
+    if not version.before:
+        raise VersionNotRestorable(f"Version {version_id} records that the image was {version.kind}: it has no values.")
+    refuse_locked(image)
+    if alias := version.before.get("alias"):
+        set_alias(image, alias, overwrite=True, actor=actor)
+    put_back({image: history.values_of(version)}, actor)
+    return image
+
+
+def put_back(wanted: Mapping[SourceImage, Mapping[str, Any]], actor: Actor) -> None:
+    """Give images of one organization, which are held and not locked, these values by field."""
+    replaced = {image: history.set_values(image, values) for image, values in wanted.items()}
+    replaced = {image: before for image, before in replaced.items() if before}
+    if not replaced:
+        return
+    fields = {name for before in replaced.values() for name in before}
+    SourceImage.objects.bulk_update(replaced, sorted(fields | {"identity"}))
+    indexing.replace(list(replaced))
+    history.keep(ImageVersion.Kind.VERSION_RESTORED, replaced, actor)
+    details = {
+        image.pk: {"before": history.to_json(before), "after": history.to_json(wanted[image])}
+        for image, before in replaced.items()
+    }
+    record_each(actor, "image.version_restored", list(replaced), details)

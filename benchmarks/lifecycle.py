@@ -242,8 +242,11 @@ def make_even() -> None:
 
 def empty_destination() -> None:
     """As if nothing had ever been copied."""
+    from sourceimages.models import ImageVersion
+
     destination = organization(DESTINATION)
     with transaction.atomic(), connection.cursor() as cursor:
+        ImageVersion.objects.filter(organization=destination).delete()
         for table in index_tables():
             table.objects.filter(image__organization=destination).delete()
         for model in reversed(tables()):

@@ -237,7 +237,8 @@ def test_a_stranger_changes_nothing(image, alice, charlie):
     assert everything() == before
 
 
-def test_nobody_without_credentials_gets_anywhere(image):
+def test_nobody_without_credentials_gets_anywhere(image, settings):
+    settings.RATE_LIMIT_ENABLED = False  # there are more endpoints than failures a minute
     for endpoint in ENDPOINTS:
         if endpoint.view.needs[endpoint.action] != Need.NOTHING:
             response = call(APIClient(), endpoint, "acme", hash=image.hash)

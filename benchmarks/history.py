@@ -1,0 +1,245 @@
+"""What it costs to keep what changes replace, and how fast that is put back.
+
+Each change is done with history and without, in turns and by a process of its own, whose start is not counted: the rows
+of overwriting alone, in batches as a copy does them; whole jobs; undoing those. Images are rows without files, as
+nothing here reads one. On PostgreSQL, unless --database-url= stands for SQLite.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import django
+from django.db import connection, transaction
+
+from benchmarks.common import (
+    MEGABYTE,
+    ORGANIZATION,
+    ROOT,
+    Comparison,
+    Installation,
+    installation,
+    options,
+    print_comparisons,
+    print_table,
+    settle,
+)
+from benchmarks.lifecycle import DESTINATION, OFFSET, POSTGRESQL, in_sql, manage, organization
+
+# Models are imported within functions: only the children set Django up, each for the database it is given.
+
+CHILD = "from benchmarks import history; history.do()"
+BATCH = 2000  # rows in one transaction, as in a job that copies
+FIELDS = {"title": "Another title", "int:year": 1999}
+
+
+def main(arguments: argparse.Namespace) -> None:
+    comparisons, rows = [], []
+    for size in arguments.sizes:
+        with installation(arguments) as installed:
+            manage(installed, "create_organization", DESTINATION, "--email", "bob@example.org")
+            in_child(installed, "fill", count=size)
+            for task, name in (("overwrite", f"rows overwritten, {size:,}"), *JOBS.items()):
+                comparison = Comparison(name, "images/s", "without history", bound=True)
+                for _ in range(arguments.runs):
+                    for keeping in (False, True):
+                        in_child(installed, "make_different")
+                        settle()
+                        done = in_child(installed, task, keeping=keeping, count=size)
+                        (comparison.ours if keeping else comparison.theirs).append(done["count"] / done["seconds"])
+                comparisons.append(comparison)
+                if task == "overwrite":
+                    rows.append([f"{size:,}", *in_child(installed, "measure")["cells"]])
+                else:
+                    settle()
+                    done = in_child(installed, "undo")
+                    comparisons.append(
+                        Comparison(f"{name}, undone", "images/s", ours=[done["count"] / done["seconds"]])
+                    )
+    print_comparisons(comparisons)
+    print()
+    print_table(["images changed once", "MB of history", "bytes a version", "versions removed a second"], rows)
+
+
+JOBS = {"copy_job": "copy-all with overwrite", "metadata_job": "set-metadata"}
+
+
+def in_child(installed: Installation, task: str, **arguments: Any) -> dict[str, Any]:
+    ran = subprocess.run(
+        [sys.executable, "-c", CHILD],
+        check=False,
+        cwd=ROOT,
+        env=installed.environment | {"DJANGO_SETTINGS_MODULE": "rokka.settings"},
+        input=json.dumps({"task": task, "arguments": arguments}),
+        text=True,
+        stdout=subprocess.PIPE,
+    )
+    if ran.returncode:
+        raise SystemExit(f"{task} ended with an error, see above.")
+    result: dict[str, Any] = json.loads(ran.stdout)
+    return result
+
+
+def do() -> None:
+    """In a child: the task that standard input names."""
+    django.setup()
+    order = json.load(sys.stdin)
+    connection.ensure_connection()
+    json.dump(TASKS[order["task"]](**order["arguments"]) or {}, sys.stdout)
+
+
+def fill(count: int) -> None:
+    """So many images, and as many of the same hashes in the destination."""
+    from sourceimages.models import SourceImage, StoredFile
+    from tests import many
+
+    many.make(organization(ORGANIZATION), count)
+    other = {"id": f"id + {OFFSET}", "file_id": f"file_id + {OFFSET}", "organization_id": "%s", "key": "'to-' || key"}
+    with connection.cursor() as cursor:
+        for model in (StoredFile, SourceImage):
+            columns = [str(field.column) for field in model._meta.concrete_fields]
+            values = ", ".join(other.get(column, column) for column in columns)
+            table = model._meta.db_table
+            cursor.execute(
+                f"INSERT INTO {table} ({', '.join(columns)}) SELECT {values} FROM {table}",
+                [in_sql(organization(DESTINATION))],
+            )
+    many.analyze()
+
+
+def make_different() -> None:
+    """There is something to replace in every image, and no history yet."""
+    from sourceimages.models import ImageVersion, SourceImage
+
+    with connection.cursor() as cursor:
+        cursor.execute(f"DELETE FROM {ImageVersion._meta.db_table}")
+        cursor.execute(
+            f"UPDATE {SourceImage._meta.db_table} SET name = 'other-' || id, user_metadata = %s "
+            "WHERE organization_id = %s",
+            ['{"title": "What it was before"}', in_sql(organization(DESTINATION))],
+        )
+        if connection.vendor == "postgresql":
+            cursor.execute(f"VACUUM (FULL, ANALYZE) {ImageVersion._meta.db_table}")
+            cursor.execute(f"VACUUM (FULL, ANALYZE) {SourceImage._meta.db_table}")
+            cursor.execute("CHECKPOINT")
+
+
+def keep_nothing() -> None:
+    """From now on, this process changes images without history."""
+    from sourceimages import copyrows, history
+
+    copyrows._versions_of_overwritten = lambda targets, actor: (  # type: ignore[assignment]
+        f"SELECT 1 FROM {copyrows._table(targets)} WHERE 1 = 0",
+        [],
+    )
+    history.keep = lambda *arguments, **options: None  # type: ignore[assignment]
+
+
+def overwrite(keeping: bool, count: int) -> dict[str, Any]:
+    """The statement alone, in as many transactions as a job has batches."""
+    from organizations.audit import COMMAND
+    from sourceimages import copyrows
+    from sourceimages.models import ImageVersion
+
+    if not keeping:
+        keep_nothing()
+    destination, done = organization(DESTINATION), 0
+    began = time.monotonic()
+    for start in range(1, count + 1, BATCH):
+        pairs = [(number, number + OFFSET) for number in range(start, min(start + BATCH, count + 1))]
+        with transaction.atomic():
+            done += copyrows.overwrite_images(pairs, destination, COMMAND)
+    seconds = time.monotonic() - began
+    kept = ImageVersion.objects.count()
+    if (done, kept) != (count, count if keeping else 0):
+        raise SystemExit(f"{done} images and {kept} versions instead of {count}.")
+    return {"count": done, "seconds": seconds}
+
+
+def copy_job(keeping: bool, count: int) -> dict[str, Any]:
+    from organizations.audit import COMMAND
+    from sourceimages import jobs
+
+    return run_job(
+        keeping,
+        lambda: jobs.copy_all(organization(ORGANIZATION), organization(DESTINATION), overwrite=True, actor=COMMAND),
+    )
+
+
+def metadata_job(keeping: bool, count: int) -> dict[str, Any]:
+    from organizations.audit import COMMAND
+    from sourceimages import jobs
+    from sourceimages.selection import Selection
+
+    every = Selection(organization(DESTINATION), in_trash=False)
+    return run_job(keeping, lambda: jobs.act("set-metadata", every, actor=COMMAND, changes=FIELDS))
+
+
+def undo() -> dict[str, Any]:
+    """The job that was done last, which kept what it replaced."""
+    from organizations.audit import COMMAND
+    from organizations.models import Job
+    from sourceimages import jobs
+
+    last = Job.objects.exclude(kind=jobs.UNDO).latest("created")
+    return run_job(True, lambda: jobs.undo_job(last, actor=COMMAND))
+
+
+def run_job(keeping: bool, start: Callable[[], Any]) -> dict[str, Any]:
+    """From asking for the job to its end, or for SECONDS."""
+    from sourceimages import jobs
+
+    if not keeping:
+        keep_nothing()
+    began = time.monotonic()
+    job = jobs.run(start().pk, seconds=SECONDS)
+    seconds = time.monotonic() - began
+    if job.unfinished:
+        jobs.stop(job, job.State.CANCELLED, actor=jobs.actor_of(job))
+    return {"count": job.done, "seconds": seconds}
+
+
+SECONDS = 60  # of a job: its speed does not depend on how many images there are
+
+
+def measure() -> dict[str, Any]:
+    """How large the history is, and how fast it is removed once its time is over."""
+    from sourceimages.maintenance import history
+    from sourceimages.models import ImageVersion
+
+    count, size = ImageVersion.objects.count(), size_of(ImageVersion._meta.db_table)
+    ImageVersion.objects.update(created="2020-01-01T00:00:00Z")
+    history.TIME_SLICE = SECONDS
+    began = time.monotonic()
+    removed = history.remove_old_versions()
+    speed = removed / (time.monotonic() - began)
+    return {"cells": [f"{size / MEGABYTE:.0f}", f"{size / count:.0f}", f"{speed:,.0f}"]}
+
+
+def size_of(table: str) -> int:
+    """With its indexes, in bytes."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT pg_total_relation_size(%s)", [table])
+        else:
+            cursor.execute(
+                "SELECT SUM(pgsize) FROM dbstat WHERE name IN (SELECT name FROM sqlite_master WHERE tbl_name = %s)",
+                [table],
+            )
+        return int(cursor.fetchone()[0])
+
+
+TASKS: dict[str, Callable[..., Any]] = {
+    task.__name__: task for task in (fill, make_different, overwrite, copy_job, metadata_job, undo, measure)
+}
+
+
+if __name__ == "__main__":
+    parser = options(__doc__ or "")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000], help="how many images (10000)")
+    parser.set_defaults(database_url=POSTGRESQL)
+    main(parser.parse_args())

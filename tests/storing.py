@@ -1,9 +1,13 @@
 """What tests do to a storage, and to the clocks around it, that nobody else may."""
 
+from datetime import timedelta
 from pathlib import Path
+
+from django.db.models import F
 
 from sourceimages import grace, storage
 from sourceimages.maintenance import garbage_collection, state
+from sourceimages.models import Tombstone
 from sourceimages.storage import LocalStorage, S3Storage
 
 
@@ -45,6 +49,11 @@ def trashed() -> set[str]:
 def set_grace_time(seconds: int) -> None:
     """Only tests write what is below the floor. With less than none, what was stored this moment is old enough."""
     state.set_progress(grace.TASK, seconds=seconds)
+
+
+def let_pass(time: timedelta) -> None:
+    """For what is in the trash so much time passes by every clock."""
+    Tombstone.objects.update(deleted_at=F("deleted_at") - time, expires_at=F("expires_at") - time)
 
 
 def collect() -> int:

@@ -4,8 +4,8 @@ from typing import Any
 
 import structlog
 from django.db import transaction
-from django.db.models.functions import Now
 
+from rokka.clock import DatabaseNow
 from sourceimages.models import MaintenanceTask
 
 log = structlog.get_logger()
@@ -52,7 +52,7 @@ def hold(name: str, reason: str, **details: Any) -> None:
     """
     task = get_for_update(name)
     MaintenanceTask.objects.filter(pk=name).update(
-        held_since=task.held_since or Now(), held_reason=reason, held_details=details
+        held_since=task.held_since or DatabaseNow(), held_reason=reason, held_details=details
     )
     log.error("maintenance.held", task=name, reason=reason, **details)
 

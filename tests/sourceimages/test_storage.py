@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 
 import pytest
-from django.core.files.storage import storages
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
@@ -20,17 +19,6 @@ from sourceimages.storage import S3Storage, new_key
 from tests import images, photos
 from tests.conftest import contradictions
 from tests.storing import collect, keys, lose, put, set_grace_time, trashed
-
-
-@pytest.fixture(params=["local", "s3"])
-def storage(request, settings, tmp_path):
-    """A storage with nothing in it, which is the one of the settings too."""
-    if request.param == "s3":
-        config = environment.storage(request.getfixturevalue("empty_bucket"), spool=tmp_path / "spool")
-        settings.STORAGES = settings.STORAGES | {"originals": config}
-    originals = storages["originals"]
-    originals.spool.mkdir(parents=True, exist_ok=True)
-    return originals
 
 
 def spooled(storage, content: bytes) -> Path:

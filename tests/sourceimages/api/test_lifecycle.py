@@ -4,16 +4,14 @@ import json
 from datetime import timedelta
 
 import pytest
-import time_machine
 from django.db import IntegrityError, transaction
-from django.db.models import F
-from django.utils import timezone
 
 from organizations.models import AuditEvent
 from organizations.permissions import Role
 from sourceimages.maintenance import purge
 from sourceimages.models import SourceImage, StoredFile, Tombstone
 from tests import images
+from tests.storing import let_pass
 
 pytestmark = pytest.mark.usefixtures("consistent")  # after each test
 
@@ -127,16 +125,16 @@ def test_nobody_restores_what_never_was(image, alice):
 @pytest.mark.parametrize(("days", "status"), [(29, 200), (30, 404), (31, 404)])
 def test_a_picture_can_be_restored_for_thirty_days(image, alice, days, status):
     alice.api.delete(path(image))
-    with time_machine.travel(timezone.now() + timedelta(days=days, seconds=1), tick=False):
-        assert (alice.api.get("/sourceimages/acme?deleted=true").json()["total"] == 1) is (status == 200)
-        assert alice.api.post(path(image, "restore")).status_code == status
+    let_pass(timedelta(days=days, seconds=1))
+    assert (alice.api.get("/sourceimages/acme?deleted=true").json()["total"] == 1) is (status == 200)
+    assert alice.api.post(path(image, "restore")).status_code == status
 
 
 def test_the_time_in_the_trash_is_a_setting(image, alice, settings):
     settings.TRASH_DAYS = 2
     alice.api.delete(path(image))
-    with time_machine.travel(timezone.now() + timedelta(days=2, seconds=1)):
-        assert alice.api.post(path(image, "restore")).status_code == 404
+    let_pass(timedelta(days=2, seconds=1))
+    assert alice.api.post(path(image, "restore")).status_code == 404
 
 
 def test_of_several_in_the_trash_the_newest_comes_back(acme, alice, image):
@@ -168,7 +166,7 @@ def test_the_purge_removes_rows_and_bytes_that_nothing_needs(acme, alice, image,
         f"/sourceimages/acme?binaryHash={acme.images.exclude(binary_hash=image.binary_hash).get().binary_hash}"
     )
     assert purge.purge_expired() == 0
-    Tombstone.objects.update(expires_at=F("expires_at") - timedelta(days=30))
+    let_pass(timedelta(days=30))
     assert purge.purge_expired() == 2
     assert purge.purge_expired() == 0
     assert acme.images.get().hash == shared["hash"]

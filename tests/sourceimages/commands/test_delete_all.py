@@ -190,7 +190,7 @@ def test_purging_stops_after_ctrl_c_and_goes_on(acme, expired, run, refused, mon
 
 def test_a_storage_that_fails_ends_the_purge(acme, expired, run, refused, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(LocalStorage, "remove", raising(StorageUnavailable("The storage does not answer.")))
+        patch.setattr(LocalStorage, "move_to_trash", raising(StorageUnavailable("The storage does not answer.")))
         assert "does not answer" in refused("purge")
     run("purge")
     assert acme.images.count() == 3

@@ -1,0 +1,17 @@
+"""A storage on this machine and one on a real S3 server, for tests of what has to hold on both."""
+
+import pytest
+from django.core.files.storage import storages
+
+from rokka import environment
+
+
+@pytest.fixture(params=["local", "s3"])
+def storage(request, settings, tmp_path):
+    """A storage with nothing in it, which is the one of the settings too."""
+    if request.param == "s3":
+        config = environment.storage(request.getfixturevalue("empty_bucket"), spool=tmp_path / "spool")
+        settings.STORAGES = settings.STORAGES | {"originals": config}
+    originals = storages["originals"]
+    originals.spool.mkdir(parents=True, exist_ok=True)
+    return originals

@@ -45,7 +45,7 @@ def when_writable(task: Callable[..., None]) -> Callable[..., None]:
 @shared_task(autoretry_for=(StorageUnavailable,), retry_backoff=True, max_retries=8)
 @when_writable
 def raise_owner_mark() -> None:
-    ownership.check_removable()
+    ownership.raise_counter()
 
 
 @shared_task(autoretry_for=(StorageUnavailable,), retry_backoff=True, max_retries=8)

@@ -4,7 +4,7 @@ A database that is empty, restored, copied or of somebody else knows nothing of 
 file looks like garbage. So nothing is written or removed unless the two agree, and operators say when they do again.
 """
 
-from sourceimages.ownership.checks import check_removable, check_writable, claim, current, generation
+from sourceimages.ownership.checks import check_removable, check_writable, claim, current, generation, raise_counter
 from sourceimages.ownership.marks import Finding, Problem, examine
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "current",
     "examine",
     "generation",
+    "raise_counter",
 ]

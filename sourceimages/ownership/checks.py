@@ -15,6 +15,7 @@ from sourceimages.ownership.marks import Finding, Mark, examine
 from sourceimages.storage import Storage
 
 CACHE_SECONDS = 3
+RAISE_SECONDS = 60  # after which a process that removes files raises the counter again
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class _Remembered:
 
 class _Memory:
     last: _Remembered | None = None
+    raised: tuple[Storage, float] | None = None  # which mark this process has raised, and when
 
 
 _memory = _Memory()
@@ -48,7 +50,18 @@ def check_writable() -> None:
 def check_removable() -> None:
     """The same, asked anew. Whatever moves or removes files calls it before each bounded round.
 
-    It raises the counter of both: a dump that was made before is told from what comes after. Not in a transaction.
+    Not in a transaction: now and then it raises the counter.
+    """
+    finding, raised = current(fresh=True), _memory.raised
+    _refuse(finding)
+    if raised is None or raised[0] is not storage.originals() or time.monotonic() > raised[1] + RAISE_SECONDS:
+        _raise_counter(finding)
+
+
+def raise_counter() -> None:
+    """Raise the counter of both: a dump or a copy that was made before is told from what comes after.
+
+    Raises StorageMismatch.
     """
     finding = current(fresh=True)
     _refuse(finding)
@@ -102,6 +115,7 @@ def _raise_counter(finding: Finding) -> None:
         )
         faults.point("owner.counted")
     write_mark()
+    _memory.raised = (storage.originals(), time.monotonic())
 
 
 @transaction.atomic

@@ -21,6 +21,7 @@ from sourceimages.ownership import Problem, decisions
 from sourceimages.storage import OWNER_MARK
 from tests import images
 from tests.conftest import contradictions
+from tests.storing import lose
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -56,11 +57,17 @@ def test_the_first_look_marks_both(db, storage):
 
 def test_maintenance_raises_both_and_notes_the_newest_rows(storage, acme, alice):
     alice.upload(acme, images.png())
-    ownership.check_removable()
+    ownership.raise_counter()
     assert marks(storage) == (2, 2)
     newest = StoredFile.objects.get().pk, SourceImage.objects.get().pk
     mark = storage.read_mark()
     assert (mark["newest_file"], mark["newest_image"]) == newest
+
+
+def test_removing_raises_both_but_not_for_every_file(storage, acme, image):
+    for _ in range(3):
+        ownership.check_removable()
+    assert marks(storage) == (2, 2)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -68,7 +75,7 @@ def test_processes_that_start_at_once_agree_on_one_mark(storage):
     def start(number):
         try:
             ownership.check_writable()
-            ownership.check_removable()
+            ownership.raise_counter()
         finally:
             connection.close()
 
@@ -80,24 +87,24 @@ def test_processes_that_start_at_once_agree_on_one_mark(storage):
 
 
 def test_what_purge_removes_last_makes_no_database_look_older(storage, acme, image, alice):
-    ownership.check_removable()
+    ownership.raise_counter()
     delete_image(image, actor=COMMAND)
     Tombstone.objects.update(expires_at=timezone.now())
     call_command("purge")
-    ownership.check_removable()
+    ownership.raise_counter()
     assert not StoredFile.objects.exists()
 
 
 def test_an_installation_without_marks_gets_them_when_it_has_its_files(storage, acme, image):
     Instance.objects.all().delete()
-    storage.remove([OWNER_MARK])
-    ownership.check_removable()
+    lose(OWNER_MARK)
+    ownership.raise_counter()
     assert marks(storage) == (2, 2)
 
 
 def test_an_installation_without_marks_whose_files_are_missing_waits_for_an_operator(storage, acme, image):
     Instance.objects.all().delete()
-    storage.remove([OWNER_MARK, StoredFile.objects.get().key])
+    lose(OWNER_MARK, StoredFile.objects.get().key)
     with pytest.raises(StorageMismatch, match="no owner mark"):
         ownership.check_removable()
     assert storage.read_mark() is None
@@ -107,9 +114,9 @@ def test_an_installation_without_marks_whose_files_are_missing_waits_for_an_oper
 def test_a_crash_after_the_database_counted_is_followed_by_the_storage(storage, acme, image):
     Instance.objects.update(counter=2)
     ownership.check_writable()
-    ownership.check_removable()
+    ownership.raise_counter()
     assert marks(storage) == (2, 2)
-    ownership.check_removable()
+    ownership.raise_counter()
     assert marks(storage) == (3, 3)
 
 
@@ -169,7 +176,7 @@ def older_storage(storage):
 
 def no_mark(storage):
     """A disk that is not mounted, or another folder or bucket."""
-    storage.remove([OWNER_MARK])
+    lose(OWNER_MARK)
 
 
 def damaged_mark(storage):
@@ -197,7 +204,7 @@ def mismatch(request, storage, acme, image, alice):
     spooled = storage.spool / "stray.part"
     spooled.write_bytes(b"of nobody")
     storage.put(spooled, "acme/ab/stray")
-    ownership.check_removable()
+    ownership.raise_counter()
     request.param(storage)
     lose_memory()
     return DISAGREEMENTS[request.param]
@@ -258,7 +265,7 @@ def test_an_operator_accepts_it(mismatch, storage, acme, alice, client):
     assert client.get("/health/ready").status_code == 200
     event = AuditEvent.objects.get(verb__in=["storage.adopted", "restore.accepted"])
     assert event.details["problem"] == problem.name.lower()
-    ownership.check_removable()
+    ownership.raise_counter()
     in_storage, in_database = marks(storage)
     assert in_storage == in_database
     with pytest.raises(CommandError, match="nothing to decide"):
@@ -315,7 +322,7 @@ def test_ids_that_were_remembered_do_not_survive_a_restore(acme, alice):
     ids = dict(MetadataField.objects.filter(name__startswith="user:").values_list("name", "pk"))
     Instance.objects.update(counter=0)
     ownership.checks.write_mark()
-    ownership.check_removable()
+    ownership.raise_counter()
     Instance.objects.update(counter=0)
     swap = {"user:artist": ids["user:place"], "user:place": ids["user:artist"]}
     MetadataField.objects.filter(pk=ids["user:artist"]).update(name="swapped")

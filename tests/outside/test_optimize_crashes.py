@@ -105,5 +105,5 @@ def test_undoing_that_is_killed_leaves_one_of_both_and_can_be_done_again(make_se
     assert server.manage(*undo).returncode == 0
     assert picture(server) == ("tif", original)
     later = server.after_grace_time()
-    assert later.manage("sweep").returncode == 0
+    assert later.manage("collect_garbage").returncode == 0
     assert later.manage("check_consistency", "--read-bytes").stdout.strip() == "everything holds"

@@ -32,7 +32,7 @@ try:
     Tombstone.objects.update(expires_at="2020-01-01T00:00Z")
 except DatabaseError as error:
     print(error)
-for name in ("sweep", "purge", "optimize"):
+for name in ("collect_garbage", "purge", "optimize"):
     try:
         call_command(name)
         print("done")

@@ -238,10 +238,17 @@ def test_nothing_is_removed_and_every_command_says_why(mismatch, storage, settin
     settings.GRACE_SECONDS = -5
     before = sorted(held.key for held in storage.keys())
     job = jobs.delete_all(acme, actor=COMMAND)
-    for name in ("sweep", "purge", "optimize", "index_metadata"):
+    for name in ("collect_garbage", "purge", "optimize", "index_metadata"):
         with pytest.raises(CommandError, match=command):
             call_command(name)
-    for task in (tasks.sweep, tasks.purge, tasks.optimize_waiting, tasks.find_colours, tasks.raise_owner_mark):
+    for task in (
+        tasks.collect_garbage,
+        tasks.empty_storage_trash,
+        tasks.purge,
+        tasks.optimize_waiting,
+        tasks.find_colours,
+        tasks.raise_owner_mark,
+    ):
         task()
     tasks.run_job(str(job.pk))
     job.refresh_from_db()

@@ -113,7 +113,7 @@ def test_formats_and_sign_up_follow_their_variables(tmp_path):
     ],
 )
 def test_a_storage_that_would_hold_more_than_files_stops_the_start(tmp_path, storage, database, names):
-    """Garbage collection in such a storage would remove the database itself, the secret key and the operator's documents."""
+    """Garbage collection there would look at the database itself, the secret key and the operator's documents."""
     places = {"data": tmp_path / "data", "other": tmp_path / "other", "link": tmp_path / "link"}
     places["data"].mkdir()
     places["other"].mkdir()

@@ -4,7 +4,15 @@ from django.contrib import admin
 
 from organizations.permissions import Permission
 from rokka.admin import ReadOnlyAdmin
-from sourceimages.models import Alias, Instance, MaintenanceTask, MetadataField, ShortHash, StoredFile
+from sourceimages.models import (
+    Alias,
+    ImageVersion,
+    Instance,
+    MaintenanceTask,
+    MetadataField,
+    ShortHash,
+    StoredFile,
+)
 
 
 @admin.register(StoredFile)
@@ -30,6 +38,15 @@ class AliasAdmin(ReadOnlyAdmin):
     list_display = ("alias", "hash", "organization", "created")
     list_select_related = ("organization",)
     search_fields = ("=alias", "=hash")
+
+
+@admin.register(ImageVersion)
+class ImageVersionAdmin(ReadOnlyAdmin):
+    needs = Permission.IMAGES_READ
+    list_display = ("created", "kind", "hash", "organization", "source", "user", "job_id")
+    list_select_related = ("organization", "user")
+    search_fields = ("=hash",)
+    ordering = ("-id",)
 
 
 @admin.register(MetadataField)

@@ -54,11 +54,13 @@ print(sum(image.user_metadata == {"seen": "yes"} for image in few.images.living(
 
 UNDO = """
 from organizations.audit import COMMAND
-from organizations.models import Job
+from organizations.models import Organization
 from sourceimages import jobs
+from sourceimages.selection import Selection
 
-described = Job.objects.filter(kind="set-metadata", organization__name="few").latest("created")
-print(jobs.undo_job(described, actor=COMMAND).pk)
+few = Selection(Organization.objects.get(name="few"), in_trash=False)
+marked = jobs.run(jobs.act("set-metadata", few, actor=COMMAND, changes={"mark": "x"}).pk)
+print(jobs.undo_job(marked, actor=COMMAND).pk)
 """
 
 COUNT_UNDONE = """
@@ -66,7 +68,7 @@ from organizations.models import AuditEvent, Organization
 
 few = Organization.objects.get(name="few")
 print(AuditEvent.objects.filter(organization=few, verb="image.version_restored").count())
-print(sum(image.user_metadata == {} for image in few.images.living()))
+print(sum("mark" not in image.user_metadata for image in few.images.living()))
 """
 
 COLLECT_AND_CHECK = """
@@ -230,7 +232,6 @@ def test_each_picture_is_described_once_however_often_workers_are_killed(origin)
 
 
 def test_each_picture_is_undone_once_however_often_workers_are_killed(origin):
-    """After the test above: what it wrote goes again."""
     job = origin.manage("shell", "--verbosity", "0", "-c", UNDO).stdout.strip()
 
     def progress() -> dict[str, Any]:

@@ -11,7 +11,7 @@ from sourceimages.models import IndexRow, Tombstone
 APPS = [apps.get_app_config(label) for label in ("organizations", "sourceimages")]
 # Rows of the index have composite keys, which Django's admin does not show; what they are made of is shown.
 MODELS = [model for app in APPS for model in app.get_models() if not issubclass(model, IndexRow)]
-OPERATIONS = {Tombstone: {"restore"}, Job: {"stop", "again"}}
+OPERATIONS = {Tombstone: {"restore"}, Job: {"stop", "again", "undo"}}
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from sourceimages import metadata
 from sourceimages.errors import ImageNotFound, InvalidMetadata
 from sourceimages.models import SourceImage
 from sourceimages.operations.change import set_user_metadata_of_held
-from sourceimages.operations.delete import record_each, record_of
+from sourceimages.operations.delete import hold_bytes, record_each, record_of
 
 # What is compared beside user metadata; the active image always keeps its own value.
 COMPARED = ("name", "dynamic_metadata", "protected")
@@ -124,18 +124,24 @@ class Merge:
 
 def _get_for_update(organization: Organization, hash: str) -> tuple[SourceImage | None, SourceImage | None]:
     """The active image, and the one in the trash that was deleted last, locked. Raises Overtaken."""
-    columns = "tombstone__deleted_at", "id"
-    named = organization.images.named(hash)
-    # In one query: between two, an image that is deleted or restored would be in neither of the answers.
-    rows = named.living().values_list(*columns).union(named.in_trash().values_list(*columns))
-    found = list(rows)
-    active = next((pk for deleted_at, pk in found if deleted_at is None), None)
-    _, deleted = max(((deleted_at, pk) for deleted_at, pk in found if deleted_at is not None), default=(None, None))
+    for binary_hash in {image["binary_hash"] for image in _named(organization, hash)}:
+        hold_bytes(organization, binary_hash)  # deletions and restores of the same file wait for each other
+    found = _named(organization, hash)
+    active = next((image["id"] for image in found if image["tombstone__deleted_at"] is None), 0)
+    in_trash = [(image["tombstone__deleted_at"], image["id"]) for image in found if image["tombstone__deleted_at"]]
+    _, deleted = max(in_trash, default=(None, 0))
     held = {one.pk: one for one in SourceImage.objects.filter(pk__in=[active, deleted]).hold_all()}
-    for pk, in_trash in ((active, False), (deleted, True)):
-        if pk is not None and (pk not in held or held[pk].deleted != in_trash):
+    for pk, is_deleted in ((active, False), (deleted, True)):
+        if pk and (pk not in held or held[pk].deleted != is_deleted):
             raise Overtaken
-    return held.get(active or 0), held.get(deleted or 0)
+    return held.get(active), held.get(deleted)
+
+
+def _named(organization: Organization, hash: str) -> list[dict[str, Any]]:
+    """Active and deleted images by one query: between two, one that is deleted or restored would be in neither."""
+    columns = "id", "binary_hash", "tombstone__deleted_at"
+    named = organization.images.named(hash)
+    return list(named.living().values(*columns).union(named.in_trash().values(*columns)))
 
 
 def _bring_back(image: SourceImage, actor: Actor) -> SourceImage:

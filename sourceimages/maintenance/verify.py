@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max, Q, QuerySet
+from django.db.models import Max, Min, Q, QuerySet
 
 from organizations.audit import TIME, Actor, record
 from organizations.models import Organization
@@ -190,11 +190,13 @@ def _in_batches(files: QuerySet[StoredFile]) -> Iterator[StoredFile]:
 
 @transaction.atomic
 def _begin_or_go_on() -> MaintenanceTask:
-    """The row of the task, in the midst of a round: `progress` has its start and the last id it is about."""
+    """The row of the task, in the midst of a round: `progress` has its start, and the ids that it lies between."""
     task, now = state.get_for_update(NAME), database_now()
     if not task.progress or (_elapsed(task, now) >= 1 and int(task.position or 0) >= task.progress["last"]):
-        last = StoredFile.objects.aggregate(last=Max("id"))["last"] or 0
-        task.progress, task.position = {"started": now.isoformat(), "last": last, "done": 0}, "0"
+        ids = StoredFile.objects.aggregate(first=Min("id"), last=Max("id"))
+        first, last = (ids["first"] or 1) - 1, ids["last"] or 0
+        task.progress = {"started": now.isoformat(), "first": first, "last": last, "done": 0}
+        task.position = str(first)
     task.last_run = now
     task.save(update_fields=["progress", "position", "last_run"])
     return task
@@ -203,7 +205,8 @@ def _begin_or_go_on() -> MaintenanceTask:
 def _target(task: MaintenanceTask) -> int:
     """The id that the round should have come to by now."""
     assert task.last_run is not None  # noqa: S101 (it was set when the run began)
-    return int(task.progress["last"] * min(1.0, _elapsed(task, task.last_run)))
+    first, last = task.progress["first"], task.progress["last"]
+    return int(first + (last - first) * min(1.0, _elapsed(task, task.last_run)))
 
 
 def _elapsed(task: MaintenanceTask, now: datetime) -> float:

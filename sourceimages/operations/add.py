@@ -4,12 +4,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 
 from organizations import counters
 from organizations.audit import Actor, record
@@ -22,6 +20,7 @@ from sourceimages.conflicts import FILE, SAME_IMAGE
 from sourceimages.errors import FormatNotAllowed, HashCollision, ImageLocked
 from sourceimages.keeping import FileKeeper, set_aside
 from sourceimages.models import ImageVersion, SourceImage, StoredFile
+from sourceimages.operations.describe import when_to_read_again
 from sourceimages.operations.heal import (
     Replacement,
     Why,
@@ -33,7 +32,6 @@ from sourceimages.probing import Probe
 from sourceimages.shorthashes import names_of
 from sourceimages.spool import SpooledFile
 
-READ_AGAIN_AFTER = timedelta(minutes=10)  # where a reader was ended before it could tell everything
 READING_SECONDS = 20  # for telling what all files of a request are
 OPTIMIZABLE = {"tif", "psd"}
 
@@ -183,7 +181,7 @@ class UploadKeeper(FileKeeper):
             static_metadata=probe.static_metadata,
             colours_wanted=probe.format in probing.WITH_COLOURS,
             optimize_to=upload.optimize_to if probe.format in OPTIMIZABLE else "",
-            read_again_at=None if probe.complete else timezone.now() + READ_AGAIN_AFTER,
+            read_again_at=when_to_read_again(probe),
         )
 
 

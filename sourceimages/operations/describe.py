@@ -1,6 +1,6 @@
 """What is found out about a file after its upload: what takes a look at its pixels, and what could not be read then."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from django.db import transaction
@@ -14,7 +14,8 @@ from sourceimages.models import StoredFile
 from sourceimages.probing import Probe
 
 AT_ONCE = 100  # files that are looked up
-AGAIN = timedelta(days=1)  # until the next look at a file whose readers were killed
+SOON = timedelta(minutes=10)  # until the first look at what a killed reader could not tell
+AGAIN = timedelta(days=1)  # until the next one
 
 log = structlog.get_logger()
 
@@ -49,6 +50,11 @@ def find_colours(file_id: int) -> bool:
             row.static_metadata = row.static_metadata | ({"color": {"dominant": found}} if found else {})
             row.save(update_fields=["colours_wanted", "read_again_at", "static_metadata"])
     return row is not None
+
+
+def when_to_read_again(probe: Probe) -> datetime | None:
+    """Of a file that has just come in."""
+    return None if probe.complete else timezone.now() + SOON
 
 
 def to_read_again() -> list[int]:

@@ -16,6 +16,7 @@ from sourceimages import indexing, probing
 from sourceimages.errors import BytesMissing
 from sourceimages.files import file_size
 from sourceimages.models import StoredFile
+from sourceimages.operations.describe import when_to_read_again
 from sourceimages.probing import Probe
 
 
@@ -126,6 +127,7 @@ def _take_over(row: StoredFile, probe: Probe, optimize_to: str) -> None:
     colours = {name: group for name, group in row.static_metadata.items() if name == "color"}
     row.static_metadata = colours | probe.static_metadata
     row.colours_wanted = not colours and probe.format in probing.WITH_COLOURS
+    row.read_again_at = when_to_read_again(probe)
     row.optimize_to, row.optimize_since, row.optimized_from = optimize_to, None, None
 
 

@@ -7,7 +7,7 @@ import requests
 
 from rokka import faults
 from tests import images
-from tests.conftest import ROOT
+from tests.conftest import ROOT, files_in
 
 OF_UPLOADS = [place for place in faults.POINTS if place.startswith(("upload.", "storage."))]
 
@@ -84,3 +84,24 @@ def test_bytes_of_an_upload_under_way_are_not_swept(make_server):
     with pytest.raises(requests.ConnectionError):
         server.upload(images.png())
     assert "0 files moved" in server.manage("collect_garbage").stdout
+
+
+@pytest.mark.parametrize("place", ["upload.stored", "upload.counted", "upload.committed"])
+def test_a_killed_repair_of_a_lost_file_loses_nothing(make_server, place):
+    server = make_server(processes=1).start()
+    content = images.png(seed=1)
+    link = server.upload(content).json()["items"][0]["link"]
+    server.stop()
+    (lost,) = files_in(server.data_dir / "files")
+    lost.unlink()
+    server.environment["ROKKA_FAULT"] = place
+    server.start()
+    with pytest.raises(requests.ConnectionError):
+        server.upload(content)
+    server.stop()
+    del server.environment["ROKKA_FAULT"]
+    server.start()
+    assert server.upload(content).status_code == 200
+    assert server.session().get(f"{server.url}{link}/download").content == content
+    check = server.manage("check_consistency", "--read-bytes")
+    assert check.returncode == 0, check.stdout

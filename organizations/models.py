@@ -10,7 +10,7 @@ from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from organizations import permissions
@@ -223,11 +223,13 @@ class Job(models.Model):
         WAITING = "waiting"
         RUNNING = "running"
         DONE = "done"
+        SUCCEEDED_WITH_ERRORS = "succeeded_with_errors", "Completed with errors"  # some images were skipped or failed
         FAILED = "failed"
         CANCELLED = "cancelled"
         INTERRUPTED = "interrupted"  # by a person at a terminal, who may go on later
 
     UNFINISHED = (State.WAITING, State.RUNNING)
+    WITH_ERRORS = (State.FAILED, State.SUCCEEDED_WITH_ERRORS)
     # Two of these at once would undo each other's work.
     EXCLUSIVE = ("delete-all", "restore")
 
@@ -235,16 +237,24 @@ class Job(models.Model):
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="jobs")
     kind = models.CharField(max_length=40)
     arguments = models.JSONField(default=dict, blank=True)
-    state = models.CharField(max_length=15, choices=State, default=State.WAITING)
+    state = models.CharField(max_length=30, choices=State, default=State.WAITING)
     total = models.BigIntegerField(null=True, blank=True)
     done = models.BigIntegerField(default=0)
     failed = models.BigIntegerField(default=0)
+    skipped = models.BigIntegerField(default=0, db_default=0)  # not done for a reason: locked, removed meanwhile
+    frozen = models.BooleanField(default=False, db_default=False)  # its images were written down when it was created
     position = models.BigIntegerField(default=0)  # the id of the last row that is dealt with
     upto = models.BigIntegerField(default=0)  # the highest id there was at the start
     report = models.JSONField(default=dict, blank=True)  # how many of what
     failures = models.JSONField(default=list, blank=True)  # pictures that were left, and why: {"hash", "message"}
     heartbeat = models.DateTimeField(null=True, blank=True)
     error = models.TextField(blank=True)
+    # What went wrong since the last progress; in the row, so that a restarted worker does not start at 0.
+    attempts = models.PositiveIntegerField(default=0, db_default=0)  # unforeseen errors
+    one_by_one_upto = models.BigIntegerField(default=0, db_default=0)  # batches of one image up to this id
+    working_since = models.DateTimeField(null=True, blank=True)  # while a batch is done; a killed worker leaves it
+    stuck_since = models.DateTimeField(null=True, blank=True)  # the first time that something did not answer
+    retry_at = models.DateTimeField(null=True, blank=True)  # not before this
     # Who asked for it, as in the audit trail.
     source = models.CharField(max_length=10, choices=AuditSource, default=AuditSource.COMMAND)
     user = models.ForeignKey(User, models.PROTECT, null=True, blank=True, related_name="jobs")
@@ -262,7 +272,8 @@ class Job(models.Model):
                 fields=["organization"],
                 condition=Q(state__in=["waiting", "running"], kind__in=["delete-all", "restore"]),
                 name="job_exclusive",
-            )
+            ),
+            models.CheckConstraint(condition=Q(done__lte=F("total")), name="job_done_within_total"),  # or no total
         ]
         indexes = [
             models.Index(fields=["heartbeat"], condition=Q(state__in=["waiting", "running"]), name="job_unfinished"),

@@ -44,7 +44,7 @@ def work(staff: Staff) -> dict[str, Any]:
         "mismatch": mismatch() if staff.superuser else "",
         "running": list(jobs.unfinished().select_related("organization").order_by("-created")[:SHOWN]),
         "failing": list(
-            jobs.filter(state=Job.State.FAILED, finished__gt=now - SOON)
+            jobs.filter(state__in=Job.WITH_ERRORS, finished__gt=now - SOON)
             .select_related("organization")
             .order_by("-created")[:SHOWN]
         ),

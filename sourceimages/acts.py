@@ -17,10 +17,10 @@ from organizations.audit import Actor
 from organizations.models import Job
 from organizations.permissions import Permission
 from rokka import faults
-from rokka.errors import DomainError
+from rokka.errors import DomainError, Unavailable
 from sourceimages import metadata
 from sourceimages.errors import ImageLocked, ImageNotFound
-from sourceimages.jobprogress import actor_of, advance, chosen, done, open_tombstone, taken
+from sourceimages.jobprogress import REMOVED, actor_of, advance, dealing_with, done, next_ids, open_tombstone, taken
 from sourceimages.models import SourceImage
 from sourceimages.operations import restore_exactly, set_protected
 from sourceimages.operations.change import lock_held, set_user_metadata_of_held
@@ -80,6 +80,8 @@ def one(
         try:
             with transaction.atomic():
                 return [do(image, actor)]
+        except Unavailable:
+            raise  # says nothing about the image: the job tries again later
         except DomainError as error:
             return [error]
 
@@ -127,8 +129,7 @@ def each_step(job_id: UUID) -> Job:
     if job.state != Job.State.RUNNING:
         return job
     together = ACTS[job.kind].together
-    found = chosen(job).between(job.position, job.upto).order_by("id").values_list("id", flat=True)
-    ids = list(found[: TOGETHER if together else AT_A_TIME])
+    ids = next_ids(job, TOGETHER if together else AT_A_TIME)
     for some in [ids] if together else [[image_id] for image_id in ids]:
         job = _some(job_id, some)
     if not ids:
@@ -144,18 +145,27 @@ def _some(job_id: UUID, ids: list[int]) -> Job:
     ids = [image_id for image_id in ids if image_id > job.position]
     if job.state != Job.State.RUNNING or not ids:
         return job  # somebody has asked to stop, or another process has done these
-    act, some = ACTS[job.kind], SourceImage.objects.filter(pk__in=ids)
-    images = some.living().hold_all() if act.together else list(some.select_related("organization", "file"))
-    became = act.do(images, job.arguments, actor_of(job)) if images else []
-    faults.point("act.done")
-    report = Counter(map(_reported, became)) + Counter(gone=len(ids) - len(images))
-    failures = [
-        (image.hash, LOCKED if isinstance(why, ImageLocked) else why.message)
-        for image, why in zip(images, became, strict=True)
-        if isinstance(why, DomainError) and not isinstance(why, ImageNotFound)
-    ]
-    advance(job, ids[-1], report, done=len(ids), failed=report["failed"], failures=failures)
+    with dealing_with(job, ids):
+        act, some = ACTS[job.kind], job.organization.images.filter(pk__in=ids)
+        images = some.living().hold_all() if act.together else list(some.select_related("organization", "file"))
+        became = act.do(images, job.arguments, actor_of(job)) if images else []
+        faults.point("act.done")
+        removed = set(ids) - {image.pk for image in images}
+        report = Counter(map(_reported, became)) + Counter(gone=len(removed))
+        left = dict.fromkeys(removed, REMOVED) | {
+            image.pk: _message(why) for image, why in zip(images, became, strict=True) if isinstance(why, DomainError)
+        }
+        advance(job, ids[-1], report, done=len(ids), failed=report["failed"], left=left)
     return job
+
+
+def _message(why: DomainError) -> str:
+    match why:
+        case ImageLocked():
+            return LOCKED
+        case ImageNotFound():
+            return REMOVED
+    return why.message
 
 
 def _reported(became: Became) -> str:
@@ -176,15 +186,18 @@ def delete_step(job_id: UUID) -> Job:
     if job.state != Job.State.RUNNING:
         return job
     tombstone = open_tombstone(job)
-    ids = list(chosen(job).between(job.position, job.upto).order_by("id").values_list("id", flat=True)[:BATCH])
+    ids = next_ids(job, BATCH)
     if not ids:
         return done(job)
-    found = SourceImage.objects.living().filter(pk__in=ids).hold_all()
-    locked = [image for image in found if image.locked]
-    deleted = [image for image in found if not image.locked]
-    SourceImage.objects.filter(pk__in=[image.pk for image in deleted]).update(tombstone=tombstone)
-    record_each(actor_of(job), "image.deleted", deleted, tombstone_id=tombstone.pk, job_id=job.pk)
-    report = {"deleted": len(deleted), "locked": len(locked), "gone": len(ids) - len(found)}
-    advance(job, ids[-1], report, done=len(ids), failures=[(image.hash, LOCKED) for image in locked])
-    counters.add(job.organization, images=-len(deleted))
+    with dealing_with(job, ids):
+        found = job.organization.images.living().filter(pk__in=ids).hold_all()
+        locked = {image.pk for image in found if image.locked}
+        deleted = [image for image in found if not image.locked]
+        removed = set(ids) - {image.pk for image in found}
+        SourceImage.objects.filter(pk__in=[image.pk for image in deleted]).update(tombstone=tombstone)
+        record_each(actor_of(job), "image.deleted", deleted, tombstone_id=tombstone.pk, job_id=job.pk)
+        report = {"deleted": len(deleted), "locked": len(locked), "gone": len(removed)}
+        left = dict.fromkeys(sorted(locked), LOCKED) | dict.fromkeys(sorted(removed), REMOVED)
+        advance(job, ids[-1], report, done=len(ids), left=left)
+        counters.add(job.organization, images=-len(deleted))
     return job

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from django.db.models import Count, Exists, F, OuterRef, Q, Subquery, Sum
 
 from organizations import counters
-from organizations.models import Organization
-from sourceimages import grace, hashes, indexing, indexstate, ownership, storage
+from organizations.models import Job, Organization
+from rokka.clock import database_now
+from sourceimages import grace, hashes, indexing, indexstate, jobsnapshot, ownership, storage
 from sourceimages.errors import BytesMissing
 from sourceimages.maintenance.garbage_collection import files_without_images
 from sourceimages.maintenance.survey import Owners
@@ -173,6 +174,17 @@ def index() -> Iterator[Finding]:
                 yield Finding(f"picture {image.pk}: {missing} values missing in the index, {wrong} too many")
 
 
+def jobs() -> Iterator[Finding]:
+    """What a job has done and what it has yet to do is what it is about."""
+    to_do = Count("images", filter=Q(images__message=""))
+    kept = Q(finished=None) | Q(finished__gt=database_now() - jobsnapshot.KEPT)
+    for job in Job.objects.filter(kept, frozen=True).annotate(to_do=to_do).iterator(CHUNK):
+        if job.state in (Job.State.DONE, Job.State.SUCCEEDED_WITH_ERRORS) and job.kind == "restore":
+            continue  # what was restored by others, and what has expired, is no part of it any more
+        if job.done + job.to_do != job.total:
+            yield Finding(f"job {job.pk}: {job.done} done and {job.to_do} to do, of {job.total}")
+
+
 EXAMINATIONS: list[Callable[[], Iterator[Finding]]] = [
     owner,
     names_of_images,
@@ -184,4 +196,5 @@ EXAMINATIONS: list[Callable[[], Iterator[Finding]]] = [
     versions,
     numbers,
     index,
+    jobs,
 ]

@@ -153,6 +153,28 @@ class JobUnderWay(Conflict):
     reason = "job_under_way"
 
 
+class JobExpired(Conflict):
+    """The job ended so long ago that the images it has yet to deal with, or skipped, are not known any more."""
+
+    reason = "job_expired"
+
+
+class NothingToRetry(Conflict):
+    """The job is still running, or there is no image left that it skipped or failed with."""
+
+    reason = "nothing_to_retry"
+
+
+class SelectionChanged(Conflict):
+    """The images that match now are not the ones that were shown when the caller was asked."""
+
+    reason = "selection_changed"
+
+    def __init__(self, count: int) -> None:
+        images = "1 image matches" if count == 1 else f"{count} images match"
+        super().__init__(f"{images} now, not the ones that were shown. Check the selection and confirm again.")
+
+
 class InvalidDestination(Invalid):
     """A copy needs another organization that exists."""
 

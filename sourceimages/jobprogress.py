@@ -1,28 +1,69 @@
 """How far a job is: its row is held while a batch is done, and says where the next one begins."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import MappingProxyType
 from uuid import UUID
 
-from django.db import transaction
+from django.db import DatabaseError, OperationalError, transaction
 from django.utils import timezone
 
 from organizations.audit import Actor, record
 from organizations.models import AuditSource, Job
-from rokka.errors import Invalid
-from sourceimages.models import Tombstone
+from rokka.database import Overtaken, conflict_in
+from rokka.errors import Conflict, Invalid, Unavailable
+from sourceimages import jobsnapshot
+from sourceimages.conflicts import FILE, SAME_IMAGE, TOMBSTONE
+from sourceimages.models import SourceImage, Tombstone
 from sourceimages.querysets import SourceImageQuerySet
 from sourceimages.selection import Selection
 
-TOLD = 100  # pictures that could not be dealt with, and are named
+TOLD = 100  # images that were skipped or failed, and are named
+TRANSIENT = (Unavailable, Conflict, OperationalError)  # what may be over in a moment
+REMOVED = "It was removed meanwhile."
+
+
+class ImagesFailed(Exception):
+    """Something unforeseen, its cause, while the job dealt with these images, of which nothing was done."""
+
+    def __init__(self, position: int, ids: Sequence[int]) -> None:
+        super().__init__(f"images {ids[0]} to {ids[-1]}")
+        self.position, self.ids = position, ids
+
+
+@contextmanager
+def dealing_with(job: Job, ids: Sequence[int]) -> Iterator[None]:
+    """What goes wrong within is about one of these images, not about the job as a whole. Raises ImagesFailed."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, (Invalid, Overtaken, *TRANSIENT)):
+            raise
+        if isinstance(error, DatabaseError) and conflict_in(error, SAME_IMAGE, [FILE, TOMBSTONE]):
+            raise  # another transaction was faster: the whole batch runs again
+        raise ImagesFailed(job.position, ids) from error
+
+
+def next_ids(job: Job, most: int) -> list[int]:
+    """The images of the next batch, by ascending id; one at a time where a batch has failed. Empty at the end."""
+    if job.position < job.one_by_one_upto:
+        most = 1
+    if job.frozen:
+        return jobsnapshot.next_ids(job, most)
+    images = chosen(job).between(job.position, job.upto)
+    return list(images.order_by("id").values_list("id", flat=True)[:most])
 
 
 def chosen(job: Job) -> SourceImageQuerySet:
-    """The pictures that the job is about, as far as they are there. Raises Invalid."""
+    """What a job is about that has no snapshot: all images, or what matches at this moment. Raises Invalid."""
     if selection := job.arguments.get("selection"):
         return Selection.from_arguments(job.organization, selection).images()
-    living: SourceImageQuerySet = job.organization.images.living()
-    return living.matching(job.arguments.get("filters", {}))
+    images: SourceImageQuerySet = job.organization.images.all()
+    if "filters" not in job.arguments:
+        tombstone = job.arguments.get("tombstone")
+        return images.filter(tombstone=tombstone) if tombstone else images
+    return images.living().matching(job.arguments["filters"])
 
 
 def open_tombstone(job: Job) -> Tombstone:
@@ -49,9 +90,16 @@ def taken(job_id: UUID) -> Job:
         job.state = Job.State.RUNNING
         job.started = job.started or timezone.now()
     if job.state == Job.State.RUNNING:
-        job.heartbeat = timezone.now()
-        job.save(update_fields=["state", "started", "heartbeat"])
+        job.heartbeat = job.working_since = timezone.now()
+        job.retry_at = None
+        job.save(update_fields=["state", "started", "heartbeat", "working_since", "retry_at"])
     return job
+
+
+PROGRESS = (
+    *("position", "heartbeat", "total", "done", "failed", "skipped", "report", "failures"),
+    *("attempts", "working_since", "stuck_since", "retry_at"),
+)
 
 
 def advance(
@@ -61,32 +109,42 @@ def advance(
     *,
     done: int,
     failed: int = 0,
-    failures: Iterable[tuple[str, str]] = (),
+    left: Mapping[int, str] = MappingProxyType({}),
 ) -> None:
-    """Everything up to `position` is dealt with. `failures` are hashes with what was wrong with the picture."""
+    """Everything up to `position` is dealt with, `done` images. `left` are the ids of those that were skipped or
+    failed, with the reason for people; `failed` of them failed, the others were skipped.
+    """
+    jobsnapshot.settle(job, job.position, position, left)
     job.position, job.heartbeat = position, timezone.now()
     job.done += done
     job.failed += failed
+    job.skipped += len(left) - failed
+    if job.total is not None and not job.frozen:
+        job.total = max(job.total, job.done)  # without a snapshot, images can come into its range
     job.report = dict(Counter(job.report) + Counter({name: count for name, count in counts.items() if count}))
-    tell(job, failures)
-    job.save(update_fields=["position", "heartbeat", "done", "failed", "report", "failures"])
+    job.failures = [*job.failures, *_named(left, TOLD - len(job.failures))]
+    job.attempts, job.working_since, job.stuck_since, job.retry_at = 0, None, None, None
+    job.save(update_fields=PROGRESS)
 
 
-def tell(job: Job, failures: Iterable[tuple[str, str]]) -> None:
-    named = [*job.failures, *({"hash": hash, "message": message} for hash, message in failures)]
-    job.failures = named[:TOLD]
+def _named(left: Mapping[int, str], most: int) -> list[dict[str, str]]:
+    """The first of these images that have a row still, by their hash."""
+    if not left or most <= 0:
+        return []
+    hashes = SourceImage.objects.filter(pk__in=list(left)[:most]).order_by("id").values_list("id", "hash")
+    return [{"hash": hash, "message": left[pk]} for pk, hash in hashes]
 
 
 def done(job: Job) -> Job:
     if job.state == Job.State.RUNNING:
-        finish(job, Job.State.DONE)
+        finish(job, Job.State.SUCCEEDED_WITH_ERRORS if job.failed or job.skipped else Job.State.DONE)
     return job
 
 
 def finish(job: Job, state: Job.State) -> None:
     """The end, and one event about all that was done."""
-    job.state, job.finished = state, timezone.now()
-    job.save(update_fields=["state", "finished"])
+    job.state, job.finished, job.working_since, job.retry_at = state, timezone.now(), None, None
+    job.save(update_fields=["state", "finished", "working_since", "retry_at"])
     tombstone = job.arguments.get("tombstone")
     record(
         actor_of(job),

@@ -7,7 +7,7 @@ from django.db.models import CheckConstraint, Index, Q, UniqueConstraint
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from organizations.models import AuditSource, Organization, User
+from organizations.models import AuditSource, Job, Organization, User
 from rokka.fields import BytewiseCharField
 from sourceimages.querysets import SourceImageQuerySet, TombstoneQuerySet
 
@@ -288,6 +288,24 @@ class SearchIndex(models.Model):
 
     def __str__(self) -> str:
         return f"{self.organization} {self.made_for}"
+
+
+# --- What jobs are about ----------------------------------------------------------------------------------------------
+
+
+class JobImage(models.Model):
+    """An image that a job has yet to deal with; or, with a message, one that it skipped or failed with, and why.
+
+    No foreign key to the image: the row remains what was confirmed, whatever becomes of the image.
+    """
+
+    pk = models.CompositePrimaryKey("job_id", "image_id")
+    job = models.ForeignKey(Job, models.CASCADE, related_name="images", db_index=False)
+    image_id = models.BigIntegerField()
+    message = models.TextField(blank=True, db_default="")
+
+    def __str__(self) -> str:
+        return f"{self.image_id} {self.message}".strip()
 
 
 # --- What scheduled tasks remember ------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from organizations import counters
 from organizations.models import AuditEvent, Job, Organization
 from rokka.errors import Invalid
 from sourceimages.errors import TombstoneNotFound
-from sourceimages.jobprogress import actor_of, advance, done, taken
+from sourceimages.jobprogress import actor_of, advance, dealing_with, done, next_ids, taken
 from sourceimages.models import SourceImage, Tombstone
 from sourceimages.operations.restore import Restored, merge
 from sourceimages.querysets import TombstoneQuerySet
@@ -68,18 +68,20 @@ def restore_step(job_id: UUID) -> Job:
     tombstone = Tombstone.objects.restorable().filter(pk=job.arguments["tombstone"]).first()
     if tombstone is None:
         raise Invalid(f"The deletion has expired meanwhile: {job.report.get('restored', 0)} images are restored.")
-    batch = list(tombstone.images.between(job.position, job.upto).order_by("id").values_list("id", "hash")[:BATCH])
-    if not batch:
+    ids = next_ids(job, BATCH)
+    if not ids:
         return _end(job)
-    active, deleted = _get_for_update(job.organization, tombstone, batch)
-    back = {hash: pk for pk, hash in deleted.items() if hash not in active}
-    count = SourceImage.objects.filter(pk__in=back.values()).update(tombstone=None)
-    left = {pk: active.get(hash) or back[hash] for pk, hash in deleted.items() if back.get(hash) != pk}
-    merged = _merge(job, left)
-    report = Counter({"restored": count}) + Counter(outcome.value for _, outcome in merged)
-    failures = [(hash, LEFT[outcome]) for hash, outcome in merged if outcome in LEFT]
-    advance(job, batch[-1][0], report, done=len(batch), failures=failures)
-    counters.add(job.organization, images=count)
+    with dealing_with(job, ids):
+        batch = list(tombstone.images.filter(pk__in=ids).order_by("id").values_list("id", "hash"))
+        active, deleted = _get_for_update(job.organization, tombstone, batch)
+        back = {hash: pk for pk, hash in deleted.items() if hash not in active}
+        count = SourceImage.objects.filter(pk__in=back.values()).update(tombstone=None)
+        twins = {pk: active.get(hash) or back[hash] for pk, hash in deleted.items() if back.get(hash) != pk}
+        merged = _merge(job, twins)
+        report = Counter({"restored": count}) + Counter(outcome.value for outcome in merged.values())
+        left = {pk: LEFT[outcome] for pk, outcome in merged.items() if outcome in LEFT}
+        advance(job, ids[-1], report, done=len(ids), left=left)
+        counters.add(job.organization, images=count)
     return job
 
 
@@ -97,15 +99,15 @@ def _get_for_update(
     )
 
 
-def _merge(job: Job, pairs: dict[int, int]) -> list[tuple[str, Restored]]:
-    """Merge images in the trash into active ones, all of them locked, by their ids; answer hashes and outcomes."""
+def _merge(job: Job, pairs: dict[int, int]) -> dict[int, Restored]:
+    """Merge images in the trash into active ones, all locked: ids by ids. Answers the outcome of each in the trash."""
     images = SourceImage.objects.select_related("organization", "file").in_bulk([*pairs, *pairs.values()])
-    outcomes: list[tuple[str, Restored]] = []
+    outcomes: dict[int, Restored] = {}
     while pairs:  # at once; again only where a deletion has several copies of one image
         once = {active: deleted for deleted, active in pairs.items()}
         found = [(images[active], images[deleted]) for active, deleted in once.items()]
         merged = merge(found, actor_of(job), job_id=job.pk)
-        outcomes += [(active.hash, outcome) for (active, _), outcome in zip(found, merged, strict=True)]
+        outcomes |= dict(zip(once.values(), merged, strict=True))
         pairs = {deleted: active for deleted, active in pairs.items() if once[active] != deleted}
     return outcomes
 

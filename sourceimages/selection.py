@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Max, Q, Sum
 from django.http import QueryDict
 
 from organizations.models import Organization
@@ -15,6 +15,11 @@ from sourceimages.querysets import SourceImageQuerySet
 MOST = 2000  # that can be ticked
 
 
+def fingerprint(count: int, last: int | None, total: int | None) -> str:
+    """What a set of images is recognized by: how many there are, the highest id, and the sum of all ids."""
+    return f"{count}-{last or 0}-{total or 0}"
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What is about to be touched."""
@@ -23,6 +28,7 @@ class Summary:
     locked: int
     protected: int
     bytes: int
+    fingerprint: str = ""  # of exactly these images
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +70,18 @@ class Selection:
             locked=Count("pk", filter=Q(locked=True)),
             protected=Count("pk", filter=Q(protected=True)),
             bytes=Sum("size"),
+            last=Max("pk"),
+            sum=Sum("pk"),
         )
-        return Summary(sums["count"], sums["locked"], sums["protected"], sums["bytes"] or 0)
+        shown = fingerprint(sums["count"], sums["last"], sums["sum"])
+        return Summary(sums["count"], sums["locked"], sums["protected"], sums["bytes"] or 0, shown)
+
+    def confirmed(self) -> SourceImageQuerySet:
+        """What a job is to deal with: what a search finds now, or the ids, wherever these images are by now."""
+        if self.ids is None:
+            return self.images()
+        self.images()  # refuses too many
+        return self.organization.images.filter(pk__in=self.ids)
 
     def to_arguments(self) -> dict[str, Any]:
         """As a job keeps it."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from functools import partial, wraps
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -10,9 +11,9 @@ from django.conf import settings
 from django.db import OperationalError, transaction
 
 from organizations.models import Job
-from rokka.errors import Conflict
-from sourceimages import jobs, operations, ownership
+from sourceimages import jobs, jobsnapshot, operations, ownership
 from sourceimages.errors import StorageMismatch, StorageUnavailable
+from sourceimages.jobprogress import TRANSIENT
 from sourceimages.maintenance import garbage_collection, history, storage_trash
 from sourceimages.maintenance.purge import purge_expired
 from sourceimages.maintenance.verify import verify_due
@@ -32,7 +33,7 @@ def when_writable(task: Callable[..., None]) -> Callable[..., None]:
     """While database and storage do not agree, nothing is done and nothing fails: it waits in its rows."""
 
     @wraps(task)
-    def attempt(*arguments: str | int) -> None:
+    def attempt(*arguments: Any) -> None:
         try:
             ownership.check_writable()
             task(*arguments)
@@ -72,29 +73,51 @@ def remove_old_versions() -> None:
     history.remove_old_versions()
 
 
-@shared_task(autoretry_for=(StorageUnavailable, OperationalError, Conflict), retry_backoff=True, max_retries=8)
+@shared_task(bind=True)
 @when_writable
-def run_job(job_id: str) -> None:
-    job = jobs.run(UUID(job_id), seconds=SLICE)
-    if job.unfinished and not settings.CELERY_TASK_ALWAYS_EAGER:
+def run_job(self: Task, job_id: str) -> None:
+    """A slice of a job. When it is tried again, should something not answer, stands in its row: resume_jobs looks."""
+    if (self.request.delivery_info or {}).get("redelivered"):
+        jobs.killed(UUID(job_id))
+    job = _slice(UUID(job_id), seconds=SLICE)
+    if job is not None and job.unfinished and not settings.CELERY_TASK_ALWAYS_EAGER:
         run_job.delay(job_id)
 
 
 @shared_task
 @when_writable
 def resume_jobs() -> None:
+    """Take up jobs that nobody works at; those that failed too often end here. One of them does not stop the others."""
     for job_id in jobs.stalled(seconds=MISSED):
+        jobs.killed(job_id)
         if settings.CELERY_TASK_ALWAYS_EAGER:
-            jobs.run(job_id, seconds=jobs.SLICE)  # by beat itself, for which nobody waits
+            _slice(job_id, seconds=jobs.SLICE)  # by beat itself, for which nobody waits
         else:
             hurry(job_id)
 
 
 @shared_task
+@when_writable
 def index_stale() -> None:
     """After a change of the language, or an upgrade that indexes otherwise."""
     for job in jobs.index_stale():
         hurry(job.pk)
+
+
+@shared_task(autoretry_for=(OperationalError,), retry_backoff=True, max_retries=8)
+def forget_old_jobs() -> None:
+    jobsnapshot.forget_old()
+
+
+def _slice(job_id: UUID, *, seconds: float) -> Job | None:
+    """The job after so many seconds of work; nothing if it waits for something that does not answer."""
+    if jobs.waits(job_id):
+        return None
+    try:
+        return jobs.run(job_id, seconds=seconds)
+    except TRANSIENT as error:
+        log.warning("job.waits", job=str(job_id), error=str(error))
+        return None
 
 
 @shared_task(autoretry_for=(StorageUnavailable, OperationalError), retry_backoff=True, max_retries=8)
@@ -134,7 +157,7 @@ def verify() -> None:
 def begin(job: Job) -> Job:
     """Do a small job while somebody waits, and have a large one done soon; the job as it is then."""
     if (job.total or 0) <= SMALL:
-        job = jobs.run(job.pk, seconds=AT_ONCE)
+        job = _slice(job.pk, seconds=AT_ONCE) or job
     if job.unfinished:
         hurry(job.pk)
         job.refresh_from_db()

@@ -16,7 +16,7 @@ from organizations.audit import Actor
 from organizations.models import Job, Organization
 from rokka import faults
 from sourceimages import history
-from sourceimages.jobprogress import actor_of, advance, done, open_tombstone, taken
+from sourceimages.jobprogress import actor_of, advance, dealing_with, done, next_ids, open_tombstone, taken
 from sourceimages.models import ImageVersion, SourceImage
 from sourceimages.operations.delete import record_each
 from sourceimages.operations.versions import put_back
@@ -71,25 +71,27 @@ def run_batch(job_id: UUID) -> Job:
     if job.state != Job.State.RUNNING:
         return job
     undone = UUID(job.arguments["job"])
-    versions = _next_versions(job, undone)
-    if not versions:
+    ids = next_ids(job, BATCH)
+    if not ids:
         return done(job)
-    batch = Batch.read(job.organization, undone, versions)
-    outcomes = {image_id: batch.plan(image_id, of_image) for image_id, of_image in versions.items()}
-    change = batch.carry_out(job)
-    faults.point("undo.done")
-    failures = [
-        (versions[image_id][0].hash, MESSAGES[outcome]) for image_id, outcome in outcomes.items() if outcome != UNDONE
-    ]
-    advance(job, max(versions), Counter(outcomes.values()), done=len(versions), failures=failures)
-    counters.add(job.organization, images=change)
+    with dealing_with(job, ids):
+        versions = _versions_of(job, undone, ids)
+        outcomes = dict.fromkeys(ids, NOT_FOUND)  # the history went with an image that was purged since
+        change = 0
+        if versions:
+            batch = Batch.read(job.organization, undone, versions)
+            outcomes |= {image_id: batch.plan(image_id, of_image) for image_id, of_image in versions.items()}
+            change = batch.carry_out(job)
+        faults.point("undo.done")
+        left = {image_id: MESSAGES[outcome] for image_id, outcome in outcomes.items() if outcome != UNDONE}
+        advance(job, ids[-1], Counter(outcomes.values()), done=len(ids), left=left)
+        counters.add(job.organization, images=change)
     return job
 
 
-def _next_versions(job: Job, undone: UUID) -> dict[int, list[ImageVersion]]:
-    """What the job to be undone did to the next images, by their id."""
-    versions = job.organization.versions.filter(job_id=undone, image_id__gt=job.position, image_id__lte=job.upto)
-    ids = list(versions.order_by("image_id").values_list("image_id", flat=True).distinct()[:BATCH])
+def _versions_of(job: Job, undone: UUID, ids: Sequence[int]) -> dict[int, list[ImageVersion]]:
+    """What the job to be undone did to these images, by their id."""
+    versions = job.organization.versions.filter(job_id=undone)
     found: dict[int, list[ImageVersion]] = defaultdict(list)
     for version in versions.filter(image_id__in=ids).order_by("image_id", "id"):
         found[version.image_id].append(version)

@@ -20,7 +20,7 @@ from rokka.admin import ReadOnlyAdmin, page
 from rokka.errors import DomainError, Invalid
 from sourceimages import acts, jobs, metadata, tasks
 from sourceimages.api import archive
-from sourceimages.errors import ImageNotFound
+from sourceimages.errors import ImageNotFound, SelectionChanged
 from sourceimages.metadata.user import USER_TYPES
 from sourceimages.models import SourceImage, Tombstone
 from sourceimages.operations import copy_image, delete_image, set_protected
@@ -149,7 +149,7 @@ class Acts(ReadOnlyAdmin):
                 arguments = act.arguments(sent.dict(), staff, organization)
                 if selection.ids is not None and len(selection.ids) == 1 and kind != ARCHIVE:
                     return self._perform_one(request, kind, selection, arguments)
-                return self._perform(request, kind, selection, arguments)
+                return self._perform(request, kind, selection, arguments, expected=expected(selection, sent))
             except DomainError as refusal:
                 error = refusal.message
         return self._ask(request, kind, selection, error)
@@ -157,7 +157,7 @@ class Acts(ReadOnlyAdmin):
     def _ask(self, request: HttpRequest, kind: str, selection: Selection, error: str) -> HttpResponseBase:
         act, summary, staff = ACTS[kind], selection.summary(), staff_of(request)
         destinations = staff.destinations().exclude(pk=selection.organization.pk)
-        images = selection.images().select_related("file").order_by("-id")[:SHOWN]
+        images = list(selection.images().select_related("file").order_by("-id")[:SHOWN])
         context = self.admin_site.each_context(request) | {
             "title": act.label,
             "kind": kind,
@@ -166,6 +166,7 @@ class Acts(ReadOnlyAdmin):
             "summary": summary,
             "affected": summary.count - summary.locked if act.skips_locked else summary.count,
             "images": images,
+            "more": summary.count - len(images),
             "sent": request.POST,
             "error": error,
             "destinations": destinations.order_by("name") if kind == "copy" else (),
@@ -175,17 +176,17 @@ class Acts(ReadOnlyAdmin):
         return TemplateResponse(request, "admin/sourceimages/act.html", context, status=400 if error else 200)
 
     def _perform(
-        self, request: HttpRequest, kind: str, selection: Selection, arguments: dict[str, Any]
+        self, request: HttpRequest, kind: str, selection: Selection, arguments: dict[str, Any], expected: str | None
     ) -> HttpResponseBase:
         if kind == ARCHIVE:
-            return self._archive(request, selection)
-        job = jobs.act(kind, selection, actor=actor_of(request), **arguments)
+            return self._archive(request, selection, expected)
+        job = jobs.act(kind, selection, expected=expected, actor=actor_of(request), **arguments)
         job = tasks.begin(job)
         address = reverse("admin:organizations_job_change", args=[job.pk])
         if job.unfinished or (job.total or 0) > tasks.SMALL:
             return HttpResponseRedirect(address)
         report = ", ".join(f"{count:,} {name}" for name, count in sorted(job.report.items())) or "nothing to do"
-        level = messages.SUCCESS if job.state == Job.State.DONE and not job.failed else messages.WARNING
+        level = messages.SUCCESS if job.state == Job.State.DONE else messages.WARNING
         said = format_html('{}: {}. {} <a href="{}">The whole report</a>', ACTS[kind].label, report, job.error, address)
         messages.add_message(request, level, said)
         for failure in job.failures[:3]:
@@ -207,11 +208,17 @@ class Acts(ReadOnlyAdmin):
             address = picture_address(after.pk)
         return HttpResponseRedirect(address)
 
-    def _archive(self, request: HttpRequest, selection: Selection) -> HttpResponseBase:
+    def _archive(self, request: HttpRequest, selection: Selection, expected: str | None) -> HttpResponseBase:
+        if expected is not None and expected != (now := selection.summary()).fingerprint:
+            raise SelectionChanged(now.count)
         images = selection.images().select_related("file")
-        if not staff_of(request).may(Permission.PROTECTED_ORIGINALS_DOWNLOAD, selection.organization):
-            images = images.filter(protected=False)
-        return archive.response(selection.organization, images.order_by("id").iterator(CHUNK))
+        protected = staff_of(request).may(Permission.PROTECTED_ORIGINALS_DOWNLOAD, selection.organization)
+        return archive.response(selection.organization, images.order_by("id").iterator(CHUNK), protected=protected)
+
+
+def expected(selection: Selection, sent: QueryDict) -> str | None:
+    """What the page showed that a search finds; ids that somebody ticked are what they are."""
+    return None if selection.ids is not None else str(sent.get("shown", ""))
 
 
 def selected(organization: Organization, sent: QueryDict) -> Selection:

@@ -31,21 +31,22 @@ class JobAdmin(OperationAdmin):
     list_select_related = ("organization", "user")
     list_filter = ("state", "kind")
     ordering = ("-created", "-id")
-    actions = ("stop", "again", "undo")
+    actions = ("stop", "again", "retry", "undo")
     change_list_template = "admin/sourceimages/jobs.html"
 
     def buttons(self, job: Job) -> Sequence[str]:
         if job.unfinished:
             return ("stop",)
         again = ("again",) if job.state in jobs.RESUMABLE else ()
-        return (*again, "undo") if undo.is_possible(job) else again
+        retry = ("retry",) if job.failed or job.skipped else ()
+        return (*again, *retry, "undo") if undo.is_possible(job) else (*again, *retry)
 
     def describe(self, job: Job) -> str:
         return f"{job.kind} of {job.organization}, {job.done} of {job.total} pictures"
 
     def may(self, request: HttpRequest, name: str, job: Job) -> bool:
-        """Who lets a job go on that copies must be allowed to write where it copies to, as who begins one."""
-        if name == "again" and job.kind in (jobs.COPY, jobs.COPY_ALL):
+        """Who lets a job go on, or run again, that copies must be allowed to write there, as who begins one."""
+        if name in ("again", "retry") and job.kind in (jobs.COPY, jobs.COPY_ALL):
             destination = Organization.objects.filter(name=job.arguments.get("destination", "")).first()
             if destination and not staff_of(request).may(Permission.IMAGES_COPY_TO, destination):
                 return False
@@ -70,6 +71,8 @@ class JobAdmin(OperationAdmin):
         context = self.admin_site.each_context(request) | {
             "title": f"{job.kind} of {job.organization}",
             "job": job,
+            "state": state_of(job),
+            "unnamed": job.failed + job.skipped - len(job.failures),
             "percent": percent(job),
             "speed": speed(job),
             "left": time_left(job),
@@ -115,9 +118,20 @@ class JobAdmin(OperationAdmin):
         address = reverse("admin:organizations_job_change", args=[started.pk])
         return format_html('Started: <a href="{}">undo {} of {}</a>', address, job.kind, job.organization)
 
+    @operation(
+        "Run again for failed images",
+        needs=needed_for,
+        explanation="A new job does the same to just the images that this one skipped or failed with.",
+    )
+    def retry(self, job: Job, actor: Actor) -> str:
+        new = jobs.retry(job, actor=actor)
+        tasks.hurry(new.pk)
+        address = reverse("admin:organizations_job_change", args=[new.pk])
+        return format_html('Started for {} images. <a href="{}">View job</a>', new.total, address)
+
     @admin.display(description="state", ordering="state")
     def shown_state(self, job: Job) -> str:
-        return format_html('<span class="label {}">{}</span>', job.state, job.state)
+        return format_html('<span class="label {}">{}</span>', job.state, state_of(job))
 
     @admin.display
     def progress(self, job: Job) -> str:
@@ -135,6 +149,11 @@ class JobAdmin(OperationAdmin):
     @admin.display
     def who(self, job: Job) -> str:
         return f"{job.user} ({job.source})" if job.user else job.source
+
+
+def state_of(job: Job) -> str:
+    """The state for people."""
+    return job.get_state_display() if job.state == Job.State.SUCCEEDED_WITH_ERRORS else job.state
 
 
 def percent(job: Job) -> int:

@@ -44,13 +44,14 @@ class JobSerializer(serializers.Serializer):
     id = serializers.UUIDField()
     kind = serializers.CharField()
     state = serializers.ChoiceField(Job.State.values)
-    total = serializers.IntegerField(allow_null=True, help_text="Pictures there were at the start.")
-    done = serializers.IntegerField(help_text="Pictures dealt with.")
-    failed = serializers.IntegerField()
+    total = serializers.IntegerField(allow_null=True, help_text="Images that it is about, fixed at the start.")
+    done = serializers.IntegerField(help_text="Images dealt with; never more than `total`.")
+    failed = serializers.IntegerField(help_text="Images that could not be dealt with.")
+    skipped = serializers.IntegerField(help_text="Images that were skipped: locked, or removed meanwhile.")
     report = serializers.DictField(child=serializers.IntegerField(), help_text="How many of what.")
     failures = serializers.ListField(
         child=serializers.DictField(child=serializers.CharField()),
-        help_text="Pictures that were left, at most 100: hash and message.",
+        help_text="The first 100 images that failed or were skipped: hash and message.",
     )
     error = serializers.CharField(allow_blank=True, help_text="Why it ended, if it failed.")
     arguments = serializers.DictField()
@@ -82,6 +83,7 @@ class JobViewSet(StorageScope):
         "create": ANY_OF_THEM,
         "destroy": ANY_OF_THEM,
         "undo": Permission.IMAGES_READ,  # and to write where the images are that the job has changed
+        "retry": ANY_OF_THEM,
     }
 
     @extend_schema(
@@ -119,8 +121,21 @@ class JobViewSet(StorageScope):
         """`copy-all` to another organization, `delete-all` into the trash (admins only), `restore` one such act."""
         wanted = checked(NewJobSerializer, request.data)
         self._check(wanted["kind"])
-        job = self._begun(wanted)
-        return accepted(job)
+        return accepted(self._begun(wanted))
+
+    @extend_schema(
+        summary="Run a job again for what it skipped",
+        parameters=[ORGANIZATION, JOB_ID],
+        request=None,
+        responses={202: JobSerializer, **errors(400, 401, 403, 404, 409, 429)},
+    )
+    def retry(self, request: Request, organization: str, job_id: str) -> Response:
+        """A new job of the same kind, for just the images that this one skipped or failed with, within 30 days."""
+        job = jobs.get(self.organization, job_id)
+        self._check(job.kind)
+        if destination := job.arguments.get("destination"):
+            destination_named(destination, self.organization, self.credentials)  # refuses where they may not write
+        return accepted(jobs.retry(job, actor=self.actor))
 
     @extend_schema(
         summary="Stop a job",

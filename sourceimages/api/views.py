@@ -117,25 +117,29 @@ class SourceImageViewSet(Changes, DynamicMetadata, Copies, History):
         operation_id="sourceimages_archive",
         summary="Download the originals of a list",
         parameters=[ORGANIZATION, *PAGING, *SEARCH],
-        responses={(200, "application/zip"): OpenApiTypes.BINARY, **errors(400, 401, 403, 404, 409, 429)},
+        responses={(200, "application/zip"): OpenApiTypes.BINARY, **errors(400, 401, 403, 404, 409, 429, 503)},
     )
     def archive(self, request: Request, organization: str) -> HttpResponseBase:
-        """One ZIP, made while it is sent. Without `limit` all pictures that the list would hold.
+        """One ZIP, made while it is sent. Without `limit` all images that the list would hold.
 
-        Protected pictures are left out for those who may not download them.
+        What it cannot hold is named in its last entry, `MISSING.txt`: files that are missing or damaged, and protected
+        images for those who may not download them. If the storage does not answer, the transfer breaks off.
         """
         query = self.request.query_params
         found = self.organization.images.living().select_related("file")
-        if not self.granted(Permission.PROTECTED_ORIGINALS_DOWNLOAD):
-            found = found.filter(protected=False)
+        protected = self.granted(Permission.PROTECTED_ORIGINALS_DOWNLOAD)
         if query.get("binaryHash"):
-            return archive.response(self.organization, found.with_bytes(query["binaryHash"]).iterator(CHUNK))
+            images = found.with_bytes(query["binaryHash"]).iterator(CHUNK)
+            return archive.response(self.organization, images, protected=protected)
         wanted = search.condition(self.organization, query, in_trash=False)
         found = found if wanted is None else found.filter(wanted)
         page = PageRequest.read(query.dict(), in_trash=False)
         if query.get("limit"):
-            return archive.response(self.organization, page.page(found, self.organization, "", query).items)
-        return archive.response(self.organization, page.everything(found, self.organization, CHUNK))
+            listed = page.page(found, self.organization, "", query).items
+            return archive.response(self.organization, listed, protected=protected)
+        return archive.response(
+            self.organization, page.everything(found, self.organization, CHUNK), protected=protected
+        )
 
     @extend_schema(
         summary="Find pictures by the sha1 of their bytes",

@@ -11,12 +11,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import OperationalError, connection
-from django.db.models import Count, Sum
+from django.db.models import Count, Max, Q, Sum
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from tqdm import tqdm
@@ -25,16 +25,19 @@ from organizations.audit import COMMAND
 from organizations.management.arguments import OperationCommand
 from organizations.models import Job, Organization
 from rokka.errors import DomainError
-from sourceimages import jobs, names
-from sourceimages.errors import InvalidName
+from sourceimages import jobs, jobsnapshot, names
+from sourceimages.errors import InvalidName, SelectionChanged
 from sourceimages.management.ownership import ImageCommand
-from sourceimages.models import SourceImage
+from sourceimages.models import JobImage, SourceImage
 from sourceimages.querysets import SourceImageQuerySet
+from sourceimages.selection import fingerprint
 from sourceimages.tasks import MISSED, hurry
 
 LISTED = 20  # pictures that are named at most
 EXIT_INTERRUPTED = 130  # exit status after Ctrl-C, as of shells
+EXIT_WITH_ERRORS = 3  # all is done that could be, some images were skipped or failed
 LOOK_EVERY = 0.5  # seconds, at a job that workers do
+EVERY = Q()
 GO_ON = "Run the same command again to go on."
 FAILURES = {
     "gone": "their bytes are missing, or they were removed meanwhile",
@@ -83,20 +86,41 @@ FILTERS = {"format": _format, "created_before": _moment, "created_after": _momen
 # --- A job, from the question to the summary --------------------------------------------------------------------------
 
 
+class Begin(Protocol):
+    """Creates the job: of `only` some images, or of all; if `expected` is given, all have to have this fingerprint."""
+
+    def __call__(self, *, only: SourceImageQuerySet | None = None, expected: str | None = None) -> Job: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What a command is about to do."""
 
     kind: str
     organization: Organization
-    arguments: Mapping[str, Any]  # of the job; the same ones go on with a job that was interrupted
-    images: SourceImageQuerySet
+    arguments: Mapping[str, Any]  # of the job; just the same ones go on with a job of a command that was interrupted
+    images: SourceImageQuerySet  # those that the job would write down
     sentence: str  # what will be done to {}
-    begin: Callable[[], Job]
+    begin: Begin
+    affected: Q = EVERY  # of the images, those that something will be done to
+    to_do: SourceImageQuerySet | None = None  # of the images, those that are not as they should be yet
+
+    def counted(self, images: SourceImageQuerySet) -> str:
+        """The sentence, with the number of these images and their size."""
+        found = images.filter(self.affected).aggregate(count=Count("id"), size=Sum("size"))
+        size = filesizeformat(found["size"] or 0).replace("\xa0", " ")
+        return self.sentence.format(f"{pictures(found['count'])} ({size})")
+
+    def since(self, job: Job) -> SourceImageQuerySet:
+        """The images that are to be done and that the job of an earlier run does not cover, as of now."""
+        if self.to_do is None:
+            return SourceImage.objects.none()
+        last = self.images.aggregate(last=Max("id"))["last"] or 0
+        return self.to_do.filter(id__lte=last).exclude(pk__in=job.images.values("image_id"))
 
 
 class JobCommand(ImageCommand, OperationCommand):
-    """The face of a job. Exits with 0 only if all of it was done."""
+    """The interface of a job. Exits with 0 only if all of it was done, with 3 if images were skipped or failed."""
 
     outcomes: tuple[str, ...] = ()  # of the job's report, in the order of the summary
 
@@ -108,24 +132,60 @@ class JobCommand(ImageCommand, OperationCommand):
 
     def carry_out(self, work: Work, *, yes: bool, dry_run: bool, queue: bool, **options: Any) -> None:
         job = earlier(work, queue=queue)
-        images = work.images if job is None else work.images.between(job.position, job.upto)
-        left = images.aggregate(count=Count("id"), size=Sum("size"))
-        size = filesizeformat(left["size"] or 0).replace("\xa0", " ")
-        what = work.sentence.format(f"{pictures(left['count'])} ({size})")
         if job is not None:
-            self.stdout.write(
-                f"An earlier run began {job.created:%Y-%m-%d %H:%M} UTC and has come to {job.done} of {job.total}: "
-                f"this one goes on with it. Pictures that were added since then are not part of it."
-            )
+            self._go_on(job, work, yes=yes, dry_run=dry_run, queue=queue)
+        elif dry_run:
+            self.stdout.write(f"This would {work.counted(work.images)}. Nothing was changed.")
+        elif not work.images.filter(work.affected).exists():
+            self.stdout.write(f"There is nothing to do: this would {work.counted(work.images)}.")
+        else:
+            self._finish(work.begin() if yes else self._confirmed(work), queue=queue)
+
+    def _confirmed(self, work: Work) -> Job:
+        """The job, once somebody agreed to the images that it is about. Asks again where these are others by then."""
+        while True:
+            ids = work.images.order_by().aggregate(count=Count("id"), last=Max("id"), sum=Sum("id"))
+            ask(work.counted(work.images))
+            try:
+                return work.begin(expected=fingerprint(ids["count"], ids["last"], ids["sum"]))
+            except SelectionChanged as changed:
+                self.stdout.write(changed.message)
+
+    def _go_on(self, job: Job, work: Work, *, yes: bool, dry_run: bool, queue: bool) -> None:
+        """Finish what an earlier run began, then begin a job of its own for what came since."""
+        since = work.since(job)
+        count = since.count()
+        self.stdout.write(
+            f"An earlier run began {job.created:%Y-%m-%d %H:%M} UTC and has come to {job.done} of {job.total}: "
+            "this one goes on with it."
+        )
+        what = work.counted(jobsnapshot.remaining(job))
+        if count:
+            what += f", then {pictures(count)} more that came since"
         if dry_run:
             self.stdout.write(f"This would {what}. Nothing was changed.")
-        elif job is None and not left["count"]:
-            self.stdout.write(f"There is nothing to do: this would {what}.")
-        else:
-            if not yes:
-                ask(what)
-            job = work.begin() if job is None else jobs.go_on(job, actor=COMMAND)
-            self.summarize(*self._done(job, queue=queue))
+            return
+        if not yes:
+            ask(what)
+        only = SourceImage.objects.filter(pk__in=since.values("pk"))
+        if job.state in jobs.RESUMABLE:
+            job = jobs.go_on(job, actor=COMMAND)
+        trouble = self._end(job, queue=queue)
+        if count and (trouble is None or trouble.returncode == EXIT_WITH_ERRORS):
+            self.stdout.write("What came since:")
+            trouble = self._end(work.begin(only=only), queue=queue) or trouble
+        if trouble is not None:
+            raise trouble
+
+    def _finish(self, job: Job, *, queue: bool) -> None:
+        if trouble := self._end(job, queue=queue):
+            raise trouble
+
+    def _end(self, job: Job, *, queue: bool) -> CommandError | None:
+        """Do the job, say what was done, and answer what is wrong, if anything is."""
+        job, trouble = self._done(job, queue=queue)
+        self.summarize(job)
+        return self._error(job, trouble)
 
     def _done(self, job: Job, *, queue: bool) -> tuple[Job, str]:
         """The job as it is in the end, and what kept it from being finished."""
@@ -137,54 +197,46 @@ class JobCommand(ImageCommand, OperationCommand):
         hurry(job.pk)
         return followed(job), ""
 
-    def summarize(self, job: Job, trouble: str) -> None:
-        """Say what was done. Raises CommandError unless it was everything."""
+    def summarize(self, job: Job) -> None:
         facts = {name: job.report.get(name, 0) for name in self.outcomes}
         self.print_facts(facts | {"failed": job.failed}, as_json=False)
         for name, why in FAILURES.items():
             if job.report.get(name):
                 self.stdout.write(f"{pictures(job.report[name])} failed: {why}.")
-        if job.failed:
-            self._name("Not at the destination", self.lost(job))
-        if job.report.get("locked"):
-            self._name("Locked, and left as they are", self.locked(job))
+        self._name_left_out(job)
         if remark := self.remark(job):
             self.stdout.write(remark)
+
+    def _error(self, job: Job, trouble: str) -> CommandError | None:
         so_far = f"{job.done} of {job.total} are dealt with"
         match job.state:
             case Job.State.INTERRUPTED if trouble:
-                raise CommandError(f"{trouble}. {so_far}. {GO_ON}")
+                return CommandError(f"{trouble}. {so_far}. {GO_ON}")
             case Job.State.INTERRUPTED:
-                raise CommandError(f"Stopped: {so_far}. {GO_ON}", returncode=EXIT_INTERRUPTED)
+                return CommandError(f"Stopped: {so_far}. {GO_ON}", returncode=EXIT_INTERRUPTED)
             case Job.State.CANCELLED:
-                raise CommandError(f"Somebody has stopped it: {so_far}.")
+                return CommandError(f"Somebody has stopped it: {so_far}.")
             case Job.State.FAILED:
-                raise CommandError(f"{job.error} {so_far}.")
-        if job.failed:
-            raise CommandError(f"{pictures(job.failed)} failed.")
-        if left := self.left(job):
-            raise CommandError(left)
+                return CommandError(f"{job.error} {so_far}.")
+            case Job.State.SUCCEEDED_WITH_ERRORS:
+                return CommandError(
+                    f"{pictures(job.failed + job.skipped)} skipped or failed. "
+                    f"manage.py retry_job {job.pk} does it again for just these.",
+                    returncode=EXIT_WITH_ERRORS,
+                )
+        return None
 
-    def _name(self, what: str, images: SourceImageQuerySet) -> None:
-        found = list(images.order_by("id")[: LISTED + 1])
+    def _name_left_out(self, job: Job) -> None:
+        """The images that were skipped or failed, and why."""
+        rows = JobImage.objects.filter(job=job).exclude(message="").order_by("image_id")[: LISTED + 1]
+        found = {row.image_id: row.message for row in rows}
+        names = {image.pk: f"{image.hash} {image.name}" for image in SourceImage.objects.filter(pk__in=found)}
         if found:
-            self.stdout.write(f"{what}:")
-        for image in found[:LISTED]:
-            self.stdout.write(f"  {image.hash} {image.name}")
+            self.stdout.write("Skipped or failed:")
+        for pk, message in list(found.items())[:LISTED]:
+            self.stdout.write(f"  {names.get(pk, f'image {pk}')}: {message}")
         if len(found) > LISTED:
             self.stdout.write("  … and others")
-
-    def locked(self, job: Job) -> SourceImageQuerySet:
-        """Those that the job left as they are because they are locked."""
-        return SourceImage.objects.none()
-
-    def lost(self, job: Job) -> SourceImageQuerySet:
-        """Those with which the job failed, as far as one can tell."""
-        return SourceImage.objects.none()
-
-    def left(self, job: Job) -> str:
-        """What the job has left that it was started for, although nothing failed."""
-        return ""
 
     def remark(self, job: Job) -> str:
         """What else there is to know."""
@@ -194,13 +246,14 @@ class JobCommand(ImageCommand, OperationCommand):
 def earlier(work: Work, *, queue: bool) -> Job | None:
     """The job of the same command that this run goes on with: it was interrupted, or killed, or is to be watched.
 
-    Raises CommandError if somebody else is doing the same at this moment.
+    Jobs of others, from the API or the back-office, are never joined, whatever they do. Raises CommandError if the same
+    command is running at this moment.
     """
-    job = jobs.interrupted(work.kind, work.organization, work.arguments)
+    job = jobs.interrupted(work.kind, work.organization, work.arguments, COMMAND.source)
     if job is not None and not _is_void(job):
         return job
-    unfinished = work.organization.jobs.unfinished().filter(kind=work.kind).order_by("-created")
-    job = next((job for job in unfinished if work.arguments.items() <= job.arguments.items()), None)
+    unfinished = work.organization.jobs.unfinished().filter(kind=work.kind, source=COMMAND.source)
+    job = next((job for job in unfinished.order_by("-created") if jobs.same(job, work.arguments)), None)
     if job is not None and not queue and job.pk not in jobs.stalled(seconds=MISSED):
         raise CommandError(
             f"Somebody is doing this, or was until a moment ago. --queue watches it; "

@@ -1,6 +1,5 @@
 """Copying to another organization: one picture, up to a hundred, or a batch of all of them."""
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -101,7 +100,7 @@ def copy_named(
     return copied
 
 
-Along = Callable[[Counter[Outcome]], bool]
+Along = Callable[[Mapping[int, Outcome]], bool]
 
 
 def copy_images(
@@ -118,7 +117,7 @@ def copy_images(
     Everything goes along but lock and aliases; what is overwritten keeps its row, and its history has what it was.
     A job writes one audit event about all that it copies, others one for each image. Bytes are copied by the storage,
     before the rows, which are copied by the database. Protected ones are copied for an actor who may download them.
-    `along` is called within the transaction with the numbers of what was done; if it answers False, nothing was done
+    `along` is called within the transaction with what became of each; if it answers False, nothing was done
     after all, and there are no outcomes.
     """
     protected_too = access.allows(actor, Permission.PROTECTED_ORIGINALS_DOWNLOAD, source)
@@ -160,7 +159,7 @@ class Original(NamedTuple):
 def read(source: Organization, ids: Sequence[int]) -> list[Original]:
     """Those that there are still, in the order of their hashes, which everybody keeps to who makes several."""
     columns = "id", "hash", "binary_hash", "file__key", "file__size", "file__uploaded_sha256", "protected"
-    rows = source.images.filter(pk__in=ids).values_list(*columns)
+    rows = source.images.living().filter(pk__in=ids).values_list(*columns)
     return sorted((Original(*row) for row in rows), key=lambda one: one.hash)
 
 
@@ -239,7 +238,7 @@ def _write(
             _record_created(created, source, destination, actor)
         else:
             copyrows.insert_created_versions(list(created), destination, actor)
-        if not along(Counter(outcomes.values())):
+        if not along(outcomes):
             transaction.set_rollback(True)
             return {}
         counters.add(destination, images=len(created), bytes=sum(files[hash].size for hash in new))

@@ -67,6 +67,7 @@ ALLOWED: dict[str, set[Role]] = {
     "POST /jobs/{organization}": READERS,  # each kind has a need of its own besides
     "DELETE /jobs/{organization}/{job_id}": READERS,
     "POST /jobs/{organization}/{job_id}/undo": READERS,  # and writers where the images are that it changed
+    "POST /jobs/{organization}/{job_id}/retry": READERS,
     "GET /": EVERYBODY,
     "GET /operations": EVERYBODY,
     "GET /stackoptions": EVERYBODY,

@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -5,12 +6,9 @@ from django.db.models import Exists, OuterRef
 
 from organizations.audit import COMMAND
 from organizations.management.arguments import organization
-from organizations.models import Job
 from sourceimages import jobs
 from sourceimages.errors import InvalidDestination
 from sourceimages.management.progress import JobCommand, Work, add_filters, filters_in
-from sourceimages.models import SourceImage
-from sourceimages.querysets import SourceImageQuerySet
 
 
 class Command(JobCommand):
@@ -31,26 +29,15 @@ class Command(JobCommand):
         if source == destination:
             raise InvalidDestination("The destination must be another organization.")
         overwrite, filters = options["overwrite"], filters_in(options)
+        images = source.images.living().matching(filters)
+        there = destination.images.living().filter(hash=OuterRef("hash"))
         work = Work(
             jobs.COPY_ALL,
             source,
             {"destination": destination.name, "overwrite": overwrite, "filters": filters},
-            source.images.living().matching(filters),
+            images,
             f"copy {{}} from {source} to {destination}" + (", over what is there already" if overwrite else ""),
-            lambda: jobs.copy_all(source, destination, overwrite=overwrite, filters=filters, actor=COMMAND),
+            partial(jobs.copy_all, source, destination, overwrite=overwrite, filters=filters, actor=COMMAND),
+            to_do=images.exclude(Exists(there)),
         )
         self.carry_out(work, **options)
-
-    def locked(self, job: Job) -> SourceImageQuerySet:
-        return at_destination(job).filter(locked=True, hash__in=dealt_with(job).values("hash"))
-
-    def lost(self, job: Job) -> SourceImageQuerySet:
-        return dealt_with(job).exclude(Exists(at_destination(job).filter(hash=OuterRef("hash"))))
-
-
-def dealt_with(job: Job) -> SourceImageQuerySet:
-    return job.organization.images.living().matching(job.arguments["filters"]).between(0, job.position)
-
-
-def at_destination(job: Job) -> SourceImageQuerySet:
-    return SourceImage.objects.living().filter(organization__name=job.arguments["destination"])

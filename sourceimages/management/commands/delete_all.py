@@ -1,14 +1,15 @@
+from functools import partial
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandParser
+from django.db.models import Q
 
 from organizations.audit import COMMAND
 from organizations.management.arguments import organization
 from organizations.models import Job
 from sourceimages import jobs
 from sourceimages.management.progress import JobCommand, Work, add_filters, filters_in
-from sourceimages.querysets import SourceImageQuerySet
 
 
 class Command(JobCommand):
@@ -28,16 +29,14 @@ class Command(JobCommand):
             jobs.DELETE_ALL,
             where,
             {"filters": filters},
-            images.filter(locked=False),
+            images,
             f"move {{}} of {where} to the trash, for {settings.TRASH_DAYS} days"
             + (f"; locked ones stay: {locked}" if locked else ""),
-            lambda: jobs.delete_all(where, filters=filters, actor=COMMAND),
+            partial(jobs.delete_all, where, filters=filters, actor=COMMAND),
+            affected=Q(locked=False),
+            to_do=images.filter(locked=False),
         )
         self.carry_out(work, **options)
-
-    def locked(self, job: Job) -> SourceImageQuerySet:
-        images = job.organization.images.living().matching(job.arguments["filters"])
-        return images.between(0, job.position).filter(locked=True)
 
     def remark(self, job: Job) -> str:
         return f"restore_all {job.organization} --tombstone {job.arguments['tombstone']} brings them back."

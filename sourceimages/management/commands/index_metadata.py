@@ -18,15 +18,17 @@ class Command(ImageCommand):
         parser.add_argument("organization", nargs="?", help="all if it is left out")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        name = options["organization"]
+        name, troubled = options["organization"], []
         for one in [organization(name)] if name else Organization.objects.order_by("name"):
             wanted = {"index": indexstate.state_of(one.pk).wanted}
-            job = jobs.interrupted(jobs.INDEX, one, wanted) or jobs.index(one, actor=COMMAND)
+            job = jobs.interrupted(jobs.INDEX, one, wanted, COMMAND.source) or jobs.index(one, actor=COMMAND)
             job = self._run(jobs.go_on(job, actor=COMMAND))
-            if job.state == Job.State.FAILED:
-                raise CommandError(f"{one.name}: {job.error}")
             counters.set_totals(one, lambda one=one: consistency.count(one))  # type: ignore[misc]
             self.stdout.write(f"{one.name}: {job.done} pictures")
+            if job.state != Job.State.DONE:
+                troubled.append(f"{one.name}: the job {job.pk} is {job.state}. {job.error}".strip())
+        if troubled:
+            raise CommandError("\n".join(troubled))
 
     def _run(self, job: Job) -> Job:
         with tqdm(total=job.total, initial=job.done, unit=" pictures", disable=None) as bar:

@@ -1,4 +1,5 @@
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -10,14 +11,14 @@ from organizations.audit import COMMAND
 from organizations.management.arguments import organization
 from organizations.models import Job, Organization
 from sourceimages import jobs, restoring
-from sourceimages.management.progress import JobCommand, Work, pictures
-from sourceimages.models import SourceImage, Tombstone
+from sourceimages.management.progress import JobCommand, Work
+from sourceimages.models import Tombstone
 
 
 class Command(JobCommand):
     help = (
         "Undo one deletion: all its images come back. Unless it is named, it is the latest that a user asked for. "
-        "Exits with 1 if some are left, because active images with their hashes have other values or are locked."
+        "Exits with 3 if some are left, because active images with their hashes have other values or are locked."
     )
     outcomes = ("restored", "merged", "existing", "conflicting", "locked")
 
@@ -40,7 +41,7 @@ class Command(JobCommand):
             tombstone.images.all(),
             f"bring back {{}} of {where} that went to the trash at {tombstone.deleted_at:%Y-%m-%d %H:%M} UTC "
             f"({tombstone.reason}, {tombstone.pk})",
-            lambda: jobs.restore_all(where, tombstone.pk, actor=COMMAND),
+            partial(jobs.restore_all, where, tombstone.pk, actor=COMMAND),
         )
         self.carry_out(work, **options)
 
@@ -59,16 +60,11 @@ class Command(JobCommand):
             raise CommandError(f"--tombstone={text!r} is no id of a tombstone; see --list.") from error
 
     def remark(self, job: Job) -> str:
+        remarks = []
         if any(job.report.get(name) for name in ("merged", "existing")):
-            return "Existing and merged ones stay in the trash: an active image of each has all that they have."
-        return ""
-
-    def left(self, job: Job) -> str:
-        left = sum(job.report.get(outcome.value, 0) for outcome in restoring.LEFT)
-        if not left:
-            return ""
-        self._name("In the trash still", SourceImage.objects.in_trash().filter(tombstone=job.arguments["tombstone"]))
-        return (
-            f"{pictures(left)} left in the trash: active images with their hashes have other values, or are locked. "
-            f"The audit trail of each says which (image.restored_into)."
-        )
+            remarks.append(
+                "Existing and merged ones stay in the trash: an active image of each has all that they have."
+            )
+        if any(job.report.get(outcome.value) for outcome in restoring.LEFT):
+            remarks.append("The audit trail of the active images (image.restored_into) has the values that differ.")
+        return "\n".join(remarks)

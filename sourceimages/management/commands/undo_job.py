@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -46,10 +47,10 @@ def _undoing(job: Job) -> Work:
     return Work(
         jobs.UNDO,
         organization,
-        {"job": str(job.pk)},
+        {"job": str(job.pk), "undone": job.kind},
         undo.images_of(job, organization),
         f"undo what the job {job.kind} of {job.created:%Y-%m-%d %H:%M} UTC did to {{}} of {organization}",
-        lambda: jobs.undo_job(job, actor=COMMAND),
+        partial(jobs.undo_job, job, actor=COMMAND),
     )
 
 
@@ -62,5 +63,5 @@ def _restoring(job: Job) -> Work:
         {"tombstone": tombstone},
         images,
         f"bring back {{}} of {job.organization} that the job {job.kind} of {job.created:%Y-%m-%d %H:%M} UTC deleted",
-        lambda: jobs.undo_job(job, actor=COMMAND),
+        partial(jobs.undo_job, job, actor=COMMAND),
     )

@@ -55,7 +55,8 @@ def test_everything_is_copied(five, alice, stage, started):
 def test_everything_is_deleted_but_what_is_locked_and_comes_back(acme, five, alice, started):
     alice.api.put(f"/sourceimages/acme/{five[0]}/options/locked", True, format="json")
     job = started(alice, kind="delete-all")
-    assert (job["state"], job["done"], job["report"]) == ("done", 5, {"deleted": 4, "locked": 1})
+    assert (job["state"], job["done"], job["skipped"]) == ("succeeded_with_errors", 5, 1)
+    assert job["report"] == {"deleted": 4, "locked": 1}
     assert [image.hash for image in acme.images.living()] == five[:1]
     assert Tombstone.objects.get().reason == "delete-all"
     alice.upload(acme, images.png(seed=1))
@@ -137,6 +138,43 @@ def test_everything_is_deleted_or_restored_by_one_job_at_a_time(acme, five, alic
 def test_a_job_that_cannot_be_is_not_started(acme, alice, stage, charlie, wanted, status):
     assert start(alice, **wanted).status_code == status
     assert not Job.objects.exists()
+
+
+@pytest.fixture
+def again(django_capture_on_commit_callbacks, in_process):
+    """Runs a job again for what it skipped, as a commit would."""
+
+    def run(person, job):
+        with django_capture_on_commit_callbacks(execute=True):
+            return person.api.post(f"/jobs/acme/{job['id']}/retry")
+
+    return run
+
+
+def test_what_was_skipped_is_run_again_by_a_job_of_its_own(acme, five, alice, started, again):
+    alice.api.put(f"/sourceimages/acme/{five[0]}/options/locked", True, format="json")
+    first = started(alice, kind="delete-all")
+    alice.api.put(f"/sourceimages/acme/{five[0]}/options/locked", False, format="json")
+    response = again(alice, first)
+    assert response.status_code == 202
+    second = alice.api.get(response.headers["Location"]).json()
+    assert (second["kind"], second["state"], second["total"]) == ("delete-all", "done", 1)
+    assert (second["report"], second["arguments"]["retry_of"]) == ({"deleted": 1}, first["id"])
+    assert alice.api.get(f"/jobs/acme/{first['id']}").json() == first
+    refused = again(alice, second)
+    assert (refused.status_code, refused.json()["error"]["reason"]) == (409, "nothing_to_retry")
+
+
+def test_running_again_takes_what_starting_takes(acme, five, alice, stage, member, started, again):
+    alice.api.put(f"/sourceimages/acme/{five[0]}/options/locked", True, format="json")
+    job = started(alice, kind="delete-all")
+    assert again(member("write"), job).status_code == 403
+    copied = jobs.run(jobs.copy_all(acme, stage, overwrite=False, actor=COMMAND).pk)
+    Job.objects.filter(pk=copied.pk).update(skipped=1)
+    bob = member("write", email="other@example.org")
+    assert again(bob, {"id": copied.pk}).status_code == 403  # Bob is no member of stage
+    assert again(alice, {"id": uuid4()}).json()["error"]["reason"] == "job_not_found"
+    assert Job.objects.count() == 2
 
 
 @pytest.mark.parametrize("role", Role)

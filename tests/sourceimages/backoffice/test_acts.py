@@ -8,7 +8,7 @@ import pytest
 
 from organizations.models import AuditEvent, Job, Membership, User
 from organizations.permissions import Permission, Role, granted
-from sourceimages import storage, tasks
+from sourceimages import jobs, storage, tasks
 from sourceimages.admin.acts import ACTS
 from sourceimages.models import Tombstone
 from sourceimages.operations import delete_image, set_locked, set_protected
@@ -21,6 +21,7 @@ from tests.sourceimages.backoffice.conftest import (
     everything,
     found,
     fresh,
+    inputs,
     logged_in,
     page_of,
     text_of,
@@ -245,7 +246,46 @@ def test_what_is_deleted_meanwhile_is_told(staff, three, alice):
     assert "This picture is not there any more." in text_of(answer)
     assert everything() == before
     confirm(staff, two)
-    assert Job.objects.get().report == {"locked": 1}
+    assert Job.objects.get().report == {"locked": 1, "gone": 1}
+    assert Job.objects.get().state == "succeeded_with_errors"
+
+
+@pytest.mark.parametrize("kind", ["delete", "lock", "archive"])
+def test_the_question_is_asked_again_if_other_images_match_by_then(staff, acme, three, alice, kind):
+    question = staff.post(ACT, found("format=png", kind))
+    uploaded(alice, acme, 1, first=7)
+    before = everything()
+    again = confirm(staff, question)
+    assert again.status_code == 400
+    assert "4 images match now, not the ones that were shown." in text_of(again)
+    assert f"{ACTS[kind].label}: 4 pictures" in text_of(again)
+    assert everything() == before
+    fields = dict.fromkeys(("kind", "organization", "in_trash", "all", "search", "shown"))
+    fields |= {name: value for name, value, _ in inputs(again) if name in fields}
+    answer = staff.post(ACT, fields | {"confirmed": "yes"})
+    if kind == "archive":
+        assert len(unpacked(answer)) == 4
+    else:
+        assert (Job.objects.get().total, Job.objects.get().done) == (4, 4)
+
+
+def test_a_search_is_not_acted_upon_before_its_result_was_shown(staff, three):
+    before = everything()
+    for shown in ({}, {"shown": "3"}, {"shown": "3-0-0"}):
+        assert staff.post(ACT, found("", "delete", confirmed="yes", **shown)).status_code == 400
+    assert everything() == before
+
+
+def test_only_confirmed_images_are_deleted_whatever_comes_before_the_job_is_done(
+    staff, acme, three, alice, monkeypatch
+):
+    monkeypatch.setattr(tasks, "SMALL", 2)
+    monkeypatch.setattr(tasks, "hurry", lambda job_id: None)
+    confirm(staff, staff.post(ACT, found("format=png", "delete")))
+    later = uploaded(alice, acme, 2, first=7)
+    job = jobs.run(Job.objects.get().pk)
+    assert (job.state, job.total, job.done, job.report) == ("done", 3, 3, {"deleted": 3})
+    assert set(acme.images.living()) == set(later)
 
 
 def test_of_two_that_are_alike_one_is_restored(staff, acme, alice, image):
@@ -350,11 +390,13 @@ def test_an_archive_holds_the_originals(staff, three):
         assert unpacked(answer) == {f"{image.short_hash}_{image.name}": original(image) for image in rows}
 
 
-def test_an_archive_leaves_out_what_somebody_may_not_have(colleague, staff, three, alice):
+def test_an_archive_names_what_somebody_may_not_have(colleague, staff, three, alice):
     set_protected(three[0], True, delete_previous=True, actor=alice.actor)
     restricted = colleague(Role.IMAGES_READ)
-    assert len(unpacked(restricted.post(ACT, found("", "archive", confirmed="yes")))) == 2
-    assert len(unpacked(staff.post(ACT, found("", "archive", confirmed="yes")))) == 3
+    assert len(unpacked(confirm(staff, staff.post(ACT, found("", "archive"))))) == 3
+    entries = unpacked(confirm(restricted, restricted.post(ACT, found("", "archive"))))
+    assert {name[7:] for name in entries if name != "MISSING.txt"} == {"1.png", "2.png"}
+    assert b"0.png\tIt is protected" in entries["MISSING.txt"]
 
 
 # --- Where one is led afterwards --------------------------------------------------------------------------------------

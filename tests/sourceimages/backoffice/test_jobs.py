@@ -12,6 +12,7 @@ from organizations.models import AuditEvent, Job
 from organizations.permissions import Permission, Role, granted
 from sourceimages import jobs, tasks
 from sourceimages.admin.jobs import percent, speed, time_left
+from sourceimages.operations import set_locked
 from tests.sourceimages.backoffice.conftest import (
     JOBS,
     choose,
@@ -100,12 +101,46 @@ def test_a_job_that_failed_is_tried_again(staff, acme, three):
     assert (fresh(job).state, fresh(job).error) == ("waiting", "")
 
 
+def test_what_failed_is_run_again_from_its_page(staff, ines, acme, three, alice):
+    set_locked(three[0], True, actor=alice.actor)
+    job = jobs.run(jobs.delete_all(acme, actor=COMMAND).pk)
+    for page in (JOBS, page_of(job), "/admin/"):
+        assert "completed with errors" in text_of(staff.get(page)).lower()
+    assert "1 skipped" in text_of(staff.get(page_of(job)))
+    set_locked(three[0], False, actor=alice.actor)
+    (said,) = told(confirm(staff, press(staff, job, "retry")))
+    again = Job.objects.exclude(pk=job.pk).get()
+    assert said.startswith("Started for 1 images.")
+    assert page_of(again) in said
+    assert (again.user, again.source, again.total) == (ines, "staff", 1)
+    assert jobs.run(again.pk).report == {"deleted": 1}
+    assert "_retry" not in text_of(staff.get(page_of(again)))
+
+
+def test_there_is_nothing_to_run_again_of_a_job_that_went_well(staff, acme, three):
+    job = jobs.run(jobs.delete_all(acme, actor=COMMAND).pk)
+    before = everything()
+    assert "_retry" not in text_of(staff.get(page_of(job)))
+    assert told(confirm(staff, choose(staff, JOBS, "retry", [job]))) == [
+        "There is no image that the job skipped or failed with."
+    ]
+    assert everything() == before
+
+
+def test_more_failures_than_are_named_are_counted(staff, acme):
+    job = made(acme, "delete", "succeeded_with_errors", total=300, done=300, skipped=150)
+    Job.objects.filter(pk=job.pk).update(failures=[{"hash": "a" * 40, "message": "It is locked."}] * 100)
+    assert "… and 50 more" in text_of(staff.get(page_of(job)))
+
+
 @pytest.mark.parametrize("kind", ["copy", "copy-all"])
 def test_a_copy_goes_on_for_those_who_may_write_at_its_destination(acme, stage, colleague, stage_writer, kind):
     arguments = {"destination": "stage", "selection": {"in_trash": False, "search": ""}}
-    job = made(acme, kind, "failed", arguments=arguments)
-    assert '_again"' not in text_of(colleague(Role.WRITE).get(page_of(job)))
-    assert '_again"' in text_of(stage_writer.get(page_of(job)))
+    job, stranger = made(acme, kind, "failed", arguments=arguments), colleague(Role.WRITE)
+    Job.objects.filter(pk=job.pk).update(failed=1)
+    for button in ('_again"', '_retry"'):
+        assert button not in text_of(stranger.get(page_of(job)))
+        assert button in text_of(stage_writer.get(page_of(job)))
 
 
 def test_what_is_over_can_be_neither_stopped_nor_tried_again(staff, acme, three):

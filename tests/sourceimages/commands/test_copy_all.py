@@ -26,27 +26,27 @@ def test_copying_again_finds_everything_there(acme, other, six, run):
     assert contradictions() == []
 
 
-def test_what_is_there_is_overwritten_unless_it_is_locked(acme, other, six, run):
+def test_what_is_there_is_overwritten_unless_it_is_locked(acme, other, six, run, refused):
     run("copy_all", "acme", "other", "--yes")
     locked = other.images.get(name="0.png")
     set_locked(locked, True, actor=COMMAND)
     for image in six:
         rename_image(image, "new.png", actor=COMMAND)
-    printed = run("copy_all", "acme", "other", "--overwrite", "--yes")
+    printed = refused("copy_all", "acme", "other", "--overwrite", "--yes", status=3)
     assert facts(printed) == {"created": 0, "existing": 0, "overwritten": 5, "locked": 1, "failed": 0}
-    assert f"Locked, and left as they are:\n  {locked.hash} 0.png\n" in printed
+    assert f"Skipped or failed:\n  {locked.hash} new.png: It is there already, and locked.\n" in printed
     assert {image.name for image in other.images.exclude(pk=locked.pk)} == {"new.png"}
     assert contradictions() == []
 
 
-def test_nothing_is_named_without_end(acme, other, six, run, monkeypatch):
+def test_nothing_is_named_without_end(acme, other, six, run, refused, monkeypatch):
     monkeypatch.setattr(progress, "LISTED", 2)
     acme.images.update(locked=True)
     printed = run("delete_all", "acme", "--yes")
     assert "nothing to do" in printed  # locked ones are left, and there are no others
     run("copy_all", "acme", "other", "--yes")
     other.images.update(locked=True)
-    printed = run("copy_all", "acme", "other", "--yes", "--overwrite")
+    printed = refused("copy_all", "acme", "other", "--yes", "--overwrite", status=3)
     assert printed.count(".png") == 2
     assert "… and others" in printed
 
@@ -54,10 +54,10 @@ def test_nothing_is_named_without_end(acme, other, six, run, monkeypatch):
 def test_pictures_that_cannot_be_copied_fail_the_command(acme, other, six, refused, own_files):
     lost = six[3]
     (own_files / lost.file.key).unlink()
-    said = refused("copy_all", "acme", "other", "--yes")
+    said = refused("copy_all", "acme", "other", "--yes", status=3)
     assert facts(said) == {"created": 5, "existing": 0, "overwritten": 0, "locked": 0, "failed": 1}
     assert "1 picture failed: their bytes are missing" in said
-    assert f"Not at the destination:\n  {lost.hash} 3.png\n" in said
+    assert f"Skipped or failed:\n  {lost.hash} 3.png: It, or its bytes, were gone" in said
     assert living(other) == {image.hash for image in six} - {lost.hash}
 
 
@@ -66,7 +66,7 @@ def test_other_bytes_at_the_destination_fail_the_command(acme, other, six, run, 
     other.images.get().delete()
     counters.add(other, images=-1)
     other.files.update(uploaded_sha256="0" * 64)
-    said = refused("copy_all", "acme", "other", "--yes")
+    said = refused("copy_all", "acme", "other", "--yes", status=3)
     assert "1 picture failed: other bytes with the same sha1" in said
     assert living(other) == {image.hash for image in six[1:]}
 

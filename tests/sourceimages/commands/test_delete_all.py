@@ -37,12 +37,12 @@ def test_everything_goes_to_the_trash_at_once_and_comes_back(acme, other, six, r
     assert contradictions() == []
 
 
-def test_locked_pictures_stay_and_are_named(acme, six, run):
+def test_locked_pictures_stay_and_are_named(acme, six, run, refused):
     set_locked(six[2], True, actor=COMMAND)
     assert "locked ones stay: 1." in run("delete_all", "acme", "--dry-run")
-    printed = run("delete_all", "acme", "--yes")
+    printed = refused("delete_all", "acme", "--yes", status=3)
     assert facts(printed) == {"deleted": 5, "locked": 1, "failed": 0}
-    assert f"Locked, and left as they are:\n  {six[2].hash} 2.png\n" in printed
+    assert f"Skipped or failed:\n  {six[2].hash} 2.png: It is locked.\n" in printed
     assert living(acme) == {six[2].hash}
     assert contradictions() == []
 

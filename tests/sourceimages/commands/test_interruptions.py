@@ -10,6 +10,7 @@ from organizations.audit import COMMAND
 from organizations.models import AuditEvent, Job, Organization
 from sourceimages import jobs
 from sourceimages.errors import StorageUnavailable
+from sourceimages.management import progress
 from sourceimages.models import Tombstone
 from sourceimages.storage import LocalStorage
 from tests import images
@@ -120,14 +121,81 @@ def test_only_the_same_arguments_go_on(acme, other, six, run, refused, at_batch)
     assert living(other) == living(acme)
 
 
-def test_what_comes_after_an_interruption_is_left_to_the_next_run(acme, other, alice, six, run, refused, at_batch):
+def test_what_came_after_an_interruption_is_not_left_out_by_the_run_that_goes_on(
+    acme, other, alice, six, run, refused, at_batch
+):
     at_batch(jobs.COPY_ALL, 2, ctrl_c)
     refused("copy_all", "acme", "other", "--yes", status=130)
     alice.upload(acme, images.png(seed=7))
-    assert "added since then are not part of it" in run("copy_all", "acme", "other", "--yes")
-    assert len(living(other)) == 6
-    assert facts(run("copy_all", "acme", "other", "--yes"))["created"] == 1
+    assert "copy 2 pictures" in run("copy_all", "acme", "other", "--dry-run")
+    said = run("copy_all", "acme", "other", "--yes")
+    assert "has come to 4 of 6" in said
+    assert "What came since:\ncreated:      1\n" in said
     assert living(other) == living(acme)
+    assert [(job.state, job.total, job.done) for job in Job.objects.order_by("created")] == [
+        ("done", 6, 6),
+        ("done", 1, 1),
+    ]
+
+
+def test_what_was_uploaded_since_is_deleted_by_a_deletion_of_its_own(acme, alice, six, run, refused, at_batch):
+    at_batch(jobs.DELETE_ALL, 2, ctrl_c)
+    refused("delete_all", "acme", "--yes", status=130)
+    alice.upload(acme, images.png(seed=7))
+    assert "then 1 picture more that came since. Go on?" in run("delete_all", "acme", typed="y\n")
+    assert living(acme) == set()
+    assert [tombstone.images.count() for tombstone in acme.tombstones.order_by("deleted_at")] == [6, 1]
+
+
+def test_what_comes_while_the_question_is_read_is_not_done(
+    acme, other, alice, six, run, refused, at_batch, monkeypatch
+):
+    at_batch(jobs.COPY_ALL, 2, ctrl_c)
+    refused("copy_all", "acme", "other", "--yes", status=130)
+    monkeypatch.setattr(progress, "ask", lambda what: alice.upload(acme, images.png(seed=7)))
+    run("copy_all", "acme", "other")
+    assert len(living(other)) == 6
+
+
+@pytest.mark.parametrize("command", [("copy_all", "acme", "other"), ("delete_all", "acme")])
+def test_a_question_is_asked_again_if_other_images_match_by_then(acme, other, alice, six, run, monkeypatch, command):
+    asked = []
+
+    def asking(what):
+        asked.append(what)
+        if len(asked) == 1:
+            alice.upload(acme, images.png(seed=7))
+            assert not Job.objects.exists()
+
+    monkeypatch.setattr(progress, "ask", asking)
+    assert "7 images match now" in run(*command)
+    assert ["6 pictures" in asked[0], "7 pictures" in asked[1]] == [True, True]
+    assert (Job.objects.get().total, Job.objects.get().done) == (7, 7)
+    assert Tombstone.objects.count() == (command[0] == "delete_all")
+
+
+@pytest.mark.parametrize("source", ["api", "staff"])
+@pytest.mark.parametrize("state", ["running", "interrupted"])
+def test_the_same_job_of_somebody_else_is_not_joined(acme, other, six, run, source, state):
+    theirs = jobs.copy_all(acme, other, overwrite=False, actor=COMMAND)
+    jobs.step(theirs.pk)
+    Job.objects.filter(pk=theirs.pk).update(source=source, state=state)
+    before = Job.objects.filter(pk=theirs.pk).values().get()
+    for queue in ((), ("--queue",)):
+        said = run("copy_all", "acme", "other", "--yes", *queue)
+        assert "earlier run" not in said
+        assert facts(said)["created"] + facts(said)["existing"] == 6
+    assert Job.objects.filter(pk=theirs.pk).values().get() == before
+    assert living(other) == living(acme)
+
+
+def test_a_deletion_of_somebody_else_is_not_joined_but_refused(acme, six, refused):
+    theirs = jobs.delete_all(acme, actor=COMMAND)
+    Job.objects.filter(pk=theirs.pk).update(source="api")
+    for queue in ((), ("--queue",)):
+        assert "being deleted or restored already" in refused("delete_all", "acme", "--yes", *queue)
+    assert len(living(acme)) == 6
+    assert Job.objects.get().done == 0
 
 
 def test_who_goes_on_is_asked_too(acme, other, six, refused, at_batch):

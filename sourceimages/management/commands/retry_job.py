@@ -1,0 +1,44 @@
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import CommandError, CommandParser
+
+from organizations.audit import COMMAND
+from organizations.models import Job
+from sourceimages import jobs, jobsnapshot
+from sourceimages.management.progress import JobCommand, Work
+
+
+class Command(JobCommand):
+    help = "Run a job again, for just the images that it skipped or failed with."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("job", metavar="ID", help="a job that completed with errors")
+
+    def run(self, **options: Any) -> None:
+        job = found(options["job"])
+        work = Work(
+            job.kind,
+            job.organization,
+            jobs.retry_arguments(job),
+            jobsnapshot.left_out(job),
+            f"run {job.kind} of {job.organization} again for {{}}",
+            partial(jobs.retry, job, actor=COMMAND),
+        )
+        self.carry_out(work, **options)
+
+    def summarize(self, job: Job) -> None:
+        self.outcomes = tuple(sorted(job.report.keys() - {"failed"}))
+        super().summarize(job)
+
+
+def found(text: str) -> Job:
+    try:
+        job = Job.objects.select_related("organization").filter(pk=UUID(text)).first()
+    except ValueError:
+        job = None
+    if job is None:
+        raise CommandError(f"There is no job {text!r}.")
+    return job

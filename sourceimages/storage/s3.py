@@ -103,9 +103,10 @@ class S3Storage(DjangoS3Storage):
         return moved
 
     def recover(self, key: str) -> bool:
-        """As above. Between another's copying to the trash and its deleting, this could lose the copy in the trash.
+        """Killed in the middle, the file is at both places.
 
-        Only files that a row names are recovered, and only such are moved that none does, so the two do not meet.
+        The server has no lock, so moving and recovering the same file at the same moment must not happen: reads recover
+        what a row names, and only what none names is moved.
         """
         trashed = trash_key(key)
         try:

@@ -132,8 +132,6 @@ class LocalStorage(FileSystemStorage):
 
     def check(self) -> None:
         self._check_root()
-        with translated(self.spool.name):
-            self.spool.mkdir(exist_ok=True)
         if not os.access(self.location, os.R_OK | os.W_OK | os.X_OK):
             raise StorageUnavailable(f"{self.location} cannot be written.")
 

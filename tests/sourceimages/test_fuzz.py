@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sourceimages import operations, probing
 from sourceimages.models import StoredFile
-from tests import images, photos
+from tests import images, photos, tiffs
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS") or 15)
 SMALL = 60_000  # bytes of a file of the corpus that is changed
@@ -23,7 +23,7 @@ BOXES = [b"\0\0\0\x18ftyp" + brand for brand in (b"avif", b"heic", b"mp42")]
 ZIPPED = [b"PK\x03\x04", b"\x1f\x8b", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"]
 TEXTS = [b"%!PS-Adobe-3.0 EPSF-3.0\n", b"%PDF-1.7\n", b"<svg ", b"<?xml ", b"{\\rtf", b""]
 PIXELS = [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"RIFF\x20\0\0\0WEBP", b"\xff\x0a"]
-PAGES = [b"II*\0", b"MM\0*", b"II+\0", b"8BPS\0\1", b"OTTO\0", b"wOF2OTTO"]
+PAGES = [b"II*\0", b"MM\0*", b"II+\0", b"IIRO", b"IIU\0", b"8BPS\0\1", b"OTTO\0", b"wOF2OTTO"]
 SIGNATURES = [*PIXELS, *PAGES, *BOXES, *ZIPPED, *TEXTS]
 
 
@@ -31,6 +31,7 @@ def seeds() -> list[bytes]:
     """Files that this project makes itself, and small ones of the corpus where there is one."""
     made = [images.png(40, 30), images.png(mode="RGBA"), images.jpeg(40, 30), images.svg()]
     made += [photos.tiff(photos.noise(40, 30, 3)), photos.psd(photos.noise(40, 30, 3), packed=True), photos.multipage()]
+    made += [tiffs.dng(), tiffs.raw("SONY"), tiffs.build(tiffs.pixels(40, 30) | tiffs.exif() | {700: tiffs.XMP})]
     if corpus := os.environ.get("TEST_CORPUS"):
         files = sorted(path for path in Path(corpus, "images").rglob("*.*") if path.suffix != ".json")
         made += [path.read_bytes() for path in files if path.stat().st_size < SMALL]

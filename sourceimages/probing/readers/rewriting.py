@@ -3,6 +3,7 @@
 What the new format cannot hold leaves the file alone, and so does what cannot be read back as it was.
 """
 
+import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -53,7 +54,7 @@ def rewrite(path: str, format: str, to: str, out: Place, scratch: Place) -> dict
         return {"format": written}
     except (NotHeldError, NotKeptError) as error:
         return {"left": str(error)}
-    except (pyvips.Error, ValueError, OSError, EOFError, UnreadableError) as error:
+    except (pyvips.Error, struct.error, ValueError, OSError, EOFError, UnreadableError) as error:
         return {"left": f"it cannot be read: {_reason(error)}"}
 
 

@@ -19,18 +19,22 @@ WAIT = timedelta(days=1)
 def clocks_agree() -> bool:
     """Whether this machine, the storage and the database have the same time. If not, it is shown as held."""
     now = database_now().timestamp()
-    clocks = {"machine": time.time(), "storage": storage.originals().now()}
-    apart = {name: round(clock - now) for name, clock in clocks.items() if abs(clock - now) > TOLERANCE.total_seconds()}
+    # This machine's first: a storage refuses requests that are signed with a wrong time.
+    apart = _apart("this machine", time.time() - now) or _apart("the storage", storage.originals().now() - now)
     if apart:
-        told = " and ".join(f"that of the {name} by {seconds} s" for name, seconds in apart.items())
         state.hold(
             CLOCK,
-            f"Clocks differ from the database's, {told}. No file is moved or removed by this machine until they agree.",
-            machine=socket.gethostname(),
+            f"{apart} No file is moved or removed by {socket.gethostname()} until the clocks agree.",
         )
-        return False
-    state.release(CLOCK)
-    return True
+    else:
+        state.release(CLOCK)
+    return not apart
+
+
+def _apart(whose: str, seconds: float) -> str:
+    if abs(seconds) <= TOLERANCE.total_seconds():
+        return ""
+    return f"Clocks differ: that of {whose} from the database's by {round(seconds)} seconds."
 
 
 @transaction.atomic

@@ -183,8 +183,7 @@ def test_a_dump_of_yesterday_removes_nothing_that_came_since(server, tmp_path):
     else:
         server.stop()
         name = server.environment["DATABASE_URL"].removeprefix("sqlite:///")
-        for end in ("", "-wal", "-shm"):
-            Path(name + end).unlink(missing_ok=True)
+        forget_database(name)
         shutil.copy(tmp_path / "dump", name)
         server.start(path="/health/live")
     assert len(stored(server)) == 4
@@ -231,18 +230,26 @@ def rest(folder: Path, listing: str, without: list[str]) -> Path:
     return folder / "rest"
 
 
+def forget_database(name: str) -> None:
+    for end in ("", "-wal", "-shm"):
+        Path(name + end).unlink(missing_ok=True)
+
+
 @only_sqlite
 def test_a_database_that_is_being_filled_removes_nothing(server, make_server, tmp_path):
     """The tables are there, and empty."""
     empty = make_server().environment["DATABASE_URL"].removeprefix("sqlite:///")
     server.stop()
     name = server.environment["DATABASE_URL"].removeprefix("sqlite:///")
-    shutil.move(name, tmp_path / "aside")
+    aside = tmp_path / "aside"
+    shutil.copytree(tmp_path / "data", aside, ignore=shutil.ignore_patterns("files"))
+    forget_database(name)
     shutil.copy(empty, name)
     before = stored(server)
     assert try_to_remove(server).count("being restored") == 3
     assert stored(server) == before
-    shutil.move(tmp_path / "aside", name)
+    forget_database(name)
+    shutil.copytree(aside, tmp_path / "data", dirs_exist_ok=True)
     server.start()
     assert server.upload(images.png(seed=70)).status_code == 200
 

@@ -8,6 +8,7 @@ from django.core.cache import caches
 from rokka.errors import Unavailable
 from sourceimages import previews, probing
 from sourceimages.errors import BytesMissing, StorageUnavailable
+from tests.conftest import files_in
 
 A_MONTH = 30 * 86_400
 
@@ -77,7 +78,7 @@ def test_formats_that_nobody_draws_are_not_asked_about(image, asked):
 
 
 def test_missing_bytes_are_not_remembered(image, own_files):
-    [path] = [path for path in own_files.rglob("*") if path.is_file()]
+    [path] = files_in(own_files)
     content = path.read_bytes()
     path.unlink()
     with pytest.raises(BytesMissing):

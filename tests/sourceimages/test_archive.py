@@ -12,6 +12,7 @@ from sourceimages.api import archive
 from sourceimages.errors import BytesMissing, StorageUnavailable
 from sourceimages.models import StoredFile
 from tests import images
+from tests.storing import lose
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -85,7 +86,7 @@ def test_a_zip_that_holds_everything_says_nothing_of_missing_ones(storage, acme,
 
 def test_what_is_missing_is_named_with_the_reason_in_the_zip_itself(storage, acme, three):
     contents = [original(storage, image) for image in three]
-    storage.remove([three[1].file.key])
+    lose(three[1].file.key)
     opened = unpacked(sent(acme, three))
     assert opened.namelist() == [archive.entry_name(three[0]), archive.entry_name(three[2]), "MISSING.txt"]
     assert [opened.read(name) for name in opened.namelist()[:2]] == [contents[0], contents[2]]
@@ -97,7 +98,7 @@ def test_what_is_missing_is_named_with_the_reason_in_the_zip_itself(storage, acm
 def test_what_is_damaged_or_was_purged_meanwhile_is_named_too(storage, acme, three):
     StoredFile.objects.filter(pk=three[0].file.pk).update(size=7)
     found = list(acme.images.select_related("file").order_by("id"))
-    storage.remove([found[1].file.key])
+    lose(found[1].file.key)
     acme.images.filter(pk=found[1].pk).delete()
     StoredFile.objects.filter(pk=found[1].file.pk).delete()
     said = unpacked(sent(acme, found)).read("MISSING.txt").decode()
@@ -110,14 +111,14 @@ def test_a_file_that_got_another_key_meanwhile_is_not_missing(storage, acme, thr
     content = original(storage, three[0])
     StoredFile.objects.filter(pk=three[0].file.pk).update(key="moved/ab/one")
     storage.copy([(three[0].file.key, "moved/ab/one")])
-    storage.remove([three[0].file.key])
+    lose(three[0].file.key)
     opened = unpacked(sent(acme, three))
     assert opened.read(archive.entry_name(three[0])) == content
     assert "MISSING.txt" not in opened.namelist()
 
 
 def test_nothing_is_sent_where_every_original_is_missing(storage, acme, three):
-    storage.remove([image.file.key for image in three])
+    lose(*(image.file.key for image in three))
     with pytest.raises(BytesMissing):
         archive.response(acme, three, protected=True)
 

@@ -21,6 +21,7 @@ from sourceimages.operations import set_locked
 from tests import images, photos
 from tests.conftest import contradictions
 from tests.sourceimages.test_storage import put, storage  # noqa: F401 (a fixture)
+from tests.storing import lose
 
 CONTENT = images.png(30, 20, seed=5)
 SCAN = photos.tiff(photos.noise(61, 43, 3))
@@ -39,18 +40,18 @@ def later(monkeypatch):
     monkeypatch.setattr(tasks, "optimize_soon", lambda files: None)
 
 
-def lose(storage, file):  # noqa: F811
-    storage.remove([file.key])
+def lost(storage, file):  # noqa: F811
+    lose(file.key)
 
 
 def rot(storage, file):  # noqa: F811
     """Other bytes of the same number: only reading them tells."""
-    storage.remove([file.key])
+    lose(file.key)
     put(storage, file.key, b"x" * file.size)
 
 
 def cut(storage, file):  # noqa: F811
-    storage.remove([file.key])
+    lose(file.key)
     put(storage, file.key, b"short")
 
 
@@ -83,7 +84,7 @@ def events(verb):
 # What was stored as it was sent
 
 
-@pytest.mark.parametrize("harm", [lose, cut])
+@pytest.mark.parametrize("harm", [lost, cut])
 def test_a_file_that_was_lost_is_there_after_the_same_upload(storage, acme, alice, harm):  # noqa: F811
     first, before = upload(alice), StoredFile.objects.get()
     harm(storage, before)
@@ -133,7 +134,7 @@ def test_nothing_is_answered_200_while_the_storage_does_not_answer(storage, acme
 
 def test_a_key_that_may_only_upload_mends_too(storage, acme, alice, member):  # noqa: F811
     first = upload(alice)
-    lose(storage, StoredFile.objects.get())
+    lose(StoredFile.objects.get().key)
     upload(member(Role.UPLOAD))
     assert downloaded(alice, first) == CONTENT
 
@@ -141,7 +142,7 @@ def test_a_key_that_may_only_upload_mends_too(storage, acme, alice, member):  # 
 def test_a_locked_image_gets_its_file_back(storage, acme, alice):  # noqa: F811
     first = upload(alice)
     set_locked(acme.images.get(), True, actor=alice.actor)
-    lose(storage, StoredFile.objects.get())
+    lose(StoredFile.objects.get().key)
     upload(alice)
     assert downloaded(alice, first) == CONTENT
 
@@ -150,7 +151,7 @@ def test_others_have_no_part_in_it(storage, acme, alice, stage):  # noqa: F811
     """The same content in another organization is another file, which is not touched."""
     upload(alice)
     alice.upload(stage, CONTENT)
-    lose(storage, acme.files.get())
+    lose(acme.files.get().key)
     theirs = list(stage.files.values())
     upload(alice)
     assert list(stage.files.values()) == theirs
@@ -159,7 +160,7 @@ def test_others_have_no_part_in_it(storage, acme, alice, stage):  # noqa: F811
 # What was optimized
 
 
-@pytest.mark.parametrize("harm", [lose, cut])
+@pytest.mark.parametrize("harm", [lost, cut])
 @pytest.mark.parametrize("option", ["true", "false"])
 def test_an_optimized_file_that_was_lost_becomes_what_was_sent(storage, acme, alice, harm, option):  # noqa: F811
     item, before = optimized(alice)
@@ -226,7 +227,7 @@ def test_many_who_mend_the_same_file_at_once_leave_one(storage, acme, alice, con
         sent = SCAN
     else:
         item, file, sent = upload(alice), StoredFile.objects.get(), CONTENT
-    lose(storage, file)
+    lose(file.key)
 
     def again(number):
         try:
@@ -243,7 +244,7 @@ def test_many_who_mend_the_same_file_at_once_leave_one(storage, acme, alice, con
 @pytest.mark.django_db(transaction=True)
 def test_a_file_that_is_purged_while_it_is_mended_is_new(storage, acme, alice, monkeypatch):  # noqa: F811
     upload(alice)
-    lose(storage, StoredFile.objects.get())
+    lose(StoredFile.objects.get().key)
     alice.api.delete(f"/sourceimages/acme/{acme.images.get().hash}")
     Tombstone.objects.update(expires_at="2001-01-01T00:00:00Z")
     place = operations.add.UploadKeeper._put
@@ -282,6 +283,6 @@ def test_a_file_that_was_verified_says_when(storage, acme, alice):  # noqa: F811
     assert StoredFile.objects.get().verified_at is None
     assert verify.verify(StoredFile.objects.all()) == 1
     assert StoredFile.objects.get().verified_at is not None
-    lose(storage, StoredFile.objects.get())
+    lose(StoredFile.objects.get().key)
     upload(alice)
     assert StoredFile.objects.get().verified_at is None

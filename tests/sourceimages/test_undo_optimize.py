@@ -16,6 +16,7 @@ from sourceimages.maintenance import garbage_collection
 from sourceimages.models import SourceImage, StoredFile
 from sourceimages.operations import Undone, copy_image, set_locked, undo_optimize
 from tests import photos, tiffs
+from tests.storing import lose
 
 pytestmark = pytest.mark.usefixtures("consistent")
 ORIGINAL = tiffs.build(tiffs.pixels(40, 30) | tiffs.exif())
@@ -117,7 +118,7 @@ def test_an_image_that_is_locked_on_the_way_keeps_the_optimized_file(originals, 
 def test_what_is_no_longer_in_the_trash_is_not_asked_for_again(originals, optimized):
     file = optimized()
     assert originals.recover(file.optimized_from["key"])
-    originals.remove([file.optimized_from["key"]])
+    lose(file.optimized_from["key"])
     assert undo_optimize(file.pk, actor=COMMAND) is Undone.MISSING
     row = StoredFile.objects.get()
     assert (row.key, row.format, row.optimized_from) == (file.key, "png", None)
@@ -128,7 +129,7 @@ def test_a_file_that_rotted_in_the_trash_does_not_come_back(originals, optimized
     file = optimized()
     key = file.optimized_from["key"]
     originals.recover(key)
-    originals.remove([key])
+    lose(key)
     originals.spool.mkdir(parents=True, exist_ok=True)
     rotten = originals.spool / "rotten.part"
     rotten.write_bytes(ORIGINAL[:-1] + b"?")

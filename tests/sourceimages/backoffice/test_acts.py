@@ -293,7 +293,7 @@ def test_of_two_that_are_alike_one_is_restored(staff, acme, alice, image):
     alice.upload(acme, images.png(), name="later.png")
     answer = confirm(staff, ask(staff, [image], "restore-some"))
     assert fresh(image).deleted
-    assert "existing" in told(answer)[0]
+    assert "conflicting" in told(answer)[0]
 
 
 # --- What else is asked for -------------------------------------------------------------------------------------------

@@ -239,7 +239,7 @@ def test_building_the_index_waits_for_those_who_write_it_in_an_earlier_language(
 
 
 def test_what_was_indexed_before_there_was_a_state_is_built_anew_if_its_language_is_in_doubt(acme, stage, charlie):
-    migration = import_module("sourceimages.migrations.0008_search_indexes")
+    migration = import_module("sourceimages.migrations.0011_search_indexes")
     speak(acme, "german")
     speak(acme, None)
     change_options(stage, {"search_language": "french"}, actor=COMMAND)

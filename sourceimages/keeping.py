@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 
 import structlog
+from django.db import DatabaseError
 
 from organizations.models import Organization
 from rokka.errors import DomainError, Unavailable
@@ -31,7 +32,7 @@ class FileKeeper:
         unneeded = sorted(self.placed - self.needed)
         try:
             files.move_to_trash(unneeded)
-        except DomainError:
+        except (DomainError, DatabaseError):  # garbage collection will find them
             log.warning("bytes_left_behind", keys=unneeded, exc_info=True)
 
     def check_time(self) -> None:

@@ -46,7 +46,7 @@ def add_progress(name: str, **numbers: int) -> None:
 
 @transaction.atomic
 def hold(name: str, reason: str, **details: Any) -> None:
-    """Write down why the task waits for an operator. `held_since` keeps the first time.
+    """Write down why the task waits for an operator. `held_since` keeps the first time, which is logged as an error.
 
     The dashboard shows the details `count`, `bytes`, `examples`, and `command`, which lets it go on.
     """
@@ -54,7 +54,7 @@ def hold(name: str, reason: str, **details: Any) -> None:
     MaintenanceTask.objects.filter(pk=name).update(
         held_since=task.held_since or DatabaseNow(), held_reason=reason, held_details=details
     )
-    log.error("maintenance.held", task=name, reason=reason, **details)
+    (log.warning if task.held_since else log.error)("maintenance.held", task=name, reason=reason, **details)
 
 
 def release(name: str) -> None:

@@ -209,8 +209,8 @@ def files_below(
                 for entry in entries
                 if entry.name not in skipped
             }
-    except FileNotFoundError:
-        return  # removed since its parent was read
+    except (FileNotFoundError, PermissionError):
+        return  # removed since its parent was read, or not ours, as lost+found is not
     for key, entry in sorted(found.items()):
         if key.endswith("/"):
             if key > after or after.startswith(key):

@@ -10,7 +10,8 @@ from tests import images
 from tests.outside.conftest import Server
 
 EXPIRE = """
-from sourceimages.models import Tombstone
+from sourceimages.models import SourceImage, Tombstone
+SourceImage.objects.update(tombstone=Tombstone.objects.first())
 Tombstone.objects.update(expires_at="2020-01-01T00:00Z", purge_confirmed=True)
 """
 REMOVE_IMAGES = "from sourceimages.models import SourceImage; SourceImage.objects.all().delete()"

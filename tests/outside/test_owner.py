@@ -98,9 +98,9 @@ def assert_only_reads(server: Server, command: str) -> None:
 
 
 def marks(server: Server) -> str:
-    return server.manage(
-        "shell", "--verbosity", "0", "-c", "from sourceimages import ownership as o; print(o.examine())"
-    ).stdout
+    """For the message of a test that fails."""
+    look = "from sourceimages import ownership; print(ownership.examine())"
+    return server.manage("shell", "--verbosity", "0", "-c", look).stdout
 
 
 def try_to_remove(server: Server) -> str:

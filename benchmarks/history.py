@@ -193,6 +193,7 @@ def undo() -> dict[str, Any]:
 def run_job(keeping: bool, start: Callable[[], Any]) -> dict[str, Any]:
     """From asking for the job to its end, or for SECONDS."""
     from sourceimages import jobs
+    from sourceimages.jobprogress import actor_of
 
     if not keeping:
         keep_nothing()
@@ -200,7 +201,7 @@ def run_job(keeping: bool, start: Callable[[], Any]) -> dict[str, Any]:
     job = jobs.run(start().pk, seconds=SECONDS)
     seconds = time.monotonic() - began
     if job.unfinished:
-        jobs.stop(job, job.State.CANCELLED, actor=jobs.actor_of(job))
+        jobs.stop(job, job.State.CANCELLED, actor=actor_of(job))
     return {"count": job.done, "seconds": seconds}
 
 

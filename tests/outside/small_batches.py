@@ -14,14 +14,15 @@ django.setup()
 
 from rokka import faults  # noqa: E402 (these need the settings)
 from rokka.celery import app  # noqa: E402
-from sourceimages import acts, jobs, restoring, tasks, undo  # noqa: E402
+from sourceimages import acts, restoring, tasks, undo  # noqa: E402
+from sourceimages.jobs import batches  # noqa: E402
 from sourceimages.maintenance import purge  # noqa: E402
 
 __all__ = ["app"]
 
 MOMENT = 0.1  # seconds
 
-jobs.BATCH = restoring.BATCH = purge.BATCH = 10
+batches.BATCH = restoring.BATCH = purge.BATCH = 10
 acts.TOGETHER = undo.BATCH = 5
 tasks.MISSED = 1
 app.conf.beat_schedule = {

@@ -41,7 +41,7 @@ HEAD_START = 0.02  # seconds by which one may begin before another, so that each
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    monkeypatch.setattr(jobs, "BATCH", 5)
+    monkeypatch.setattr("sourceimages.jobs.batches.BATCH", 5)
     monkeypatch.setattr(restoring, "BATCH", 5)
     monkeypatch.setattr(purge, "BATCH", 5)
 

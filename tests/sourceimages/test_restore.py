@@ -31,7 +31,7 @@ KNOWN = {"title": "Harbour", "int:year": 2001}
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    monkeypatch.setattr(jobs, "BATCH", 2)
+    monkeypatch.setattr("sourceimages.jobs.batches.BATCH", 2)
     monkeypatch.setattr(restoring, "BATCH", 2)
 
 

@@ -549,7 +549,7 @@ def test_what_was_there_before_the_index_is_indexed_in_batches(acme, alice, monk
     for table in indexing.TABLES.values():
         table.objects.all().delete()
     assert found(alice, **{"user:title": "t3"}) == []
-    monkeypatch.setattr(jobs, "FEW", 2)
+    monkeypatch.setattr("sourceimages.jobs.batches.FEW", 2)
     job = jobs.index(acme, actor=COMMAND)
     first = jobs.step(job.pk)
     assert (first.done, first.unfinished) == (2, True)

@@ -14,6 +14,7 @@ from organizations.models import Job
 from organizations.operations import change_options, create_organization
 from sourceimages import indexstate, jobs, tasks
 from sourceimages.errors import IndexNotReady, InvalidFilter
+from sourceimages.jobs import create
 from sourceimages.models import MetadataToken, SearchIndex, SourceImage
 from sourceimages.operations import change_user_metadata, copy_image, delete_image
 from sourceimages.selection import Selection
@@ -37,7 +38,7 @@ def two(acme, alice) -> list[SourceImage]:
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    monkeypatch.setattr(jobs, "FEW", 1)
+    monkeypatch.setattr("sourceimages.jobs.batches.FEW", 1)
 
 
 def speak(acme, language: str | None) -> None:
@@ -166,7 +167,7 @@ def test_who_stops_it_has_an_hour(acme, two, state):
     (job,) = jobs.index_stale()
     jobs.stop(job, Job.State(state), actor=COMMAND)
     assert jobs.index_stale() == []
-    Job.objects.update(finished=job.created - jobs.INDEX_AGAIN)
+    Job.objects.update(finished=job.created - create.INDEX_AGAIN)
     (again,) = jobs.index_stale()
     assert again.pk != job.pk
     jobs.run(again.pk)

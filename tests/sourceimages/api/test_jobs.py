@@ -83,7 +83,7 @@ def test_one_event_says_what_was_done_and_is_found_through_job_and_tombstone(fiv
 
 
 def test_batches_go_on_where_the_last_one_ended(acme, five, alice, monkeypatch):
-    monkeypatch.setattr(jobs, "BATCH", 2)
+    monkeypatch.setattr("sourceimages.jobs.batches.BATCH", 2)
     job = jobs.delete_all(acme, actor=COMMAND)
     left = []
     while jobs.step(job.pk).unfinished:
@@ -92,7 +92,7 @@ def test_batches_go_on_where_the_last_one_ended(acme, five, alice, monkeypatch):
 
 
 def test_what_comes_later_is_left_alone(acme, five, alice, monkeypatch):
-    monkeypatch.setattr(jobs, "BATCH", 2)
+    monkeypatch.setattr("sourceimages.jobs.batches.BATCH", 2)
     job = jobs.delete_all(acme, actor=COMMAND)
     jobs.step(job.pk)
     later = alice.upload(acme, images.png(seed=99)).json()["items"][0]["hash"]
@@ -101,7 +101,7 @@ def test_what_comes_later_is_left_alone(acme, five, alice, monkeypatch):
 
 
 def test_a_job_is_stopped_at_the_next_batch(acme, five, alice, monkeypatch):
-    monkeypatch.setattr(jobs, "BATCH", 2)
+    monkeypatch.setattr("sourceimages.jobs.batches.BATCH", 2)
     job = jobs.delete_all(acme, actor=COMMAND)
     jobs.step(job.pk)
     stopped = alice.api.delete(f"/jobs/acme/{job.pk}").json()

@@ -76,7 +76,7 @@ def six(acme, alice) -> list[SourceImage]:
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    monkeypatch.setattr(jobs, "BATCH", 2)
+    monkeypatch.setattr("sourceimages.jobs.batches.BATCH", 2)
     monkeypatch.setattr(restoring, "BATCH", 2)
 
 

@@ -44,7 +44,7 @@ def test_copying_stops_after_ctrl_c_and_goes_on(acme, other, six, run, refused, 
 
 
 @committing
-@pytest.mark.parametrize("where", ["organizations.counters.add", "sourceimages.jobs.advance"])
+@pytest.mark.parametrize("where", ["organizations.counters.add", "sourceimages.jobs.batches.advance"])
 def test_a_batch_that_is_interrupted_in_the_middle_is_done_again(acme, other, six, run, refused, monkeypatch, where):
     for command in (["copy_all", "acme", "other"], ["delete_all", "acme"], ["restore_all", "acme"]):
         with monkeypatch.context() as patch:

@@ -1,0 +1,132 @@
+"""One batch of each kind of job: one transaction that also moves the job's position, so that none is done twice."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from uuid import UUID
+
+from django.db import transaction
+
+from organizations import counters
+from organizations.models import Job, Organization
+from rokka.errors import Invalid
+from sourceimages import acts, indexing, indexstate, restoring, undo
+from sourceimages.errors import (
+    InvalidDestination,
+)
+from sourceimages.jobprogress import (
+    REMOVED,
+    actor_of,
+    advance,
+    dealing_with,
+    done,
+    next_ids,
+    open_tombstone,
+    taken,
+)
+from sourceimages.jobs.kinds import COPY, COPY_ALL, DELETE, DELETE_ALL, INDEX, RESTORE, UNDO
+from sourceimages.models import SourceImage, Tombstone
+from sourceimages.operations.copy import Outcome, copy_images
+
+BATCH = 2000  # rows
+FEW = 500  # rows that pass through Python
+
+
+@transaction.atomic
+def delete_step(job_id: UUID) -> Job:
+    """Active images point to the tombstone; locked ones are skipped, as is what was removed meanwhile."""
+    job = taken(job_id)
+    if job.state != Job.State.RUNNING:
+        return job
+    tombstone = open_tombstone(job)
+    ids = next_ids(job, BATCH)
+    if not ids:
+        return done(job)
+    with dealing_with(job, ids):
+        images = SourceImage.objects.filter(pk__in=ids)
+        deleted = images.living().filter(locked=False).update(tombstone=tombstone)
+        left = {} if deleted == len(ids) else _not_deleted(ids, tombstone)
+        locked = sum(message == acts.LOCKED for message in left.values())
+        report = {"deleted": deleted, "locked": locked, "gone": len(left) - locked}
+        advance(job, ids[-1], report, done=len(ids), left=left)
+        counters.add(job.organization, images=-deleted)
+    return job
+
+
+def _not_deleted(ids: Sequence[int], tombstone: Tombstone) -> dict[int, str]:
+    """Which of these images are not in this deletion, and why."""
+    now = dict(SourceImage.objects.filter(pk__in=ids).values_list("id", "tombstone"))
+    return {pk: acts.LOCKED if pk in now and now[pk] is None else REMOVED for pk in ids if now.get(pk) != tombstone.pk}
+
+
+@transaction.atomic
+def index_step(job_id: UUID) -> Job:
+    """What is searched is made anew of the documents; those in the trash included."""
+    job = taken(job_id)
+    if job.state != Job.State.RUNNING:
+        return job
+    built_for = indexstate.made_for(indexstate.language_to_write(job.organization_id))
+    if built_for != job.arguments.get("index"):
+        raise Invalid("The language of the organization has changed meanwhile. Another job builds the index for it.")
+    ids = next_ids(job, FEW)
+    if not ids:
+        if not job.failed:
+            indexstate.finish(job.organization, built_for)
+        return done(job)
+    with dealing_with(job, ids):
+        images = job.organization.images.filter(pk__in=ids).select_related("organization", "file").order_by("id")
+        found = list(images.select_for_update(of=("self",)))
+        indexing.remove([image.pk for image in found])
+        indexing.add(found)
+        advance(job, ids[-1], {"indexed": len(found)}, done=len(ids))
+    return job
+
+
+def copy_step(job_id: UUID) -> Job:
+    """Bytes first, outside of any transaction, then the rows of the whole batch with the job's new position."""
+    with transaction.atomic():
+        job = taken(job_id)
+    if job.state != Job.State.RUNNING:
+        return job
+    destination = Organization.objects.filter(name=job.arguments["destination"]).first()
+    if destination is None:
+        raise InvalidDestination(f"There is no organization called {job.arguments['destination']!r}.")
+    batch = next_ids(job, BATCH)
+    if not batch:
+        with transaction.atomic():
+            return done(Job.objects.hold(job_id))
+
+    def along(outcomes: Mapping[int, Outcome]) -> bool:
+        now = Job.objects.hold(job_id)
+        if now.position != job.position or now.state != Job.State.RUNNING:
+            return False  # another process has done this batch, or somebody has asked to stop
+        counts = Counter(outcomes.values())
+        failed = sum(counts[outcome] for outcome in FAILED)
+        left = {pk: NOT_COPIED[outcome] for pk, outcome in outcomes.items() if outcome in NOT_COPIED}
+        report = {outcome.value: count for outcome, count in counts.items()}
+        advance(now, batch[-1], report, done=len(batch), failed=failed, left=left)
+        return True
+
+    # By the rights that whoever started it has now.
+    overwrite = job.arguments["overwrite"]
+    with dealing_with(job, batch):
+        copy_images(job.organization, batch, destination, overwrite=overwrite, actor=actor_of(job), along=along)
+    return Job.objects.select_related("organization").get(pk=job_id)
+
+
+STEPS: dict[str, Callable[[UUID], Job]] = {
+    COPY_ALL: copy_step,
+    DELETE_ALL: delete_step,
+    RESTORE: restoring.restore_step,
+    INDEX: index_step,
+    UNDO: undo.run_batch,
+    DELETE: acts.delete_step,
+    COPY: copy_step,
+    **dict.fromkeys(acts.ACTS, acts.each_step),
+}
+NOT_COPIED = {  # an image that is there already, and was not to be overwritten, is no error
+    Outcome.LOCKED: "It is there already, and locked.",
+    Outcome.GONE: "It, or its bytes, were gone before it could be copied.",
+    Outcome.COLLISION: "Other bytes with the same sha1 are kept there.",
+    Outcome.PROTECTED: "It is protected, and the roles of the user who started the job do not allow copying it.",
+}
+FAILED = (Outcome.GONE, Outcome.COLLISION)  # the others were skipped

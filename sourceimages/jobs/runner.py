@@ -1,0 +1,106 @@
+"""Doing jobs. One may be run by several processes at once, or by one that is killed at any moment.
+
+Whoever has the job's row does the next batch, and the row says where that begins.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from organizations.models import Job
+from rokka.database import retry_on_conflict
+from rokka.errors import Invalid
+from sourceimages import jobretries, ownership
+from sourceimages.conflicts import FILE, SAME_IMAGE, TOMBSTONE
+from sourceimages.jobprogress import (
+    TRANSIENT,
+    fail,
+    taken,
+)
+from sourceimages.jobs import batches
+from sourceimages.jobs.batches import STEPS
+from sourceimages.jobs.kinds import (
+    COPY_ALL,
+)
+from sourceimages.models import ShortHash, SourceImage, StoredFile
+
+SLICE = 45  # seconds; a task that takes longer goes on in another one
+TENFOLD = 10  # rows have to become so many times as many before they are worth counting again
+
+
+def run(job_id: UUID, *, seconds: float | None = None, watch: Callable[[Job], None] = lambda job: None) -> Job:
+    """Do batches until the job is finished or the time is over. `watch` is called after each."""
+    deadline = time.monotonic() + seconds if seconds is not None else None
+    worth_counting = batches.BATCH
+    while True:
+        job = step(job_id)
+        watch(job)
+        if job.kind == COPY_ALL and job.done >= (worth_counting if job.unfinished else batches.BATCH):
+            count_rows()
+            worth_counting = TENFOLD * job.done
+        if not job.unfinished:
+            return job
+        if deadline is not None and time.monotonic() > deadline:
+            return job
+
+
+def step(job_id: UUID) -> Job:
+    """One batch. Raises what may be over in a moment; the job's row says when it is worth another try.
+
+    What cannot be done at all, such as copying to an organization that was removed, ends the job. An unforeseen error
+    is recorded in the job's row, which decides what is tried next. Raises StorageMismatch, and then it waits as it is.
+    """
+    ownership.check_writable()
+    with transaction.atomic():
+        job = taken(job_id)
+    if job.state != Job.State.RUNNING:
+        return job
+    try:
+        return _run_batch(job)
+    except Invalid as error:
+        return fail(job_id, error.message)
+    except TRANSIENT as error:
+        jobretries.after_outage(job_id, error)
+        raise
+    except Exception as error:  # noqa: BLE001, whatever it is, the job must neither wait for ever nor block others
+        return jobretries.after_error(job_id, job.position, error)
+
+
+@retry_on_conflict(*SAME_IMAGE, references=[FILE, TOMBSTONE])
+def _run_batch(job: Job) -> Job:
+    return STEPS[job.kind](job.pk)
+
+
+def stalled(*, seconds: float) -> list[UUID]:
+    """Jobs that are to be done, and of which nobody has been heard for so long; not those that wait for their time."""
+    now = timezone.now()
+    long_ago: datetime = now - timedelta(seconds=seconds)
+    silent = Q(heartbeat__lt=long_ago) | Q(heartbeat=None, created__lt=long_ago) | Q(retry_at__lte=now)
+    found = Job.objects.unfinished().filter(silent).exclude(retry_at__gt=now)
+    return list(found.order_by("created").values_list("pk", flat=True))
+
+
+def waits(job_id: UUID) -> bool:
+    """Whether the job waits for something that did not answer, and its time has not come."""
+    return Job.objects.filter(pk=job_id, retry_at__gt=timezone.now()).exists()
+
+
+def killed(job_id: UUID) -> None:
+    """Whoever did the job last is gone. It counts as an attempt if that was in the middle of a batch."""
+    jobretries.after_kill(job_id, batch=batches.BATCH)
+
+
+def count_rows() -> None:
+    """Let PostgreSQL look at the tables now, not a minute later.
+
+    Of an organization that was empty when it last looked, it believes that any index finds the one row there is.
+    """
+    if connection.vendor == "postgresql" and not connection.in_atomic_block:
+        with connection.cursor() as cursor:
+            for model in SourceImage, StoredFile, ShortHash:
+                cursor.execute(f"ANALYZE {connection.ops.quote_name(model._meta.db_table)}")

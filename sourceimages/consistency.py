@@ -179,8 +179,6 @@ def jobs() -> Iterator[Finding]:
     to_do = Count("images", filter=Q(images__message=""))
     kept = Q(finished=None) | Q(finished__gt=database_now() - jobsnapshot.KEPT)
     for job in Job.objects.filter(kept, frozen=True).annotate(to_do=to_do).iterator(CHUNK):
-        if job.state in (Job.State.DONE, Job.State.SUCCEEDED_WITH_ERRORS) and job.kind == "restore":
-            continue  # what was restored by others, and what has expired, is no part of it any more
         if job.done + job.to_do != job.total:
             yield Finding(f"job {job.pk}: {job.done} done and {job.to_do} to do, of {job.total}")
 

@@ -44,7 +44,8 @@ def orphans(wanted: Wanted, *, recent: bool) -> Iterator[storage.Held]:
 
     Those younger than the grace time, which may be uploads under way, only if `recent`, or if their keys are given.
     """
-    old = 0 if recent or wanted.keys else grace.seconds()
+    # Ages may be a little less than zero where the storage tells its time in whole seconds.
+    old = float("-inf") if recent or wanted.keys else grace.seconds()
     for batch in batched(_matching(storage.originals().keys(), wanted), BATCH):
         named = files.named([held.key for held in batch])
         yield from (held for held in batch if held.key not in named and held.age >= old)

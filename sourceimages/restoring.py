@@ -10,10 +10,10 @@ from django.conf import settings
 from django.db import transaction
 
 from organizations import counters
-from organizations.models import AuditEvent, Job, Organization
+from organizations.models import Job, Organization
 from rokka.errors import Invalid
 from sourceimages.errors import TombstoneNotFound
-from sourceimages.jobprogress import actor_of, advance, dealing_with, done, next_ids, taken
+from sourceimages.jobprogress import REMOVED, actor_of, advance, dealing_with, done, next_ids, taken
 from sourceimages.models import SourceImage, Tombstone
 from sourceimages.operations.restore import Restored, merge
 from sourceimages.querysets import TombstoneQuerySet
@@ -80,6 +80,9 @@ def restore_step(job_id: UUID) -> Job:
         merged = _merge(job, twins)
         report = Counter({"restored": count}) + Counter(outcome.value for outcome in merged.values())
         left = {pk: LEFT[outcome] for pk, outcome in merged.items() if outcome in LEFT}
+        gone = set(ids) - set(SourceImage.objects.filter(pk__in=ids).values_list("pk", flat=True))
+        report += Counter(gone=len(gone))
+        left |= dict.fromkeys(sorted(gone), REMOVED)
         advance(job, ids[-1], report, done=len(ids), left=left)
         counters.add(job.organization, images=count)
     return job
@@ -113,9 +116,7 @@ def _merge(job: Job, pairs: dict[int, int]) -> dict[int, Restored]:
 
 
 def _end(job: Job) -> Job:
-    """Done, unless the purge was faster: images that somebody else has restored meanwhile are not missed."""
-    if job.done < (job.total or 0):
-        since = AuditEvent.objects.filter(organization=job.organization, created__gte=job.created)
-        if since.filter(verb="tombstone.purged", tombstone_id=UUID(job.arguments["tombstone"])).exists():
-            raise Invalid(f"Some were removed for good meanwhile: {job.report.get('restored', 0)} images are restored.")
+    """Done, unless the purge was faster. Images that another user has restored meanwhile are not missed."""
+    if job.report.get("gone"):
+        raise Invalid(f"Some were removed for good meanwhile: {job.report.get('restored', 0)} images are restored.")
     return done(job)

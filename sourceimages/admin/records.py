@@ -10,6 +10,7 @@ from sourceimages.models import (
     Instance,
     MaintenanceTask,
     MetadataField,
+    SearchIndex,
     ShortHash,
     StoredFile,
 )
@@ -67,3 +68,11 @@ class MaintenanceTaskAdmin(ReadOnlyAdmin):
 class InstanceAdmin(ReadOnlyAdmin):
     list_display = ("instance_id", "database", "counter", "raised_at", "accepted", "accepted_at", "created")
     ordering = ("only",)
+
+
+@admin.register(SearchIndex)
+class SearchIndexAdmin(ReadOnlyAdmin):
+    needs = Permission.IMAGES_READ
+    list_display = ("organization", "made_for", "building")
+    list_select_related = ("organization",)
+    ordering = ("organization",)

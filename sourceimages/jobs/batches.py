@@ -129,4 +129,4 @@ NOT_COPIED = {  # an image that is there already, and was not to be overwritten,
     Outcome.COLLISION: "Other bytes with the same sha1 are kept there.",
     Outcome.PROTECTED: "It is protected, and the roles of the user who started the job do not allow copying it.",
 }
-FAILED = (Outcome.GONE, Outcome.COLLISION)  # the others were skipped
+FAILED = (Outcome.GONE, Outcome.COLLISION, Outcome.PROTECTED)  # the others were skipped

@@ -128,6 +128,7 @@ class LocalStorage(FileSystemStorage):
         yield from self._held(Path(self.location), after, skipped={self.spool.name, TRASH.rstrip("/"), OWNER_MARK})
 
     def now(self) -> float:
+        self._check_root()
         return folder_now(self.spool)
 
     def check(self) -> None:
@@ -140,6 +141,8 @@ class LocalStorage(FileSystemStorage):
         return Path(self.location, key)
 
     def _held(self, folder: Path, after: str, *, skipped: Collection[str]) -> Iterator[Held]:
+        if not folder.is_dir():
+            return  # and none is made: a disk may not be mounted
         now = self.now()
         for key, facts in files_below(folder, after=after, skipped=skipped):
             # The inode's change time: a hard link keeps the modification time of the file it was made from.
@@ -148,18 +151,19 @@ class LocalStorage(FileSystemStorage):
     @contextmanager
     def _trash_lock(self) -> Iterator[None]:
         """One process at a time moves files to or from the trash: it looks before it renames, as renaming replaces."""
-        self.spool.mkdir(parents=True, exist_ok=True)
+        self._check_root()
+        self.spool.mkdir(exist_ok=True)
         with open(self.spool / "trash.lock", "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def _make_folders(self, folders: set[Path]) -> None:
         """Make the folders and see to it that they, not only what is in them, survive a power cut."""
-        new = folders - self.durable
+        new = folders - self.durable - {Path(self.location)}
         if not new:
             return
         self._check_root()
-        self._make_folders({folder.parent for folder in new if folder.parent != Path(self.location)})
+        self._make_folders({folder.parent for folder in new})
         for folder in new:
             folder.mkdir(exist_ok=True)
         sync_all({folder.parent for folder in new})

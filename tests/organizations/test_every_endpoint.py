@@ -15,7 +15,7 @@ from organizations.permissions import Need, Role
 from tests import images
 from tests.conftest import Person
 
-NO_API = {"doc", "doc/openapi.json", "health/live", "health/ready"}  # beside the admin, which Django guards
+NO_API = {"doc", "doc/openapi.json", "health/live", "health/ready", "metrics"}  # beside the admin, which Django guards
 
 ADMIN, ADMIN_READ, WRITE, READ = Role.ADMIN, Role.ADMIN_READ, Role.WRITE, Role.READ
 IMAGES_WRITE, IMAGES_READ, UPLOAD = Role.IMAGES_WRITE, Role.IMAGES_READ, Role.UPLOAD

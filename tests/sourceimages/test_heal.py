@@ -20,15 +20,14 @@ from sourceimages.models import StoredFile, Tombstone
 from sourceimages.operations import set_locked
 from tests import images, photos
 from tests.conftest import contradictions
-from tests.sourceimages.test_storage import put, storage  # noqa: F401 (a fixture)
-from tests.storing import lose
+from tests.storing import lose, put
 
 CONTENT = images.png(30, 20, seed=5)
 SCAN = photos.tiff(photos.noise(61, 43, 3))
 
 
 @pytest.fixture(autouse=True)
-def consistent(db, storage):  # noqa: F811
+def consistent(db, storage):
     """In the end, every row has its file, unchanged, and there is none too many."""
     yield
     assert contradictions() == []
@@ -40,19 +39,19 @@ def later(monkeypatch):
     monkeypatch.setattr(tasks, "optimize_soon", lambda files: None)
 
 
-def lost(storage, file):  # noqa: F811
+def lost(storage, file):
     lose(file.key)
 
 
-def rot(storage, file):  # noqa: F811
+def rot(storage, file):
     """Other bytes of the same number: only reading them tells."""
     lose(file.key)
-    put(storage, file.key, b"x" * file.size)
+    put(file.key, b"x" * file.size)
 
 
-def cut(storage, file):  # noqa: F811
+def cut(storage, file):
     lose(file.key)
-    put(storage, file.key, b"short")
+    put(file.key, b"short")
 
 
 def upload(person, content=CONTENT, **fields):
@@ -85,7 +84,7 @@ def events(verb):
 
 
 @pytest.mark.parametrize("harm", [lost, cut])
-def test_a_file_that_was_lost_is_there_after_the_same_upload(storage, acme, alice, harm):  # noqa: F811
+def test_a_file_that_was_lost_is_there_after_the_same_upload(storage, acme, alice, harm):
     first, before = upload(alice), StoredFile.objects.get()
     harm(storage, before)
     assert upload(alice)["hash"] == first["hash"]
@@ -99,7 +98,7 @@ def test_a_file_that_was_lost_is_there_after_the_same_upload(storage, acme, alic
     assert [one.key for one in storage.keys()] == [file.key]
 
 
-def test_a_rotten_file_that_was_found_is_mended(storage, acme, alice):  # noqa: F811
+def test_a_rotten_file_that_was_found_is_mended(storage, acme, alice):
     first = upload(alice)
     rot(storage, StoredFile.objects.get())
     with pytest.raises(CommandError):
@@ -111,7 +110,7 @@ def test_a_rotten_file_that_was_found_is_mended(storage, acme, alice):  # noqa: 
     call_command("verify")
 
 
-def test_a_file_that_is_there_is_asked_for_once_and_left(storage, acme, alice, monkeypatch):  # noqa: F811
+def test_a_file_that_is_there_is_asked_for_once_and_left(storage, acme, alice, monkeypatch):
     upload(alice)
     before = list(StoredFile.objects.values())
     asked = []
@@ -124,7 +123,7 @@ def test_a_file_that_is_there_is_asked_for_once_and_left(storage, acme, alice, m
     assert events("file.healed") == []
 
 
-def test_nothing_is_answered_200_while_the_storage_does_not_answer(storage, acme, alice, monkeypatch):  # noqa: F811
+def test_nothing_is_answered_200_while_the_storage_does_not_answer(storage, acme, alice, monkeypatch):
     upload(alice)
     with monkeypatch.context() as patch:
         patch.setattr(type(storage), "size", lambda self, key: (_ for _ in ()).throw(StorageUnavailable("down")))
@@ -132,14 +131,14 @@ def test_nothing_is_answered_200_while_the_storage_does_not_answer(storage, acme
     assert acme.images.count() == 1
 
 
-def test_a_key_that_may_only_upload_mends_too(storage, acme, alice, member):  # noqa: F811
+def test_a_key_that_may_only_upload_mends_too(storage, acme, alice, member):
     first = upload(alice)
     lose(StoredFile.objects.get().key)
     upload(member(Role.UPLOAD))
     assert downloaded(alice, first) == CONTENT
 
 
-def test_a_locked_image_gets_its_file_back(storage, acme, alice):  # noqa: F811
+def test_a_locked_image_gets_its_file_back(storage, acme, alice):
     first = upload(alice)
     set_locked(acme.images.get(), True, actor=alice.actor)
     lose(StoredFile.objects.get().key)
@@ -147,7 +146,7 @@ def test_a_locked_image_gets_its_file_back(storage, acme, alice):  # noqa: F811
     assert downloaded(alice, first) == CONTENT
 
 
-def test_others_have_no_part_in_it(storage, acme, alice, stage):  # noqa: F811
+def test_others_have_no_part_in_it(storage, acme, alice, stage):
     """The same content in another organization is another file, which is not touched."""
     upload(alice)
     alice.upload(stage, CONTENT)
@@ -162,7 +161,7 @@ def test_others_have_no_part_in_it(storage, acme, alice, stage):  # noqa: F811
 
 @pytest.mark.parametrize("harm", [lost, cut])
 @pytest.mark.parametrize("option", ["true", "false"])
-def test_an_optimized_file_that_was_lost_becomes_what_was_sent(storage, acme, alice, harm, option):  # noqa: F811
+def test_an_optimized_file_that_was_lost_becomes_what_was_sent(storage, acme, alice, harm, option):
     item, before = optimized(alice)
     harm(storage, before)
     again = upload(alice, SCAN, optimize_source=option)
@@ -176,7 +175,7 @@ def test_an_optimized_file_that_was_lost_becomes_what_was_sent(storage, acme, al
         assert upload(alice, SCAN, optimize_source="true")["format"] == "png"
 
 
-def test_what_is_sent_again_without_the_option_is_kept_as_sent(storage, acme, alice):  # noqa: F811
+def test_what_is_sent_again_without_the_option_is_kept_as_sent(storage, acme, alice):
     item, _ = optimized(alice)
     again = upload(alice, SCAN)
     assert (again["hash"], again["format"], again["size"]) == (item["hash"], "tif", len(SCAN))
@@ -189,20 +188,20 @@ def test_what_is_sent_again_without_the_option_is_kept_as_sent(storage, acme, al
     assert found["total"] == 1
 
 
-def test_what_waits_to_be_optimized_stays_if_it_is_sent_without_the_option(storage, acme, alice):  # noqa: F811
+def test_what_waits_to_be_optimized_stays_if_it_is_sent_without_the_option(storage, acme, alice):
     upload(alice, SCAN, optimize_source="true")
     upload(alice, SCAN)
     assert operations.waiting_to_be_optimized() == []
     assert StoredFile.objects.get().format == "tif"
 
 
-def test_the_option_for_one_of_two_in_a_request_counts_for_the_content(storage, acme, alice):  # noqa: F811
+def test_the_option_for_one_of_two_in_a_request_counts_for_the_content(storage, acme, alice):
     optimized(alice)
     assert upload(alice, SCAN, optimize_source="true")["format"] == "png"
     assert events("file.restored_as_uploaded") == []
 
 
-def test_a_locked_image_stays_optimized(storage, acme, alice):  # noqa: F811
+def test_a_locked_image_stays_optimized(storage, acme, alice):
     item, before = optimized(alice)
     set_locked(acme.images.get(), True, actor=alice.actor)
     assert upload(alice, SCAN)["format"] == "png"
@@ -210,7 +209,7 @@ def test_a_locked_image_stays_optimized(storage, acme, alice):  # noqa: F811
     assert downloaded(alice, item).startswith(b"\x89PNG")
 
 
-def test_a_key_that_may_only_upload_changes_no_format(storage, acme, alice, member):  # noqa: F811
+def test_a_key_that_may_only_upload_changes_no_format(storage, acme, alice, member):
     _, before = optimized(alice)
     upload(member(Role.UPLOAD), SCAN)
     assert (StoredFile.objects.get().key, StoredFile.objects.get().format) == (before.key, "png")
@@ -221,7 +220,7 @@ def test_a_key_that_may_only_upload_changes_no_format(storage, acme, alice, memb
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("content", ["as sent", "optimized"])
-def test_many_who_mend_the_same_file_at_once_leave_one(storage, acme, alice, content):  # noqa: F811
+def test_many_who_mend_the_same_file_at_once_leave_one(storage, acme, alice, content):
     if content == "optimized":
         item, file = optimized(alice)
         sent = SCAN
@@ -242,7 +241,7 @@ def test_many_who_mend_the_same_file_at_once_leave_one(storage, acme, alice, con
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_file_that_is_purged_while_it_is_mended_is_new(storage, acme, alice, monkeypatch):  # noqa: F811
+def test_a_file_that_is_purged_while_it_is_mended_is_new(storage, acme, alice, monkeypatch):
     upload(alice)
     lose(StoredFile.objects.get().key)
     alice.api.delete(f"/sourceimages/acme/{acme.images.get().hash}")
@@ -261,7 +260,7 @@ def test_a_file_that_is_purged_while_it_is_mended_is_new(storage, acme, alice, m
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_file_that_is_optimized_while_it_is_mended_is_looked_at_again(storage, acme, alice, monkeypatch):  # noqa: F811
+def test_a_file_that_is_optimized_while_it_is_mended_is_looked_at_again(storage, acme, alice, monkeypatch):
     item = upload(alice, SCAN, optimize_source="true")
     file = StoredFile.objects.get()
     StoredFile.objects.update(damage="corrupt")
@@ -278,7 +277,7 @@ def test_a_file_that_is_optimized_while_it_is_mended_is_looked_at_again(storage,
     downloaded(alice, item)
 
 
-def test_a_file_that_was_verified_says_when(storage, acme, alice):  # noqa: F811
+def test_a_file_that_was_verified_says_when(storage, acme, alice):
     upload(alice)
     assert StoredFile.objects.get().verified_at is None
     assert verify.verify(StoredFile.objects.all()) == 1

@@ -260,7 +260,7 @@ def test_deleting_everything_leaves_what_is_locked_meanwhile(acme, fifty):
 
     done, locked = together(lambda: finished(jobs.delete_all(acme, actor=COMMAND)), lock)
     assert set(acme.images.living()) == set(locked)
-    assert done.state == Job.State.DONE
+    assert done.state == (Job.State.SUCCEEDED_WITH_ERRORS if locked else Job.State.DONE)
     assert done.report.get("deleted", 0) == 50 - len(locked)
     assert contradictions() == []
 
@@ -413,7 +413,8 @@ def test_what_is_deleted_while_it_is_copied_is_copied_or_not(acme, stage, fifty)
     deleting = jobs.delete_all(acme, actor=COMMAND)
     copied, deleted = together(lambda: finished(copying), lambda: finished(deleting))
     assert deleted.report == {"deleted": 50}
-    assert copied.done == copied.report.get("created", 0) == stage.images.living().count() <= 50
+    assert copied.report.get("created", 0) == stage.images.living().count()
+    assert sum(copied.report.values()) == copied.done == 50
     assert acme.images.living().count() == 0
     assert strays() == set()
     assert contradictions() == []

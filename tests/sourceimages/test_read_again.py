@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from sourceimages import operations, probing, tasks
+from sourceimages import operations, probing, storage, tasks
 from sourceimages.errors import ReadingInterrupted
 from sourceimages.models import StoredFile
 from sourceimages.probing.pool import ChildKilledError
@@ -65,7 +65,7 @@ def test_what_could_not_be_found_out_is_found_out_later(acme, alice, killed):
     due()
     tasks.read_again()
     file.refresh_from_db()
-    with operations.describe.storage.originals().local(file.key) as path:
+    with storage.originals().local(file.key) as path:
         expected = probing.probe(path)
     assert (file.read_again_at, file.opaque) == (None, expected.opaque)
     assert expected.static_metadata.items() <= file.static_metadata.items()

@@ -120,7 +120,8 @@ def test_metadata_of_many_comes_back_but_for_the_image_that_was_changed_since(ac
     rename_image(five[3], "renamed.png", actor=alice.actor)  # another field: no reason to leave the metadata
 
     undoing = undone(job, alice)
-    assert (undoing.state, undoing.done, undoing.report) == ("done", 5, {"undone": 4, "changed since": 1})
+    assert (undoing.state, undoing.done) == ("succeeded_with_errors", 5)
+    assert undoing.report == {"undone": 4, "changed since": 1}
     assert failed(undoing) == {five[2].hash: "It was changed after the job."}
     now = {image.pk: image for image in acme.images.all()}
     assert now[five[2].pk].user_metadata == {"title": "Mine", "int:year": 1999}
@@ -237,8 +238,7 @@ def test_a_batch_that_fails_in_its_middle_changes_nothing(acme, alice, five, mon
     started = jobs.undo_job(job, actor=alice.actor)
     with monkeypatch.context() as patch:
         patch.setattr(undo, "advance", None)
-        with pytest.raises(TypeError):
-            jobs.step(started.pk)
+        assert jobs.step(started.pk).attempts == 0
     assert (everything(acme), Job.objects.get(pk=started.pk).done) == (after, 0)
     assert jobs.run(started.pk).report == {"undone": 5}
 

@@ -16,12 +16,11 @@ from sourceimages.errors import StorageUnavailable
 from sourceimages.maintenance import state, verify
 from sourceimages.models import MaintenanceTask, StoredFile
 from tests import images
-from tests.sourceimages.test_heal import lose, rot
-from tests.sourceimages.test_storage import storage  # noqa: F401 (a fixture)
+from tests.sourceimages.test_heal import lost, rot
 
 
 @pytest.fixture
-def five(acme, alice, storage):  # noqa: F811
+def five(acme, alice, storage):
     for seed in range(5):
         alice.upload(acme, images.png(seed=seed))
     return list(StoredFile.objects.order_by("id"))
@@ -44,9 +43,9 @@ def verified():
     return StoredFile.objects.exclude(verified_at=None).count()
 
 
-def test_rot_and_loss_are_found_and_nothing_is_removed(storage, five, capsys):  # noqa: F811
+def test_rot_and_loss_are_found_and_nothing_is_removed(storage, five, capsys):
     rot(storage, five[1])
-    lose(storage, five[3])
+    lost(storage, five[3])
     keys = {one.key for one in storage.keys()}
     with pytest.raises(CommandError, match="2 files are missing or corrupt"):
         call_command("verify")
@@ -76,8 +75,8 @@ def test_a_bit_that_flips_on_a_read_only_disk_file_is_rot(acme, alice, own_files
     assert verify.damage_of(file) == "corrupt"
 
 
-def test_operators_see_what_is_damaged_until_nothing_is(storage, five):  # noqa: F811
-    lose(storage, five[0])
+def test_operators_see_what_is_damaged_until_nothing_is(storage, five):
+    lost(storage, five[0])
     verify.verify(StoredFile.objects.all())
     (held,) = state.held()
     assert held.name == verify.NAME
@@ -90,14 +89,14 @@ def test_operators_see_what_is_damaged_until_nothing_is(storage, five):  # noqa:
     assert not StoredFile.objects.exclude(damage="").exists()
 
 
-def spooled(storage, content):  # noqa: F811
+def spooled(storage, content):
     path = storage.spool / "file.part"
     path.write_bytes(content)
     return path
 
 
-def test_a_finding_is_written_into_the_audit_trail_once(storage, five):  # noqa: F811
-    lose(storage, five[0])
+def test_a_finding_is_written_into_the_audit_trail_once(storage, five):
+    lost(storage, five[0])
     for _ in range(3):
         verify.verify(StoredFile.objects.all())
     assert AuditEvent.objects.filter(verb="file.damaged").count() == 1

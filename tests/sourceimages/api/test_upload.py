@@ -387,7 +387,8 @@ def test_two_files_with_one_sha1_never_become_one(image, acme, alice, change, ow
     assert len(files_in(own_files)) == 1
 
 
-def test_an_upload_that_takes_too_long_is_given_up(acme, alice, monkeypatch, own_files):
+def test_an_upload_that_takes_too_long_is_given_up(acme, alice, settings, monkeypatch, own_files):
+    settings.GRACE_SECONDS = 0
     monkeypatch.setattr("sourceimages.grace.FLOOR", 0)
     set_grace_time(0)
     response = alice.upload(acme, images.png())

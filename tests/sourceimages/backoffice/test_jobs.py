@@ -42,6 +42,7 @@ def test_a_job_says_how_far_it_is(staff, acme, three, alice):
     now = timezone.now()
     Job.objects.filter(pk=job.pk).update(
         state="running",
+        frozen=False,
         done=2,
         failed=1,
         report={"deleted": 1, "locked": 1},

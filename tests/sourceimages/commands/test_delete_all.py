@@ -84,10 +84,10 @@ def test_images_that_a_restore_left_fail_the_command_and_are_shown_before_they_a
 ):
     run("delete_all", "acme", "--yes")
     again = alice.upload(acme, images.png(seed=3), name="again.png").json()["items"][0]["hash"]
-    printed = refused("restore_all", "acme", "--yes")
+    printed = refused("restore_all", "acme", "--yes", status=3)
     assert facts(printed) == NOTHING_LEFT | {"restored": 5, "conflicting": 1}
-    assert f"In the trash still:\n  {again} 3.png\n" in printed
-    assert "1 picture left in the trash" in printed
+    assert f"Skipped or failed:\n  {again} 3.png: An active image has this hash" in printed
+    assert "(image.restored_into)" in printed
     assert acme.images.living().get(hash=again).name == "again.png"
     delete_image(six[0], actor=COMMAND)
     Tombstone.objects.update(expires_at=timezone.now())

@@ -31,11 +31,11 @@ def test_a_copy_is_undone(acme, other, copied, run):
 
 
 @committing
-def test_what_was_changed_since_is_named(acme, other, copied, run):
+def test_what_was_changed_since_is_named(acme, other, copied, refused):
     mine = other.images.first()
     rename_image(mine, "mine.png", actor=COMMAND)
-    printed = run("undo_job", str(copied.pk), "--yes")
-    assert f"Left as they are:\n  {mine.hash} It was changed after the job.\n" in printed
+    printed = refused("undo_job", str(copied.pk), "--yes", status=3)
+    assert f"Skipped or failed:\n  {mine.hash} mine.png: It was changed after the job.\n" in printed
     assert living(other) == {mine.hash}
 
 

@@ -1,15 +1,18 @@
 """Numbers for monitoring in Prometheus' text format, read from the database: every process answers the same."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from organizations.models import Job
+from rokka.errors import Unavailable
 from rokka.health import for_machines
+from sourceimages import files, ownership
 from sourceimages.models import MaintenanceTask
 
 
@@ -21,7 +24,12 @@ class DatabaseCollector(Collector):
         last_run = GaugeMetricFamily(
             "rokka_maintenance_last_run_timestamp_seconds", "When the scheduled task last ran.", labels=["task"]
         )
+        recovered = CounterMetricFamily(
+            "rokka_files_recovered", "Files that were missing at their place and came back from the storage's trash."
+        )
         for task in MaintenanceTask.objects.order_by("name"):
+            if task.name == files.TASK:
+                recovered.add_metric([], task.progress.get("recovered", 0))
             held.add_metric([task.name], task.held_since is not None)
             if task.last_run:
                 last_run.add_metric([task.name], task.last_run.timestamp())
@@ -30,7 +38,13 @@ class DatabaseCollector(Collector):
             Job.objects.unfinished().values_list("kind", "state").annotate(Count("pk")).order_by()
         ):
             jobs.add_metric([kind, state], count)
-        yield from (held, last_run, jobs)
+        yield from (held, last_run, recovered, jobs)
+        with suppress(Unavailable):  # /health/ready says so
+            yield GaugeMetricFamily(
+                "rokka_storage_mismatch",
+                "1 if database and storage do not belong together, so that nothing is written.",
+                value=ownership.current().problem is not None,
+            )
 
 
 @for_machines

@@ -3,8 +3,10 @@
 from prometheus_client.parser import text_string_to_metric_families
 
 from organizations.models import Job
+from sourceimages import storage
 from sourceimages.maintenance import state
 from sourceimages.models import MaintenanceTask
+from sourceimages.storage import OWNER_MARK
 
 
 def samples(client):
@@ -22,6 +24,20 @@ def test_a_task_that_waits_for_an_operator_is_a_metric(db, client):
     assert samples(client)["rokka_maintenance_held", "verify"] == 0
     state.release("purge")
     assert samples(client)["rokka_maintenance_held", "purge"] == 0
+
+
+def test_a_storage_of_another_owner_is_a_metric(image, own_files, client):
+    assert samples(client)["rokka_storage_mismatch",] == 0
+    (own_files / OWNER_MARK).unlink()
+    own_files.rename(own_files.with_name("unmounted"))
+    own_files.mkdir()
+    assert samples(client)["rokka_storage_mismatch",] == 1
+
+
+def test_a_file_that_came_back_is_counted(image, alice, client):
+    storage.originals().move_to_trash([image.file.key])
+    assert b"".join(alice.api.get(f"/sourceimages/acme/{image.hash}/download").streaming_content)
+    assert samples(client)["rokka_files_recovered_total",] == 1
 
 
 def test_unfinished_jobs_are_counted(acme, client):

@@ -46,8 +46,7 @@ def test_what_a_killed_upload_left_behind_is_found_and_swept(make_server, place)
     with pytest.raises(requests.ConnectionError):
         server.upload(images.png(seed=1), images.png(seed=2))
     server.stop()
-    left = [path for path in (server.data_dir / "files").rglob("*") if path.is_file()]
-    assert len(left) == 2
+    assert len(files_in(server.data_dir / "files")) == 2
 
     later = server.after_grace_time()
     found = later.manage("check_consistency").stdout

@@ -10,6 +10,7 @@ from http.client import HTTPConnection
 import pytest
 
 from tests import images
+from tests.conftest import files_in
 
 
 def curl(*arguments: object) -> tuple[int, dict]:
@@ -125,7 +126,7 @@ def test_a_connection_that_breaks_leaves_nothing(server, framing):
         time.sleep(0.2)
     time.sleep(0.5)
     assert server.session().get(f"{server.url}/sourceimages/acme").json()["total"] == 0
-    assert [path for path in (server.data_dir / "files").rglob("*") if path.is_file()] == []
+    assert files_in(server.data_dir / "files") == []
 
 
 def test_head_has_the_headers_of_get_and_no_body(server):

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests import images
+from tests.conftest import files_in
 from tests.outside.conftest import Server
 
 CANARY = ("127.0.0.1", 18999)  # where files try to make a server call
@@ -90,7 +91,7 @@ def send(server: Server, method: str, path: str, body: bytes = b"", **headers: s
 
 
 def kept(server: Server) -> set[Path]:
-    return {path for path in (server.data_dir / "files").rglob("*") if path.is_file()}
+    return set(files_in(server.data_dir / "files"))
 
 
 def markers() -> set[Path]:

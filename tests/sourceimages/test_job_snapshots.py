@@ -11,6 +11,7 @@ from organizations.audit import COMMAND
 from organizations.models import AuditEvent, Job
 from sourceimages import acts, jobs, jobsnapshot
 from sourceimages.errors import JobExpired, SelectionChanged
+from sourceimages.jobs import batches
 from sourceimages.models import JobImage, Tombstone
 from sourceimages.operations import change_user_metadata, delete_image, rename_image, restore_image
 from sourceimages.selection import Selection
@@ -31,7 +32,7 @@ def six(acme, alice):
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    for module, name in ((acts, "BATCH"), (acts, "TOGETHER"), (jobs, "BATCH")):
+    for module, name in ((acts, "BATCH"), (acts, "TOGETHER"), (batches, "BATCH")):
         monkeypatch.setattr(module, name, 2)
 
 

@@ -13,6 +13,7 @@ from organizations.models import AuditEvent, Job
 from rokka.errors import Conflict, Invalid
 from sourceimages import acts, jobs
 from sourceimages.errors import InvalidDestination
+from sourceimages.jobs import batches
 from sourceimages.metadata.user import MAX_FIELDS
 from sourceimages.models import SourceImage, Tombstone
 from sourceimages.operations import change_user_metadata, delete_image, set_locked, set_protected
@@ -23,7 +24,7 @@ from tests.sourceimages.prepared import prepared
 
 pytestmark = pytest.mark.usefixtures("consistent")
 
-SIZES = ((acts, "AT_A_TIME"), (acts, "TOGETHER"), (acts, "BATCH"), (jobs, "BATCH"))  # of batches
+SIZES = ((acts, "AT_A_TIME"), (acts, "TOGETHER"), (acts, "BATCH"), (batches, "BATCH"))  # of batches
 CHANGES = {"changes": {"int:year": 1999}}
 LIVING_KINDS = ["lock", "unlock", "protect", "unprotect", "set-metadata", "delete", "copy"]
 KINDS = [*LIVING_KINDS, "restore-some"]
@@ -300,7 +301,7 @@ def test_a_job_that_is_killed_goes_on_where_it_was(acme, stage, alice, five, mon
     pictures = prepared(kind, five, alice.actor)
     job = begun(kind, ticked(acme, pictures, in_trash=kind == "restore-some"), alice.actor, stage)
     earlier = AuditEvent.objects.count()
-    for module in (acts, jobs):
+    for module in (acts, batches):
         advance, turns = module.advance, iter(range(100))
 
         def killed(*arguments, advance=advance, turns=turns, **more):

@@ -23,7 +23,7 @@ __all__ = ["app"]
 MOMENT = 0.1  # seconds
 
 batches.BATCH = restoring.BATCH = purge.BATCH = 10
-acts.TOGETHER = undo.BATCH = 5
+acts.TOGETHER = undo.BATCH = 2  # so that killed workers leave something to do
 tasks.MISSED = 1
 app.conf.beat_schedule = {
     name: {"task": f"sourceimages.tasks.{name}", "schedule": 1} for name in ("resume_jobs", "purge")

@@ -7,9 +7,11 @@ from tests.outside.conftest import until, worker
 
 LEAVE_BEHIND = """
 from organizations.models import Organization
+from sourceimages import ownership
 from sourceimages.storage import new_key
 from tests import storing
 
+ownership.check_writable()  # the storage has its mark before there are files
 key = new_key(Organization.objects.get().pk, "ab" * 20)
 storing.put(key, b"left behind")
 print(key)

@@ -187,7 +187,9 @@ class Alias(models.Model):
 
 
 class ImageVersion(models.Model):
-    """What a change of an image replaced, kept for HISTORY_DAYS. `before` holds complete values by field.
+    """What a change of an image replaced, or did not take over, kept for HISTORY_DAYS.
+
+    `before` holds complete values by field.
 
     The image is referred to by value: this row never keeps it from being purged, which removes its versions too.
     """
@@ -200,6 +202,7 @@ class ImageVersion(models.Model):
         ALIAS_MOVED = "alias_moved"  # to another image; `before` names the alias
         ALIAS_DELETED = "alias_deleted"
         VERSION_RESTORED = "version_restored"
+        RESTORE_CONFLICT = "restore_conflict"  # no change: values of a copy in the trash that the image did not take
         # Written for jobs only, so that undoing one finds what it did; they hold no values.
         CREATED = "created"
         REPLACED = "replaced"  # by `derived_id`, if the job made that

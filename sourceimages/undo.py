@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from organizations import counters
 from organizations.audit import Actor
@@ -46,22 +47,24 @@ def organization_of(job: Job) -> Organization | None:
 
 def images_of(job: Job, organization: Organization) -> SourceImageQuerySet:
     """Images of the organization that the job has changed, made or replaced, as far as the history goes back."""
-    images: SourceImageQuerySet = organization.images.filter(
-        pk__in=organization.versions.filter(job_id=job.pk).values("image_id")
-    )
+    images: SourceImageQuerySet = organization.images.filter(pk__in=_changes(organization, job.pk).values("image_id"))
     return images
 
 
 def is_possible(job: Job) -> bool:
     """Whether the history knows of something that the job did; a deletion is restored from the trash instead."""
     organization = None if job.unfinished else organization_of(job)
-    return organization is not None and organization.versions.filter(job_id=job.pk).exists()
+    return organization is not None and _changes(organization, job.pk).exists()
 
 
 def makes_deletions(job: Job, organization: Organization) -> bool:
     """Whether undoing the job moves images to the trash: those that it made."""
-    versions = organization.versions.filter(job_id=job.pk)
-    return versions.filter(kind__in=(Kind.CREATED, Kind.REPLACED, Kind.RESTORED)).exists()
+    made = (Kind.CREATED, Kind.REPLACED, Kind.RESTORED)
+    return _changes(organization, job.pk).filter(kind__in=made).exists()
+
+
+def _changes(organization: Organization, job_id: UUID) -> QuerySet[ImageVersion]:
+    return organization.versions.filter(job_id=job_id).exclude(kind=Kind.RESTORE_CONFLICT)
 
 
 @transaction.atomic
@@ -91,7 +94,7 @@ def run_batch(job_id: UUID) -> Job:
 
 def _versions_of(job: Job, undone: UUID, ids: Sequence[int]) -> dict[int, list[ImageVersion]]:
     """What the job to be undone did to these images, by their id."""
-    versions = job.organization.versions.filter(job_id=undone)
+    versions = _changes(job.organization, undone)
     found: dict[int, list[ImageVersion]] = defaultdict(list)
     for version in versions.filter(image_id__in=ids).order_by("image_id", "id"):
         found[version.image_id].append(version)
@@ -119,7 +122,7 @@ class Batch:
         deleted = {pk: image.hash for pk, image in images.items() if image.deleted}
         later: dict[int, list[ImageVersion]] = defaultdict(list)
         since = ImageVersion.objects.filter(image_id__in=ids, pk__gt=min(version.pk for version in every))
-        for version in since.exclude(job_id=undone):
+        for version in since.exclude(job_id=undone).exclude(kind=Kind.RESTORE_CONFLICT):
             later[version.image_id].append(version)
         return cls(
             images,

@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
                 ('image_id', models.BigIntegerField()),
                 ('hash', rokka.fields.BytewiseCharField(max_length=40)),
                 ('created', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('kind', models.CharField(choices=[('renamed', 'Renamed'), ('metadata_changed', 'Metadata Changed'), ('dynamic_metadata_changed', 'Dynamic Metadata Changed'), ('overwritten', 'Overwritten'), ('alias_moved', 'Alias Moved'), ('alias_deleted', 'Alias Deleted'), ('version_restored', 'Version Restored'), ('created', 'Created'), ('replaced', 'Replaced'), ('deleted', 'Deleted'), ('restored', 'Restored')], max_length=30)),
+                ('kind', models.CharField(choices=[('renamed', 'Renamed'), ('metadata_changed', 'Metadata Changed'), ('dynamic_metadata_changed', 'Dynamic Metadata Changed'), ('overwritten', 'Overwritten'), ('alias_moved', 'Alias Moved'), ('alias_deleted', 'Alias Deleted'), ('version_restored', 'Version Restored'), ('restore_conflict', 'Restore Conflict'), ('created', 'Created'), ('replaced', 'Replaced'), ('deleted', 'Deleted'), ('restored', 'Restored')], max_length=30)),
                 ('before', models.JSONField(blank=True, default=dict)),
                 ('derived_id', models.BigIntegerField(blank=True, null=True)),
                 ('source', models.CharField(choices=[('api', 'Api'), ('staff', 'Staff'), ('command', 'Command'), ('time', 'Time')], max_length=10)),

@@ -1,10 +1,11 @@
 """Bringing back from the trash.
 
 An image of which there is an active one stays in the trash: the active one takes over what it lacks, and keeps its own
-value where both have one. The other value is in the audit event, and in the trash until that expires.
+value where both have one. The other value is in the history of the active image, from where it can be put back, and in
+the audit event.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -16,9 +17,9 @@ from organizations import counters
 from organizations.audit import Actor
 from organizations.models import Organization
 from rokka.database import Overtaken, retry_on_conflict
-from sourceimages import metadata
+from sourceimages import history, metadata
 from sourceimages.errors import ImageNotFound, InvalidMetadata
-from sourceimages.models import SourceImage
+from sourceimages.models import ImageVersion, SourceImage
 from sourceimages.operations.change import set_user_metadata_of_held
 from sourceimages.operations.delete import hold_bytes, record_each, record_of
 
@@ -81,6 +82,11 @@ def merge(
     telling = [one for one in merges if one.outcome is not Restored.EXISTING]
     details = {one.active.pk: one.details() for one in telling}
     record_each(actor, "image.restored_into", [one.active for one in telling], details, job_id=job_id)
+    history.keep(
+        ImageVersion.Kind.RESTORE_CONFLICT,
+        {one.active: left for one in telling if (left := one.left())},
+        actor,
+    )
     return [one.outcome for one in merges]
 
 
@@ -109,17 +115,31 @@ class Merge:
             return cls(active, deleted, {}, {}, Restored.EXISTING)
         if active.locked:
             return cls(active, deleted, lacking, conflicting, Restored.LOCKED)
-        try:
-            metadata.merged(active.user_metadata, lacking)
-        except InvalidMetadata:  # together they would have too many fields
+        if _together(active.user_metadata, lacking) is None:
             conflicting["user_metadata"], lacking = other | lacking, {}
         return cls(active, deleted, lacking, conflicting, Restored.CONFLICTING if conflicting else Restored.MERGED)
 
+    def left(self) -> dict[str, Any]:
+        """Complete values by field, which put back in the active image give it what it has not taken over."""
+        values = {name: getattr(self.deleted, name) for name in self.conflicting}
+        if "user_metadata" in self.conflicting or (self.lacking and self.outcome is Restored.LOCKED):
+            theirs = self.deleted.user_metadata
+            values["user_metadata"] = _together(self.active.user_metadata, theirs) or theirs
+        return values
+
     def details(self) -> dict[str, Any]:
-        """What the audit trail keeps: `skipped` and `conflicting` are nowhere else once the trash has expired."""
+        """What the audit trail keeps of it."""
         name = "skipped" if self.outcome is Restored.LOCKED else "restored"
         origin = {"id": self.deleted.pk, "created": self.deleted.created.isoformat()}
         return {"from": origin, name: self.lacking, "conflicting": self.conflicting}
+
+
+def _together(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any] | None:
+    """User metadata of both, of which `later` wins; None if those would be too many fields."""
+    try:
+        return metadata.merged(earlier, later)
+    except InvalidMetadata:
+        return None
 
 
 def _get_for_update(organization: Organization, hash: str) -> tuple[SourceImage | None, SourceImage | None]:

@@ -18,6 +18,7 @@ from sourceimages.operations import (
     expire_tombstone,
     rename_image,
     restore_image,
+    restore_version,
     set_locked,
     set_protected,
 )
@@ -230,6 +231,34 @@ def test_values_in_conflict_stay_as_they_are_and_the_others_are_kept(acme, alice
     assert event.details["restored"] == {"title": "Harbour"}
     assert event.details["conflicting"] == {"user_metadata": {"int:year": 2001}, "name": "harbour.png"}
     assert acme.images.in_trash().get().user_metadata == KNOWN
+
+
+def test_values_in_conflict_can_be_put_back_from_the_history(acme, alice, image, again):
+    change_user_metadata(again, {"int:year": 2024, "place": "Basel"}, actor=COMMAND)
+    rename_image(again, "other.png", actor=COMMAND)
+    restore(alice, image)
+    version = acme.versions.get(kind="restore_conflict")
+    assert (version.image_id, version.user) == (again.pk, alice.user)
+    restored = restore_version(again, version.pk, actor=COMMAND)
+    assert (restored.name, restored.user_metadata) == ("harbour.png", KNOWN | {"place": "Basel"})
+
+
+def test_what_a_locked_image_did_not_take_over_is_in_its_history(acme, alice, image, again):
+    set_locked(again, True, actor=COMMAND)
+    restore(alice, image)
+    set_locked(again, False, actor=COMMAND)
+    version = acme.versions.get(kind="restore_conflict")
+    assert restore_version(again, version.pk, actor=COMMAND).user_metadata == KNOWN
+
+
+def test_undoing_a_restore_takes_no_values_of_a_conflict(acme, alice, image, again):
+    """They never were values of the active image."""
+    change_user_metadata(again, {"int:year": 2024}, actor=COMMAND)
+    rename_image(again, "other.png", actor=COMMAND)
+    restored = jobs.run(jobs.restore_all(acme, actor=COMMAND).pk)
+    jobs.run(jobs.undo_job(restored, actor=COMMAND).pk)
+    again.refresh_from_db()
+    assert (again.name, again.user_metadata) == ("other.png", {"int:year": 2024})
 
 
 def test_a_field_of_another_type_is_the_same_field(alice, image, again):

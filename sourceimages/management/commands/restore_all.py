@@ -66,5 +66,5 @@ class Command(JobCommand):
                 "Existing and merged ones stay in the trash: an active image of each has all that they have."
             )
         if any(job.report.get(outcome.value) for outcome in restoring.LEFT):
-            remarks.append("The audit trail of the active images (image.restored_into) has the values that differ.")
+            remarks.append("The history of the active images (restore_conflict) has the values that differ.")
         return "\n".join(remarks)

@@ -87,7 +87,7 @@ def test_images_that_a_restore_left_fail_the_command_and_are_shown_before_they_a
     printed = refused("restore_all", "acme", "--yes", status=3)
     assert facts(printed) == NOTHING_LEFT | {"restored": 5, "conflicting": 1}
     assert f"Skipped or failed:\n  {again} 3.png: An active image has this hash" in printed
-    assert "(image.restored_into)" in printed
+    assert "(restore_conflict)" in printed
     assert acme.images.living().get(hash=again).name == "again.png"
     delete_image(six[0], actor=COMMAND)
     Tombstone.objects.update(expires_at=timezone.now())

@@ -12,7 +12,7 @@ from django.db import OperationalError, transaction
 
 from organizations.models import Job
 from sourceimages import jobs, jobsnapshot, operations, ownership
-from sourceimages.errors import StorageMismatch, StorageUnavailable
+from sourceimages.errors import ReadingInterrupted, StorageMismatch, StorageUnavailable
 from sourceimages.jobprogress import TRANSIENT
 from sourceimages.maintenance import garbage_collection, history, storage_trash
 from sourceimages.maintenance.purge import purge_expired
@@ -123,7 +123,10 @@ def _slice(job_id: UUID, *, seconds: float) -> Job | None:
 @shared_task(autoretry_for=(StorageUnavailable, OperationalError), retry_backoff=True, max_retries=8)
 @when_writable
 def optimize(file_id: int) -> None:
-    operations.optimize(file_id)
+    try:
+        operations.optimize(file_id)
+    except ReadingInterrupted as error:
+        log.warning("optimize.interrupted", file=file_id, error=error.message)
 
 
 @shared_task

@@ -5,7 +5,7 @@ and is forgotten if nothing comes of it. The old file goes to the storage's tras
 before, and the row remembers it: undo_optimize brings it back from there.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import file_digest
 from typing import Any
 
@@ -19,6 +19,7 @@ from organizations.audit import TIME, Actor, record
 from rokka import faults
 from rokka.errors import Invalid
 from sourceimages import ownership, probing, storage
+from sourceimages.errors import ReadingInterrupted
 from sourceimages.files import local_file, move_to_trash
 from sourceimages.keeping import FileKeeper
 from sourceimages.models import StoredFile
@@ -26,6 +27,7 @@ from sourceimages.operations.contents import Content, replace_content
 from sourceimages.probing.rewriting import SECONDS, Rewritten, rewritten
 
 LEASE = timedelta(seconds=SECONDS + 120)  # after which somebody who works at a file is taken for dead
+AGAIN = timedelta(days=1)  # after which a file is tried again whose process was killed
 AT_ONCE = 100  # files that are looked up
 
 log = structlog.get_logger()
@@ -38,16 +40,27 @@ def waiting(after: int = 0) -> list[int]:
 
 
 def optimize(file_id: int, *, actor: Actor = TIME) -> bool:
-    """Fulfil the wish of the file, or write down why not; False if there is nothing to do now."""
+    """Fulfil the wish of the file, or write down why not; False if there is nothing to do now.
+
+    ReadingInterrupted if the process that rewrites is killed: the file has its turn again a day later.
+    """
     ownership.check_removable()
     if not StoredFile.objects.exclude(optimize_to="").filter(_free(), pk=file_id).update(optimize_since=timezone.now()):
         return False
     file = StoredFile.objects.select_related("organization").get(pk=file_id)
     try:
         return _optimize(file, actor)
-    except BaseException:
-        StoredFile.objects.filter(pk=file_id, optimize_since=file.optimize_since).update(optimize_since=None)
+    except ReadingInterrupted:  # at once it would probably be killed again, and others by it
+        _release(file, taken_until=timezone.now() + AGAIN)
         raise
+    except BaseException:
+        _release(file)
+        raise
+
+
+def _release(file: StoredFile, *, taken_until: datetime | None = None) -> None:
+    mine = StoredFile.objects.filter(pk=file.pk, optimize_since=file.optimize_since)
+    mine.update(optimize_since=taken_until and taken_until - LEASE)
 
 
 def _free() -> Q:

@@ -239,6 +239,8 @@ class Pool:
     def _start(self) -> Child:
         try:
             child = Child(self._command)
+        except ChildKilledError:  # for its memory, say, as may happen at any time
+            raise
         except ChildDiedError as error:
             raise RuntimeError(f"The process that reads files does not start: {error}") from error
         self._children.add(child)

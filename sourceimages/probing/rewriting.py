@@ -9,7 +9,9 @@ from pathlib import Path
 
 from django.conf import settings
 
-from .pool import COMMAND, Child, ChildDiedError, SandboxMissingError
+from sourceimages.errors import ReadingInterrupted
+
+from .pool import COMMAND, Child, ChildDiedError, ChildKilledError, SandboxMissingError
 
 SECONDS = 480  # for one picture; the child has less for its computing
 
@@ -25,7 +27,10 @@ class Rewritten:
 
 @contextmanager
 def rewritten(source: Path, format: str, to: str, *, folder: Path) -> Iterator[Rewritten]:
-    """The picture as `to` says (png or jpg), in a file of the folder that is gone afterwards unless it was moved."""
+    """The image as `to` says (png or jpg), in a file of the folder that is gone afterwards unless it was moved.
+
+    ReadingInterrupted if the process was killed, which says nothing about the image.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     places = [folder / f"{secrets.token_hex(16)}.part" for _ in range(2)]
     descriptors: list[int] = []
@@ -36,6 +41,8 @@ def rewritten(source: Path, format: str, to: str, *, folder: Path) -> Iterator[R
             answer = _ask(
                 {"path": str(source), "format": format, "to": to, "out": out, "scratch": scratch}, descriptors
             )
+        except ChildKilledError as error:
+            raise ReadingInterrupted(f"Rewriting was interrupted: {error}.") from error
         except ChildDiedError as error:
             answer = {"left": str(error)}
         yield Rewritten(places[0], **answer)
@@ -50,6 +57,8 @@ def _ask(request: dict[str, object], descriptors: list[int]) -> dict[str, str]:
     """One child for one picture: whatever it has come to hold, it is gone with it."""
     try:
         child = Child((*COMMAND, "--writes"), files=descriptors)
+    except ChildKilledError:
+        raise
     except ChildDiedError as error:  # which says nothing about the picture
         raise RuntimeError(f"The process that rewrites pictures does not start: {error}") from error
     try:

@@ -13,8 +13,10 @@ from organizations import counters
 from organizations.audit import COMMAND
 from organizations.models import AuditEvent
 from sourceimages import operations, probing, storage, tasks
+from sourceimages.errors import ReadingInterrupted
 from sourceimages.models import SourceImage, StoredFile
 from sourceimages.operations import copy_image, set_locked
+from sourceimages.probing import rewriting
 from tests import images, photos, tiffs
 from tests.conftest import files_in
 
@@ -405,6 +407,26 @@ def test_who_works_at_a_file_is_left_alone_until_taken_for_dead(uploaded):
     assert operations.waiting_to_be_optimized() == []
     assert operations.optimize(file.pk) is False
     StoredFile.objects.update(optimize_since=timezone.now() - timedelta(minutes=11))
+    assert done().format == "png"
+
+
+def test_a_rewriter_that_is_killed_is_no_fault_of_the_file(uploaded, monkeypatch):
+    """Out of memory, say: it has its turn again a day later, and others have theirs before."""
+
+    def killed(child, request, *, seconds):
+        child._process.kill()
+        return child._read_answer(seconds)
+
+    uploaded(photos.tiff(photos.noise(61, 43, 3)))
+    file = StoredFile.objects.get()
+    with monkeypatch.context() as patch:
+        patch.setattr(rewriting.Child, "ask", killed)
+        with pytest.raises(ReadingInterrupted):
+            operations.optimize(file.pk)
+    assert operations.waiting_to_be_optimized() == []
+    file.refresh_from_db()
+    assert (file.optimize_to, file.static_metadata.get("optimize")) == ("png", None)
+    StoredFile.objects.update(optimize_since=file.optimize_since - timedelta(days=1))
     assert done().format == "png"
 
 

@@ -13,8 +13,9 @@ from PIL import Image, ImageCms, ImageDraw, ImageOps, ImageStat
 
 from rokka.errors import Unavailable
 from sourceimages import previews, probing
+from sourceimages.errors import ReadingInterrupted
 from sourceimages.probing import raster
-from sourceimages.probing.pool import BusyError
+from sourceimages.probing.pool import BusyError, ChildKilledError
 from tests import images
 from tests.sourceimages.probing.test_probing_corpus import CORPUS, manifest
 
@@ -331,17 +332,16 @@ def test_another_process_takes_the_place_of_one_that_was_killed(tmp_path):
     assert drawn(tmp_path, images.png(), "png")
 
 
-def test_one_that_dies_at_work_leaves_nothing(tmp_path, monkeypatch):
-    def killed(child, seconds):
-        child._process.kill()
-        return read(child, seconds)
+@pytest.mark.parametrize("moment", ["__init__", "ask"])
+def test_one_that_is_killed_says_nothing_about_the_image(tmp_path, monkeypatch, moment):
+    def killed(child, *_, **__):
+        raise ChildKilledError("its reader died (Killed)")
 
-    read = probing.pool.Child._read_answer
-    drawn(tmp_path, images.png(), "png")
+    probing._drawing.close()
     with monkeypatch.context() as patch:
-        patch.setattr(probing.pool.Child, "_read_answer", killed)
-        patch.setattr(probing.pool.Child, "ask", lambda child, request, *, seconds: child._read_answer(seconds))
-        assert drawn(tmp_path, images.png(), "png") is None
+        patch.setattr(probing.pool.Child, moment, killed)
+        with pytest.raises(ReadingInterrupted):
+            drawn(tmp_path, images.png(), "png")
     assert drawn(tmp_path, images.png(), "png")
 
 

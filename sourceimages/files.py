@@ -61,6 +61,16 @@ def file_size(file: StoredFile) -> int:
         return originals.size(file.key)
 
 
+def file_sizes(files: Collection[StoredFile]) -> dict[str, int]:
+    """The same of several by their key; those that are nowhere are not in the answer."""
+    originals = storage.originals()
+    keys = {file.key for file in files}
+    sizes = originals.sizes(keys)
+    if missing := keys - sizes.keys():
+        sizes |= originals.sizes(recover_missing(missing))
+    return sizes
+
+
 # --- Recovering -------------------------------------------------------------------------------------------------------
 
 

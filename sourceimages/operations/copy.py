@@ -19,9 +19,10 @@ from sourceimages import copyrows, indexing, storage
 from sourceimages.conflicts import FILE, SAME_IMAGE
 from sourceimages.errors import ExistsAtDestination, ImageLocked, ImageNotFound, ProtectedOriginal
 from sourceimages.files import recover_missing
-from sourceimages.keeping import FileKeeper
+from sourceimages.keeping import FileKeeper, set_aside
 from sourceimages.models import SourceImage, StoredFile
 from sourceimages.operations.delete import record_of
+from sourceimages.operations.heal import Harmed, harmed, replace_by_copies
 from sourceimages.shorthashes import names_of
 
 log = structlog.get_logger()
@@ -122,7 +123,9 @@ def copy_images(
     """
     protected_too = access.allows(actor, Permission.PROTECTED_ORIGINALS_DOWNLOAD, source)
     with CopyKeeper(destination) as keeper:
-        return _keep_and_write(source, ids, keeper, overwrite, protected_too, actor, along)
+        outcomes = _keep_and_write(source, ids, keeper, overwrite, protected_too, actor, along)
+    set_aside(keeper.replaced)
+    return outcomes
 
 
 @retry_on_conflict(*SAME_IMAGE, references=[FILE])
@@ -140,7 +143,7 @@ def _keep_and_write(
     refused = {} if protected_too else {one.id: Outcome.PROTECTED for one in found if one.protected}
     originals = [one for one in found if one.id not in refused]
     gone = dict.fromkeys(set(ids) - {one.id for one in found}, Outcome.GONE)
-    lost = gone | refused | keeper.keep(originals)
+    lost = gone | refused | keeper.keep(originals, overwrite=overwrite)
     return _write(source, originals, lost, keeper, overwrite, actor, along)
 
 
@@ -169,17 +172,24 @@ class CopyKeeper(FileKeeper):
     def __init__(self, organization: Organization) -> None:
         super().__init__(organization)
         self.copies: dict[str, tuple[str, str]] = {}  # by binary hash: the key of the bytes, and that of their copy
+        self.harmed: dict[str, Harmed] = {}  # by binary hash: what is kept at the destination, and has to be mended
+        self.replaced: list[str] = []  # keys that no row names any more
 
     def __enter__(self) -> "CopyKeeper":
         return self
 
-    def keep(self, originals: Sequence[Original]) -> dict[int, Outcome]:
+    def keep(self, originals: Sequence[Original], *, overwrite: bool) -> dict[int, Outcome]:
         """Copy the bytes that the destination lacks, once; answer the pictures whose bytes cannot be had, by id."""
         wanted = {one.binary_hash: one for one in originals}
         known = self._known(wanted)
-        self.copies = {hash: pair for hash, pair in self.copies.items() if hash not in known}
+        collisions = {hash for hash, file in known.items() if wanted[hash].uploaded_sha256 != file.uploaded_sha256}
+        needed = self._needed(originals, overwrite) if known else set()
+        checked = [file for hash, file in known.items() if hash in needed and hash not in collisions]
+        self.harmed = harmed(checked) if checked else {}
+        lacking = (wanted.keys() - known.keys()) | self.harmed.keys()
+        self.copies = {hash: pair for hash, pair in self.copies.items() if hash in lacking}
         pairs = {}
-        for hash in wanted.keys() - known.keys():
+        for hash in lacking:
             key = wanted[hash].key
             if hash not in self.copies or self.copies[hash][0] != key:  # not yet, or not the bytes that it has by now
                 pairs[hash] = (key, storage.new_key(self.organization.pk, hash))
@@ -191,15 +201,22 @@ class CopyKeeper(FileKeeper):
         if missing and StoredFile.objects.filter(key__in=missing).count() < len(missing):
             raise Overtaken  # they have been rewritten, and have another key by now
         self.copies |= {hash: pair for hash, pair in pairs.items() if pair[0] not in missing}
-        collisions = {hash for hash, sha256 in known.items() if wanted[hash].uploaded_sha256 != sha256}
         return {one.id: Outcome.GONE for one in originals if one.key in missing} | {
             one.id: Outcome.COLLISION for one in originals if one.binary_hash in collisions
         }
 
-    def _known(self, binary_hashes: Iterable[str]) -> dict[str, str]:
-        """The sha256 of the bytes that are kept at the destination already, by binary hash."""
-        files = self.organization.files.filter(binary_hash__in=list(binary_hashes))
-        return dict(files.values_list("binary_hash", "uploaded_sha256"))
+    def _known(self, binary_hashes: Iterable[str]) -> dict[str, StoredFile]:
+        """What is kept at the destination already, by binary hash."""
+        columns = "binary_hash", "uploaded_sha256", "key", "size", "damage"
+        files = self.organization.files.filter(binary_hash__in=list(binary_hashes)).only(*columns)
+        return {file.binary_hash: file for file in files}
+
+    def _needed(self, originals: Sequence[Original], overwrite: bool) -> set[str]:
+        """Binary hashes of what an image at the destination is going to show: of those that exist, nothing is said."""
+        hashes = [] if overwrite else [one.hash for one in originals]
+        existing = self.organization.images.living().filter(hash__in=hashes).values_list("hash", flat=True)
+        skipped = set(existing) if hashes else set()
+        return {one.binary_hash for one in originals if one.hash not in skipped}
 
 
 def _write(
@@ -223,9 +240,11 @@ def _write(
         created = {one.hash: one for one in originals if outcomes[one.id] is Outcome.CREATED}
         changed = {one.id: there[one.hash][0] for one in originals if outcomes[one.id] is Outcome.OVERWRITTEN}
         files = {one.binary_hash: one for one in originals if outcomes[one.id] in WRITTEN}
-        new = sorted(files.keys() & keeper.copies.keys())
+        mended = {hash: keeper.harmed[hash] for hash in files.keys() & keeper.harmed.keys() & keeper.copies.keys()}
+        new = sorted(files.keys() & keeper.copies.keys() - mended.keys())
         # Files, then pictures, each in an order that everybody keeps to, or two copies of the same deadlock.
         _expect(len(new), copyrows.insert_files([keeper.copies[hash] for hash in new], destination))
+        more = replace_by_copies(mended, keeper.copies, actor) if mended else 0
         names = names_of(destination, created)
         faults.point("copy.stored")
         if actor.job_id is None:
@@ -241,10 +260,11 @@ def _write(
         if not along(outcomes):
             transaction.set_rollback(True)
             return {}
-        counters.add(destination, images=len(created), bytes=sum(files[hash].size for hash in new))
+        counters.add(destination, images=len(created), bytes=more + sum(files[hash].size for hash in new))
         keeper.check_time()
     faults.point("copy.committed")
-    keeper.needed |= {keeper.copies[hash][1] for hash in new}
+    keeper.needed |= {keeper.copies[hash][1] for hash in [*new, *mended]}
+    keeper.replaced = [file.key for file, _ in mended.values()]
     return outcomes
 
 

@@ -1,21 +1,22 @@
 """Content that is known and came in once more: its stored file is mended where it is lost or rotten.
 
-An answer of success says that the file is there now. So the storage is asked, and what just came in takes the place of
-a file that is missing, has another size, or is known to be corrupt. A file that was optimized and is sent again without
-the option to optimize becomes what was sent.
+An answer of success says that the file is there now. So the storage is asked, and what was uploaded or copied takes the
+place of a file that is missing, has another size, or is known to be corrupt. A file that was optimized and is sent
+again without the option to optimize becomes what was sent.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from organizations.audit import Actor, record
 from rokka.database import Overtaken
 from sourceimages import indexing, probing
 from sourceimages.errors import BytesMissing
-from sourceimages.files import file_size
+from sourceimages.files import file_size, file_sizes
 from sourceimages.models import StoredFile
+from sourceimages.operations.contents import Content, replace_content
 from sourceimages.operations.describe import when_to_read_again
 from sourceimages.probing import Probe
 
@@ -65,6 +66,25 @@ def stored_size(file: StoredFile) -> int | None:
         return None
 
 
+class Harmed(NamedTuple):
+    """A stored file that has to be replaced, and why."""
+
+    file: StoredFile
+    why: Why
+
+
+def harmed(files: Collection[StoredFile]) -> dict[str, Harmed]:
+    """Those that are missing, have another size, or are known to be corrupt, by their binary hash."""
+    sizes = file_sizes(files)
+    found = {}
+    for file in files:
+        if file.key not in sizes:
+            found[file.binary_hash] = Harmed(file, Why.MISSING)
+        elif sizes[file.key] != file.size or file.damage:
+            found[file.binary_hash] = Harmed(file, Why.CORRUPT)
+    return found
+
+
 def forget_options(file_ids: Iterable[int]) -> None:
     """Files that wait to be optimized, and came in again without the option, stay as they are."""
     for file_id in sorted(file_ids):
@@ -78,10 +98,7 @@ def replace_files(replacements: Iterable[Replacement], actor: Actor) -> tuple[di
     Overtaken.
     """
     wanted = {one.file.pk: one for one in replacements}
-    rows = StoredFile.objects.select_related("organization").filter(pk__in=wanted).order_by("id")
-    found = list(rows.select_for_update(of=("self",)))
-    if {row.pk: row.key for row in found} != {pk: one.file.key for pk, one in wanted.items()}:
-        raise Overtaken  # another file took its place, or it was purged, since we looked
+    found = _held([one.file for one in wanted.values()])
     free: list[str] = []
     more = 0
     for row in found:
@@ -90,6 +107,44 @@ def replace_files(replacements: Iterable[Replacement], actor: Actor) -> tuple[di
             free.append(key)
             more += row.size - size
     return {row.binary_hash: row for row in found}, free, more
+
+
+def replace_by_copies(files: Mapping[str, Harmed], copies: Mapping[str, tuple[str, str]], actor: Actor) -> int:
+    """Let rows name copies of the same content, in the transaction that needs them.
+
+    `copies` has the key of what was copied and that of the copy; both arguments are by binary hash. Answers by how many
+    bytes more is stored. Raises Overtaken.
+    """
+    sources = {file.key: file for file in StoredFile.objects.filter(key__in=[copies[hash][0] for hash in files])}
+    more = 0
+    for row in _held([one.file for one in files.values()]):
+        key, to = copies[row.binary_hash]
+        if key not in sources:
+            raise Overtaken
+        before = _described(row)
+        _describe_as(row, sources[key])
+        more += replace_content(row, replace(Content.of(sources[key]), key=to))
+        indexing.replace(list(row.images.select_related("organization", "file").order_by("id")))
+        _record("file.healed", row, files[row.binary_hash].why, before, actor)
+    return more
+
+
+def _held(files: Iterable[StoredFile]) -> Sequence[StoredFile]:
+    """The rows, locked. Raises Overtaken if another file took the place of one, or it was purged, since we looked."""
+    keys = {file.pk: file.key for file in files}
+    rows = StoredFile.objects.select_related("organization").filter(pk__in=keys).order_by("id")
+    found = list(rows.select_for_update(of=("self",)))
+    if {row.pk: row.key for row in found} != keys:
+        raise Overtaken
+    return found
+
+
+def _describe_as(row: StoredFile, source: StoredFile) -> None:
+    """What is found out about content holds for its copy, too, and so does what the copy was made of, if optimized."""
+    row.static_metadata, row.colours_wanted = source.static_metadata, source.colours_wanted
+    row.read_again_at, row.optimized_from = source.read_again_at, None
+    if not source.as_uploaded:
+        row.optimize_to, row.optimize_since = "", None
 
 
 def _replace(row: StoredFile, new: Replacement, actor: Actor) -> bool:
@@ -106,17 +161,21 @@ def _replace(row: StoredFile, new: Replacement, actor: Actor) -> bool:
         row.images.update(size=row.size, format=row.format, mimetype=row.mimetype, width=row.width, height=row.height)
         indexing.replace(list(row.images.select_related("organization", "file")))
     verb = "file.restored_as_uploaded" if new.why is Why.AS_SENT else "file.healed"
+    _record(verb, row, new.why, before, actor)
+    return True
+
+
+def _record(verb: str, row: StoredFile, why: Why, before: Mapping[str, Any], actor: Actor) -> None:
     record(
         actor,
         verb,
         organization=row.organization,
         target=row.binary_hash,
         target_id=row.pk,
-        reason=str(new.why),
+        reason=str(why),
         before=before,
         after=_described(row),
     )
-    return True
 
 
 def _take_over(row: StoredFile, probe: Probe, optimize_to: str) -> None:

@@ -3,7 +3,7 @@
 import json
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +74,9 @@ class Storage(Protocol):
 
     def size(self, key: str) -> int:
         """How many bytes are there. BytesMissing if none."""
+
+    def sizes(self, keys: Collection[str]) -> dict[str, int]:
+        """How many bytes are under each of the keys; those that are missing are not in the answer."""
 
     def keys(self, after: str = "") -> Iterator[Held]:
         """Everything that is there, but the trash and the spool, in the order of keys, from behind `after` on."""

@@ -124,6 +124,13 @@ class LocalStorage(FileSystemStorage):
         with translated(key):
             return os.stat(self.path(key)).st_size
 
+    def sizes(self, keys: Collection[str]) -> dict[str, int]:
+        found = {}
+        for key in keys:
+            with suppress(BytesMissing):
+                found[key] = self.size(key)
+        return found
+
     def keys(self, after: str = "") -> Iterator[Held]:
         yield from self._held(Path(self.location), after, skipped={self.spool.name, TRASH.rstrip("/"), OWNER_MARK})
 

@@ -2,9 +2,9 @@
 
 import json
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from sourceimages.storage.base import BLOCK, OWNER_MARK, TRASH, Held, mark_from,
 
 PART = 16 * 1024 * 1024  # bytes of one part of a multipart upload
 DELETE_BATCH = 1000  # the most that S3 removes in one call
-COPIES = 16  # at once
+AT_ONCE = 16  # objects that the server copies or is asked for
 
 
 class S3Storage(DjangoS3Storage):
@@ -55,7 +55,7 @@ class S3Storage(DjangoS3Storage):
     def copy(self, pairs: Sequence[tuple[str, str]]) -> set[str]:
         """Copied by the server, several at a time."""
         client = self.client  # made in this thread
-        with ThreadPoolExecutor(min(COPIES, len(pairs)) or 1) as pool:
+        with ThreadPoolExecutor(min(AT_ONCE, len(pairs)) or 1) as pool:
             done = pool.map(lambda pair: self._copy(client, *pair), pairs)
             return {key for (key, _), there in zip(pairs, done, strict=True) if not there}
 
@@ -138,8 +138,23 @@ class S3Storage(DjangoS3Storage):
             raise StorageUnavailable(f"The storage did not remove {answer['Errors'][0]['Key']}.")
 
     def size(self, key: str) -> int:
+        return self._size(self.client, key)
+
+    def _size(self, client: Any, key: str) -> int:
         with translated(key):
-            return int(self.client.head_object(Bucket=self.bucket_name, Key=key)["ContentLength"])
+            return int(client.head_object(Bucket=self.bucket_name, Key=key)["ContentLength"])
+
+    def sizes(self, keys: Collection[str]) -> dict[str, int]:
+        """Several are asked for at a time."""
+        client, found = self.client, {}  # made in this thread
+
+        def ask(key: str) -> None:
+            with suppress(BytesMissing):
+                found[key] = self._size(client, key)
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(ask, keys))  # raises what a thread raised
+        return found
 
     def keys(self, after: str = "") -> Iterator[Held]:
         for held in self._listed(after):

@@ -14,7 +14,7 @@ from organizations.audit import TIME
 from organizations.models import AuditEvent
 from organizations.permissions import Role
 from sourceimages import operations, tasks
-from sourceimages.errors import StorageUnavailable
+from sourceimages.errors import ExistsAtDestination, StorageUnavailable
 from sourceimages.maintenance import purge, verify
 from sourceimages.models import StoredFile, Tombstone
 from sourceimages.operations import set_locked
@@ -154,6 +154,45 @@ def test_others_have_no_part_in_it(storage, acme, alice, stage):
     theirs = list(stage.files.values())
     upload(alice)
     assert list(stage.files.values()) == theirs
+
+
+# What is copied to where it is lost
+
+
+@pytest.mark.parametrize("harm", [lost, cut])
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_copy_mends_the_file_at_its_destination(storage, acme, alice, stage, harm, overwrite):
+    upload(alice)
+    item = alice.upload(stage, CONTENT).json()["items"][0]
+    image, file = acme.images.get(), stage.files.get()
+    if not overwrite:
+        operations.delete_image(stage.images.get(), actor=TIME)
+    harm(storage, file)
+    counted = counters.totals(stage).bytes
+    operations.copy_image(image, stage, overwrite=overwrite, actor=alice.actor)
+    assert downloaded(alice, item) == CONTENT
+    assert counters.totals(stage).bytes == counted
+    (event,) = events("file.healed")
+    assert (event.target, event.organization) == (file.binary_hash, stage)
+    assert event.details["reason"] == ("missing" if harm is lost else "corrupt")
+
+
+def test_a_copy_of_what_was_optimized_mends_the_file_at_its_destination(storage, acme, alice, stage):
+    optimized(alice)
+    alice.upload(stage, SCAN, name="scan.tif")
+    lose(stage.files.get().key)
+    operations.copy_image(acme.images.get(), stage, overwrite=True, actor=alice.actor)
+    ours, theirs = acme.files.get(), stage.files.get()
+    assert (theirs.format, theirs.size, theirs.content_hash) == ("png", ours.size, ours.content_hash)
+    assert stage.images.get().format == "png"
+
+
+def test_a_copy_of_what_exists_asks_nothing_of_the_storage(storage, acme, alice, stage, monkeypatch):
+    upload(alice)
+    alice.upload(stage, CONTENT)
+    monkeypatch.setattr(type(storage), "sizes", None)
+    with pytest.raises(ExistsAtDestination):
+        operations.copy_image(acme.images.get(), stage, overwrite=False, actor=alice.actor)
 
 
 # What was optimized

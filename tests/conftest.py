@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from django.core.cache import cache
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.db.backends.sqlite3.base import DatabaseWrapper
+from django.http import StreamingHttpResponse
 from rest_framework.test import APIClient
 
 from organizations import stats, triggers
@@ -231,6 +233,27 @@ def node() -> str:
     if not (ROOT / "tests" / "clients" / "node_modules" / "rokka").is_dir():
         pytest.skip("the JavaScript client is not installed: npm ci in tests/clients")
     return program
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """A server closes what it has sent. Here nobody does, and a stream that was not read keeps its query open."""
+    made: list[StreamingHttpResponse] = []
+    original = StreamingHttpResponse.__init__
+
+    def remembered(self: StreamingHttpResponse, *arguments: Any, **options: Any) -> None:
+        original(self, *arguments, **options)
+        made.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StreamingHttpResponse, "__init__", remembered)
+        try:
+            yield
+        finally:
+            for response in made:
+                for close in response._resource_closers:
+                    with suppress(Exception):  # as Django does
+                        close()
 
 
 # Tests that start whole processes take longest: begun first, and the short ones fill up the end.

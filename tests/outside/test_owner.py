@@ -296,7 +296,7 @@ def test_a_storage_that_is_not_mounted_gets_no_uploads(server, tmp_path):
     files.mkdir()
     assert_only_reads(server, "adopt_storage")
     assert stored(server) == []
-    files.rmdir()
+    files.rename(tmp_path / "below the mount point")
     refused = server.upload(images.png(seed=99))
     assert (refused.status_code, refused.json()["reason"]) == (503, "storage_mismatch")
     assert not files.exists()

@@ -15,6 +15,8 @@ from sourceimages.api.urls import urlpatterns as of_pictures
 from sourceimages.probing.readers.formats import MIMETYPES
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.any_database
+
 
 def subclasses(kind: type) -> set[type]:
     return {kind} | {found for direct in kind.__subclasses__() for found in subclasses(direct)}

@@ -7,6 +7,8 @@ from tests import images
 from tests.browser.conftest import NARROW, ROOT, WIDE, shell, somebody
 from tests.browser.test_life import upload
 
+pytestmark = pytest.mark.any_database
+
 TABS = ("usage", "members", "settings", "keys", "history")
 ASKED = ("Lock", "Set a metadata field", "Copy to an organization", "Move to the trash")
 AXE = ROOT / "tests" / "clients" / "node_modules" / "axe-core" / "axe.min.js"

@@ -10,6 +10,8 @@ from playwright.sync_api import expect
 from tests import images
 from tests.browser.conftest import shell
 
+pytestmark = pytest.mark.any_database
+
 MANY = 1000  # more than are done at once, and few enough for the time that a request has for them
 
 

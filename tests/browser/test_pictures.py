@@ -11,6 +11,8 @@ from sourceimages.previews import DRAWN
 from tests import images
 from tests.browser.test_life import confirm, found, upload
 
+pytestmark = pytest.mark.any_database
+
 PER_PAGE, BATCH = 60, 65
 
 

@@ -15,6 +15,8 @@ from organizations.permissions import Need, Role
 from tests import images
 from tests.conftest import Person
 
+pytestmark = pytest.mark.any_database
+
 NO_API = {"doc", "doc/openapi.json", "health/live", "health/ready", "metrics"}  # beside the admin, which Django guards
 
 ADMIN, ADMIN_READ, WRITE, READ = Role.ADMIN, Role.ADMIN_READ, Role.WRITE, Role.READ

@@ -9,9 +9,10 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -116,6 +117,11 @@ class Server:
     def upload(self, *contents: bytes, session: requests.Session | None = None, **fields: str) -> requests.Response:
         files = [("filedata", (f"{position}.png", content)) for position, content in enumerate(contents)]
         return (session or self.session()).post(f"{self.url}/sourceimages/acme", files=files, data=fields, timeout=60)
+
+
+def places(names: Iterable[str], differing: Collection[str]) -> list[Any]:
+    """Parameters for all of these; of those where databases do not differ the tests run with one only."""
+    return [name if name in differing else pytest.param(name, marks=pytest.mark.any_database) for name in names]
 
 
 @dataclass

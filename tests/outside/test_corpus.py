@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import requests
 
+pytestmark = pytest.mark.any_database
+
 FOLDER = Path(os.environ["TEST_CORPUS"]) if os.environ.get("TEST_CORPUS") else None
 FILES = json.loads((FOLDER / "images" / "images.json").read_text())["files"] if FOLDER else []
 TURNS_ITSELF = {"heic", "avif", "jxl", "pdf"}

@@ -12,6 +12,8 @@ import pytest
 from tests import images
 from tests.conftest import files_in
 
+pytestmark = pytest.mark.any_database
+
 
 def curl(*arguments: object) -> tuple[int, dict]:
     run = subprocess.run(

@@ -22,6 +22,8 @@ from tests import images
 from tests.conftest import files_in
 from tests.outside.conftest import Server
 
+pytestmark = pytest.mark.any_database
+
 CANARY = ("127.0.0.1", 18999)  # where files try to make a server call
 MARKER = "image-service-canary-*"  # files that commands in files try to make
 SECONDS = 20

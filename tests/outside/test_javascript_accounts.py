@@ -11,6 +11,8 @@ from tests import images
 from tests.conftest import ROOT
 from tests.outside.conftest import Server
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.fixture(scope="module")
 def answers(make_module_server: Callable[..., Server], node: str, tmp_path_factory: pytest.TempPathFactory) -> dict:

@@ -14,6 +14,8 @@ from tests.conftest import ROOT
 from tests.outside.conftest import Server
 from tests.sourceimages.web import HERE, PICTURE, serving
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.fixture
 def answers(make_server: Callable[..., Server], node: str, tmp_path: Path) -> dict:

@@ -11,6 +11,8 @@ from tests import images
 from tests.conftest import ROOT
 from tests.outside.conftest import Server
 
+pytestmark = pytest.mark.any_database
+
 PICTURES = [images.png(30, 20, seed=seed) for seed in range(3)]
 
 

@@ -19,6 +19,8 @@ from tests import images
 from tests.conftest import PYTHON, ROOT
 from tests.outside.conftest import Server
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.fixture(scope="module")
 def document() -> dict:

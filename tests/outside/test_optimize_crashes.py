@@ -5,7 +5,7 @@ import requests
 
 from rokka import faults
 from tests import photos
-from tests.outside.conftest import until, worker
+from tests.outside.conftest import places, until, worker
 
 OF_UNDOING = ["optimize.recovered", "optimize.undone"]
 OF_OPTIMIZING = [place for place in faults.POINTS if place.startswith("optimize.") and place not in OF_UNDOING]
@@ -45,7 +45,7 @@ def finished(server, original):
     assert later.manage("check_consistency", "--read-bytes").stdout.strip() == "everything holds"
 
 
-@pytest.mark.parametrize("place", OF_OPTIMIZING)
+@pytest.mark.parametrize("place", places(OF_OPTIMIZING, ["optimize.switched"]))
 def test_a_process_that_is_killed_leaves_the_old_bytes_or_the_new_ones(make_server, place):
     server = make_server(processes=1, ROKKA_FAULT=place, REDIS_URL="").start()
     original, send = upload(server)
@@ -88,7 +88,7 @@ def test_a_worker_that_is_killed_and_a_queue_that_is_lost_cost_nothing(make_serv
     finished(server, original)
 
 
-@pytest.mark.parametrize("place", OF_UNDOING)
+@pytest.mark.parametrize("place", places(OF_UNDOING, ["optimize.undone"]))
 def test_undoing_that_is_killed_leaves_one_of_both_and_can_be_done_again(make_server, place):
     server = make_server(processes=1, REDIS_URL="").start()
     original, send = upload(server)

@@ -289,6 +289,7 @@ def test_a_data_folder_that_was_moved_as_a_whole_goes_on(server, tmp_path):
 
 
 @only_sqlite
+@pytest.mark.any_database
 def test_a_storage_that_is_not_mounted_gets_no_uploads(server, tmp_path):
     """What is below the mount point belongs to another disk, and is hidden when the right one is back."""
     files = tmp_path / "data" / "files"

@@ -25,6 +25,8 @@ from tests import images
 from tests.conftest import PYTHON, ROOT
 from tests.outside.conftest import Server
 
+pytestmark = pytest.mark.any_database
+
 Sending = tuple[str, str, dict[str, Any]]  # method, path, options of requests
 
 THREADS = 8

@@ -4,6 +4,8 @@ import pytest
 
 from rokka.body import DRAIN, BodyGuard
 
+pytestmark = pytest.mark.any_database
+
 
 def answer(body: bytes, *, read: int = 0, **environ: str) -> tuple[dict[str, str], int, str]:
     """(headers of the answer, bytes of the body that are left, length that Django was told) of one request."""

@@ -10,6 +10,8 @@ from jsonschema.exceptions import SchemaError
 
 from rokka.catalogue import OPERATIONS, STACK_OPTIONS
 
+pytestmark = pytest.mark.any_database
+
 TYPES = {"array", "boolean", "integer", "null", "number", "object", "string"}
 KEYS = {"type", "default", "description", "minimum", "maximum", "values", "pattern", "minLength", "items"}
 BOUNDS = {"minimum", "maximum", "minLength"}

@@ -9,6 +9,8 @@ from rokka.logs import looks_secret, without_secrets
 from tests.conftest import PYTHON, ROOT
 from tests.rokka.test_settings import PRODUCTION
 
+pytestmark = pytest.mark.any_database
+
 
 def test_djangos_own_list_is_clean_in_production(tmp_path):
     command = [PYTHON, "manage.py", "check", "--deploy", "--fail-level", "WARNING"]

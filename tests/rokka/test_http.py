@@ -7,6 +7,8 @@ from rest_framework.test import APIClient
 
 from sourceimages.api.views import SourceImageViewSet
 
+pytestmark = pytest.mark.any_database
+
 
 def assert_error(response, status):
     assert response.status_code == status

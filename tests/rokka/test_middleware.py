@@ -4,6 +4,8 @@ from django.test import RequestFactory
 
 from rokka.middleware import ClientAddress
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.mark.parametrize(
     ("remote", "forwarded", "address"),

@@ -8,6 +8,8 @@ import pytest
 from rokka import environment
 from tests.conftest import PYTHON, ROOT
 
+pytestmark = pytest.mark.any_database
+
 PRODUCTION = {
     "ROKKA_MODE": "production",
     "SECRET_KEY": "s" * 32,

@@ -1,4 +1,7 @@
-"""A storage on this machine and one on a real S3 server, for tests of what has to hold on both."""
+"""A storage on this machine and one on a real S3 server, for tests of what has to hold on both.
+
+With the database of production it is the storage of production.
+"""
 
 import pytest
 from django.core.files.storage import storages
@@ -6,7 +9,7 @@ from django.core.files.storage import storages
 from rokka import environment
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=[pytest.param("local", marks=pytest.mark.any_database), "s3"])
 def storage(request, settings, tmp_path):
     """A storage with nothing in it, which is the one of the settings too."""
     if request.param == "s3":

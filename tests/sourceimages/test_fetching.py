@@ -15,6 +15,8 @@ from sourceimages.errors import AddressNotAllowed, FetchFailed, InvalidURL
 from sourceimages.fetching import fetch
 from tests.sourceimages.web import HERE, PICTURE, serving
 
+pytestmark = pytest.mark.any_database
+
 connections: list[Any] = []
 
 

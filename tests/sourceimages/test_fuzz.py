@@ -16,6 +16,8 @@ from sourceimages import operations, probing
 from sourceimages.models import StoredFile
 from tests import images, photos, tiffs
 
+pytestmark = pytest.mark.any_database
+
 SECONDS = float(os.environ.get("FUZZ_SECONDS") or 15)
 SMALL = 60_000  # bytes of a file of the corpus that is changed
 TELLING = [bytes(4), b"\xff" * 4, b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"\0\0\0\1", b"\xff\xff", b"<", b"]>"]

@@ -4,6 +4,8 @@ from hypothesis import strategies as st
 
 from sourceimages import hashes
 
+pytestmark = pytest.mark.any_database
+
 # What rokka.io answered, as recorded by the tests and the documentation of its clients.
 RECORDED = [
     ("498fed612f01199cd6702f5effe5fa7bb67e44f4", "063c3dce6a528d8944a63185bd4c7b161454ee4f"),

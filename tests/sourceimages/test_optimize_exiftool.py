@@ -10,6 +10,8 @@ import pytest
 from sourceimages.probing.rewriting import rewritten
 from tests import photos, tiffs
 
+pytestmark = pytest.mark.any_database
+
 KEPT = ("IFD0", "ExifIFD", "GPS", "IPTC", "Photoshop", "ICC_Profile", "ICC-header", "XMP-")
 STRUCTURE = {  # how the pixels lie in the file
     *("SubfileType", "ImageWidth", "ImageHeight", "BitsPerSample", "Compression", "PhotometricInterpretation"),

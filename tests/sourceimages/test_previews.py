@@ -10,6 +10,8 @@ from sourceimages import previews, probing
 from sourceimages.errors import BytesMissing, StorageUnavailable
 from tests.conftest import files_in
 
+pytestmark = pytest.mark.any_database
+
 A_MONTH = 30 * 86_400
 
 

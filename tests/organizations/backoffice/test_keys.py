@@ -6,6 +6,8 @@ from organizations.models import AuditEvent, SigningKey
 from organizations.permissions import Role
 from tests.staff import LONG, NUL, carried, everything, helper, logged_in, page, secret_of
 
+pytestmark = pytest.mark.any_database
+
 
 def keys(client, acme, do, **sent):
     return client.post(page(acme, "keys"), {"do": do} | sent)

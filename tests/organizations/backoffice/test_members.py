@@ -9,6 +9,8 @@ from organizations.permissions import Role
 from tests.conftest import Person
 from tests.staff import LONG, NUL, carried, everything, helper, in_database, page, secret_of
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.fixture
 def only_admin(admin, sam, acme):

@@ -28,6 +28,8 @@ from tests.staff import (
     without_tokens,
 )
 
+pytestmark = pytest.mark.any_database
+
 OTHERS = [role for role in Role if role != Role.ADMIN]
 CHANGES = [
     ("members", {"do": "add", "who": "new@example.org", "roles": ["read"]}),

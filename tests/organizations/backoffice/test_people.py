@@ -25,6 +25,8 @@ from tests.staff import (
     without_tokens,
 )
 
+pytestmark = pytest.mark.any_database
+
 
 def at(user):
     return f"{PEOPLE}/{user.pk}/change/"

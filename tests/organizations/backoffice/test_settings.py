@@ -6,6 +6,8 @@ from organizations.models import AuditEvent, Membership
 from organizations.permissions import Role
 from tests.staff import LONG, NUL, everything, helper, logged_in, page
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.fixture
 def filled(acme):

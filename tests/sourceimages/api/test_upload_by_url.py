@@ -9,6 +9,8 @@ from tests import images
 from tests.conftest import files_in
 from tests.sourceimages.web import HERE, PICTURE, serving
 
+pytestmark = pytest.mark.any_database
+
 OTHER = images.png(8, 8, seed=7)
 
 

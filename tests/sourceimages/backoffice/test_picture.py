@@ -17,7 +17,7 @@ from sourceimages.operations.change import derive
 from tests import images
 from tests.sourceimages.backoffice.conftest import PICTURES, everything, fresh, page_of, text_of, told, uploaded
 
-pytestmark = pytest.mark.usefixtures("consistent")
+pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
 
 DOWNLOADERS = {Role.ADMIN, Role.ADMIN_READ, Role.WRITE, Role.READ}
 WRITERS = {Role.ADMIN, Role.WRITE, Role.IMAGES_WRITE}

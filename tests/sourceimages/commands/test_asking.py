@@ -8,6 +8,8 @@ from tests import images
 from tests.conftest import contradictions
 from tests.sourceimages.commands.conftest import living, nothing_happened, raising, size_of, state
 
+pytestmark = pytest.mark.any_database
+
 # --- Asking -----------------------------------------------------------------------------------------------------------
 
 

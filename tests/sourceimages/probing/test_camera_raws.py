@@ -8,6 +8,8 @@ from sourceimages import probing
 from sourceimages.errors import FormatNotAllowed
 from tests import photos, tiffs
 
+pytestmark = pytest.mark.any_database
+
 EXIF_SIZE = {40962: 600, 40963: 400}
 BORDERS = {4: 10, 5: 20, 6: 410, 7: 620}  # of the sensor of a Panasonic: top, left, bottom, right
 PLAIN = tiffs.pixels(16, 12)

@@ -10,6 +10,8 @@ import pytest
 from rokka.errors import DomainError
 from sourceimages.probing import probe
 
+pytestmark = pytest.mark.any_database
+
 CORPUS = Path(os.environ["TEST_CORPUS"]) if "TEST_CORPUS" in os.environ else None
 AS_DISPLAYED = {"heic", "avif", "jxl", "pdf"}  # whose turning and cropping belongs to the format
 VECTORS = {"svg", "pdf"}  # where rounding is a matter of taste

@@ -15,6 +15,8 @@ from PIL import Image
 from sourceimages.errors import FormatNotAllowed, TooManyPixels, UnreadableImage
 from sourceimages.probing import Probe, probe
 
+pytestmark = pytest.mark.any_database
+
 pillow_heif.register_heif_opener()
 
 

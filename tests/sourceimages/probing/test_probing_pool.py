@@ -27,6 +27,8 @@ from sourceimages.probing.pool import (
     TooMuchWorkError,
 )
 
+pytestmark = pytest.mark.any_database
+
 PYTHON = (*COMMAND[:3], "-c")
 
 ACTOR = """

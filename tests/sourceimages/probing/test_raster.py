@@ -19,6 +19,8 @@ from sourceimages.probing.pool import BusyError, ChildKilledError
 from tests import images
 from tests.sourceimages.probing.test_probing_corpus import CORPUS, manifest
 
+pytestmark = pytest.mark.any_database
+
 SIDE = 200
 WITHOUT = {  # in the corpus: what no library that we have can read
     "heic/mini.heif",

@@ -1,6 +1,7 @@
-"""The clock that deletions, expiry and maintenance go by: the database's, which is the same for all machines.
+"""Times as they are written, and the clock that deletions, expiry and maintenance go by: the database's.
 
-A web process a month behind, or a worker two hours ahead, must not decide what is over.
+That is the same for all machines: a web process a month behind, or a worker two hours ahead, must not decide what is
+over.
 """
 
 from datetime import UTC, datetime
@@ -8,6 +9,11 @@ from typing import Any
 
 from django.db import connection
 from django.db.models.functions import Now
+
+
+def from_iso(text: str) -> datetime:
+    """A time in ISO 8601; RFC 3339 allows `t` and `z` as well. Without a zone if it names none. Raises ValueError."""
+    return datetime.fromisoformat(text.upper())
 
 
 class DatabaseNow(Now):

@@ -19,6 +19,8 @@ from rokka.api import error_response
 from rokka.errors import DomainError, Unavailable
 from sourceimages import ownership, storage
 
+METHODS = "GET, HEAD, OPTIONS"
+
 log = structlog.get_logger()
 
 
@@ -30,8 +32,10 @@ def for_machines(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpR
     def answer(request: HttpRequest) -> HttpResponse:
         if request.method in ("GET", "HEAD"):
             return view(request)
+        if request.method == "OPTIONS":
+            return HttpResponse(status=204, headers={"Allow": METHODS})
         refusal = error_response(405, f"Method {request.method} is not allowed here.", "method_not_allowed")
-        refusal["Allow"] = "GET, HEAD"
+        refusal["Allow"] = METHODS
         return refusal
 
     return answer

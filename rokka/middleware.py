@@ -107,6 +107,19 @@ class PrivateAnswers:
         return response
 
 
+class LowerMediaType:
+    """Media types are compared as they are written here, and may be sent in any case (RFC 9110, 8.3.1)."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        media_type, semicolon, parameters = request.META.get("CONTENT_TYPE", "").partition(";")
+        if media_type:
+            request.META["CONTENT_TYPE"] = media_type.lower() + semicolon + parameters
+        return self.get_response(request)
+
+
 class TolerantPath:
     """`//sourceimages/acme/` means `/sourceimages/acme`: clients join hosts and paths as they like.
 

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, inline_serializer
-from drf_spectacular.views import SpectacularJSONAPIView
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,6 +16,7 @@ from rest_framework.response import Response
 from organizations.api.scope import CallerScope
 from organizations.permissions import Need
 from rokka.catalogue import OPERATIONS, STACK_OPTIONS
+from rokka.methods import PlainOptions
 from rokka.openapi import errors
 
 RESOURCES = ["/operations", "/organizations", "/sourceimages", "/stackoptions", "/stats", "/user", "/users"]
@@ -29,7 +30,7 @@ class StartViewSet(CallerScope):
     serializer_class = serializers.Serializer
 
     def dispatch(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
-        asks_for_html = "text/html" in request.headers.get("Accept", "")
+        asks_for_html = "text/html" in request.headers.get("Accept", "").lower()
         if request.method in ("GET", "HEAD") and asks_for_html and not set(CREDENTIALS) & request.headers.keys():
             return start_page(request)
         return super().dispatch(request, *args, **kwargs)
@@ -80,7 +81,7 @@ class CatalogueViewSet(CallerScope):
         return Response(STACK_OPTIONS)
 
 
-class DocumentView(SpectacularJSONAPIView):
+class DocumentView(PlainOptions, SpectacularJSONAPIView):
     """The OpenAPI document; made by one thread at a time, as making it is not safe for several."""
 
     making = Lock()
@@ -89,6 +90,10 @@ class DocumentView(SpectacularJSONAPIView):
     def get(self, *args: Any, **kwargs: Any) -> Any:
         with self.making:
             return super().get(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+
+class DocumentPage(PlainOptions, SpectacularSwaggerSplitView):
+    """The OpenAPI document for people, who can try it."""
 
 
 def start_page(request: HttpRequest) -> HttpResponse:

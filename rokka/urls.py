@@ -1,9 +1,8 @@
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from rokka import health, metrics
-from rokka.pages import CatalogueViewSet, DocumentView, StartViewSet
+from rokka.pages import CatalogueViewSet, DocumentPage, DocumentView, StartViewSet
 
 urlpatterns = [
     path("", StartViewSet.as_view({"get": "root"})),
@@ -13,7 +12,7 @@ urlpatterns = [
     path("jobs/", include("sourceimages.api.joburls")),
     path("", include("organizations.api.urls")),
     path("admin/", admin.site.urls),
-    path("doc", SpectacularSwaggerSplitView.as_view(url_name="openapi"), name="doc"),
+    path("doc", DocumentPage.as_view(url_name="openapi"), name="doc"),
     path("doc/openapi.json", DocumentView.as_view(), name="openapi"),
     path("health/live", health.live),
     path("health/ready", health.ready),

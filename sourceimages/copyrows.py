@@ -25,7 +25,7 @@ FIELDS, VERSIONS = MetadataField._meta.db_table, ImageVersion._meta.db_table
 # What a copy has from its picture, and what it has from the file that shows it at the destination. Not the lock.
 SAID = ("identity", "name", "created", "user_metadata", "dynamic_metadata", "protected")
 OF_FILE = ("binary_hash", "size", "format", "mimetype", "width", "height")
-NOT_YET = ("verified_at", "optimize_since", "optimized_from")  # of a new file
+NOT_YET = ("content_since", "verified_at", "optimize_since", "optimized_from")  # of a new file
 COPIED = {
     "file_id": "file.id",
     **{column: f"image.{column}" for column in SAID},

@@ -1,6 +1,7 @@
 """What is kept: files, the pictures that show them, and what stays behind when a picture is deleted."""
 
 import uuid
+from datetime import datetime
 
 from django.db import models
 from django.db.models import CheckConstraint, Index, Q, UniqueConstraint
@@ -42,6 +43,7 @@ class StoredFile(models.Model):
     optimize_since = models.DateTimeField(null=True, blank=True)  # when somebody began with it
     optimized_from = models.JSONField(null=True, blank=True)  # what it was before, for as long as that can come back
     created = models.DateTimeField(default=timezone.now)
+    content_since = models.DateTimeField(null=True, blank=True)  # when other content replaced what was first stored
     verified_at = models.DateTimeField(null=True, blank=True)  # when its content was last found to be as it should
     damage = models.CharField(max_length=10, choices=Damage, blank=True, default="", db_default="")
     # When to read it again, because its readers were killed before they could tell everything about it.
@@ -62,6 +64,11 @@ class StoredFile(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+    @property
+    def modified(self) -> datetime:
+        """Since when its content is what it is."""
+        return self.content_since or self.created
 
     @property
     def as_uploaded(self) -> bool:

@@ -17,6 +17,7 @@ from organizations.api.scope import OrganizationScope
 from organizations.api.serializers import AuditEventSerializer, AuditPageSerializer, StatsSerializer
 from organizations.permissions import Permission
 from rokka import cursor
+from rokka.clock import from_iso
 from rokka.errors import FeatureUnavailable, Invalid
 from rokka.openapi import ORGANIZATION, errors
 
@@ -152,7 +153,7 @@ CONDITIONS: dict[str, Callable[[str], Q]] = {
 def moment(name: str, text: str, whole_day: timedelta) -> datetime:
     """A time; a day alone is its beginning and `whole_day`. Without a zone it is UTC. Raises Invalid."""
     try:
-        parsed = datetime.fromisoformat(text)
+        parsed = from_iso(text)
         if len(text) <= len("2026-01-31"):
             parsed += whole_day
         return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)

@@ -22,9 +22,10 @@ from organizations.permissions import Need, Permission
 from rokka import limits
 from rokka.errors import Unauthenticated
 from rokka.limits import Allowance
+from rokka.methods import PlainOptions
 
 
-class CallerScope(GenericViewSet):
+class CallerScope(PlainOptions, GenericViewSet):
     """A viewset that finds out who calls and whether they may, and counts how often, before anything else.
 
     `needs` names what each action asks for, several permissions meaning one of them; an action that names nothing

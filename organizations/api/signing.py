@@ -19,6 +19,7 @@ from organizations.api.serializers import SignedUrlSerializer
 from organizations.models import SigningKey
 from organizations.permissions import Permission
 from rokka.api import AnyJSONParser
+from rokka.clock import from_iso
 from rokka.errors import Invalid
 from rokka.openapi import ORGANIZATION, errors
 
@@ -87,7 +88,7 @@ def said(request: Request) -> dict[str, Any]:
 def moment(text: str, rounded_up_to: int) -> datetime:
     """The time limit. Raises Invalid."""
     try:
-        parsed = datetime.fromtimestamp(int(text), UTC) if text.isdigit() else datetime.fromisoformat(text)
+        parsed = datetime.fromtimestamp(int(text), UTC) if text.isdigit() else from_iso(text)
     except (ValueError, OverflowError, OSError) as error:
         raise Invalid("until: it must be a time like 2040-01-01T00:00:00+00:00.") from error
     parsed = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
-from django.utils.http import parse_etags
+from django.utils.cache import get_conditional_response
+from django.utils.http import http_date, parse_etags
 
 from organizations import stats
 from rokka.api import error_response
+from rokka.errors import PreconditionFailed
 from sourceimages import files
 from sourceimages.models import SourceImage
 
@@ -16,11 +18,14 @@ RANGE = re.compile(r"bytes=(?P<first>[0-9]{0,18})-(?P<last>[0-9]{0,18})\Z")
 
 
 def response(request: HttpRequest, image: SourceImage) -> HttpResponseBase:
-    """200, 206 for one byte range, 304 or 416 (RFC 9110); several ranges at once get everything, as it allows."""
+    """200, 206 for one byte range, 304, 412 or 416 (RFC 9110); several ranges at once get everything, as it allows."""
     etag = f'"{image.file.content_hash}"'
-    known = [tag.removeprefix("W/") for tag in parse_etags(request.headers.get("If-None-Match", ""))]
-    if etag in known or "*" in known:
-        return _with_headers(HttpResponse(status=304), image, etag)
+    match _unmet(request, image, etag):
+        case 304:
+            return _with_headers(HttpResponse(status=304), image, etag)
+        case 412:
+            message = f"The file is not the one that the request is about: its ETag is {etag}."
+            return _with_headers(error_response(412, message, PreconditionFailed.reason), image, etag)
     size = image.file.size
     span = _range(request, size, etag)
     if span == ():
@@ -36,6 +41,14 @@ def response(request: HttpRequest, image: SourceImage) -> HttpResponseBase:
     return _with_headers(streamed, image, etag)
 
 
+def _unmet(request: HttpRequest, image: SourceImage, etag: str) -> int | None:
+    """The status that the conditions of the request ask for; None if they let it pass."""
+    if (sent := request.headers.get("If-Match")) and not parse_etags(sent):
+        return 412  # what is no list of ETags is none of this file, and must not be taken for no condition
+    answer = get_conditional_response(request, etag, int(image.file.modified.timestamp()))
+    return answer.status_code if answer is not None else None
+
+
 def _bytes(request: HttpRequest, image: SourceImage, start: int, length: int) -> Iterator[bytes]:
     """What goes into the body. If the bytes are missing, GET and HEAD alike find out before anything is answered."""
     if request.method == "HEAD":
@@ -47,9 +60,10 @@ def _bytes(request: HttpRequest, image: SourceImage, start: int, length: int) ->
 def _with_headers(answer: HttpResponseBase, image: SourceImage, etag: str) -> HttpResponseBase:
     if answer.status_code == 304:
         del answer["Content-Type"]
-    elif answer.status_code != 416:
+    elif answer.status_code < 400:
         answer["Content-Disposition"] = content_disposition(image.name)
     answer["ETag"] = etag
+    answer["Last-Modified"] = http_date(image.file.modified.timestamp())
     answer["Accept-Ranges"] = "bytes"
     answer["Cache-Control"] = "private, no-cache"  # who may read it is asked every time
     answer["Content-Security-Policy"] = "default-src 'none'; sandbox"

@@ -69,11 +69,11 @@ class SpoolHandler(FileUploadHandler):
             file.discard()
 
 
-class NamesAsSent(MultiPartParser):
-    """Django's parser, which takes names apart as if they were paths; ours are data."""
+class FormParser(MultiPartParser):
+    """Django's parser, which also decodes HTML entities in names and skips files that are called like a directory."""
 
     def sanitize_file_name(self, file_name: str) -> str | None:
-        return force_str(file_name, errors="replace") or None
+        return names.of_part(force_str(file_name, errors="replace")) or "."
 
 
 class Witness:
@@ -171,7 +171,7 @@ def receive(request: HttpRequest) -> Received:
         raise too_large(announced)
     witness, handler = Witness(request), SpoolHandler()
     try:
-        fields, _ = NamesAsSent(request.META, cast(Any, witness), [handler], "utf-8").parse()
+        fields, _ = FormParser(request.META, cast(Any, witness), [handler], "utf-8").parse()
         received = Received(fields, handler.received)
         _check(received, witness)
     except (MultiPartParserError, UnreadablePostError) as error:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from types import FrameType
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from tqdm import tqdm
 from organizations.audit import COMMAND
 from organizations.management.arguments import OperationCommand
 from organizations.models import Job, Organization
+from rokka.clock import from_iso
 from rokka.errors import DomainError
 from sourceimages import jobs, jobsnapshot, names
 from sourceimages.errors import InvalidName, SelectionChanged
@@ -76,7 +77,7 @@ def _format(text: str) -> str:
 
 
 def _moment(text: str) -> str:
-    moment = datetime.fromisoformat(text)
+    moment = from_iso(text)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
 
 

@@ -8,6 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.template.defaultfilters import filesizeformat
 
 from organizations.management.arguments import OperationCommand, organization
+from rokka.clock import from_iso
 from sourceimages.management.ownership import ImageCommand
 from sourceimages.management.progress import ask
 from sourceimages.recovery import Wanted
@@ -51,7 +52,7 @@ class RecoveryCommand(ImageCommand, OperationCommand):
 
 def moment(text: str) -> datetime:
     try:
-        found = datetime.fromisoformat(text)
+        found = from_iso(text)
     except ValueError as error:
         raise CommandError(f"{text!r} is not a time: use ISO 8601, such as 2026-11-29T10:00.") from error
     return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -3,8 +3,10 @@
 import json
 import math
 import re
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
+
+from rokka.clock import from_iso
 
 INTEGER = re.compile(r"[+-]?[0-9]{1,19}\Z")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\Z", re.ASCII)
@@ -69,7 +71,7 @@ def text(value: Any) -> str:
 def date(value: Any) -> str:
     """`YYYY-MM-DDThh:mm:ssZ`, in UTC; fractions of a second are cut off."""
     try:
-        moment = datetime.fromisoformat(string(value))
+        moment = from_iso(string(value))
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise ValueError("it must be a date like 2024-03-05T09:30:00Z.") from error

@@ -15,7 +15,7 @@ from organizations.models import Organization
 from rokka import faults
 from rokka.database import Overtaken, retry_on_conflict
 from rokka.errors import DomainError, Unavailable
-from sourceimages import hashes, history, indexing, metadata, probing, storage
+from sourceimages import hashes, history, indexing, metadata, names, probing, storage
 from sourceimages.conflicts import FILE, SAME_IMAGE
 from sourceimages.errors import FormatNotAllowed, HashCollision, ImageLocked
 from sourceimages.keeping import FileKeeper, set_aside
@@ -134,6 +134,7 @@ class UploadKeeper(FileKeeper):
         for upload, file in zip(uploads, files, strict=True):
             _check_same(upload, file)
             metadata.check_fit(upload.dynamic_metadata, file.width, file.height)
+            upload.name = names.or_default(upload.name, file.format)
         return files
 
     def set_aside_replaced(self) -> None:

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from django.utils import timezone
+
 from sourceimages.models import StoredFile
 
 
@@ -32,7 +34,7 @@ def replace_content(row: StoredFile, new: Content) -> int:
     more = new.size - row.size
     row.key, row.size, row.content_hash = new.key, new.size, new.content_hash
     row.format, row.mimetype = new.format, new.mimetype
-    row.verified_at, row.damage = None, ""  # of the file that it was
+    row.content_since, row.verified_at, row.damage = timezone.now(), None, ""  # of the file that it was
     row.save()
     row.images.update(size=row.size, format=row.format, mimetype=row.mimetype)
     return more

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from django.utils import timezone
+
 from organizations.audit import Actor, record
 from rokka.database import Overtaken
 from sourceimages import indexing, probing
@@ -181,6 +183,7 @@ def _record(verb: str, row: StoredFile, why: Why, before: Mapping[str, Any], act
 def _take_over(row: StoredFile, probe: Probe, optimize_to: str) -> None:
     """The row says what was uploaded, no longer what was made of it."""
     row.size, row.content_hash = row.uploaded_size, row.uploaded_sha256
+    row.content_since = timezone.now()
     row.format, row.mimetype, row.width, row.height = probe.format, probe.mimetype, probe.width, probe.height
     row.opaque, row.animated = probe.opaque, probe.animated
     colours = {name: group for name, group in row.static_metadata.items() if name == "color"}

@@ -15,6 +15,7 @@ from django.db.models.functions import ASin, Cos, Power, Radians, Sin, Sqrt
 from django.db.models.lookups import Exact
 
 from organizations.models import Organization
+from rokka.clock import from_iso
 from rokka.errors import Invalid
 from sourceimages import indexstate
 from sourceimages.errors import InvalidFilter
@@ -315,7 +316,7 @@ def _number(text: str) -> float | int:
 
 def _moment(text: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(text.strip("'\""))
+        moment = from_iso(text.strip("'\""))
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         return moment.replace(microsecond=0) if 1 < moment.year < 9999 else _too_far(text)
     except (ValueError, OverflowError):

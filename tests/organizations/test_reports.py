@@ -188,6 +188,7 @@ def test_events_are_found_by_verb_actor_picture_and_time(acme, alice, member, im
     assert found(f"actor={bob.user.pk}") == [("image.added", theirs)]
     assert found(f"picture={theirs}") == [("image.added", theirs)]
     assert found("from=2026-03-01&to=2026-03-01") == [("image.shown", image.hash)]
+    assert found("from=2026-03-01t07:59:59z&to=2026-03-01t08:00:01z") == [("image.shown", image.hash)]
     assert found("from=2026-03-01T08:00:01Z&to=2026-03-02") == []
     assert found("to=2026-03-01T09:00:00%2B01:00") == []
 

@@ -64,6 +64,7 @@ def test_a_time_limit_is_rounded_up(alice, key, spelling):
     assert body["until"] == "2040-01-01T00:00:00+00:00"
     assert body["signed_url"].endswith("sig=71956ece77de9e68")
     assert sign(alice, url=URL, until="2039-12-31T23:56:00Z").json()["until"] == "2040-01-01T00:00:00+00:00"
+    assert sign(alice, url=URL, until="2039-12-31t23:56:00z").json()["until"] == "2040-01-01T00:00:00+00:00"
     assert sign(alice, url=URL, until="2208988800").json()["until"] == "2040-01-01T00:00:00+00:00"
 
 
@@ -71,6 +72,9 @@ def test_it_may_be_asked_in_the_query_or_in_a_form(alice, key):
     expected = sign(alice, url=URL).json()
     assert alice.api.post(f"/utils/acme/sign_url?url={URL}").json() == expected
     assert alice.api.post("/utils/acme/sign_url", {"url": URL}, format="multipart").json() == expected
+    form = b'--Bb\r\nContent-Disposition: form-data; name="url"\r\n\r\n' + URL.encode() + b"\r\n--Bb--\r\n"
+    upper_case = alice.api.generic("POST", "/utils/acme/sign_url", form, "Multipart/Form-Data; boundary=Bb")
+    assert upper_case.json() == expected
     in_query = alice.api.post(f"/utils/acme/sign_url?url={URL}&key={KEY}&until=2039-12-31T23:31:00Z&roundDateUpTo=3600")
     assert in_query.json()["until"] == "2040-01-01T00:00:00+00:00"
 

@@ -105,6 +105,39 @@ def test_browsers_of_other_origins_may_call(acme, alice):
     assert "Location" in answer.headers["Access-Control-Expose-Headers"]
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/sourceimages/acme", {"GET", "HEAD", "POST", "DELETE", "OPTIONS"}),
+        ("/sourceimages/acme/123456", {"GET", "HEAD", "DELETE", "COPY", "OPTIONS"}),
+        ("/sourceimages/acme/123456/meta/user", {"GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"}),
+        ("/sourceimages/acme/123456/restore", {"POST", "OPTIONS"}),
+        ("/jobs/acme", {"GET", "HEAD", "POST", "OPTIONS"}),
+        ("/user/apikeys", {"GET", "HEAD", "POST", "OPTIONS"}),
+        ("/operations", {"GET", "HEAD", "OPTIONS"}),
+        ("/", {"GET", "HEAD", "OPTIONS"}),
+        ("/doc", {"GET", "HEAD", "OPTIONS"}),
+        ("/doc/openapi.json", {"GET", "HEAD", "OPTIONS"}),
+        ("/health/live", {"GET", "HEAD", "OPTIONS"}),
+    ],
+)
+def test_options_names_the_methods_of_a_path(acme, alice, path, methods):
+    """To anyone: it says nothing about what is there."""
+    for headers in ({}, {"Api-Key": alice.key}, {"Origin": "https://shop.example.org"}):
+        response = Client().options(path, headers=headers)
+        assert (response.status_code, response.content) == (204, b"")
+        assert "Content-Type" not in response.headers
+        assert set(response.headers["Allow"].split(", ")) == methods
+    for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "COPY"} - methods:
+        refused = Client(headers={"Api-Key": alice.key}).generic(method, path)
+        assert refused.status_code == 405, method
+
+
+def test_options_of_nothing_is_not_found(db):
+    assert_error(Client().options("/nothing/here"), 404)
+    assert Client().options("/sourceimages/nobody").status_code == 204  # who is here is not said
+
+
 def test_the_back_office_is_closed_to_other_origins(client, db):
     response = client.get("/admin/login/", headers={"Origin": "https://shop.example.org"})
     assert "Access-Control-Allow-Origin" not in response.headers

@@ -16,6 +16,7 @@ from sourceimages.errors import InvalidMetadata
         ({"double:ratio": "1.5"}, {"double:ratio": 1.5}),
         ({"date:taken": "2020-01-01T00:00:00.000Z"}, {"date:taken": "2020-01-01T00:00:00Z"}),
         ({"date:taken": "2020-01-01T02:30:00+02:00"}, {"date:taken": "2020-01-01T00:30:00Z"}),
+        ({"date:taken": "2020-01-01t00:00:00z"}, {"date:taken": "2020-01-01T00:00:00Z"}),
         ({"latlon:place": "47.38, 8.52"}, {"latlon:place": "47.38,8.52"}),
         ({"array:labels": ["boat", 5]}, {"array:labels": ["boat", "5"]}),
         ({"foo": 5, "bar": True}, {"foo": "5", "bar": "true"}),

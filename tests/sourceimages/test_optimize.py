@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 import pyvips
 from django.utils import timezone
+from django.utils.http import http_date
 from PIL import Image
 
 from organizations import counters
@@ -467,3 +468,13 @@ def test_real_files_become_png_or_say_why_not(uploaded, corpus, format):
             operations.optimize(file_id)
         said = StoredFile.objects.latest("pk").static_metadata["optimize"]
         assert said.get("to") == "png" or said["left"]
+
+
+def test_an_optimized_file_is_newer_than_it_was(uploaded, alice):
+    item = uploaded(photos.tiff(LOSSLESS["rgb"]))
+    month_ago = timezone.now() - timedelta(days=30)
+    StoredFile.objects.update(created=month_ago)
+    since = {"If-Unmodified-Since": http_date(month_ago.timestamp())}
+    assert alice.api.get(f"{item['link']}/download", headers=since).status_code == 200
+    assert done().modified > month_ago
+    assert alice.api.get(f"{item['link']}/download", headers=since).status_code == 412

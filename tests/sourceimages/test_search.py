@@ -148,6 +148,7 @@ QUESTIONS = [
     ({"name_text": "lake boat"}, lambda i: i.name.startswith("boat_at_the lake")),
     ({"name_text": "harb*"}, lambda i: i.name.startswith("harbour")),
     ({"created": "2020-01-01T05:00:00Z"}, lambda i: i.created.replace(microsecond=0) == START + timedelta(hours=5)),
+    ({"created": "2020-01-01t05:00:00z"}, lambda i: i.created.replace(microsecond=0) == START + timedelta(hours=5)),
     ({"created": "['2020-01-02T00:00:00Z',}"}, lambda i: i.created >= START + timedelta(days=1)),
     ({"created": "{2020-01-02T00:00:00Z,}"}, lambda i: i.created >= START + timedelta(days=1, seconds=1)),
     ({"created": "[2020-01-01T01:00:00+01:00 TO 2020-01-01T10:00:00Z]"}, lambda i: i.created < START + timedelta(hours=10, seconds=1)),

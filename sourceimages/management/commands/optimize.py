@@ -6,6 +6,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from organizations.audit import COMMAND
 from organizations.management.arguments import OperationCommand, organization
+from rokka.clock import from_iso
 from rokka.errors import DomainError
 from sourceimages import operations
 from sourceimages.management.ownership import ImageCommand
@@ -72,7 +73,7 @@ def _time(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        time = datetime.fromisoformat(text)
+        time = from_iso(text)
     except ValueError as error:
         raise CommandError(f"--since={text!r} is not a date or time in ISO 8601.") from error
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)

@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+
 import pytest
 from django.utils import timezone
 
@@ -143,6 +145,39 @@ def test_a_known_original_is_not_sent_again(image, alice):
     assert download(alice, image, **{"If-None-Match": '"other"'}).status_code == 200
     assert download(alice, image, **{"If-Range": '"other"', "Range": "bytes=0-1"}).status_code == 200
     assert download(alice, image, **{"If-Range": etag, "Range": "bytes=0-1"}).status_code == 206
+
+
+def test_a_download_on_a_condition_that_does_not_hold_is_refused(image, alice):
+    etag = download(alice, image).headers["ETag"]
+    for sent in ('"other"', f"W/{etag}", f'"other", W/{etag}', etag.strip('"')):
+        response = download(alice, image, **{"If-Match": sent})
+        assert (response.status_code, response.json()["reason"]) == (412, "precondition_failed"), sent
+        assert response.headers["ETag"] == etag
+        assert "Content-Disposition" not in response.headers
+    for sent in (etag, f'"other", {etag}', "*"):
+        assert b"".join(download(alice, image, **{"If-Match": sent})) == images.png(), sent
+    part = download(alice, image, **{"If-Match": etag, "Range": "bytes=0-1"})
+    assert (part.status_code, b"".join(part)) == (206, images.png()[:2])
+    assert download(alice, image, **{"If-Match": '"other"', "Range": "bytes=0-1"}).status_code == 412
+    assert alice.api.head(f"{link_of(image)}/download", headers={"If-Match": '"other"'}).status_code == 412
+
+
+def link_of(image):
+    return f"/sourceimages/acme/{image.hash}"
+
+
+def test_a_download_says_since_when_its_content_is_what_it_is(image, alice):
+    image.file.created = datetime(2026, 3, 5, 9, 30, 0, 700_000, tzinfo=UTC)
+    image.file.save()
+    before, then, after = (f"Thu, 05 Mar 2026 09:{minute}:00 GMT" for minute in (29, 30, 31))
+    assert download(alice, image).headers["Last-Modified"] == then
+    for sent, status in ((before, 412), (then, 200), (after, 200), ("yesterday", 200)):
+        assert download(alice, image, **{"If-Unmodified-Since": sent}).status_code == status, sent
+    for sent, status in ((before, 200), (then, 304), (after, 304), ("yesterday", 200)):
+        assert download(alice, image, **{"If-Modified-Since": sent}).status_code == status, sent
+    etag = download(alice, image).headers["ETag"]  # ETags say more than times, so times do not count beside them
+    assert download(alice, image, **{"If-Match": etag, "If-Unmodified-Since": before}).status_code == 200
+    assert download(alice, image, **{"If-None-Match": '"other"', "If-Modified-Since": after}).status_code == 200
 
 
 @pytest.mark.parametrize(

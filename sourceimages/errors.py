@@ -82,7 +82,7 @@ class ImageLocked(Locked):
 
 
 class ImageNotFound(NotFound):
-    """No living picture has this hash or short hash here."""
+    """No active image has this hash or short hash here. Clients look for "No source image found" in the message."""
 
     reason = "image_not_found"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Self
 from uuid import UUID
@@ -38,6 +38,15 @@ class SourceImageQuerySet(models.QuerySet["SourceImage"]):
         if len(text) < FULL_HASH_LENGTH:
             return self.filter(short_hash=text)
         return self.filter(hash=text)
+
+    def ids_by_name(self, names: Iterable[str]) -> dict[str, tuple[int, str]]:
+        """Id and hash of the images with these hashes or short hashes, by the name they were asked for by."""
+        wanted = {name for name in names if HASH.match(name)}
+        found = self.filter(Q(hash__in=wanted) | Q(short_hash__in=wanted)).values_list("id", "hash", "short_hash")
+        by_name: dict[str, tuple[int, str]] = {}
+        for id, hash, short_hash in found:
+            by_name |= dict.fromkeys({hash, short_hash} & wanted, (id, hash))
+        return by_name
 
     def with_bytes(self, binary_hash: str) -> Self:
         """Made of the bytes with this sha1."""

@@ -46,7 +46,7 @@ class ImageScope(StorageScope):
     def _first(self, found: SourceImageQuerySet, hash: str) -> SourceImage:
         image = next(iter(found[:1]), None)
         if image is None:
-            raise ImageNotFound(f"There is no picture {hash[:80]!r} in {self.organization.name!r}.")
+            raise ImageNotFound(f"No source image found for {hash[:80]!r} in {self.organization.name!r}.")
         return image
 
 

@@ -21,7 +21,7 @@ from sourceimages.errors import ExistsAtDestination, ImageLocked, ImageNotFound,
 from sourceimages.files import recover_missing
 from sourceimages.keeping import FileKeeper, set_aside
 from sourceimages.models import SourceImage, StoredFile
-from sourceimages.operations.delete import record_of
+from sourceimages.operations.delete import record_each
 from sourceimages.operations.heal import Harmed, harmed, replace_by_copies
 from sourceimages.shorthashes import names_of
 
@@ -65,7 +65,7 @@ def copy_image(image: SourceImage, destination: Organization, *, overwrite: bool
         case Outcome.LOCKED:
             raise ImageLocked(f"The picture {image.hash} is locked in {destination.name!r}: it cannot be overwritten.")
         case Outcome.GONE:
-            raise ImageNotFound(f"There is no picture {image.hash!r} any more.")
+            raise ImageNotFound(f"No source image found for {image.hash!r} any more.")
         case Outcome.COLLISION:
             raise Conflict(f"Other bytes with the sha1 {image.binary_hash} are kept in {destination.name!r}.")
     return outcome
@@ -74,21 +74,19 @@ def copy_image(image: SourceImage, destination: Organization, *, overwrite: bool
 def copy_named(
     source: Organization, names: Iterable[str], destination: Organization, *, overwrite: bool, actor: Actor
 ) -> Copied:
-    """Copy the living pictures of these hashes or short hashes, each by itself: one that fails spoils no other."""
+    """Copy the active images of these hashes or short hashes, all at once; each by itself if that fails."""
+    found: dict[str, int] = {}  # by hash
+    hashes: dict[str, None] = {}  # of those that were found, and names of those that were not, in the order of names
+    by_name = source.images.living().ids_by_name(set(names := list(names)))
+    for name in names:
+        image_id, hash = by_name.get(name, (None, name))
+        hashes[hash] = None
+        if image_id is not None:
+            found[hash] = image_id
+    outcomes = _copy_all_or_each(source, list(found.values()), destination, overwrite=overwrite, actor=actor)
     copied = Copied([], [], [], [])
-    for name in dict.fromkeys(names):
-        image = source.images.living().named(name).only("id", "hash").first()
-        outcome = Outcome.GONE
-        if image is not None:
-            try:
-                outcomes = copy_images(source, [image.pk], destination, overwrite=overwrite, actor=actor)
-                outcome = outcomes[image.pk]
-            except DomainError as error:
-                log.warning("copy.failed", hash=image.hash, reason=error.reason)
-        hash = image.hash if image is not None else name
-        if hash in copied.existing + copied.created + copied.notfound:
-            continue  # named by hash and by short hash
-        match outcome:
+    for hash in hashes:
+        match outcomes.get(found[hash], Outcome.GONE) if hash in found else Outcome.GONE:
             case Outcome.CREATED:
                 copied.created.append(hash)
             case Outcome.GONE | Outcome.COLLISION:
@@ -99,6 +97,23 @@ def copy_named(
             case _:
                 copied.existing.append(hash)
     return copied
+
+
+def _copy_all_or_each(
+    source: Organization, ids: Sequence[int], destination: Organization, *, overwrite: bool, actor: Actor
+) -> dict[int, Outcome]:
+    """What became of each; nothing is said of those that failed. One that fails spoils no other."""
+    outcomes: dict[int, Outcome] = {}
+    try:
+        outcomes |= copy_images(source, ids, destination, overwrite=overwrite, actor=actor) if ids else {}
+    except DomainError as error:
+        log.info("copy.one_by_one", images=len(ids), reason=error.reason)
+        for image_id in ids:
+            try:
+                outcomes |= copy_images(source, [image_id], destination, overwrite=overwrite, actor=actor)
+            except DomainError as error:
+                log.warning("copy.failed", image=image_id, reason=error.reason)
+    return outcomes
 
 
 Along = Callable[[Mapping[int, Outcome]], bool]
@@ -207,7 +222,7 @@ class CopyKeeper(FileKeeper):
 
     def _known(self, binary_hashes: Iterable[str]) -> dict[str, StoredFile]:
         """What is kept at the destination already, by binary hash."""
-        columns = "binary_hash", "uploaded_sha256", "key", "size", "damage"
+        columns = "organization", "binary_hash", "uploaded_sha256", "key", "size", "damage"
         files = self.organization.files.filter(binary_hash__in=list(binary_hashes)).only(*columns)
         return {file.binary_hash: file for file in files}
 
@@ -247,14 +262,15 @@ def _write(
         more = replace_by_copies(mended, keeper.copies, actor) if mended else 0
         names = names_of(destination, created)
         faults.point("copy.stored")
-        if actor.job_id is None:
-            _record_overwritten(changed.values(), source, actor)
+        if actor.job_id is None and changed:
+            _record_overwritten(changed.values(), source, destination, actor)
         _expect(len(created), copyrows.insert_images([(created[hash].id, names[hash]) for hash in names], destination))
         _expect(len(changed), copyrows.overwrite_images(list(changed.items()), destination, actor))
         _expect_protection(source, originals)
         _index(source, destination, created, changed, set(new))
         if actor.job_id is None:
-            _record_created(created, source, destination, actor)
+            if created:
+                _record_created(created, source, destination, actor)
         else:
             copyrows.insert_created_versions(list(created), destination, actor)
         if not along(outcomes):
@@ -322,15 +338,17 @@ def _expect_protection(source: Organization, originals: Sequence[Original]) -> N
         raise Overtaken
 
 
-def _record_overwritten(ids: Collection[int], source: Organization, actor: Actor) -> None:
-    for target in SourceImage.objects.filter(pk__in=ids).select_related("organization"):
-        before = {field: _said(target, field) for field in copyrows.SAID}
-        record_of(actor, "image.overwritten", target, before=before, source=source.name)
+def _record_overwritten(ids: Collection[int], source: Organization, destination: Organization, actor: Actor) -> None:
+    targets = list(destination.images.filter(pk__in=ids).order_by("hash"))
+    before = {target.pk: {field: _said(target, field) for field in copyrows.SAID} for target in targets}
+    details = {id: {"before": before[id], "source": source.name} for id in before}
+    record_each(actor, "image.overwritten", targets, details)
 
 
 def _record_created(hashes: Collection[str], source: Organization, destination: Organization, actor: Actor) -> None:
-    for target in destination.images.living().filter(hash__in=hashes).select_related("organization"):
-        record_of(actor, "image.copied", target, source=source.name)
+    targets = list(destination.images.living().filter(hash__in=hashes).only("hash", "organization").order_by("hash"))
+    details = {target.pk: {"source": source.name} for target in targets}
+    record_each(actor, "image.copied", targets, details)
 
 
 def _said(image: SourceImage, field: str) -> Any:

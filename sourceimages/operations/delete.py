@@ -33,7 +33,7 @@ def delete_images_with_bytes(organization: Organization, binary_hash: str, *, ac
     hold_bytes(organization, binary_hash)
     found = organization.images.living().with_bytes(binary_hash).hold_all()
     if not found:
-        raise ImageNotFound(f"There is no picture of the bytes {binary_hash[:80]!r} in {organization.name!r}.")
+        raise ImageNotFound(f"No source image found for the binary hash {binary_hash[:80]!r} in {organization.name!r}.")
     for image in found:
         refuse_locked(image)
     tombstone = into_trash(found, Tombstone.Reason.BINARY_HASH, actor)
@@ -82,7 +82,7 @@ def held(image: SourceImage) -> SourceImage:
     try:
         return SourceImage.objects.living().select_related("organization", "file").hold(image)
     except SourceImage.DoesNotExist as error:
-        raise ImageNotFound(f"There is no picture {image.hash!r} any more.") from error
+        raise ImageNotFound(f"No source image found for {image.hash!r} any more.") from error
 
 
 def refuse_locked(image: SourceImage) -> None:
@@ -99,8 +99,7 @@ def into_trash(images: list[SourceImage], reason: Tombstone.Reason, actor: Actor
     """Move pictures of one organization, which are held, to the trash by one act. The caller counts them down."""
     tombstone = bury(images[0].organization, reason, actor)
     SourceImage.objects.filter(pk__in=[image.pk for image in images]).update(tombstone=tombstone)
-    for image in images:
-        record_of(actor, "image.deleted", image, tombstone)
+    record_each(actor, "image.deleted", images, tombstone_id=tombstone.pk)
     return tombstone
 
 

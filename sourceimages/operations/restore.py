@@ -50,7 +50,7 @@ def restore_image(organization: Organization, hash: str, *, actor: Actor) -> Sou
         merge([(active, deleted)], actor)
     if image := active or (deleted and _bring_back(deleted, actor)):
         return image
-    raise ImageNotFound(f"There is no picture {hash[:80]!r} in {organization.name!r}, and none in its trash.")
+    raise ImageNotFound(f"No source image found for {hash[:80]!r} in {organization.name!r}, nor in its trash.")
 
 
 @retry_on_conflict("image_living_hash_unique")
@@ -61,7 +61,7 @@ def restore_exactly(image: SourceImage, *, actor: Actor) -> Restored:
     held = {one.pk: one for one in SourceImage.objects.filter(pk__in=[image.pk, active]).hold_all()}
     deleted = held.get(image.pk)
     if deleted is None or not SourceImage.objects.in_trash().filter(pk=image.pk).exists():
-        raise ImageNotFound(f"The picture {image.hash} is not in the trash any more.")
+        raise ImageNotFound(f"No source image found for {image.hash!r} in the trash any more.")
     if active is None:
         _bring_back(deleted, actor)
         return Restored.RESTORED

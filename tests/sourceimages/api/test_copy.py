@@ -2,8 +2,11 @@
 
 import io
 import zipfile
+from pathlib import Path
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from organizations.audit import COMMAND
 from organizations.models import AuditEvent
@@ -187,6 +190,78 @@ def test_many_are_copied_and_one_that_fails_spoils_no_other(acme, alice, stage):
     assert body == {"existing": hashes[:1], "created": hashes[1:], "notfound": [unknown]}
     left_alone = copy_many(alice, hashes, Overwrite="F").json()
     assert left_alone == {"existing": hashes, "created": [], "notfound": []}
+
+
+def uploads(person, organization, count, *, first=0, **fields):
+    """Hashes of so many new images."""
+    contents = [images.png(seed=seed) for seed in range(first, first + count)]
+    return [person.upload(organization, content, **fields).json()["items"][0]["hash"] for content in contents]
+
+
+def test_what_becomes_of_each_is_said_whatever_becomes_of_the_others(acme, alice, stage, member):
+    bob = member(Role.IMAGES_READ)  # who may not download protected originals
+    set_roles(stage, bob.user.pk, ["admin"], comment=None, actor=COMMAND)
+    new, there, locked, lost, deleted = uploads(alice, acme, 5)
+    (secret,) = uploads(alice, acme, 1, first=5, **PROTECTED)
+    copy(alice, there)
+    copy(alice, locked)
+    for hash in (there, locked):
+        alice.api.put(f"/sourceimages/acme/{hash}/meta/user", {"a": "ours"}, format="json")
+    alice.api.put(f"/sourceimages/stage/{locked}/options/locked", True, format="json")
+    alice.api.delete(f"/sourceimages/acme/{deleted}")
+    file = acme.images.get(hash=lost).file
+    content = b"".join(storage.originals().open(file.key))
+    lose(file.key)
+    asked = [locked, secret, lost, there[:6], there, "nonsense", deleted, new, new]
+    body = copy_many(bob, asked).json()
+    assert body == {
+        "existing": [locked, there],
+        "created": [new],
+        "notfound": [secret, lost, "nonsense", deleted],
+        "protected": [secret],
+    }
+    assert set(stage.images.values_list("hash", "locked")) == {(new, False), (there, False), (locked, True)}
+    assert stage.images.get(hash=there).user_metadata == {"a": "ours"}
+    assert stage.images.get(hash=locked).user_metadata == {}
+    events = AuditEvent.objects.filter(organization=stage, user=bob.user)
+    assert sorted(events.values_list("verb", "target")) == [("image.copied", new), ("image.overwritten", there)]
+    overwritten = events.get(verb="image.overwritten")
+    assert overwritten.target_id == str(stage.images.get(hash=there).pk)
+    assert overwritten.details["before"]["user_metadata"] == {}
+    assert overwritten.details["source"] == "acme"
+    path = storage.originals().path(file.key)
+    with open(path, "wb") as again:
+        again.write(content)
+
+
+def test_an_image_that_the_storage_fails_with_does_not_spoil_the_others(acme, alice, stage):
+    hashes = uploads(alice, acme, 3)
+    path = Path(storage.originals().path(acme.images.get(hash=hashes[1]).file.key))
+    kept = path.rename(path.with_suffix(".kept"))
+    path.mkdir()  # neither missing nor readable
+    try:
+        body = copy_many(alice, hashes).json()
+    finally:
+        path.rmdir()
+        kept.rename(path)
+    assert body == {"existing": [], "created": [hashes[0], hashes[2]], "notfound": [hashes[1]]}
+    assert set(stage.images.values_list("hash", flat=True)) == {hashes[0], hashes[2]}
+    assert copy_many(alice, hashes).json()["created"] == [hashes[1]]
+
+
+def test_many_are_copied_in_as_many_queries_as_few(acme, alice, stage):
+    def queries(hashes, **headers):
+        with CaptureQueriesContext(connection) as queries:
+            assert copy_many(alice, hashes, **headers).status_code == 200
+        return len(queries)
+
+    few, many = uploads(alice, acme, 2), uploads(alice, acme, 20, first=2)
+    copy_many(alice, uploads(alice, acme, 1, first=30))  # what is looked up once for all is known
+    new = queries(few)
+    assert queries(many) == new
+    again = queries(few)
+    assert queries(many) == again
+    assert stage.images.count() == 23
 
 
 @pytest.mark.parametrize("body", [{}, "abc", [7], [["a"]], None, ["a" * 40] * 101])

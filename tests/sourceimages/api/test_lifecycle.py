@@ -4,7 +4,8 @@ import json
 from datetime import timedelta
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from organizations.models import AuditEvent
 from organizations.permissions import Role
@@ -86,6 +87,41 @@ def test_all_pictures_of_the_same_bytes_are_deleted_or_none(acme, alice, image):
     assert Tombstone.objects.get().reason == "binary hash"
     assert {one.hash for one in acme.images.in_trash()} == {image.hash, protected["hash"]}
     assert refused(alice.api.delete(address), 404, "image_not_found")
+
+
+def test_all_pictures_of_the_same_bytes_are_deleted_in_as_many_queries_as_one(acme, alice):
+    def queries(seed, count):
+        for number in range(count):
+            version = {"meta_dynamic[0]": json.dumps({"version": {"text": str(number)}})}
+            item = alice.upload(acme, images.png(seed=seed), **version).json()["items"][0]
+        with CaptureQueriesContext(connection) as queries:
+            assert alice.api.delete(f"/sourceimages/acme?binaryHash={item['binary_hash']}").status_code == 204
+        return len(queries)
+
+    assert queries(seed=1, count=1) == queries(seed=2, count=5)
+    deleted = AuditEvent.objects.filter(verb="image.deleted").values_list("target", "target_id", "tombstone_id")
+    in_trash = acme.images.in_trash().values_list("hash", "id", "tombstone_id")
+    assert set(deleted) == {(hash, str(id), tombstone) for hash, id, tombstone in in_trash}
+    assert len(deleted) == 6
+
+
+def test_the_message_of_what_is_missing_is_the_one_that_clients_look_for(acme, alice, stage, image):
+    unknown = "0" * 40
+    headers = {"Destination": "stage"}
+    answers = [
+        alice.api.get(f"/sourceimages/acme/{unknown}"),
+        alice.api.get(f"/sourceimages/acme/{unknown}/download"),
+        alice.api.get(f"/sourceimages/acme/{image.hash}?deleted=true"),
+        alice.api.delete(f"/sourceimages/acme/{unknown}"),
+        alice.api.delete(f"/sourceimages/acme?binaryHash={unknown}"),
+        alice.api.post(f"/sourceimages/acme/{unknown}/restore"),
+        alice.api.post(f"/sourceimages/acme/{unknown}/copy", headers=headers),
+        alice.api.put(f"/sourceimages/acme/{unknown}/options/locked", True, format="json"),
+        alice.api.get(f"/sourceimages/acme/{unknown}/history"),
+    ]
+    for answer in answers:
+        assert refused(answer, 404, "image_not_found")
+        assert "No source image found" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("query", ["", "?binaryHash", "?binaryHash=", "?binaryhash=x", "?deleted=true"])

@@ -71,6 +71,7 @@ RATE_LIMIT_FAILURES = variable("RATE_LIMIT_FAILURES", positive, 60)  # unknown k
 RATE_LIMIT_SIGN_UPS = variable("RATE_LIMIT_SIGN_UPS", positive, 20)  # an hour, an address
 HSTS_SECONDS = variable("HSTS_SECONDS", whole, 0 if EMBEDDED else 365 * 86_400)
 FETCH_ALLOWED_NETWORKS = variable("FETCH_ALLOWED_NETWORKS", networks, NOTHING)
+WEB_THREADS = variable("WEB_THREADS", positive, 16 if EMBEDDED else 32)  # of each web process; the server is told so
 FETCH_SECONDS = variable("FETCH_SECONDS", positive, 60)  # for all URLs of a request
 LOG_LEVEL = variable("LOG_LEVEL", choice("DEBUG", "INFO", "WARNING", "ERROR"), "INFO")
 DEBUG = False  # errors are JSON in every mode, and nobody's browser sees our variables

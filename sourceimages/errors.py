@@ -1,6 +1,16 @@
 """The refusals of this app. Each names its limit and what was found, so that the caller knows what to change."""
 
-from rokka.errors import Conflict, Forbidden, Invalid, Locked, NotFound, PreconditionFailed, TooLarge, Unavailable
+from rokka.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    Locked,
+    NotFound,
+    PreconditionFailed,
+    TooLarge,
+    TooManyRequests,
+    Unavailable,
+)
 
 
 class UnreadableImage(Invalid):
@@ -67,6 +77,12 @@ class FetchFailed(Invalid):
     """The file behind a URL could not be had."""
 
     reason = "fetch_failed"
+
+
+class TooManyFetches(TooManyRequests):
+    """As many uploads by URL as may wait for other servers at once do so already."""
+
+    reason = "too_many_fetches"
 
 
 class HashCollision(Conflict):

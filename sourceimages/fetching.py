@@ -5,6 +5,8 @@ reach, and connects to no other address than the one that was looked at: a name 
 checked and another one a moment later gains nothing. No models here.
 """
 
+import errno
+import http.client
 import re
 import socket
 import ssl
@@ -13,31 +15,43 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from http.client import HTTPException
+from http import HTTPStatus
+from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
-from urllib.parse import unquote, urljoin
+from urllib.parse import unquote_to_bytes, urljoin
 
+import idna
 from django.conf import settings
+from django.utils.http import parse_header_parameters
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, LocationParseError
+from urllib3.exceptions import DecodeError, HTTPError, LocationParseError
 from urllib3.response import HTTPResponse
 from urllib3.util import Url, parse_url
 
-from rokka.errors import FeatureUnavailable
+from rokka.errors import FeatureUnavailable, Unavailable
 from sourceimages import names
-from sourceimages.errors import AddressNotAllowed, FetchFailed, FileTooLarge, InvalidURL
+from sourceimages.errors import AddressNotAllowed, FetchFailed, FileTooLarge, InvalidName, InvalidURL
 from sourceimages.spool import SpooledFile
 
 PORTS = {"http": 80, "https": 443}
 REDIRECTS = 5
 REDIRECTING = {301, 302, 303, 307, 308}
+MAX_ADDRESSES = 4  # of a name, that are tried
+MAX_INTERIM = 20  # answers before the final one
 CONNECT_SECONDS = 5
+HEAD_SECONDS = 15  # until the headers of the answer are there
+WINDOW_SECONDS = 10  # in which a file has to come at this rate at least
+MIN_RATE = 10_000  # bytes a second
 SILENCE_SECONDS = 15  # between two pieces of an answer
 BLOCK = 256 * 1024  # bytes
 MAX_URL = 2000  # characters
 FRAME = re.compile(r"@\d{1,2}:\d\d:\d\d(\.\d+)?\Z")  # rokka.io: a video's picture at that time
 HEADERS = {"User-Agent": "rokka", "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
+
+HOST = re.compile(r"\A(\w+://)([^/?#:@]*)")
+OUT_OF_TIME = "All URLs of a request have to be there within FETCH_SECONDS."
+OUT_OF_RESOURCES = "This server cannot open more connections at the moment. Try again."
 
 Address = IPv4Address | IPv6Address
 
@@ -64,29 +78,60 @@ class Fetched:
 
 
 def fetch(text: str, *, label: str, folder: Path, seconds: float) -> Fetched:
-    """The file behind the URL, in the spool, under the last part of its path.
+    """The file behind the URL, in the spool, under the name that its server gives it, or the last part of the path.
 
     Raises InvalidURL, AddressNotAllowed, FetchFailed, InvalidName; nothing is left in the spool then.
     """
     if FRAME.search(text):
         raise FeatureUnavailable(f"{label}: this server takes no pictures out of videos.")
-    url = _parsed(text, label)
-    name = names.clean(unquote((url.path or "").rpartition("/")[2]) or url.host or "")
+    first = url = _parsed(text, label)
+    if seconds <= 0:
+        raise FetchFailed(f"{label}: no time was left to fetch it. {OUT_OF_TIME}")
     deadline = time.monotonic() + seconds
+    where = label  # what messages call the URL, with the server that redirected to it
     for _ in range(REDIRECTS + 1):
-        try:
-            with _answer(url, label, deadline) as answer:
-                location = answer.headers.get("Location")
-                if answer.status in REDIRECTING and location:
-                    url = _parsed(urljoin(url.url, location), label)
-                    continue
-                if answer.status != 200:
-                    raise FetchFailed(f"{label}: {url.host} answered {answer.status} instead of 200.")
-                return Fetched(name, _spooled(answer, label, folder, deadline))
-        except (HTTPError, HTTPException, OSError) as error:
-            why = "time is over" if time.monotonic() >= deadline else _in_words(error.__cause__ or error)
-            raise FetchFailed(f"{label}: {url.host} could not be asked: {why}.") from error
-    raise FetchFailed(f"{label}: more than {REDIRECTS} redirects.")
+        with _answer(url, where, deadline) as watched:
+            answer = watched.ask(url)
+            location = answer.headers.get("Location")
+            if answer.status in REDIRECTING and location:
+                where = f"{label}, redirected by {url.host}"
+                url = _redirected(url, _text(location), label)
+                continue
+            if answer.status != 200:
+                raise FetchFailed(f"{where}: {url.host} answered {answer.status} instead of 200.")
+            return Fetched(_name(answer, first, label), _spooled(watched, answer, where, folder))
+    raise FetchFailed(f"{label}: {first.host} leads to more than {REDIRECTS} redirects.")
+
+
+def _redirected(url: Url, location: str, label: str) -> Url:
+    """Where a server redirects to. Browsers take spaces there, and so do servers that send them."""
+    try:
+        return _parsed(urljoin(url.url, location.strip().replace(" ", "%20")), label)
+    except (InvalidURL, ValueError) as error:
+        raise FetchFailed(f"{label}: {url.host} redirects to {location[:80]!r}, which cannot be fetched.") from error
+
+
+def _text(header: str) -> str:
+    """A header that may be in UTF-8; http.client takes every header for Latin-1."""
+    with suppress(UnicodeDecodeError):
+        return header.encode("latin-1").decode()
+    return header
+
+
+def _name(answer: HTTPResponse, url: Url, label: str) -> str:
+    """The name in Content-Disposition (RFC 6266), or the last part of the path, or the server's. Raises InvalidName."""
+    with suppress(ValueError, InvalidName):  # an unknown charset
+        _, parameters = parse_header_parameters(_text(answer.headers.get("Content-Disposition", "")))
+        return names.clean(names.without_directories(parameters.get("filename", "")))
+    segment = unquote_to_bytes((url.path or "").rpartition("/")[2])
+    try:
+        name = segment.decode()
+    except UnicodeDecodeError:
+        name = segment.decode("latin-1")
+    try:
+        return names.clean(names.without_directories(name) or str(url.host))
+    except InvalidName as error:
+        raise InvalidName(f"{label}: {error.message}") from error
 
 
 def is_public(address: Address) -> bool:
@@ -107,8 +152,8 @@ def _parsed(text: str, label: str) -> Url:
     if any(character <= " " or character in "\\\x7f" for character in text):
         raise InvalidURL(f"{label}: a URL has no spaces, control characters or backslashes.")
     try:
-        url = parse_url(text)
-    except LocationParseError as error:
+        url = parse_url(HOST.sub(_mapped, text))
+    except (LocationParseError, idna.IDNAError) as error:
         raise InvalidURL(f"{label}: {text[:80]!r} is no URL.") from error
     if url.scheme not in PORTS or not url.host:
         raise InvalidURL(f"{label}: a URL begins with http:// or https:// and the name of a server.")
@@ -117,12 +162,23 @@ def _parsed(text: str, label: str) -> Url:
     return url
 
 
+def _mapped(host: re.Match[str]) -> str:
+    """A host name beyond ASCII as browsers bring it into one form (UTS 46), of which `parse_url` makes an ASCII one."""
+    return host[1] + (host[2] if host[2].isascii() else idna.uts46_remap(host[2]))
+
+
 def _addresses(host: str, port: int, label: str) -> list[str]:
     """Where the host is. If any of it is not allowed, all of it is not."""
     try:
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
+    except socket.gaierror as error:
+        if error.errno == socket.EAI_AGAIN:
+            raise FetchFailed(f"{label}: the name {host[:80]!r} could not be resolved at the moment.") from error
         raise FetchFailed(f"{label}: there is no server called {host[:80]!r}.") from error
+    except UnicodeError as error:
+        raise FetchFailed(f"{label}: there is no server called {host[:80]!r}.") from error
+    except OSError as error:
+        raise Unavailable(OUT_OF_RESOURCES) from error
     addresses = list(dict.fromkeys(str(where[0]) for *_, where in found))
     allowed = [ip_network(network) for network in settings.FETCH_ALLOWED_NETWORKS]
     for address in map(ip_address, addresses):
@@ -130,42 +186,65 @@ def _addresses(host: str, port: int, label: str) -> list[str]:
             raise AddressNotAllowed(
                 f"{label}: {host[:80]} is not a public address. Others have to be allowed (FETCH_ALLOWED_NETWORKS)."
             )
-    return addresses
+    return addresses[:MAX_ADDRESSES]
 
 
 @contextmanager
-def _answer(url: Url, label: str, deadline: float) -> Iterator[HTTPResponse]:
-    """What the server answers, from its headers on. The connection ends with it, or when the time is over."""
+def _answer(url: Url, label: str, deadline: float) -> Iterator["Watched"]:
+    """A connection to ask for the URL. It ends with what is done within, or when the time is over.
+
+    What goes wrong with it, within too, is raised as FetchFailed, or as Unavailable if it is our own fault.
+    """
     port = url.port or PORTS[str(url.scheme)]
     addresses = _addresses(str(url.host), port, label)
-    for address in addresses:
-        with Watched(_connection(url, address, port), deadline) as watched:
-            try:
-                watched.connect()
-            except (HTTPError, OSError):
-                if address == addresses[-1]:
-                    raise
-                continue
-            yield watched.ask(url)
-            return
+    watched = None
+    try:
+        for address in addresses:
+            with Watched(_connection(url, address, port), deadline) as watched:
+                try:
+                    watched.connect()
+                except (HTTPError, OSError):
+                    if address == addresses[-1] or watched.ended:
+                        raise
+                    continue
+                yield watched
+                return
+    except (HTTPError, HTTPException, OSError) as error:
+        cause = error if isinstance(error, DecodeError) else error.__cause__ or error
+        why = (watched and watched.ended) or _in_words(cause)
+        raise FetchFailed(f"{label}: {url.host} {why}.") from error
+
+
+class FinalResponse(http.client.HTTPResponse):
+    """An answer without the interim ones before it (RFC 9110, 15.2), such as 103 Early Hints."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        for _ in range(MAX_INTERIM + 1):
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 100 <= status < 200 or status == HTTPStatus.SWITCHING_PROTOCOLS:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+        raise HTTPException("too many interim answers")
 
 
 def _connection(url: Url, address: str, port: int) -> HTTPConnection:
     """To this very address, under the host's name. Not opened yet."""
+    connection: HTTPConnection
     if url.scheme == "http":
-        return HTTPConnection(address, port, timeout=CONNECT_SECONDS)
-    host = str(url.host).strip("[]")
-    return HTTPSConnection(
-        address,
-        port,
-        timeout=CONNECT_SECONDS,
-        ssl_context=ssl.create_default_context(),
-        server_hostname=host,
-    )
+        connection = HTTPConnection(address, port, timeout=CONNECT_SECONDS)
+    else:
+        host = str(url.host).strip("[]")
+        context = ssl.create_default_context()
+        connection = HTTPSConnection(address, port, timeout=CONNECT_SECONDS, ssl_context=context, server_hostname=host)
+    connection.response_class = FinalResponse
+    return connection
 
 
 class Watched:
-    """A connection that ends at its deadline, whatever it waits for: time-outs of sockets begin anew with each byte."""
+    """A connection that ends at its deadline, or when too little comes: time-outs of sockets begin anew with each byte.
+
+    `ended` says in words why it was ended, if it was.
+    """
 
     def __init__(self, connection: HTTPConnection, deadline: float) -> None:
         self.connection = connection
@@ -173,6 +252,9 @@ class Watched:
         self.over = threading.Event()
         self.socket: socket.socket | None = None  # the connection forgets it once the headers of an answer are there
         self.answer: HTTPResponse | None = None
+        self.ended = ""
+        self.received = 0  # bytes in this window
+        self.window_end = time.monotonic() + HEAD_SECONDS
 
     def __enter__(self) -> "Watched":
         threading.Thread(target=self._watch, daemon=True).start()
@@ -193,16 +275,31 @@ class Watched:
         headers = HEADERS | {"Host": str(url.netloc)}
         self.connection.request("GET", url.request_uri, headers=headers, preload_content=False)
         self.answer = self.connection.getresponse()
+        self.window_end = time.monotonic() + WINDOW_SECONDS
         return self.answer
 
     def _watch(self) -> None:
-        while not self.over.wait(max(0.1, self.deadline - time.monotonic())):
-            if (open_one := self.socket or self.connection.sock) is not None:
+        while not self.over.wait(max(0.1, min(self.deadline, self.window_end) - time.monotonic())):
+            self.ended = self.ended or self._why_end()
+            if self.ended and (open_one := self.socket or self.connection.sock) is not None:
                 with suppress(OSError):
                     socket.socket.shutdown(open_one, socket.SHUT_RDWR)
 
+    def _why_end(self) -> str:
+        now = time.monotonic()
+        if now >= self.deadline:
+            return f"had not sent all of it when the time was over. {OUT_OF_TIME.rstrip('.')}"
+        if now < self.window_end:
+            return ""
+        if self.answer is None:
+            return f"had not answered after {HEAD_SECONDS} seconds"
+        if self.received < MIN_RATE * WINDOW_SECONDS:
+            return f"sends too slowly, less than {MIN_RATE:,} bytes a second"
+        self.received, self.window_end = 0, now + WINDOW_SECONDS
+        return ""
 
-def _spooled(answer: HTTPResponse, label: str, folder: Path, deadline: float) -> SpooledFile:
+
+def _spooled(watched: Watched, answer: HTTPResponse, label: str, folder: Path) -> SpooledFile:
     announced = answer.headers.get("Content-Length", "")
     if announced.isdecimal() and int(announced) > settings.MAX_FILE_SIZE:
         raise FetchFailed(_too_large(label))
@@ -210,7 +307,8 @@ def _spooled(answer: HTTPResponse, label: str, folder: Path, deadline: float) ->
     try:
         while block := answer.read1(BLOCK):
             file.write(block)
-        if time.monotonic() >= deadline:
+            watched.received += len(block)
+        if watched.ended:
             raise TimeoutError  # a connection that we ended looks like one that had come to its end
         file.close()
     except FileTooLarge as error:
@@ -229,13 +327,30 @@ def _too_large(label: str) -> str:
 
 
 def _in_words(error: BaseException) -> str:
-    """No addresses and no internals of ours: somebody could draw a map with them."""
+    """What the other server did. No addresses and no internals of ours: somebody could draw a map with them.
+
+    Raises Unavailable if it did nothing, but this server cannot open connections.
+    """
     match error:
         case TimeoutError():
-            return "it does not answer"
+            return "does not answer"
+        case ssl.SSLCertVerificationError():
+            return "has a certificate that is not valid for it"
         case ssl.SSLError():
-            return "its certificate is not valid, or it speaks no TLS"
+            return "could not agree on TLS"
         case ConnectionRefusedError():
-            return "it refuses connections"
+            return "refuses connections"
+        case RemoteDisconnected():
+            return "ended the connection without an answer"
+        case IncompleteRead():
+            return "ended the connection before all of it was sent"
+        case DecodeError():
+            return "sent something else than its Content-Encoding says"
+        case OSError(errno=errno.EMFILE | errno.ENFILE | errno.ENOMEM | errno.ENOBUFS | errno.EADDRNOTAVAIL):
+            raise Unavailable(OUT_OF_RESOURCES)
+        case OSError(errno=errno.ENETUNREACH | errno.EHOSTUNREACH):
+            return "cannot be reached from this server"
+        case HTTPException():
+            return "sent an answer that is not HTTP"
         case _:
-            return "the connection failed, or what came is not HTTP"
+            return "broke the connection"

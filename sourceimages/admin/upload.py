@@ -53,7 +53,9 @@ class Uploads(ReadOnlyAdmin):
             may_read = staff.may(Permission.IMAGES_READ, organization)
             received = receive(request)
             try:
-                added = add_images(organization, received.uploads(), may_change=may_read, actor=actor_of(request))
+                actor = actor_of(request)
+                uploads = received.uploads(organization, actor)
+                added = add_images(organization, uploads, may_change=may_read, actor=actor)
             finally:
                 received.discard()
         except DomainError as error:

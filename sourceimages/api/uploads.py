@@ -1,6 +1,7 @@
 """Reading an upload: Django's multipart parser, with files hashed while they are spooled."""
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, cast
@@ -12,11 +13,14 @@ from django.http import HttpRequest, QueryDict, UnreadablePostError
 from django.http.multipartparser import MultiPartParser, MultiPartParserError
 from django.utils.encoding import force_str
 
+from organizations.audit import Actor
+from organizations.models import Organization
 from rokka.errors import Invalid
 from sourceimages import grace, names, storage
 from sourceimages.api import form
 from sourceimages.errors import FileTooLarge, IncompleteUpload, InvalidName, RequestTooLarge
 from sourceimages.fetching import fetch
+from sourceimages.fetchlimits import slot
 from sourceimages.operations import Upload
 from sourceimages.spool import SpooledFile
 
@@ -114,10 +118,10 @@ class Received:
     fields: QueryDict
     files: list[tuple[str, SpooledFile]]  # name, file
 
-    def uploads(self) -> list[Upload]:
+    def uploads(self, organization: Organization, actor: Actor) -> list[Upload]:
         """The files with what the form says about them; those behind URLs are fetched now.
 
-        Raises Invalid if there is no file, and what `fetching.fetch` raises.
+        Raises Invalid if there is no file, TooManyFetches, and what `fetching.fetch` raises.
         """
         about = form.read(self.fields.lists(), files=len(self.files))
         if not about:
@@ -125,20 +129,19 @@ class Received:
         if len(about) > settings.MAX_FILES:
             raise too_many_files()
         sent, urls = iter(list(self.files)), Urls()
-        uploads = []
-        for said in about:
-            name, file = urls.fetch(said.url, said.label, self.files) if said.url else next(sent)
-            uploads.append(
-                Upload(
-                    file=file,
-                    name=name,
-                    user_metadata=said.user_metadata,
-                    dynamic_metadata=said.dynamic_metadata,
-                    protected=said.protected,
-                    optimize_to=said.optimize_to,
-                )
+        with slot(organization, actor) if any(said.url for said in about) else nullcontext():
+            files = [urls.fetch(said.url, said.label, self.files) if said.url else next(sent) for said in about]
+        return [
+            Upload(
+                file=file,
+                name=name,
+                user_metadata=said.user_metadata,
+                dynamic_metadata=said.dynamic_metadata,
+                protected=said.protected,
+                optimize_to=said.optimize_to,
             )
-        return uploads
+            for said, (name, file) in zip(about, files, strict=True)
+        ]
 
     def discard(self) -> None:
         for _, file in self.files:

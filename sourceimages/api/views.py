@@ -64,14 +64,15 @@ class SourceImageViewSet(Changes, DynamicMetadata, Copies, History):
         summary="Upload pictures",
         parameters=[ORGANIZATION],
         request={"multipart/form-data": UploadSerializer},
-        responses={200: AddedSerializer, **errors(400, 401, 403, 404, 409, 413, 423, 503)},
+        responses={200: AddedSerializer, **errors(400, 401, 403, 404, 409, 413, 423, 429, 503)},
     )
     def create(self, request: Request, organization: str) -> Response:
         """Add one picture for each file part. The same content again is the same picture."""
         received = receive(request._request)
         try:
             may_read = self.granted(Permission.IMAGES_READ)
-            added = add_images(self.organization, received.uploads(), may_change=may_read, actor=self.actor)
+            uploads = received.uploads(self.organization, self.actor)
+            added = add_images(self.organization, uploads, may_change=may_read, actor=self.actor)
         finally:
             received.discard()
         tasks.optimize_soon(one.image.file for one in added)

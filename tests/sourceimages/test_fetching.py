@@ -1,5 +1,7 @@
 """Fetching by URL: what is fetched, and whom this server cannot be made to ask."""
 
+import os
+import resource
 import socket
 import ssl
 import subprocess
@@ -7,10 +9,12 @@ import sys
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
-from rokka.errors import DomainError, FeatureUnavailable
+from rokka.errors import DomainError, FeatureUnavailable, Unavailable
+from sourceimages import fetching
 from sourceimages.errors import AddressNotAllowed, FetchFailed, InvalidURL
 from sourceimages.fetching import fetch
 from tests.sourceimages.web import HERE, PICTURE, serving
@@ -89,6 +93,48 @@ def test_without_a_path_the_server_gives_the_name(get, base):
     assert get(base) == (HERE, PICTURE)
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("caf%C3%A9.png", "café.png"),
+        ("caf%E9.png", "café.png"),  # in Latin-1, as old servers write it
+        ("caf\u00e9.png", "café.png"),
+        ("cafe%CC%81.png", "café.png"),
+        ("100%.png", "100%.png"),
+        ("photos%2Fharbour.png", "harbour.png"),
+        ("a/..%5Charbour.png", "harbour.png"),
+        ("a/%2E%2E%2F", HERE),
+    ],
+)
+def test_the_last_part_of_the_path_is_the_name(get, base, path, name):
+    assert get(f"{base}/{path}") == (name, PICTURE)
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ('attachment; filename="harbour.png"', "harbour.png"),
+        ("attachment; filename=harbour.png", "harbour.png"),
+        ('inline; FileName="har;bour \\"1\\".png"', 'har;bour "1".png'),
+        ("attachment; filename=\"x.png\"; filename*=UTF-8''caf%C3%A9.png", "café.png"),
+        ("attachment; filename*=utf-8'de'caf%C3%A9.png; filename=\"x.png\"", "café.png"),
+        ("attachment; filename*=ISO-8859-1''caf%E9.png", "café.png"),
+        ('attachment; filename="caf\u00c3\u00a9 \u00c3\u0085.png"', "café Å.png"),  # raw UTF-8
+        ('attachment; filename="caf\u00e9.png"', "café.png"),  # raw Latin-1
+        ('attachment; filename="../../etc/passwd"', "passwd"),
+        ('attachment; filename="C:\\\\photos\\\\a.png"', "a.png"),
+        ("attachment", "from-path.png"),
+        ('attachment; filename=""', "from-path.png"),
+        ('attachment; filename="photos/"', "from-path.png"),
+        ("attachment; filename*=UTF-8''a%00b.png", "from-path.png"),
+        ("attachment; filename*=nonsense''a.png", "from-path.png"),
+        ('attachment; filename="' + "n" * 501 + '"', "from-path.png"),
+    ],
+)
+def test_the_server_names_the_file_if_it_wants_to(get, base, header, name):
+    assert get(f"{base}/named/from-path.png?{quote(header, encoding='latin-1')}") == (name, PICTURE)
+
+
 def test_hashes_are_made_on_the_way(server, base, tmp_path):
     from hashlib import sha1, sha256
 
@@ -102,6 +148,53 @@ def test_hashes_are_made_on_the_way(server, base, tmp_path):
 
 def test_redirects_are_followed_and_the_name_stays(get, base):
     assert get(f"{base}/redirect?/other/name.jpg") == ("redirect", PICTURE)
+
+
+@pytest.mark.parametrize(
+    ("location", "path"),
+    [
+        (b"/a b/c d.png", "/a%20b/c%20d.png"),
+        (b"  /a.png ", "/a.png"),
+        ("/café Å.png?n=ü".encode(), "/caf%C3%A9%20%C3%85.png?n=%C3%BC"),
+        ("/café.png".encode("latin-1"), "/caf%C3%A9.png"),
+        (b"/caf%c3%a9 \xc3\xbc.png", "/caf%C3%A9%20%C3%BC.png"),
+        (b"a.png?b c#d e", "/a.png?b%20c"),
+    ],
+)
+def test_redirects_may_be_written_as_browsers_take_them(get, base, server, location, path):
+    assert get(f"{base}/redirect?{quote(location)}") == ("redirect", PICTURE)
+    assert server.paths[-1] == path
+
+
+def test_answers_before_the_final_one_are_passed_over(get, base):
+    assert get(f"{base}/early.png") == ("early.png", PICTURE)
+
+
+@pytest.mark.parametrize(
+    ("host", "asked"),
+    [
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("BÜCHER.example", "xn--bcher-kva.example"),
+        ("bu\u0308cher.example", "xn--bcher-kva.example"),
+        ("日本語。example", "xn--wgv71a119e.example"),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+    ],
+)
+def test_hosts_may_have_names_beyond_ascii(get, server, resolves, host, asked):
+    names = resolves([HERE])
+    assert get(f"http://{host}:{server.server_port}/a.png") == ("a.png", PICTURE)
+    assert names == [asked]
+    assert server.seen[-1]["Host"] == f"{asked}:{server.server_port}"
+
+
+def test_such_a_name_is_no_way_around_what_is_allowed(get, resolves):
+    for host in ("１２７.0.0.1", "①27.0.0.1", "127。0。0。1"):
+        with pytest.raises(AddressNotAllowed):
+            get(f"http://{host}/a.png")
+    resolves(["10.0.0.1"])
+    with pytest.raises(AddressNotAllowed):
+        get("http://bücher.example/a.png")
+    assert connections == []
 
 
 def test_what_was_packed_for_the_way_is_unpacked(get, base):
@@ -172,15 +265,19 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(get, tls_port):
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("missing.png", "answered 404"),
+        ("missing.png", f"{HERE} answered 404"),
+        ("upgrade.png", f"{HERE} answered 101"),
+        ("always-early.png", "not HTTP"),
+        ("hang-up.png", "ended the connection without an answer"),
+        ("cut-gzip.png", "Content-Encoding"),
         ("large.png", "more than 1,000,000 bytes"),
         ("endless.png", "more than 1,000,000 bytes"),
         ("bomb.png", "more than 1,000,000 bytes"),
-        ("cut.png", "connection failed"),
+        ("cut.png", f"{HERE} ended the connection before all of it was sent"),
         ("nonsense.png", "not HTTP"),
-        ("redirect?/redirect?/a", "redirects"),
-        ("slow.png", "time is over"),
-        ("slow-headers.png", "time is over"),
+        ("redirect?/redirect?/a", f"{HERE} leads to more than 5 redirects"),
+        ("slow.png", "FETCH_SECONDS"),
+        ("slow-headers.png", "FETCH_SECONDS"),
     ],
 )
 def test_what_cannot_be_had_is_refused_and_leaves_nothing(get, base, settings, path, reason):
@@ -191,6 +288,41 @@ def test_what_cannot_be_had_is_refused_and_leaves_nothing(get, base, settings, p
     with pytest.raises(FetchFailed, match=reason):
         get(f"{base}/{path}", seconds=1.5)
     assert time.monotonic() - began < 8
+
+
+def test_a_server_that_sends_too_slowly_is_left_before_the_time_is_over(get, base, monkeypatch):
+    monkeypatch.setattr(fetching, "WINDOW_SECONDS", 1)
+    monkeypatch.setattr(fetching, "HEAD_SECONDS", 2)
+    for path, reason in (("slow.png", "too slowly"), ("slow-headers.png", "not answered after 2 seconds")):
+        began = time.monotonic()
+        with pytest.raises(FetchFailed, match=f"{HERE} .*{reason}"):
+            get(f"{base}/{path}", seconds=60)
+        assert time.monotonic() - began < 6
+
+
+def test_a_server_that_is_fast_enough_is_heard_to_the_end(get, base, monkeypatch, settings):
+    monkeypatch.setattr(fetching, "WINDOW_SECONDS", 1)
+    settings.MAX_FILE_SIZE = 150_000
+    with pytest.raises(FetchFailed, match="more than 150,000 bytes"):
+        get(f"{base}/slow-start.png", seconds=60)  # 50,000 bytes a second, for three seconds
+
+
+def test_no_time_left_is_not_the_fault_of_the_server(get, base):
+    with pytest.raises(FetchFailed, match="no time was left"):
+        get(f"{base}/a.png", seconds=0)
+    assert connections == []
+
+
+def test_no_connections_left_is_the_fault_of_this_server(base, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with open(os.devnull) as next_one:
+        limit = next_one.fileno()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    try:
+        with pytest.raises(Unavailable, match="cannot open more connections"):
+            fetch(f"{base}/a.png", label="url[0]", folder=tmp_path, seconds=10)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_nobody_at_home_is_said_in_words(get, settings):
@@ -341,13 +473,25 @@ def test_a_name_that_changes_its_meaning_before_a_redirect_is_refused(get, resol
 
 @pytest.mark.parametrize("scheme", ["ftp", "file", "gopher"])
 def test_a_redirect_to_another_scheme_is_not_followed(get, base, scheme):
-    with pytest.raises(InvalidURL):
+    with pytest.raises(FetchFailed, match=f"{HERE} redirects to '{scheme}"):
         get(f"{base}/redirect?{scheme}://{HERE}/a.png")
     assert len(connections) == 1
 
 
+@pytest.mark.parametrize("location", ["http://[::1", "http://a\\b/", "http://a%09b/", "//:80/"])
+def test_a_redirect_to_what_is_no_url_is_the_fault_of_the_server(get, base, location):
+    with pytest.raises(FetchFailed):
+        get(f"{base}/redirect?{quote(location)}")
+    assert len(connections) == 1
+
+
+def test_what_goes_wrong_after_a_redirect_names_who_redirected(get, base):
+    with pytest.raises(AddressNotAllowed, match=f"redirected by {HERE}: 10.0.0.1 is not a public address"):
+        get(f"{base}/redirect?http://10.0.0.1/")
+
+
 def test_a_redirect_with_credentials_is_not_followed(get, base, server):
-    with pytest.raises(InvalidURL):
+    with pytest.raises(FetchFailed):
         get(f"{base}/redirect?http://alice:secret@{HERE}:{server.server_port}/a.png")
     assert len(connections) == 1
 

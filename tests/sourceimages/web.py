@@ -20,6 +20,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers by path; whatever else is asked is redirected to what the query says."""
 
     def do_GET(self) -> None:
+        self.server.paths.append(self.path)  # type: ignore[attr-defined]
         self.server.seen.append(dict(self.headers))  # type: ignore[attr-defined]
         path, _, query = self.path.partition("?")
         match path:
@@ -42,9 +43,26 @@ class Handler(BaseHTTPRequestHandler):
                 self.drip(b"x", pause=0.1)
             case "/nonsense.png":
                 self.wfile.write(b"this is not HTTP\r\n\r\n")
+            case "/cut-gzip.png":
+                self.answer(gzip.compress(PICTURE)[:-12] + b"x" * 12, **{"Content-Encoding": "gzip"})
+            case "/hang-up.png":
+                self.close_connection = True
+            case "/early.png":
+                for interim in (b"100 Continue\r\n", b"102 Processing\r\n", b"103 Early Hints\r\nLink: </a.css>\r\n"):
+                    self.wfile.write(b"HTTP/1.1 " + interim + b"\r\n")
+                self.answer(PICTURE)
+            case "/always-early.png":
+                self.drip(b"HTTP/1.1 103 Early Hints\r\n\r\n", pause=0)
+            case "/upgrade.png":
+                self.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n")
+            case "/named/from-path.png":
+                self.answer(PICTURE, **{"Content-Disposition": unquote(query, "latin-1")})
+            case "/slow-start.png":
+                time.sleep(0.5)
+                self.endless(b"x" * 5000, pause=0.1)
             case "/redirect":
                 self.send_response(302)
-                self.send_header("Location", unquote(query))
+                self.send_header("Location", unquote(query, "latin-1"))
                 self.end_headers()
             case _:
                 self.answer(PICTURE)
@@ -79,6 +97,7 @@ def serving(context: ssl.SSLContext | None = None) -> Iterator[ThreadingHTTPServ
     server = ThreadingHTTPServer((HERE, 0), Handler)
     server.daemon_threads = True
     server.seen = []  # type: ignore[attr-defined]
+    server.paths = []  # type: ignore[attr-defined]
     if context is not None:
         server.socket = context.wrap_socket(server.socket, server_side=True)
     Thread(target=server.serve_forever, daemon=True).start()

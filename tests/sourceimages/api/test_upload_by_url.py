@@ -1,9 +1,15 @@
 """Uploads whose files are somewhere else."""
 
 import json
+from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
+from organizations.models import ApiKey, Organization
+from organizations.permissions import Role
+from sourceimages import fetchlimits
+from sourceimages.fetchlimits import slot
 from sourceimages.models import SourceImage
 from tests import images
 from tests.conftest import files_in
@@ -123,3 +129,52 @@ def test_only_who_may_upload_makes_this_server_ask_others(acme, charlie, member,
     for person in (charlie, member("read", email="carol@example.org")):
         response = post(person, **{"url[0]": f"{base}/a.png"})
         assert response.status_code == 403
+
+
+def waiting(stack, person, organization, count):
+    """So many uploads of the organization wait for other servers until the stack is closed."""
+    key = ApiKey.objects.get(user=person.user).pk
+    for _ in range(count):
+        stack.enter_context(slot(organization, replace(person.actor, api_key_id=key)))
+
+
+def test_uploads_by_url_are_refused_at_once_where_too_many_wait(
+    acme, alice, member, charlie, base, settings, own_files
+):
+    settings.WEB_THREADS = 32  # eight may wait, six of an organization, four of a key
+    other = Organization.objects.get(name="other")
+    bob, url = member(Role.UPLOAD), {"url[0]": f"{base}/a.png"}
+    with ExitStack() as stack:
+        waiting(stack, alice, acme, 4)
+        refused = post(alice, **url)
+        assert (refused.status_code, refused.json()["reason"]) == (429, "too_many_fetches")
+        assert "4 uploads by URL are under way, the limit for a key" in refused.json()["message"]
+        assert int(refused.headers["Retry-After"]) > 0
+        assert alice.upload(acme, OTHER).status_code == 200  # waits for nobody
+        assert post(bob, **url).status_code == 200
+        waiting(stack, bob, acme, 2)
+        assert "an organization" in post(bob, **url).json()["message"]
+        assert charlie.api.post("/sourceimages/other", url, format="multipart").status_code == 200
+        waiting(stack, charlie, other, 2)
+        refused = charlie.api.post("/sourceimages/other", url, format="multipart")
+        assert "this server" in refused.json()["message"]
+    assert post(alice, **url).status_code == 200
+    assert fetchlimits._taken == {}
+
+
+def test_whoever_is_refused_leaves_nothing_and_whatever_fails_leaves_its_place(acme, alice, base, settings, own_files):
+    settings.WEB_THREADS = 1
+    for _ in range(2):
+        assert post(alice, **{"url[0]": f"{base}/missing.png"}).status_code == 400
+    with ExitStack() as stack:
+        waiting(stack, alice, acme, 1)
+        refused = alice.upload(acme, OTHER, **{"url[1]": f"{base}/a.png"})
+        assert refused.status_code == 429
+    assert left(own_files) == []
+    assert not SourceImage.objects.exists()
+    assert post(alice, **{"url[0]": f"{base}/a.png"}).status_code == 200
+
+
+def test_a_name_that_is_a_directory_becomes_that_of_the_format(acme, alice, base):
+    item = post(alice, **{"url[0]": f"{base}/%2E%2E%2F.%2E"}).json()["items"][0]
+    assert item["name"] == "image.png"

@@ -26,6 +26,7 @@ CREDENTIALS = ("Api-Key", "Authorization")
 class StartViewSet(CallerScope):
     """One address for two: API keys learn that they are valid, browsers, which have none, get a page."""
 
+    tag = "Server"
     needs = {"root": Need.CREDENTIALS}
     serializer_class = serializers.Serializer
 
@@ -37,7 +38,6 @@ class StartViewSet(CallerScope):
 
     @extend_schema(
         summary="Check the credentials",
-        operation_id="root",
         responses={
             200: inline_serializer(
                 "Root",
@@ -57,12 +57,12 @@ class StartViewSet(CallerScope):
 class CatalogueViewSet(CallerScope):
     """What stacks may say. Nothing here renders yet."""
 
+    tag = "Stacks"
     needs = {"operations": Need.NOTHING, "stack_options": Need.NOTHING}
     serializer_class = serializers.Serializer
 
     @extend_schema(
-        summary="Operations of stacks",
-        operation_id="operations",
+        summary="List operations of stacks",
         auth=[],
         responses={200: OpenApiTypes.OBJECT, **errors(429)},
     )
@@ -71,8 +71,7 @@ class CatalogueViewSet(CallerScope):
         return Response(OPERATIONS)
 
     @extend_schema(
-        summary="Options of stacks",
-        operation_id="stackoptions",
+        summary="List options of stacks",
         auth=[],
         responses={200: OpenApiTypes.OBJECT, **errors(429)},
     )

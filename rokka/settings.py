@@ -304,7 +304,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rokka.api.AnyJSONParser"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "rokka.api.OnlyJSON",
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "rokka.openapi.Schema",
     "EXCEPTION_HANDLER": "rokka.api.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
@@ -312,6 +312,8 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "rokka",
     "DESCRIPTION": "The open image origin you can host yourself. It speaks the API of rokka.io.",
     "VERSION": "0.1.0",
+    "LICENSE": {"name": "MIT", "url": "https://opensource.org/license/mit"},
+    "SERVERS": [{"url": "/", "description": "The server that this document is from."}],
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
@@ -323,6 +325,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "sourceimages.api.openapi.with_mismatch",
+        "rokka.openapi.finished",
     ],
 }
 

@@ -28,6 +28,7 @@ USER_ID = OpenApiParameter("user_id", OpenApiTypes.UUID, OpenApiParameter.PATH)
 class MembershipViewSet(OrganizationScope):
     """Members of an organization and their roles."""
 
+    tag = "Memberships"
     serializer_class = MembershipSerializer
     needs = {
         "list": Permission.MEMBERSHIPS_READ,

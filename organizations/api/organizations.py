@@ -40,10 +40,14 @@ OPTION = OpenApiParameter("name", OpenApiTypes.STR, OpenApiParameter.PATH, enum=
 class OrganizationsViewSet(CallerScope):
     """All organizations of the caller."""
 
+    tag = "Organizations"
     needs = {"list": Need.CREDENTIALS}
     serializer_class = OrganizationsSerializer
 
-    @extend_schema(summary="List my organizations", responses={200: OrganizationsSerializer, **errors(401, 403, 429)})
+    @extend_schema(
+        summary="List the organizations of the current user",
+        responses={200: OrganizationsSerializer, **errors(401, 403, 429)},
+    )
     def list(self, request: Request) -> Response:
         """Each as much as the caller's roles there allow to see."""
         memberships = self.caller.memberships.filter(active=True).order_by("organization__name")
@@ -57,6 +61,7 @@ class OrganizationsViewSet(CallerScope):
 class OrganizationViewSet(OrganizationScope):
     """One organization."""
 
+    tag = "Organizations"
     serializer_class = OrganizationSerializer
     needs = {
         "retrieve": Permission.ORGANIZATION_READ_BASIC,
@@ -115,7 +120,6 @@ class OrganizationViewSet(OrganizationScope):
 
     @extend_schema(
         summary="Set an option",
-        operation_id="organizations_option_update",
         parameters=[
             ORGANIZATION,
             OpenApiParameter("name", OpenApiTypes.STR, OpenApiParameter.PATH, enum=list(OPTIONS)),

@@ -32,11 +32,12 @@ DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 class StatsViewSet(OrganizationScope):
     """Numbers of an organization."""
 
+    tag = "Statistics"
     serializer_class = StatsSerializer
     needs = {"retrieve": Permission.STATS_READ, "billing": Permission.BILLING_READ}
 
     @extend_schema(
-        summary="Numbers by day",
+        summary="Get statistics by day",
         parameters=[
             ORGANIZATION,
             OpenApiParameter("from", OpenApiTypes.DATE, description="First day (UTC); default 30 days ago."),
@@ -45,7 +46,7 @@ class StatsViewSet(OrganizationScope):
         responses={200: StatsSerializer, **errors(400, 401, 403, 404, 429)},
     )
     def retrieve(self, request: Request, organization: str) -> Response:
-        """Space, pictures and downloaded bytes, newest first."""
+        """Space, images and downloaded bytes, newest first."""
         query = request.query_params
         last = day("to", query.get("to", "")) or stats.today()
         first = day("from", query.get("from", "")) or min(last, stats.today()) - timedelta(days=DAYS)
@@ -53,7 +54,7 @@ class StatsViewSet(OrganizationScope):
             raise Invalid(f"from: {first} is after {last}, the last day.")
         return Response(StatsSerializer(stats.days(self.organization, first, last)).data)
 
-    @extend_schema(summary="Billing", parameters=[ORGANIZATION], responses=errors(400, 401, 403, 404, 429))
+    @extend_schema(summary="Get bills", parameters=[ORGANIZATION], responses=errors(400, 401, 403, 404, 429))
     def billing(self, request: Request, organization: str) -> Response:
         """Always refused: a server of one's own sends no bills."""
         raise FeatureUnavailable("This server sends no bills. What is kept and downloaded is in GET /stats/{org}.")
@@ -62,16 +63,17 @@ class StatsViewSet(OrganizationScope):
 class AuditViewSet(OrganizationScope):
     """The audit trail of an organization."""
 
+    tag = "Audit log"
     serializer_class = AuditEventSerializer
     needs = {"list": Permission.AUDIT_READ}
 
     @extend_schema(
-        summary="Who did what",
+        summary="List events of the audit log",
         parameters=[
             ORGANIZATION,
             OpenApiParameter("verb", OpenApiTypes.STR, description="Such as `image.added`; `image.*` is all of these."),
             OpenApiParameter("actor", OpenApiTypes.UUID, description="The id of a user."),
-            OpenApiParameter("picture", OpenApiTypes.STR, description="The whole hash of a picture."),
+            OpenApiParameter("picture", OpenApiTypes.STR, description="The whole hash of an image."),
             OpenApiParameter("from", OpenApiTypes.DATETIME, description="Not before; a day is its first second (UTC)."),
             OpenApiParameter("to", OpenApiTypes.DATETIME, description="Before; a day is its last second."),
             OpenApiParameter(

@@ -32,6 +32,7 @@ class CallerScope(PlainOptions, GenericViewSet):
     does not exist.
     """
 
+    tag: ClassVar[str]  # under which the OpenAPI document has the actions
     needs: ClassVar[Mapping[str, Need | Permission | tuple[Permission, ...]]]
     unlimited: ClassVar[set[str]] = set()  # actions that are never answered 429
 

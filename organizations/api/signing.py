@@ -38,6 +38,7 @@ class SignUrlSerializer(serializers.Serializer):
 class SigningViewSet(OrganizationScope):
     """Signed URLs."""
 
+    tag = "Signed URLs"
     serializer_class = SignedUrlSerializer
     needs = {"sign_url": Permission.URLS_SIGN}
 

@@ -48,6 +48,7 @@ TOKEN_PARAMETERS = [
 class UsersViewSet(CallerScope):
     """Signing up."""
 
+    tag = "Users"
     needs = {"create": Need.NOTHING}
     serializer_class = NewUserSerializer
 
@@ -73,6 +74,7 @@ class UsersViewSet(CallerScope):
 class UserViewSet(CallerScope):
     """Who calls, and with which keys."""
 
+    tag = "Account"
     serializer_class = UserSerializer
     needs = {
         "retrieve": Need.CREDENTIALS,
@@ -84,7 +86,7 @@ class UserViewSet(CallerScope):
         "memberships": Need.ACCOUNT,
     }
 
-    @extend_schema(summary="Who am I?", responses={200: UserSerializer, **errors(401, 403, 429)})
+    @extend_schema(summary="Get the current user", responses={200: UserSerializer, **errors(401, 403, 429)})
     def retrieve(self, request: Request) -> Response:
         """The user of the key. Public users learn their id and nothing else."""
         known = {"user_id": str(self.caller.pk)}
@@ -94,8 +96,7 @@ class UserViewSet(CallerScope):
         return Response(known | {"email": self.caller.email, "api_keys": keys})
 
     @extend_schema(
-        summary="List my keys",
-        operation_id="user_apikeys",
+        summary="List the keys of the current user",
         responses={200: KeySerializer(many=True), **errors(401, 403, 429)},
     )
     def keys(self, request: Request) -> Response:
@@ -119,7 +120,7 @@ class UserViewSet(CallerScope):
         delete_key(self.caller, key_id, actor=self.actor)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
-    @extend_schema(summary="The key of this request", responses={200: KeySerializer, **errors(401, 403, 429)})
+    @extend_schema(summary="Get the key of this request", responses={200: KeySerializer, **errors(401, 403, 429)})
     def current_key(self, request: Request) -> Response:
         """Or the one behind its token."""
         return Response(KeySerializer(key_behind(self.credentials)).data)
@@ -138,7 +139,10 @@ class UserViewSet(CallerScope):
             token = tokens.issue(self.caller.pk, key_behind(self.credentials).pk, wish, address=address)
         return Response({"token": token.signed(), "payload": token.payload})
 
-    @extend_schema(summary="My memberships", responses={200: OwnMembershipsSerializer, **errors(401, 403, 429)})
+    @extend_schema(
+        summary="List the memberships of the current user",
+        responses={200: OwnMembershipsSerializer, **errors(401, 403, 429)},
+    )
     def memberships(self, request: Request) -> Response:
         """In which organizations the user is, with which roles."""
         found = self.caller.memberships.select_related("organization").order_by("organization__name")

@@ -1,4 +1,4 @@
-"""Names for pictures."""
+"""Names for images."""
 
 from typing import Any
 
@@ -17,11 +17,11 @@ from sourceimages.models import Alias
 from sourceimages.operations import aliases
 
 ALIAS = OpenApiParameter("alias", OpenApiTypes.STR, OpenApiParameter.PATH, pattern=r"^[a-zA-Z0-9_]{1,255}$")
-OVERWRITE = OpenApiParameter("overwrite", OpenApiTypes.BOOL, description="true: let it mean another picture.")
+OVERWRITE = OpenApiParameter("overwrite", OpenApiTypes.BOOL, description="true: let it mean another image.")
 
 
 class AliasSerializer(serializers.Serializer):
-    """A name, and the hash it stands for, whether there is such a picture now or not."""
+    """A name, and the hash it stands for, whether there is such an image now or not."""
 
     organization = serializers.CharField(read_only=True)
     alias = serializers.CharField(read_only=True)
@@ -38,6 +38,7 @@ class AliasSerializer(serializers.Serializer):
 
 
 class AliasViewSet(ImageScope):
+    tag = "Aliases"
     serializer_class = AliasSerializer
     needs = {
         "retrieve": Permission.IMAGES_READ,
@@ -52,7 +53,7 @@ class AliasViewSet(ImageScope):
         responses={200: AliasSerializer, **errors(400, 401, 403, 404, 429)},
     )
     def retrieve(self, request: Request, organization: str, alias: str) -> Response:
-        """Also when the picture is deleted."""
+        """Also when the image is deleted."""
         return Response(AliasSerializer(aliases.get_alias(self.organization, alias)).data)
 
     @extend_schema(
@@ -61,7 +62,7 @@ class AliasViewSet(ImageScope):
         responses={200: AliasSerializer, 201: AliasSerializer, **errors(400, 401, 403, 404, 409, 413, 429)},
     )
     def update(self, request: Request, organization: str, alias: str) -> Response:
-        """201: it is new; 200: it meant another picture, or this one, before."""
+        """201: it is new; 200: it meant another image, or this one, before."""
         body = request.data
         if not isinstance(body, dict) or not isinstance(body.get("hash"), str):
             raise Invalid('The body must be a JSON object: {"hash": "…"}.')
@@ -75,7 +76,7 @@ class AliasViewSet(ImageScope):
         responses={204: None, **errors(400, 401, 403, 404, 429)},
     )
     def destroy(self, request: Request, organization: str, alias: str) -> Response:
-        """The picture stays."""
+        """The image stays."""
         aliases.delete_alias(self.organization, alias, actor=self.actor)
         return Response(status=204)
 

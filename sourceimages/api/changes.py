@@ -1,4 +1,4 @@
-"""What may happen to a picture after its upload."""
+"""What may happen to an image after its upload."""
 
 from typing import Any
 
@@ -56,7 +56,7 @@ class Changes(ImageScope):
     }
 
     @extend_schema(
-        summary="Delete a picture", parameters=[ORGANIZATION, HASH], responses={204: None, **errors(*REFUSED)}
+        summary="Delete an image", parameters=[ORGANIZATION, HASH], responses={204: None, **errors(*REFUSED)}
     )
     def destroy(self, request: Request, organization: str, hash: str) -> Response:
         """It goes to the trash, from which it can be restored for 30 days (TRASH_DAYS)."""
@@ -64,8 +64,7 @@ class Changes(ImageScope):
         return nothing()
 
     @extend_schema(
-        operation_id="sourceimages_destroy_with_bytes",
-        summary="Delete all pictures of these bytes",
+        summary="Delete all images of a file",
         parameters=[ORGANIZATION, DELETED_BYTES],
         responses={204: None, **errors(*REFUSED)},
     )
@@ -80,7 +79,7 @@ class Changes(ImageScope):
         return nothing()
 
     @extend_schema(
-        summary="Restore a picture",
+        summary="Restore an image",
         parameters=[ORGANIZATION, HASH],
         request=None,
         responses={200: AddedImageSerializer, **errors(400, 401, 403, 404, 409, 429)},
@@ -94,7 +93,7 @@ class Changes(ImageScope):
         return Response(AddedImageSerializer(image).data)
 
     @extend_schema(
-        summary="Rename a picture",
+        summary="Rename an image",
         parameters=[ORGANIZATION, HASH],
         request={"application/json": OpenApiTypes.STR},
         responses={204: None, **errors(400, 401, 403, 404, 413, 429)},
@@ -108,13 +107,13 @@ class Changes(ImageScope):
         return nothing()
 
     @extend_schema(
-        summary="Protect a picture, or not",
+        summary="Protect an image, or stop protecting it",
         parameters=[ORGANIZATION, HASH, DELETE_PREVIOUS, LOCATION],
         request={"application/json": OpenApiTypes.BOOL},
         responses={201: SourceImageSerializer, 204: None, **errors(*REFUSED, 413)},
     )
     def protect(self, request: Request, organization: str, hash: str) -> Response:
-        """Whether it is protected is part of its hash: there is another picture then, which `Location` names."""
+        """Whether it is protected is part of its hash: there is another image then, which `Location` names."""
         protected, delete_previous = truth(request), flag(request, "deletePrevious")
         image = self.living_image(hash)
         derived = set_protected(image, protected, delete_previous=delete_previous, actor=self.actor)
@@ -124,13 +123,13 @@ class Changes(ImageScope):
         return Response(SourceImageSerializer(derived.image).data, status=status.HTTP_201_CREATED, headers=headers)
 
     @extend_schema(
-        summary="Lock a picture, or unlock it",
+        summary="Lock an image, or unlock it",
         parameters=[ORGANIZATION, HASH],
         request={"application/json": OpenApiTypes.BOOL},
         responses={200: SourceImageSerializer, **errors(400, 401, 403, 404, 413, 429)},
     )
     def lock(self, request: Request, organization: str, hash: str) -> Response:
-        """Nobody deletes, overwrites or changes the metadata of a locked picture."""
+        """Nobody deletes, overwrites or changes the metadata of a locked image."""
         locked = truth(request)
         image = set_locked(self.living_image(hash), locked, actor=self.actor)
         return Response(SourceImageSerializer(image).data)
@@ -147,7 +146,6 @@ class Changes(ImageScope):
         return Response(self.living_image(hash).user_metadata)
 
     @extend_schema(
-        operation_id="sourceimages_meta_user_replace",
         summary="Replace user metadata",
         parameters=[ORGANIZATION, HASH],
         request=ANYTHING,
@@ -172,7 +170,6 @@ class Changes(ImageScope):
         return nothing()
 
     @extend_schema(
-        operation_id="sourceimages_meta_user_clear",
         summary="Remove all user metadata",
         parameters=[ORGANIZATION, HASH],
         responses={204: None, **errors(*REFUSED)},
@@ -183,7 +180,6 @@ class Changes(ImageScope):
         return nothing()
 
     @extend_schema(
-        operation_id="sourceimages_meta_user_field",
         summary="Get a field of user metadata",
         parameters=[ORGANIZATION, HASH, FIELD],
         responses={200: OpenApiTypes.ANY, **errors(400, 401, 403, 404, 429)},
@@ -197,7 +193,6 @@ class Changes(ImageScope):
         return Response(stored[key])
 
     @extend_schema(
-        operation_id="sourceimages_meta_user_field_set",
         summary="Set a field of user metadata",
         parameters=[ORGANIZATION, HASH, FIELD],
         request=ANYTHING,
@@ -210,7 +205,6 @@ class Changes(ImageScope):
         return nothing()
 
     @extend_schema(
-        operation_id="sourceimages_meta_user_field_remove",
         summary="Remove a field of user metadata",
         parameters=[ORGANIZATION, HASH, FIELD],
         responses={204: None, **errors(*REFUSED)},
@@ -224,14 +218,16 @@ class Changes(ImageScope):
     # --- What is not there --------------------------------------------------------------------------------------------
 
     @extend_schema(
-        summary="Clear the cache", parameters=[ORGANIZATION, HASH], responses=errors(400, 401, 403, 404, 429)
+        summary="Clear the cache of an image",
+        parameters=[ORGANIZATION, HASH],
+        responses=errors(400, 401, 403, 404, 429),
     )
     def invalidate_cache(self, request: Request, organization: str, hash: str) -> Response:
         """Always refused: nothing renders here yet, so there is no cache."""
         raise FeatureUnavailable("This server renders no pictures yet, so that there is no cache to clear.")
 
     @extend_schema(
-        summary="Label by machine",
+        summary="Label an image automatically",
         parameters=[ORGANIZATION, HASH],
         request=None,
         responses=errors(400, 401, 403, 404, 429),
@@ -241,7 +237,7 @@ class Changes(ImageScope):
         raise FeatureUnavailable("This server has nothing that labels pictures.")
 
     @extend_schema(
-        summary="Describe by machine",
+        summary="Describe an image automatically",
         parameters=[ORGANIZATION, HASH],
         request=None,
         responses=REFUSED_ALWAYS,

@@ -34,12 +34,12 @@ class CopiedSerializer(serializers.Serializer):
 
 
 class Copies(ImageScope):
-    """Copying one picture, or up to a hundred."""
+    """Copying one image, or up to a hundred."""
 
     needs = {"copy_one": Permission.IMAGES_COPY_FROM, "copy_many": Permission.IMAGES_COPY_FROM}
 
     @extend_schema(
-        summary="Copy a picture to another organization",
+        summary="Copy an image to another organization",
         parameters=[ORGANIZATION, HASH, DESTINATION, OVERWRITE],
         request=None,
         responses={201: dict, 204: None, **errors(400, 401, 403, 404, 409, 412, 423, 429, 503)},
@@ -54,8 +54,7 @@ class Copies(ImageScope):
         return Response({}, status=201) if outcome is Outcome.CREATED else Response(status=204)
 
     @extend_schema(
-        operation_id="sourceimages_copy_many",
-        summary="Copy up to 100 pictures to another organization",
+        summary="Copy up to 100 images to another organization",
         parameters=[ORGANIZATION, DESTINATION, OVERWRITE],
         request=serializers.ListSerializer(child=serializers.CharField()),
         responses={200: CopiedSerializer, **errors(400, 401, 403, 404, 413, 429)},

@@ -1,4 +1,4 @@
-"""Dynamic metadata of a picture, which is part of its hash."""
+"""Dynamic metadata of an image, which is part of its hash."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +23,7 @@ from sourceimages.operations import change_dynamic_metadata, keep_hash
 
 NAME = OpenApiParameter("name", OpenApiTypes.STR, OpenApiParameter.PATH, description="`subject_area`, `version`, …")
 KEEP_HASH = OpenApiParameter(
-    "keepHash", OpenApiTypes.BOOL, description="true: change the picture itself; what is cached of it stays as it was."
+    "keepHash", OpenApiTypes.BOOL, description="true: change the image itself; what is cached of it stays as it was."
 )
 CHANGED = {201: SourceImageSerializer, 204: None, **errors(400, 401, 403, 404, 413, 423, 429)}
 # RFC 7234, 5.5: 299 is a warning of any kind.
@@ -36,28 +36,26 @@ class DynamicMetadata(ImageScope):
     needs = {"set_entry": Permission.IMAGES_WRITE, "remove_entry": Permission.IMAGES_WRITE}
 
     @extend_schema(
-        operation_id="sourceimages_meta_dynamic_set",
         summary="Set an entry of dynamic metadata",
         parameters=[ORGANIZATION, HASH, NAME, DELETE_PREVIOUS, KEEP_HASH, LOCATION],
         request=OpenApiTypes.OBJECT,
         responses=CHANGED,
     )
     def set_entry(self, request: Request, organization: str, hash: str, name: str) -> Response:
-        """It is part of the hash: there is another picture then, which `Location` names."""
+        """It is part of the hash: there is another image then, which `Location` names."""
         name, value = metadata.dynamic_entry(name, {} if request.data is None else request.data)
         image = self.living_image(hash)
         metadata.check_fit({name: value}, image.width, image.height)
         return self._change(request, image, {name: value}, {})
 
     @extend_schema(
-        operation_id="sourceimages_meta_dynamic_remove",
         summary="Remove an entry of dynamic metadata",
         parameters=[ORGANIZATION, HASH, NAME, DELETE_PREVIOUS, KEEP_HASH, LOCATION],
         request=None,
         responses=CHANGED,
     )
     def remove_entry(self, request: Request, organization: str, hash: str, name: str) -> Response:
-        """Without its last entry, a picture has the hash that it was uploaded with."""
+        """Without its last entry, an image has the hash that it was uploaded with."""
         name = metadata.dynamic_name(name)
         image = self.living_image(hash)
         if name not in image.dynamic_metadata:

@@ -65,7 +65,6 @@ class History(ImageScope):
     needs = {"history": Permission.IMAGES_READ, "restore_version": Permission.IMAGES_WRITE}
 
     @extend_schema(
-        operation_id="sourceimages_history",
         summary="List versions of an image",
         parameters=[
             ORGANIZATION,
@@ -91,7 +90,6 @@ class History(ImageScope):
         return Response(answer)
 
     @extend_schema(
-        operation_id="sourceimages_history_restore",
         summary="Restore a version of an image",
         parameters=[ORGANIZATION, HASH, VERSION],
         request=None,

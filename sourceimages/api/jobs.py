@@ -76,6 +76,7 @@ class JobsSerializer(serializers.Serializer):
 class JobViewSet(StorageScope):
     """Long work of an organization."""
 
+    tag = "Jobs"
     serializer_class = JobSerializer
     needs = {
         "list": Permission.IMAGES_READ,
@@ -118,7 +119,7 @@ class JobViewSet(StorageScope):
         responses={202: JobSerializer, **errors(400, 401, 403, 404, 409, 413, 429)},
     )
     def create(self, request: Request, organization: str) -> Response:
-        """`copy-all` to another organization, `delete-all` into the trash (admins only), `restore` one such act."""
+        """`copy-all` to another organization, `delete-all` into the trash (admins only), `restore` one deletion."""
         wanted = checked(NewJobSerializer, request.data)
         self._check(wanted["kind"])
         return accepted(self._begun(wanted))

@@ -1,4 +1,4 @@
-"""Finding the pictures that a request is about."""
+"""Finding the images that a request is about."""
 
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
@@ -30,14 +30,14 @@ class ImageScope(StorageScope):
         return images.living().select_related("file")
 
     def image(self, hash: str) -> SourceImage:
-        """The picture of this hash or short hash; in the trash, the one that was deleted last. Raises ImageNotFound."""
+        """The image of this hash or short hash; in the trash, the one that was deleted last. Raises ImageNotFound."""
         found = self.get_queryset().named(hash)
         if self.asks_for_deleted():
             found = found.order_by("-tombstone__deleted_at", "-id")  # it may lie there many times
         return self._first(found, hash)
 
     def living_image(self, hash: str) -> SourceImage:
-        """The living picture of this hash or short hash. Raises ImageNotFound."""
+        """The active image of this hash or short hash. Raises ImageNotFound."""
         return self._first(self.organization.images.living().select_related("file").named(hash), hash)
 
     def asks_for_deleted(self) -> bool:
@@ -56,5 +56,5 @@ def flag(request: Request, name: str) -> bool:
 
 
 def link(image: SourceImage) -> str:
-    """The path of a picture in the API."""
+    """The path of an image in the API."""
     return f"/sourceimages/{image.organization.name}/{image.hash}"

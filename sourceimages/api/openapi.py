@@ -5,6 +5,8 @@ from typing import Any
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
+from rokka.openapi import ErrorSerializer
+
 SAFE = {"get", "head", "options", "parameters"}
 OF_IMAGES = ("/sourceimages/", "/jobs/")
 
@@ -21,7 +23,7 @@ PAGING = [
     OpenApiParameter("limit", {"type": "integer", "minimum": 0, "maximum": 2000, "default": 100}),
     OpenApiParameter("offset", OpenApiTypes.STR, description="A number, or the `cursor` of another page."),
     OpenApiParameter("sort", OpenApiTypes.STR, description="`field[ asc|desc],…`, default `created desc`."),
-    OpenApiParameter("binaryHash", OpenApiTypes.STR, description="Only pictures of these bytes; no paging."),
+    OpenApiParameter("binaryHash", OpenApiTypes.STR, description="Only images of these bytes; no paging."),
 ]
 SEARCH = [
     OpenApiParameter("q", OpenApiTypes.STR, description="A query: `format:png AND NOT user:artist:kim`."),
@@ -36,10 +38,10 @@ FIELD = OpenApiParameter(
     description="Name of a field, with or without its type.",
 )
 DELETED_BYTES = OpenApiParameter(
-    "binaryHash", OpenApiTypes.STR, required=True, description="sha1 of the bytes whose pictures are deleted."
+    "binaryHash", OpenApiTypes.STR, required=True, description="sha1 of the bytes whose images are deleted."
 )
 DELETE_PREVIOUS = OpenApiParameter(
-    "deletePrevious", OpenApiTypes.BOOL, description="true: delete the picture with the old hash, if the hash changes."
+    "deletePrevious", OpenApiTypes.BOOL, description="true: delete the image with the old hash, if the hash changes."
 )
 DESTINATION = OpenApiParameter(
     "Destination", OpenApiTypes.STR, OpenApiParameter.HEADER, required=True, description="Name of an organization."
@@ -52,15 +54,32 @@ LOCATION = OpenApiParameter(
     OpenApiTypes.STR,
     OpenApiParameter.HEADER,
     response=[201, 204],
-    description="Path of the picture that is meant now.",
+    description="Path of the image that is meant now.",
 )
+ZIP: dict[Any, Any] = {
+    (200, "application/zip"): OpenApiTypes.BINARY,
+    (200, "application/octet-stream"): OpenApiTypes.BINARY,  # which generators know for bytes
+}
+CONDITIONS = [
+    OpenApiParameter(name, OpenApiTypes.STR, OpenApiParameter.HEADER, description=description)
+    for name, description in (
+        ("If-Match", "ETags: refuse any other content (412)."),
+        ("If-None-Match", "ETags: do not send this content again (304)."),
+        ("If-Modified-Since", "Do not send content that is older (304)."),
+        ("If-Unmodified-Since", "Refuse content that is newer (412)."),
+    )
+]
 RANGE = OpenApiParameter("Range", OpenApiTypes.STR, OpenApiParameter.HEADER, description="One range of bytes.")
 
 BYTES: dict[Any, Any] = {
+    # Generators know the first for bytes; the file comes under its own type.
+    (200, "application/octet-stream"): OpenApiTypes.BINARY,
     (200, "*/*"): OpenApiTypes.BINARY,
+    (206, "application/octet-stream"): OpenApiTypes.BINARY,
     (206, "*/*"): OpenApiTypes.BINARY,
+    412: OpenApiResponse(ErrorSerializer, description="A condition of the request does not hold."),
     304: OpenApiResponse(description="The ETag in If-None-Match is still right."),
-    416: OpenApiResponse(description="The file has none of these bytes."),
+    416: OpenApiResponse(ErrorSerializer, description="The file has none of these bytes."),
 }
 
 

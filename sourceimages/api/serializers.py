@@ -10,10 +10,10 @@ from sourceimages.models import SourceImage
 
 
 class SourceImageSerializer(serializers.Serializer):
-    """A picture. The fields say what the answer holds; it is written in one go, as lists hold up to 2,000 of them."""
+    """An image. The fields say what the answer holds; it is written in one go, as lists hold up to 2,000 of them."""
 
-    hash = serializers.RegexField(r"^[0-9a-f]{40}$", help_text="Names the picture; the same in every organization.")
-    short_hash = serializers.RegexField(r"^[0-9a-f]{6,40}$", help_text="Names the picture in its organization.")
+    hash = serializers.RegexField(r"^[0-9a-f]{40}$", help_text="Names the image; the same in every organization.")
+    short_hash = serializers.RegexField(r"^[0-9a-f]{6,40}$", help_text="Names the image in its organization.")
     binary_hash = serializers.RegexField(r"^[0-9a-f]{40}$", help_text="sha1 of the uploaded bytes.")
     created = serializers.DateTimeField()
     name = serializers.CharField(help_text="File name as first uploaded.")
@@ -25,7 +25,7 @@ class SourceImageSerializer(serializers.Serializer):
     )
     height = serializers.IntegerField(min_value=0)
     organization = serializers.CharField()
-    link = serializers.CharField(help_text="Path of this picture in the API.")
+    link = serializers.CharField(help_text="Path of this image in the API.")
     user_metadata = serializers.DictField(help_text="Keys carry their type, `int:year`; str has no prefix.")
     dynamic_metadata = serializers.DictField(child=serializers.DictField())
     static_metadata = serializers.DictField()
@@ -65,21 +65,21 @@ class SourceImageSerializer(serializers.Serializer):
 
 
 class AddedImageSerializer(SourceImageSerializer):
-    """A picture in the answer to an upload, which says that it is not deleted."""
+    """An image in the answer to an upload, which says that it is not deleted."""
 
     def to_representation(self, image: SourceImage) -> dict[str, Any]:
         return super().to_representation(image) | {"deleted": False}
 
 
 class AddedSerializer(serializers.Serializer):
-    """The answer to an upload: one picture for each file, in the order of the files."""
+    """The answer to an upload: one image for each file, in the order of the files."""
 
     total = serializers.IntegerField(min_value=1)
     items = AddedImageSerializer(many=True)
 
 
 class FoundSerializer(serializers.Serializer):
-    """All pictures with one binary hash."""
+    """All images with one binary hash."""
 
     total = serializers.IntegerField(min_value=0)
     items = SourceImageSerializer(many=True)
@@ -112,7 +112,7 @@ class PageSerializer(FoundSerializer):
 class FieldSerializer(serializers.Serializer):
     name = serializers.CharField(help_text="As filters name it: `user:int:year`.")
     type = serializers.CharField()
-    count = serializers.IntegerField(help_text="Living pictures that have it.")
+    count = serializers.IntegerField(help_text="Active images that have it.")
 
 
 @extend_schema_serializer(many=False)

@@ -4,7 +4,6 @@ import copy
 
 from django.http import HttpResponseBase
 from django.utils import timezone
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -19,7 +18,7 @@ from sourceimages.api.changes import Changes
 from sourceimages.api.copies import Copies
 from sourceimages.api.dynamic import DynamicMetadata
 from sourceimages.api.history import History
-from sourceimages.api.openapi import BINARY_HASH, BYTES, DELETED, HASH, PAGING, RANGE, SEARCH
+from sourceimages.api.openapi import BINARY_HASH, BYTES, CONDITIONS, DELETED, HASH, PAGING, RANGE, SEARCH, ZIP
 from sourceimages.api.paging import PageRequest
 from sourceimages.api.serializers import (
     AddedImageSerializer,
@@ -41,8 +40,9 @@ CHUNK = 500  # rows read at a time
 
 
 class SourceImageViewSet(Changes, DynamicMetadata, Copies, History):
-    """Original pictures of an organization."""
+    """Original images of an organization."""
 
+    tag = "Source images"
     serializer_class = SourceImageSerializer
     http_method_names = [*OrganizationScope.http_method_names, "copy"]
     unlimited = {"create"}
@@ -61,13 +61,13 @@ class SourceImageViewSet(Changes, DynamicMetadata, Copies, History):
     }
 
     @extend_schema(
-        summary="Upload pictures",
+        summary="Upload images",
         parameters=[ORGANIZATION],
         request={"multipart/form-data": UploadSerializer},
         responses={200: AddedSerializer, **errors(400, 401, 403, 404, 409, 413, 423, 429, 503)},
     )
     def create(self, request: Request, organization: str) -> Response:
-        """Add one picture for each file part. The same content again is the same picture."""
+        """Add one image for each file part. The same content again is the same image."""
         received = receive(request._request)
         try:
             may_read = self.granted(Permission.IMAGES_READ)
@@ -80,12 +80,12 @@ class SourceImageViewSet(Changes, DynamicMetadata, Copies, History):
         return Response({"total": len(shown), "items": AddedImageSerializer(shown, many=True).data})
 
     @extend_schema(
-        summary="List pictures",
+        summary="List images",
         parameters=[ORGANIZATION, *PAGING, *SEARCH, DELETED],
         responses={200: PageSerializer, **errors(400, 401, 403, 404, 409, 429)},
     )
     def list(self, request: Request, organization: str) -> Response:
-        """A page of pictures, newest first unless sorted otherwise. `total` ignores the paging."""
+        """A page of images, newest first unless sorted otherwise. `total` ignores the paging."""
         query = self.request.query_params
         if query.get("binaryHash"):
             return self._found(query["binaryHash"])
@@ -105,20 +105,18 @@ class SourceImageViewSet(Changes, DynamicMetadata, Copies, History):
         return Response(answer)
 
     @extend_schema(
-        operation_id="sourceimages_fields",
         summary="List fields of metadata",
         parameters=[ORGANIZATION],
         responses={200: FieldsSerializer, **errors(400, 401, 403, 404, 409, 429)},
     )
     def fields(self, request: Request, organization: str) -> Response:
-        """Those that living pictures have: how filters name them, their types, and how many pictures have each."""
+        """Those that active images have: how filters name them, their types, and how many images have each."""
         return Response({"items": fields_in_use(self.organization)})
 
     @extend_schema(
-        operation_id="sourceimages_archive",
         summary="Download the originals of a list",
         parameters=[ORGANIZATION, *PAGING, *SEARCH],
-        responses={(200, "application/zip"): OpenApiTypes.BINARY, **errors(400, 401, 403, 404, 409, 429, 503)},
+        responses={**ZIP, **errors(400, 401, 403, 404, 409, 429, 503)},
     )
     def archive(self, request: Request, organization: str) -> HttpResponseBase:
         """One ZIP, made while it is sent. Without `limit` all images that the list would hold.
@@ -143,16 +141,16 @@ class SourceImageViewSet(Changes, DynamicMetadata, Copies, History):
         )
 
     @extend_schema(
-        summary="Find pictures by the sha1 of their bytes",
+        summary="Find images by the sha1 of their file",
         parameters=[ORGANIZATION, BINARY_HASH],
         responses={200: FoundSerializer, **errors(400, 401, 403, 404, 429)},
     )
     def binary_hash(self, request: Request, organization: str, binary_hash: str) -> Response:
-        """All pictures made of these bytes: they differ in dynamic metadata or protection."""
+        """All images made of these bytes: they differ in dynamic metadata or protection."""
         return self._found(binary_hash)
 
     @extend_schema(
-        summary="Get a picture",
+        summary="Get an image",
         parameters=[ORGANIZATION, HASH, DELETED],
         responses={200: SourceImageSerializer, **errors(400, 401, 403, 404, 429)},
     )
@@ -162,7 +160,7 @@ class SourceImageViewSet(Changes, DynamicMetadata, Copies, History):
 
     @extend_schema(
         summary="Download the original",
-        parameters=[ORGANIZATION, HASH, DELETED, RANGE],
+        parameters=[ORGANIZATION, HASH, DELETED, RANGE, *CONDITIONS],
         responses={**BYTES, **errors(400, 401, 403, 404, 429, 503)},
     )
     def download(self, request: Request, organization: str, hash: str) -> HttpResponseBase:
@@ -182,7 +180,7 @@ class SourceImageViewSet(Changes, DynamicMetadata, Copies, History):
 
 
 def as_sent(added: Added) -> SourceImage:
-    """The picture for somebody who may upload but not read: what they sent, and nothing of what was here before."""
+    """The image for somebody who may upload but not read: what they sent, and nothing of what was here before."""
     image = copy.copy(added.image)
     image.name = added.upload.name
     image.user_metadata = {key: value for key, value in added.upload.user_metadata.items() if value is not None}

@@ -12,6 +12,7 @@ import pytest
 import requests
 import yaml
 from django.urls import URLPattern, URLResolver
+from openapi_schema_validator import OAS30Validator
 from openapi_spec_validator import validate
 
 from rokka.urls import urlpatterns
@@ -72,8 +73,68 @@ def test_the_document_knows_keys_and_tokens(document):
 def test_a_key_or_a_token_is_enough(document):
     public = {("post", "/users"), ("get", "/operations"), ("get", "/stackoptions")}
     for method, path, operation in operations_of(document):
-        needed = [{}] if (method, path) in public else [{"ApiKey": []}, {"Token": []}]  # one of the list
-        assert operation.get("security", [{}]) == needed, (method, path)
+        needed = [] if (method, path) in public else [{"ApiKey": []}, {"Token": []}]  # one of the list
+        assert operation["security"] == needed, (method, path)
+
+
+def bodies_of(operation: dict) -> Iterator[tuple[str, str, dict]]:
+    """(request or status, media type, media type object) of all that an operation takes and answers."""
+    for media_type, body in operation.get("requestBody", {}).get("content", {}).items():
+        yield "request", media_type, body
+    for status, response in operation["responses"].items():
+        for media_type, body in response.get("content", {}).items():
+            yield status, media_type, body
+
+
+def test_every_request_and_every_answer_has_an_example_that_fits(document):
+    bodies = [
+        (operation["operationId"], where, body)
+        for _, _, operation in operations_of(document)
+        for where, _, body in bodies_of(operation)
+        if body["schema"].get("format") != "binary"
+    ]
+    assert len(bodies) > 400
+    for name, where, body in bodies:
+        schema = body["schema"] | {"components": document["components"]}  # to which it refers
+        errors = OAS30Validator(schema).iter_errors(body["example"])
+        assert [error.message for error in errors] == [], (name, where)
+
+
+def test_requests_have_one_media_type_that_clients_can_send(document):
+    requests_of = [body for _, _, one in operations_of(document) for body in bodies_of(one) if body[0] == "request"]
+    found = {media_type for _, media_type, _ in requests_of}
+    assert found == {"application/json", "multipart/form-data"}
+    for _, _, operation in operations_of(document):
+        assert len(operation.get("requestBody", {}).get("content", {"": {}})) == 1
+
+
+def test_tags_are_in_the_order_in_which_people_need_them(document):
+    names = [tag["name"] for tag in document["tags"]]
+    assert names[:2] == ["Source images", "Aliases"]
+    assert all(tag["description"] for tag in document["tags"])
+    in_order = [operation["tags"][0] for _, _, operation in operations_of(document)]
+    assert list(dict.fromkeys(in_order)) == names
+    assert {operation["operationId"] for _, _, operation in operations_of(document)} >= {
+        "source_images_create",
+        "source_images_list",
+        "source_images_get",
+        "source_images_download",
+        "source_images_delete",
+        "source_images_restore",
+        "jobs_cancel",
+    }
+
+
+NO_VERBS = {"A", "An", "The", "My", "Who", "All", "Numbers", "Billing", "Options", "Operations"}
+
+
+def test_summaries_say_what_to_do(document):
+    for _, _, operation in operations_of(document):
+        first, *rest = operation["summary"].split()
+        assert first not in NO_VERBS, operation["summary"]
+        assert first[0].isupper()
+        assert not first.endswith(("s", "ing", "?")), operation["summary"]
+        assert rest, operation["summary"]
 
 
 @pytest.fixture

@@ -1,0 +1,241 @@
+"""Examples of requests and answers in the OpenAPI document. What has none keeps the document from being made."""
+
+from http import HTTPStatus
+from typing import Any
+
+Schema = dict[str, Any]
+
+HASH = "3f5a1e0b7c9d24860e1f3a5b7c9d0e2f4a6b8c0d"
+BINARY_HASH = "a1b2c3d4e5f60718293a4b5c6d7e8f9001122334"
+USER, KEY, ORGANIZATION = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "123")
+JOB, TOMBSTONE = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "45")
+MOMENT, LATER = "2026-03-05T09:30:00+00:00", "2026-03-05T09:31:00+00:00"
+CURSOR = "cWyIyMDI2Il0"
+SIGNATURE = "158acd8f7087d35d"
+
+IMAGE = {
+    "hash": HASH,
+    "short_hash": HASH[:6],
+    "binary_hash": BINARY_HASH,
+    "created": MOMENT,
+    "name": "harbour.jpg",
+    "mimetype": "image/jpeg",
+    "format": "jpg",
+    "size": 284_631,
+    "width": 1200,
+    "height": 800,
+    "organization": "acme",
+    "link": f"/sourceimages/acme/{HASH}",
+    "user_metadata": {"photographer": "Kim", "int:year": 2026, "array:tags": ["harbour", "boat"]},
+    "dynamic_metadata": {"subject_area": {"x": 100, "y": 80, "width": 300, "height": 200}},
+    "static_metadata": {"exif": {"make": "Example", "orientation": 1}},
+    "protected": False,
+    "locked": False,
+    "opaque": True,
+    "animated": False,
+}
+ADDED_IMAGE = IMAGE | {"deleted": False}
+SIGNING_KEY = {"id": "b5bb9d8014a0f9b1", "key": "the signing key", "created": MOMENT, "accessed": None}
+ORGANIZATION_SHOWN = {
+    "id": ORGANIZATION,
+    "name": "acme",
+    "display_name": "Acme Inc.",
+    "billing_email": "alice@example.org",
+    "created": MOMENT,
+    "master_organization": "acme",
+    "options": {"search_language": "en"},
+    "signing_keys": [SIGNING_KEY],
+}
+KEY_SHOWN = {"id": KEY, "comment": "web shop", "created": MOMENT, "accessed": LATER}
+MEMBERSHIP = {
+    "user_id": USER,
+    "email": "bob@example.org",
+    "organization_id": ORGANIZATION,
+    "roles": ["write"],
+    "active": True,
+    "created": MOMENT,
+    "last_access": LATER,
+    "comment": "the editors",
+}
+JOB_SHOWN = {
+    "id": JOB,
+    "kind": "copy-all",
+    "state": "running",
+    "total": 1200,
+    "done": 300,
+    "failed": 0,
+    "skipped": 1,
+    "report": {"created": 299, "locked": 1},
+    "failures": [{"hash": HASH, "message": "It is locked."}],
+    "error": "",
+    "arguments": {"destination": "stage", "overwrite": True},
+    "user_id": USER,
+    "created": MOMENT,
+    "started": MOMENT,
+    "finished": None,
+}
+VERSION = {
+    "id": 42,
+    "created": "2026-03-05T09:30:00.123456+00:00",
+    "kind": "metadata_changed",
+    "source": "api",
+    "user_id": USER,
+    "api_key_id": KEY,
+    "job_id": None,
+    "before": {"user_metadata": {"photographer": "unknown"}},
+}
+EVENT = {
+    "id": 7,
+    "created": "2026-03-05T09:30:00.123456+00:00",
+    "verb": "image.added",
+    "source": "api",
+    "user_id": USER,
+    "api_key_id": KEY,
+    "address": "192.0.2.7",
+    "request_id": "0b6f3c5d9e8a4c7db1a2e3f405162738",
+    "target": HASH,
+    "count": 1,
+    "tombstone_id": None,
+    "job_id": None,
+    "details": {"name": "harbour.jpg"},
+}
+DAY = {"timestamp": "2026-03-05T00:00:00+00:00", "unit": "Bytes"}
+
+# By the component of the schema.
+COMPONENTS: dict[str, Any] = {
+    "Added": {"total": 1, "items": [ADDED_IMAGE]},
+    "AddedImage": ADDED_IMAGE,
+    "AddedKey": KEY_SHOWN | {"accessed": None, "api_key": "the key, shown only now"},
+    "Alias": {"organization": "acme", "alias": "logo", "hash": HASH, "created": MOMENT},
+    "AliasRequest": {"hash": HASH},
+    "AuditPage": {"items": [EVENT], "cursor": CURSOR},
+    "Copied": {"existing": [], "created": [HASH], "notfound": []},
+    "Fields": {"items": [{"name": "user:int:year", "type": "int", "count": 812}]},
+    "Found": {"total": 1, "items": [IMAGE]},
+    "History": {"items": [VERSION]},
+    "Job": JOB_SHOWN,
+    "Jobs": {"items": [JOB_SHOWN]},
+    "Key": KEY_SHOWN,
+    "Membership": MEMBERSHIP,
+    "Memberships": {"total": 1, "items": [MEMBERSHIP]},
+    "NewJobRequest": {"kind": "copy-all", "destination": "stage", "overwrite": True},
+    "NewKeyRequest": {"comment": "web shop"},
+    "NewMember": MEMBERSHIP | {"api_key": "the key, shown only now"},
+    "NewUser": {"id": USER, "email": "alice@example.org", "api_key": "the key, shown only now"},
+    "Organization": ORGANIZATION_SHOWN,
+    "OrganizationChangeRequest": {"billing_email": "alice@example.org", "display_name": "Acme Inc."},
+    "Organizations": {"total": 1, "items": [ORGANIZATION_SHOWN]},
+    "OwnMemberships": {
+        "total": 1,
+        "items": [
+            {
+                "organization": "acme",
+                "organization_id": ORGANIZATION,
+                "display_name": "Acme Inc.",
+                "roles": ["admin"],
+                "active": True,
+                "created": MOMENT,
+                "last_access": LATER,
+            }
+        ],
+    },
+    "Page": {
+        "total": 812,
+        "items": [IMAGE],
+        "links": {"next": {"href": f"/sourceimages/acme?limit=1&offset={CURSOR}"}},
+        "cursor": CURSOR,
+    },
+    "RolesRequest": {"roles": ["write"], "comment": "the editors"},
+    "Root": {"resources": ["/operations", "/organizations", "/sourceimages"], "environment": "production"},
+    "SignedUrl": {
+        "signed_url": f"https://acme.example.org/dynamic/resize-width-200/{HASH}.jpg?sig={SIGNATURE}",
+        "original_url": f"https://acme.example.org/dynamic/resize-width-200/{HASH}.jpg",
+    },
+    "SignUpRequest": {"email": "alice@example.org", "organization": "acme"},
+    "SignUrlRequest": {"url": f"https://acme.example.org/dynamic/resize-width-200/{HASH}.jpg"},
+    "SigningKey": SIGNING_KEY,
+    "SourceImage": IMAGE,
+    "Stats": {
+        "space_in_bytes": [DAY | {"value": 18_204_112}],
+        "number_of_files": [DAY | {"value": 812, "unit": None}],
+        "bytes_downloaded": [DAY | {"value": 5_120_400}],
+    },
+    "Token": {
+        "token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9…",
+        "payload": {
+            "id": USER,
+            "exp": 1_772_789_400,
+            "expt": 86_400,
+            "ips": ["192.0.2.7"],
+            "rn": True,
+            "key": KEY,
+        },
+    },
+    "UploadRequest": {
+        "filedata": "the bytes of the file",
+        "meta_user": '{"photographer": "Kim", "int:year": 2026}',
+        "options": '{"protected": true}',
+    },
+    "User": {"user_id": USER, "email": "alice@example.org", "api_keys": [KEY_SHOWN]},
+}
+# By operation, where the schema is no component.
+REQUESTS: dict[str, Any] = {
+    "source_images_copy_many": [HASH],
+    "source_images_rename": "harbour.jpg",
+    "source_images_protect": True,
+    "source_images_lock": True,
+    "source_images_replace_user_metadata": IMAGE["user_metadata"],
+    "source_images_change_user_metadata": {"int:year": 2027, "photographer": None},
+    "source_images_set_user_metadata_field": "Kim",
+    "source_images_set_dynamic_metadata": {"x": 100, "y": 80, "width": 300, "height": 200},
+    "organizations_set_options": {"search_language": "en"},
+    "organizations_set_option": "en",
+}
+ANSWERS: dict[str, Any] = {
+    "source_images_copy": {},
+    "source_images_get_user_metadata": IMAGE["user_metadata"],
+    "source_images_get_user_metadata_field": "Kim",
+    "account_list_keys": [KEY_SHOWN],
+    "stacks_list_operations": {
+        "noop": {"description": "Changes nothing.", "properties": {}, "required": []},
+    },
+    "stacks_list_options": {
+        "properties": {"jpg.quality": {"type": "integer", "default": 76, "description": "Quality of JPEG, 1 to 100."}},
+    },
+}
+# By status: one of the reasons for it, and a message.
+ERRORS = {
+    400: ("invalid", "limit: it must be a number from 0 to 2000."),
+    401: ("invalid_token", "The token is not valid any more."),
+    403: ("role_missing", "Your roles in 'acme' do not allow this."),
+    404: ("image_not_found", f"No source image found for '{HASH}' in 'acme'."),
+    409: ("conflict", "The same images are being changed by other requests. Try again."),
+    412: ("precondition_failed", "The file is not the one that the request is about."),
+    413: ("too_large", "The body has more than 1,000,000 bytes."),
+    416: ("no_such_range", "The file has 284631 bytes, and none of those asked for."),
+    423: ("image_locked", f"Source image {HASH[:6]} is locked: it can be neither deleted nor changed."),
+    429: ("too_many_requests", "The limit of 12000 in 60 seconds is reached (RATE_LIMIT_PER_KEY). Wait 7 seconds."),
+    503: ("unavailable", "The database is busy or does not answer. Try again."),
+}
+
+
+def of_request(operation: str, schema: Schema) -> Any:
+    return COMPONENTS[component] if (component := _component(schema)) else REQUESTS[operation]
+
+
+def of_answer(operation: str, status: str, schema: Schema) -> Any:
+    component = _component(schema)
+    if component == "Error":
+        return _error(HTTPStatus(int(status)))
+    return COMPONENTS[component] if component else ANSWERS[operation]
+
+
+def _component(schema: Schema) -> str:
+    return str(schema.get("$ref", "")).rpartition("/")[2]
+
+
+def _error(status: HTTPStatus) -> dict[str, Any]:
+    reason, message = ERRORS[status]
+    facts = {"code": int(status), "message": message, "reason": reason}
+    failed = {"invalid_authentication": True} if status is HTTPStatus.UNAUTHORIZED else {}
+    return {"error": facts, **facts, **failed}

@@ -44,18 +44,27 @@ def record(
 
     What concerns a user and none of the organizations in particular has no organization.
     """
-    AuditEvent.objects.create(
-        verb=verb,
-        source=actor.source,
+    event_of(
+        actor,
+        verb,
         organization=organization,
-        user=actor.user,
-        api_key_id=actor.api_key_id,
-        address=actor.address,
-        request_id=actor.request_id,
         target=target,
         target_id=str(target_id),
         count=count,
         tombstone_id=tombstone_id,
         job_id=job_id or actor.job_id,
         details=details,
+    ).save(force_insert=True)
+
+
+def event_of(actor: Actor, verb: str, **fields: Any) -> AuditEvent:
+    """An event that is not stored yet; `fields` are those of the model."""
+    return AuditEvent(
+        verb=verb,
+        source=actor.source,
+        user=actor.user,
+        api_key_id=actor.api_key_id,
+        address=actor.address,
+        request_id=actor.request_id,
+        **{"job_id": actor.job_id} | fields,
     )

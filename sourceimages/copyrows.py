@@ -15,7 +15,7 @@ from django.db import connection, models
 from django.utils import timezone
 
 from organizations.audit import Actor
-from organizations.models import Organization
+from organizations.models import AuditEvent, Organization
 from sourceimages.history import FIELDS as VERSIONED
 from sourceimages.models import ImageVersion, IndexRow, MetadataField, SourceImage, StoredFile
 
@@ -117,6 +117,22 @@ def insert_created_versions(hashes: Sequence[str], destination: Organization, ac
         f"SELECT organization_id, id, hash, '{{}}', {', '.join(values.values())} FROM {IMAGES} "
         f"WHERE organization_id = %s AND tombstone_id IS NULL AND hash IN ({', '.join(['%s'] * len(hashes))})",
         [*who, _id_of(destination), *hashes],
+    )
+
+
+def insert_events(event: AuditEvent, hashes: Sequence[str], destination: Organization) -> int:
+    """An event like this one, which is not stored, about each of the images with these hashes."""
+    fields = [field for field in AuditEvent._meta.concrete_fields if not field.primary_key]
+    own = {"target": "hash", "target_id": "CAST(id AS varchar(40))"}
+    columns = _columns(AuditEvent, {str(field.column): "%s" for field in fields} | own)
+    said = [field for field in fields if field.column not in own]
+    values = [field.get_db_prep_save(getattr(event, field.attname), connection) for field in said]
+    return _execute(
+        [(hash, None) for hash in hashes],
+        f"INSERT INTO {AuditEvent._meta.db_table} ({', '.join(columns)}) SELECT {', '.join(columns.values())} "
+        f"FROM {IMAGES} WHERE organization_id = %s AND tombstone_id IS NULL "
+        f"AND hash IN ({', '.join(['%s'] * len(hashes))}) ORDER BY hash",
+        [*values, _id_of(destination), *hashes],
     )
 
 

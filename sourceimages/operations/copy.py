@@ -9,7 +9,7 @@ import structlog
 from django.db import transaction
 
 from organizations import access, counters
-from organizations.audit import Actor
+from organizations.audit import Actor, event_of
 from organizations.models import Organization
 from organizations.permissions import Permission
 from rokka import faults
@@ -269,8 +269,7 @@ def _write(
         _expect_protection(source, originals)
         _index(source, destination, created, changed, set(new))
         if actor.job_id is None:
-            if created:
-                _record_created(created, source, destination, actor)
+            _record_created(list(created), source, destination, actor)
         else:
             copyrows.insert_created_versions(list(created), destination, actor)
         if not along(outcomes):
@@ -345,10 +344,9 @@ def _record_overwritten(ids: Collection[int], source: Organization, destination:
     record_each(actor, "image.overwritten", targets, details)
 
 
-def _record_created(hashes: Collection[str], source: Organization, destination: Organization, actor: Actor) -> None:
-    targets = list(destination.images.living().filter(hash__in=hashes).only("hash", "organization").order_by("hash"))
-    details = {target.pk: {"source": source.name} for target in targets}
-    record_each(actor, "image.copied", targets, details)
+def _record_created(hashes: Sequence[str], source: Organization, destination: Organization, actor: Actor) -> None:
+    event = event_of(actor, "image.copied", organization=destination, details={"source": source.name})
+    copyrows.insert_events(event, hashes, destination)
 
 
 def _said(image: SourceImage, field: str) -> Any:

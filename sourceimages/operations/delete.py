@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import transaction
 
 from organizations import counters
-from organizations.audit import Actor, record
+from organizations.audit import Actor, event_of, record
 from organizations.models import AuditEvent, Organization
 from rokka.clock import database_now
 from sourceimages.errors import ImageLocked, ImageNotFound, JobUnderWay
@@ -114,14 +114,10 @@ def record_each(
 ) -> None:
     """Write down what was done to many pictures at once; `details` by their ids."""
     AuditEvent.objects.bulk_create(
-        AuditEvent(
-            verb=verb,
-            source=actor.source,
+        event_of(
+            actor,
+            verb,
             organization=image.organization,
-            user=actor.user,
-            api_key_id=actor.api_key_id,
-            address=actor.address,
-            request_id=actor.request_id,
             target=image.hash,
             target_id=str(image.pk),
             tombstone_id=tombstone_id,

@@ -51,6 +51,8 @@ def manage(arguments: Sequence[str], environment: Mapping[str, str]) -> subproce
     """Run manage.py with these arguments and exactly this environment."""
     with tempfile.TemporaryDirectory() as folder:
         outputs = [Path(folder, name) for name in ("stdout", "stderr")]
+        for output in outputs:
+            output.touch()
         process = forking.Process(target=_run, args=(list(arguments), dict(environment), *map(str, outputs)))
         process.start()
         process.join(SECONDS)
@@ -63,7 +65,7 @@ def manage(arguments: Sequence[str], environment: Mapping[str, str]) -> subproce
 
 def _run(arguments: Sequence[str], environment: Mapping[str, str], *outputs: str) -> None:
     for descriptor, output in enumerate(outputs, start=1):
-        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT), descriptor)
+        os.dup2(os.open(output, os.O_WRONLY), descriptor)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(ROOT)

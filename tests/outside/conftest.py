@@ -266,7 +266,7 @@ def servers(
     """Makes servers that are not started yet; all are gone at the end."""
     (copies, api_key), made = database, []
 
-    def make(*, processes: int = 2, **variables: str) -> Server:
+    def make(*, processes: int = 1, **variables: str) -> Server:
         folder = folders.mktemp("server")
         own = {"DATABASE_URL": copies.copy(), "DATA_DIR": str(folder), "GRANIAN_WORKERS": str(processes)}
         made.append(Server(environment | own | variables, api_key, free_port(), log=folder / "log"))

@@ -219,7 +219,7 @@ def _insert(
     # Of bytes that nobody had there can be no picture yet, until this request makes one.
     unknown = {upload.identity for upload, file in zip(uploads, files, strict=True) if file.pk is None}
     with _unsaved_again(files), transaction.atomic():
-        rows, replaced, new_bytes = replace_files(keeper.replacements, actor)
+        rows, replaced, new_bytes = replace_files(keeper.replacements, actor) if keeper.replacements else ({}, [], 0)
         forget_options(keeper.unwished)
         files = [rows.get(file.binary_hash, file) for file in files]
         for file in sorted(set_of(files), key=lambda file: file.binary_hash):

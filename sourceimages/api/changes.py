@@ -17,6 +17,7 @@ from sourceimages.api.lookup import ImageScope, flag, link
 from sourceimages.api.openapi import DELETE_PREVIOUS, DELETED_BYTES, FIELD, HASH, LOCATION
 from sourceimages.api.serializers import AddedImageSerializer, SourceImageSerializer
 from sourceimages.errors import FieldNotFound
+from sourceimages.metadata.values import composed
 from sourceimages.operations import (
     change_user_metadata,
     delete_image,
@@ -144,7 +145,7 @@ class Changes(ImageScope):
     )
     def user_metadata(self, request: Request, organization: str, hash: str) -> Response:
         """All fields."""
-        return Response(self.living_image(hash).user_metadata)
+        return Response(composed(self.living_image(hash).user_metadata))
 
     @extend_schema(
         operation_id="sourceimages_meta_user_replace",

@@ -24,7 +24,9 @@ PAGING = [
     OpenApiParameter("binaryHash", OpenApiTypes.STR, description="Only pictures of these bytes; no paging."),
 ]
 SEARCH = [
-    OpenApiParameter("q", OpenApiTypes.STR, description="A query: `format:png AND NOT user:artist:kim`."),
+    OpenApiParameter(
+        "q", OpenApiTypes.STR, description="Words of a search box, or a query: `format:png AND NOT user:artist:kim`."
+    ),
     OpenApiParameter("operator", {"type": "string", "enum": ["and", "or"], "default": "and"}),
     OpenApiParameter("facets", OpenApiTypes.STR, description="`user:array:tags,format`: how often each value occurs."),
 ]

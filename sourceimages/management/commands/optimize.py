@@ -1,5 +1,5 @@
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -11,6 +11,7 @@ from sourceimages import operations
 from sourceimages.management.ownership import ImageCommand
 from sourceimages.management.progress import ask
 from sourceimages.operations import Undone
+from sourceimages.search.periods import period
 
 
 class Command(ImageCommand, OperationCommand):
@@ -72,7 +73,6 @@ def _time(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        time = datetime.fromisoformat(text)
+        return period(text).start
     except ValueError as error:
         raise CommandError(f"--since={text!r} is not a date or time in ISO 8601.") from error
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)

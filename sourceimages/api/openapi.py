@@ -17,6 +17,9 @@ HASH = OpenApiParameter(
 )
 BINARY_HASH = OpenApiParameter("binary_hash", OpenApiTypes.STR, OpenApiParameter.PATH, pattern=r"^[0-9a-f]{40}$")
 DELETED = OpenApiParameter("deleted", OpenApiTypes.BOOL, description="true: look in the trash instead.")
+DELETION = OpenApiParameter(
+    "deletion", OpenApiTypes.UUID, description="Id of a deletion, as images in the trash say it in `deletion`."
+)
 PAGING = [
     OpenApiParameter("limit", {"type": "integer", "minimum": 0, "maximum": 2000, "default": 100}),
     OpenApiParameter("offset", OpenApiTypes.STR, description="A number, or the `cursor` of another page."),

@@ -36,6 +36,7 @@ class SourceImageSerializer(serializers.Serializer):
     animated = serializers.BooleanField()
     deleted = serializers.BooleanField(required=False)
     deleted_date = serializers.DateTimeField(required=False)
+    deletion = serializers.UUIDField(required=False, help_text="Id of the deletion that moved it to the trash.")
 
     def to_representation(self, image: SourceImage) -> dict[str, Any]:
         organization = image.organization.name
@@ -61,7 +62,8 @@ class SourceImageSerializer(serializers.Serializer):
             "animated": image.file.animated,
         }
         if image.tombstone is not None:
-            shape |= {"deleted": True, "deleted_date": rfc3339(image.tombstone.deleted_at)}
+            deleted_at, deletion = rfc3339(image.tombstone.deleted_at), str(image.tombstone.pk)
+            shape |= {"deleted": True, "deleted_date": deleted_at, "deletion": deletion}
         return shape
 
 

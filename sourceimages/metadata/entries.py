@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from sourceimages.metadata.dates import static_date
 from sourceimages.metadata.values import nfc
 from sourceimages.metadata.words import neighbors, tokens
 
@@ -50,7 +51,15 @@ def entries(
                 for field, value in properties.items():
                     if type := _type_of(value):
                         found |= set(_typed(f"{prefix}:{group}:{field}", type, value, language))
-    return found
+    return found | set(_dates(static))
+
+
+def _dates(static: Mapping[str, Mapping[str, Any]]) -> Iterator[Entry]:
+    """Texts of files that name a point in time: they are dates, too."""
+    for group, properties in static.items():
+        for field, value in properties.items() if group not in NOT_SEARCHED else ():
+            if isinstance(value, str) and (moment := static_date(group, field, value, properties)):
+                yield Entry(f"static:{group}:{field}", "date", NUMBER, moment.timestamp())
 
 
 def _texts(user: Mapping[str, Any], static: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

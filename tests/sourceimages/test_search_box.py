@@ -4,6 +4,7 @@ import json
 import unicodedata
 
 import pytest
+from PIL import ExifTags, Image
 
 from organizations.audit import COMMAND
 from rokka.errors import Invalid
@@ -303,3 +304,45 @@ def test_a_field_of_another_type_still_cannot_be_sorted_by(uploaded, alice):
         assert (response.status_code, "cannot sort" in response.json()["error"]["message"]) == (400, True), name
     response = alice.api.get(LIST, {"facets": "user:text:caption"})
     assert (response.status_code, "facets" in response.json()["error"]["message"]) == (400, True)
+
+
+# --- Dates of files ---------------------------------------------------------------------------------------------------
+
+TAKEN = {  # the time of the camera, and its distance to UTC if it says so
+    "may.jpg": ("2024:05:31 23:59:59", None),
+    "june.jpg": ("2024:06:01 00:00:00", None),
+    "zurich.jpg": ("2024:06:01 01:00:00", "+02:00"),
+    "end.jpg": ("2024:06:30 23:59:59", None),
+    "july.jpg": ("2024:07:01 00:00:00", None),
+    "unknown.jpg": ("0000:00:00 00:00:00", None),
+}
+FIELD = "static:date:exif:date_time_original"
+
+
+@pytest.fixture
+def taken(acme, alice) -> None:
+    for seed, (name, (time, offset)) in enumerate(TAKEN.items()):
+        exif = Image.Exif()
+        exif.get_ifd(ExifTags.IFD.Exif).update({ExifTags.Base.DateTimeOriginal: time})
+        if offset:
+            exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.OffsetTimeOriginal] = offset
+        content = images.encoded(images.picture(seed=seed), "JPEG", exif=exif)
+        assert alice.upload(acme, content, name=name).status_code == 200
+
+
+def test_dates_in_files_are_dates(taken, alice):
+    june = ["end.jpg", "june.jpg"]
+    assert found(alice, **{FIELD: "[2024-06-01,2024-06-30]"}) == found(alice, **{FIELD: "2024-06"}) == june
+    assert found(alice, **{FIELD: "2024-05-31"}) == ["may.jpg", "zurich.jpg"]
+    assert found(alice, **{FIELD: "2024-06-01T01:00:00+02:00"}) == ["zurich.jpg"]
+    assert found(alice, q=f"{FIELD}:{{2024-06-01,}} OR name:may*") == ["end.jpg", "july.jpg", "may.jpg"]
+    assert found(alice, **{f"not:{FIELD}": "2024"}) == ["unknown.jpg"]
+    assert found(alice, **{"static:str:exif:date_time_original": "2024:06:01 00:00:00"}) == ["june.jpg"]
+    in_order = [item["name"] for item in answer(alice, sort=f"{FIELD} desc")["items"]]
+    assert in_order == ["july.jpg", "end.jpg", "june.jpg", "may.jpg", "zurich.jpg", "unknown.jpg"]
+    items = {item["name"]: item for item in answer(alice)["items"]}
+    assert items["zurich.jpg"]["static_metadata"]["exif"]["date_time_original"] == "2024:06:01 01:00:00"
+    facet = answer(alice, facets=FIELD, name="[june,k]")["facets"][FIELD]
+    assert facet == [{"value": "2024-06-01T00:00:00Z", "count": 1}]
+    fields = {one["name"]: one["count"] for one in alice.api.get(f"{LIST}/fields").json()["items"]}
+    assert fields[FIELD] == 5

@@ -16,6 +16,7 @@ import snowballstemmer
 LONGEST = 64  # characters of a word, and of what is indexed
 LANGUAGES = tuple(snowballstemmer.algorithms())
 DEFAULT_LANGUAGE = "english"
+CACHED = 100_000  # words whose stems a process remembers
 
 # Marks are parts of words: vowels of Hindi and Thai are marks, and `\w` knows none of them.
 MARKS = "".join(
@@ -23,6 +24,7 @@ MARKS = "".join(
     for character in map(chr, range(0x300, min(sys.maxunicode, 0x1F000)))
     if unicodedata.category(character)[0] == "M"
 )
+ASCII_WORD = re.compile("[a-z0-9]+")
 WORD = re.compile(rf"[\w{MARKS}]+")
 # Accents of Latin, Greek and Cyrillic letters, vowel points of Hebrew and Arabic: texts are written with and without.
 ACCENTS = re.compile("[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u064b-\u065f\u0670]+")
@@ -46,6 +48,8 @@ def words(text: str) -> list[str]:
 
     Accents are still there: stemming needs them.
     """
+    if text.isascii():  # most are
+        return ASCII_WORD.findall(text.lower())
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).replace("_", " ")
     return [run for word in WORD.findall(folded) for run in RUN.findall(word)]
 
@@ -57,7 +61,7 @@ def without_accents(word: str) -> str:
 
 def is_unspaced(word: str) -> bool:
     """Whether the word is a run of a script without spaces."""
-    return FIRST_UNSPACED.match(word) is not None
+    return not word.isascii() and FIRST_UNSPACED.match(word) is not None
 
 
 def tokens(text: str, language: str) -> set[str]:
@@ -65,6 +69,7 @@ def tokens(text: str, language: str) -> set[str]:
     return {token for word in words(text) for token in (bigrams(word) if is_unspaced(word) else forms(word, language))}
 
 
+@lru_cache(maxsize=CACHED)
 def forms(word: str, language: str) -> tuple[str, ...]:
     """The stem of a word as it is written, and that of the word without accents, if they differ.
 
@@ -83,10 +88,9 @@ def neighbors(text: str, language: str) -> Iterator[str]:
     """Every two words that stand side by side, by their stems without accents."""
     for first, second in pairwise(words(text)):
         if not is_unspaced(first) and not is_unspaced(second):
-            yield f"{stem(without_accents(first), language)} {stem(without_accents(second), language)}"[:LONGEST]
+            yield f"{forms(first, language)[-1]} {forms(second, language)[-1]}"[:LONGEST]
 
 
-@lru_cache(maxsize=100_000)
 def stem(word: str, language: str) -> str:
     return str(_stemmer(language).stemWord(word[:LONGEST]))[:LONGEST]
 

@@ -48,7 +48,6 @@ QUERIES = [
     "name_text=10000777",
     "created=2039-01-05",
     "user:date:taken=2039-01-05",
-    "user:date:taken=[2039-01-05,2039-01-06]",
     "q=10000777",
     "q=1000077*",
     "q=naïvé",  # two forms of one word

@@ -14,6 +14,7 @@ STRING, TOKEN, NUMBER = "string", "token", "number"
 NAME = "name"  # the field of the words in an image's name
 ANYWHERE = "anywhere"  # the field of the words in its name and in all texts of its user and static metadata
 NOT_SEARCHED = {"color", "optimize"}  # groups of static metadata that come later, and that nobody asks for
+WITHOUT_WORDS = NOT_SEARCHED | {"damaged"}  # it is about the file, not about what it shows
 TEXTS = {"", "str", "text", "array", "array_text"}  # types of user metadata; str is left out of keys
 WITHOUT_LETTERS = re.compile(r"[\W\d_]*\Z")
 
@@ -68,7 +69,7 @@ def _texts(user: Mapping[str, Any], static: Mapping[str, Mapping[str, Any]]) -> 
         if key.rpartition(":")[0] in TEXTS:
             yield from [value] if isinstance(value, str) else value
     for group, properties in static.items():
-        for value in properties.values() if group not in NOT_SEARCHED else ():
+        for value in properties.values() if group not in WITHOUT_WORDS else ():
             for text in value if isinstance(value, list) else [value]:
                 if isinstance(text, str) and not WITHOUT_LETTERS.match(text):
                     yield text

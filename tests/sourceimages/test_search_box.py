@@ -253,10 +253,12 @@ def test_words_of_static_metadata_are_found_too(zoe, acme, alice):
         "exif": {"make": "Canon", "date_time": "2024:06:01 10:00:00"},
         "iptc": {"keywords": ["Lighthouse"]},
         "color": {"dominant": "red"},
+        "damaged": {"missing": "end"},
     }
     file.save()
     jobs.run(jobs.index(acme, actor=COMMAND).pk)
-    assert [answer(alice, q=one)["total"] for one in ("canon", "lighthouses", "2024", "red")] == [1, 1, 0, 0]
+    assert [answer(alice, q=one)["total"] for one in ("canon", "lighthouses", "2024", "red", "end")] == [1, 1, 0, 0, 0]
+    assert answer(alice, **{"static:str:damaged:missing": "end"})["total"] == 1
 
 
 # --- Fields that no image has -----------------------------------------------------------------------------------------

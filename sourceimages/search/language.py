@@ -32,8 +32,8 @@ MOST = 50  # conditions
 DEEPEST = 20  # levels of brackets
 MAX_WORDS = 50  # that are looked for where `q` is read as words
 FREE_TEXT = "any_text"  # what a word without a field is looked for in
-# Only who writes fields or brackets means operators by `and`, `or` and `not`: "do not enter" is three words.
-WRITTEN = re.compile(r"[A-Za-z0-9_]:\S|[()]")
+# Only a query with a field means operators by `and`, `or` and `not`: "do not enter" is three words.
+WITH_FIELD = re.compile(r"[A-Za-z0-9_]:\S")
 PIECE = re.compile(r"""[(\[{]*(?P<minus>-(?=[^\s-]))?(?:"(?P<quoted>[^"]*)"|(?P<word>[^\s"]+))""")
 OPERATORS = {"AND", "OR", "NOT"}
 
@@ -85,7 +85,7 @@ def parse(text: str) -> Expression | None:
         raise TooMuch(f"q: it has {len(text)} characters; the limit is {LONGEST}.")
     if deepest(text) > DEEPEST:
         raise TooMuch(f"q: brackets are nested deeper than {DEEPEST} levels.")
-    parser = _parser_of_any_case if WRITTEN.search(text) else _parser
+    parser = _parser_of_any_case if WITH_FIELD.search(text) else _parser
     expression: Expression | None = _parsed("q", text, "expression", parser)
     found = list(conditions(expression)) if expression else []
     if len(found) > MOST:
@@ -107,7 +107,9 @@ def plain(text: str) -> tuple[Expression | None, bool]:
             continue
         weight = sum(len(word) if is_unspaced(word) else 1 for word in found)
         if weight > left:
-            return (All(tuple(parts)) if parts else _shortened(found)), False
+            if not parts and not piece["minus"]:
+                parts.append(_shortened(found))
+            return (All(tuple(parts)) if parts else None), False
         left -= weight
         begins = piece["quoted"] is None and sought.endswith("*")
         wanted = Condition(FREE_TEXT, Begins(sought) if begins else Phrase(sought))

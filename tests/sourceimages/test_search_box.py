@@ -65,6 +65,8 @@ TYPED = [
     ("harbour & old", ["istanbul", "sails"]),
     ("harbour - old", ["istanbul", "sails"]),
     ("harbour or old", []),  # no image has the word
+    ("(harbour and old)", ["istanbul"]),
+    ("(harbour AND old)", ["istanbul", "sails"]),
     ("harbour OR portrait", ["istanbul", "sails", "summer"]),
     ("portrait sails", ["sails"]),  # one in a text, one in the name
     ("png", ["istanbul", "numbers", "sails", "summer", TOKYO]),
@@ -148,6 +150,8 @@ def test_a_long_text_is_looked_for_by_its_first_words(uploaded, alice):
     assert "the first 50" in answer(alice, q=words)["notice"]
     for text in ("\u6771\u4eac" * 300, "\u6771\u4eac" * 300 + "(", "x " * 5000):
         assert answer(alice, q=text)["total"] == 0
+    excluded = " ".join(["harbour", *["old"] * 50])
+    assert answer(alice, q=f'(-"{excluded}"')["total"] == 0
 
 
 def test_what_is_to_be_done_takes_no_guess(acme, uploaded):

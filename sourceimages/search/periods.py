@@ -27,9 +27,9 @@ class Period:
 
 def period(text: str) -> Period:
     """The period that the text names, in UTC unless it names a zone. Raises ValueError."""
-    text = text.strip().strip("'\"")
+    written = text.strip().strip("'\"").upper()  # RFC 3339 allows `t` and `z`
     try:
-        found = _days(text) or _second(text)
+        found = _days(written) or _second(written)
     except (ValueError, OverflowError):
         found = None
     if found is None:

@@ -181,6 +181,7 @@ QUESTIONS = [
     ({"user:int:year": "[2000,2010}"}, has("int:year", lambda v: 2000 <= v < 2010)),
     ({"user:double:rating": "-3.25"}, has("double:rating", lambda v: v == -3.25)),
     ({"user:double:rating": "{0.5,}"}, has("double:rating", lambda v: v > 0.5)),
+    ({"created": "2020-01-01t05:00:00z"}, lambda i: i.created.replace(microsecond=0) == START + timedelta(hours=5)),
     ({"created": "2020-01-02"}, lambda i: i.created.date() == date(2020, 1, 2)),
     ({"created": "[2020-01-02,2020-01-03]"}, lambda i: i.created.day in (2, 3)),
     ({"created": "{2020-01-02,2020-01-04}"}, lambda i: i.created.day == 3),

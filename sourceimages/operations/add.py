@@ -34,6 +34,12 @@ from sourceimages.spool import SpooledFile
 
 READING_SECONDS = 20  # for telling what all files of a request are
 OPTIMIZABLE = {"tif", "psd"}
+TEXT = {"txt", "csv"}  # formats without a signature: anything that can be read as text is one
+TEXT_NAMES = {  # endings of the names of text
+    *("txt", "text", "log", "md", "markdown", "rst", "csv", "tsv", "tab", "psv", "json", "jsonl", "ndjson", "geojson"),
+    *("yaml", "yml", "toml", "ini", "cfg", "conf", "properties", "srt", "vtt", "ics", "vcf", "bib", "tex", "cube"),
+    *("css", "sql", "diff", "patch"),
+}
 
 
 @dataclass(slots=True)
@@ -116,6 +122,9 @@ class UploadKeeper(FileKeeper):
         for sha1, upload in wanted.items():
             if sha1 not in self.probes:
                 self.probes[sha1] = _probed(upload, seconds=self.since + READING_SECONDS - time.monotonic())
+        for upload in uploads:
+            had = known.get(upload.file.sha1)
+            _check_name(upload, had.format if had else self.probes[upload.file.sha1].format)
         faults.point("upload.probed")
         for sha1, upload in wanted.items():
             key = self._put(upload)
@@ -189,6 +198,16 @@ def _check_same(upload: Upload, file: StoredFile | None) -> None:
     """Two different files with the same sha1 must not become one."""
     if file and (file.uploaded_size, file.uploaded_sha256) != (upload.file.size, upload.file.sha256):
         raise HashCollision(f"{upload.file.label}: another file with the sha1 {upload.file.sha1} is kept here.")
+
+
+def _check_name(upload: Upload, format: str) -> None:
+    """Text has no signature, so a file is text only if its name says so too: a broken image could be read as one."""
+    ending = upload.name.rpartition(".")[2].lower() if "." in upload.name else ""
+    if format in TEXT and ending not in TEXT_NAMES:
+        named = f"its name ends in .{ending[:20]}" if ending else "its name has no ending"
+        raise FormatNotAllowed(
+            f"{upload.file.label}: The content is plain text, but {named}. Give text a name that ends in .txt or .csv."
+        )
 
 
 def _probed(upload: Upload, *, seconds: float) -> Probe:

@@ -368,6 +368,36 @@ def test_sizes_of_pdf(told, page, size):
     assert told(pdf(page)) == facts("pdf", *size, opaque=False, mimetype="application/pdf")
 
 
+BEFORE_A_PDF = [
+    b"\xef\xbb\xbf",
+    b"\r\n\r\n",
+    b"\0\0\0",
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/pdf\r\n\r\n",
+    b"From: Ada <ada@example.com>\nSubject: the plan\n\n",
+    b"<!-- made by a printer -->\n",
+    b"x" * 1019,
+]
+
+
+@pytest.mark.parametrize("before", BEFORE_A_PDF)
+def test_a_pdf_may_begin_anywhere_in_the_first_kilobyte(told, before):
+    assert told(before + pdf()) == facts("pdf", 200, 100, opaque=False, mimetype="application/pdf")
+
+
+@pytest.mark.parametrize("before", BEFORE_A_PDF)
+def test_a_broken_pdf_is_not_text_whatever_is_before_it(told, before):
+    with pytest.raises(UnreadableImage, match="starts like the format pdf"):
+        told(before + b"%PDF-1.7\n")
+
+
+def test_an_svg_that_mentions_a_pdf_is_an_svg(told):
+    assert told(svg('width="7" height="8" desc="made from %PDF-1.4"')).format == "svg"
+
+
+def test_text_that_mentions_a_pdf_after_the_first_kilobyte_is_text(told):
+    assert told(b"x" * 1020 + b"%PDF-1.7 is a header").format == "txt"
+
+
 def test_a_pdf_that_cannot_be_opened_is_unreadable(told):
     with pytest.raises(UnreadableImage, match="cannot be opened"):
         told(b"%PDF-1.7\n")

@@ -17,7 +17,7 @@ from rokka.database import Overtaken, retry_on_conflict
 from rokka.errors import DomainError, Unavailable
 from sourceimages import hashes, history, indexing, metadata, probing, storage
 from sourceimages.conflicts import FILE, SAME_IMAGE
-from sourceimages.errors import FormatNotAllowed, HashCollision, ImageLocked
+from sourceimages.errors import FormatNotAllowed, HashCollision, ImageLocked, UnreadableImage
 from sourceimages.keeping import FileKeeper, set_aside
 from sourceimages.models import ImageVersion, SourceImage, StoredFile
 from sourceimages.operations.describe import when_to_read_again
@@ -221,7 +221,18 @@ def _probed(upload: Upload, *, seconds: float) -> Probe:
         raise FormatNotAllowed(
             f"{upload.file.label}: {probe.format} files are not kept here, only {' '.join(settings.ALLOWED_FORMATS)}."
         )
+    if settings.REFUSE_DAMAGED_FILES and (damaged := probe.static_metadata.get("damaged")):
+        raise UnreadableImage(
+            f"{upload.file.label}: The file is damaged: a part of the image is missing ({_missing(damaged)})."
+        )
     return probe
+
+
+def _missing(damaged: dict[str, Any]) -> str:
+    """What of an image cannot be decoded."""
+    decoded, total = damaged.get("decoded"), damaged.get("total")
+    known = f", {decoded} of {total} can be decoded" if total else f", {decoded} can be decoded" if decoded else ""
+    return f"{damaged['missing']}{known}"
 
 
 def _insert(

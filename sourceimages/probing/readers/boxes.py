@@ -2,11 +2,13 @@
 
 import io
 import os
+import re
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from .facts import UnreadableError, take
 
+TYPE = re.compile(rb"[\x20-\x7e\xa9]{4}")
 LARGEST_CONTENT = 64 * 2**20  # of a box that is read whole; those with the pixels are skipped
 
 
@@ -44,3 +46,20 @@ def walk(file: BinaryIO) -> Iterator[Box]:
             raise UnreadableError("the size of one of its boxes is wrong")
         yield Box(type, file, position + header, min(size, end - position) - header)
         position += size
+
+
+def first_cut_off(file: BinaryIO) -> bytes | None:
+    """The type of the box that is longer than what is left of the file; None if all are whole."""
+    end = file.seek(0, os.SEEK_END)
+    position = 0
+    while position + 8 <= end:
+        file.seek(position)
+        size, type = int.from_bytes(take(file, 4)), take(file, 4)
+        if size == 1 and position + 16 <= end:
+            size = int.from_bytes(take(file, 8))
+        if size < 8 or not TYPE.fullmatch(type):  # to the end, or no box any more: what a program has put behind it
+            return None
+        if position + size > end:
+            return type
+        position += size
+    return None

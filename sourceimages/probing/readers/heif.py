@@ -10,9 +10,11 @@ from typing import BinaryIO, NamedTuple
 
 import pillow_heif
 
-from . import frames
-from .boxes import Box, walk
+from . import frames, movie
+from .boxes import Box, first_cut_off, walk
 from .facts import Facts, UnreadableError
+from .items import Items
+from .structure import EMPTY, SHORT
 
 ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0")
 
@@ -121,3 +123,21 @@ def _minimal(mini: Box) -> Picture:
 
 
 READERS = {b"meta": _still, b"mini": _minimal, b"moov": _sequence}  # the size is that of the first there is
+
+
+def problem(file: BinaryIO) -> str | None:
+    there, total = parts(file)
+    if there < total or first_cut_off(file):
+        return SHORT if there else EMPTY
+    return None
+
+
+def parts(file: BinaryIO) -> tuple[int, int]:
+    """How many parts of the image are in the file, and how many there are: tiles, or the parts of a sequence."""
+    boxes = {box.type: box for box in walk(file)}
+    if b"meta" in boxes:
+        parts = Items(boxes[b"meta"]).parts()
+        return sum(part.is_in(file) for part in parts), len(parts)
+    if b"moov" in boxes:
+        return movie.chunks_in(file)
+    return 0, 0

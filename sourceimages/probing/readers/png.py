@@ -4,6 +4,7 @@ The header is read here and not by a library: a text chunk that would inflate to
 """
 
 import struct
+import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, Literal, NamedTuple
 
@@ -12,8 +13,14 @@ import pyvips
 from . import alpha, frames
 from .canvas import Area, Frame, always_covered
 from .facts import Facts, UnreadableError, take
+from .structure import EMPTY, SHORT, size_of
 
 SIGNATURE_SIZE = 8
+PIECE = 2**20  # bytes that are inflated at once
+SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+SMALL = 2**21  # bytes of pixels, which are inflated to see whether they are all there
+MOST_INFLATED = 1032  # bytes that one byte of zlib can stand for
+PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # of Adam7
 WITH_ALPHA = (4, 6)  # colour types
 AFTERWARDS: dict[int, Literal["kept", "cleared", "restored"]] = {0: "kept", 1: "cleared", 2: "restored"}
 
@@ -79,3 +86,60 @@ def _frames(file: BinaryIO) -> Iterator[Frame]:
         if type == b"fcTL":
             width, height, left, top, afterwards = struct.unpack(">4x4I4xBx", take(file, 26))
             yield Frame(Area(left, top, width, height), AFTERWARDS[afterwards])
+
+
+def problem(file: BinaryIO) -> str | None:
+    end, size, ended = size_of(file), 0, False
+    for type, length in chunks(file):
+        if file.tell() + length + 4 > end:
+            return SHORT if size or type == b"IDAT" else EMPTY
+        size += length if type == b"IDAT" else 0
+        if ended := type == b"IEND":
+            break
+    if not size:
+        return EMPTY
+    wanted = sum(rows * row for rows, row in passes(file))
+    most = inflated(file, wanted) if wanted <= SMALL else size * MOST_INFLATED
+    return None if ended and most >= wanted else SHORT
+
+
+def passes(file: BinaryIO) -> list[tuple[int, int]]:
+    """How many rows there are, and how many bytes one of them is without compression; by pass if it is interlaced."""
+    file.seek(SIGNATURE_SIZE + 8)
+    width, height, depth, colour, interlaced = struct.unpack(">IIBBxxB", take(file, 13))
+    bits = depth * SAMPLES[colour]
+    parts = PASSES if interlaced else ((0, 0, 1, 1),)
+    sizes = [(-((top - height) // down), -((left - width) // across)) for left, top, across, down in parts]
+    return [(rows, 1 + -(-columns * bits // 8)) for rows, columns in sizes if rows > 0 and columns > 0]
+
+
+def inflated(file: BinaryIO, most: int) -> int:
+    """How many bytes of the pixels there are in the file, and no more than these."""
+    size, inflate = 0, zlib.decompressobj()
+    for type, length in chunks(file):
+        if type == b"IDAT":
+            data = file.read(length)
+            try:
+                while data and size < most:
+                    size += len(inflate.decompress(data, PIECE))
+                    data = inflate.unconsumed_tail
+            except zlib.error:
+                break
+            if size >= most or inflate.eof:
+                break
+    return size
+
+
+def frame_counts(file: BinaryIO) -> tuple[int, int]:
+    """How many frames an animation announces, and how many are in the file as a whole."""
+    end, announced, whole = size_of(file), 0, 0
+    begun = complete = False
+    for type, size in chunks(file):
+        if type == b"acTL":
+            announced = int.from_bytes(take(file, 4))
+        elif type in (b"fcTL", b"IEND"):
+            whole += begun and complete
+            begun, complete = type == b"fcTL", False
+        elif type in (b"IDAT", b"fdAT"):
+            complete = file.tell() + size + 4 <= end
+    return announced, whole

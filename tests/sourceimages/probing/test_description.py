@@ -165,7 +165,7 @@ def box(type, content):
 def test_seconds_and_size_of_a_film(described):
     header = box(b"mvhd", struct.pack(">12xII8x", 600, 1500) + bytes(68))
     track = box(b"trak", box(b"tkhd", bytes(76) + struct.pack(">II", 320 << 16, 240 << 16)))
-    film = box(b"ftyp", b"mp42\0\0\0\0mp42") + box(b"moov", header + track)
+    film = box(b"ftyp", b"mp42\0\0\0\0mp42") + box(b"moov", header + track) + box(b"mdat", bytes(9))
     assert described(film)["video"] == {"duration": 2.5, "width": 320, "height": 240}
 
 

@@ -63,6 +63,10 @@ def png_header(width, height, colour=2):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0))
 
 
+def png_pixels(width, height, channels=3):
+    return chunk(b"IDAT", zlib.compress(bytes((1 + width * channels) * height))) + chunk(b"IEND", b"")
+
+
 def facts(format, width=40, height=30, opaque=True, animated=False, mimetype=None):
     return Probe(format, mimetype or f"image/{format}", width, height, opaque, animated)
 
@@ -135,7 +139,7 @@ def test_pictures(told, data, expected):
 
 
 def test_a_png_with_the_count_of_one_frame_is_not_animated(told):
-    data = png_header(40, 30) + chunk(b"acTL", struct.pack(">II", 1, 0)) + chunk(b"IDAT", b"")
+    data = png_header(40, 30) + chunk(b"acTL", struct.pack(">II", 1, 0)) + png_pixels(40, 30)
     assert told(data) == facts("png")
 
 
@@ -144,15 +148,16 @@ def test_a_png_animation_that_clears_a_part_of_its_canvas_is_not_opaque(told):
         return chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, width, height, 0, 0, 1, 10, afterwards, 0))
 
     start = png_header(40, 30) + chunk(b"acTL", struct.pack(">II", 2, 0))
-    pixels = chunk(b"IDAT", b"")
-    assert told(start + frame(40, 30, 0) + pixels + frame(9, 9, 0)).opaque
-    assert told(start + frame(40, 30, 1) + pixels + frame(40, 30, 0)).opaque
-    assert not told(start + frame(40, 30, 1) + pixels + frame(9, 9, 0)).opaque
+    pixels = png_pixels(40, 30)[:-12]
+    more = chunk(b"fdAT", bytes(4) + zlib.compress(bytes(9))) + chunk(b"IEND", b"")
+    assert told(start + frame(40, 30, 0) + pixels + frame(9, 9, 0) + more).opaque
+    assert told(start + frame(40, 30, 1) + pixels + frame(40, 30, 0) + more).opaque
+    assert not told(start + frame(40, 30, 1) + pixels + frame(9, 9, 0) + more).opaque
 
 
 def test_a_text_chunk_that_would_inflate_to_much_is_passed_by(told):
     bomb = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(50_000_000)))
-    assert told(png_header(40, 30) + bomb + chunk(b"IDAT", b"")) == facts("png")
+    assert told(png_header(40, 30) + bomb + png_pixels(40, 30)) == facts("png")
 
 
 @pytest.mark.parametrize("data", [png_header(0, 5), png_header(5, 5)[:20], png_header(2**31, 1), b"\x89PNG\r\n\x1a\n"])
@@ -459,8 +464,11 @@ def compound(stream):
 
 
 def movie(brand, *brands):
-    content = brand + bytes(4) + b"".join(brands)
-    return struct.pack(">I", 8 + len(content)) + b"ftyp" + content + bytes(64)
+    return box(b"ftyp", brand + bytes(4) + b"".join(brands)) + box(b"moov", b"") + box(b"mdat", bytes(64))
+
+
+def box(type, content):
+    return struct.pack(">I", 8 + len(content)) + type + content
 
 
 OFFICE_OPEN = "application/vnd.openxmlformats-officedocument."
@@ -494,7 +502,7 @@ OFFICE_OPEN = "application/vnd.openxmlformats-officedocument."
         (movie(b"isom", b"isom", b"avc1"), "mp4", "video/mp4"),
         (movie(b"XXXX", b"mp42"), "mp4", "video/mp4"),
         (movie(b"qt  "), "mov", "video/quicktime"),
-        (struct.pack(">I", 8) + b"wide" + bytes(30), "mov", "video/quicktime"),
+        (box(b"wide", b"") + box(b"mdat", bytes(30)) + box(b"moov", b""), "mov", "video/quicktime"),
         (b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\x82\x84webm" + bytes(30), "webm", "video/webm"),
         (b"\0\1\0\0\0\x0c\0\x80\0\x03\0\x40GDEF" + bytes(30), "ttf", "font/ttf"),
         (b"OTTO\0\x0c" + bytes(30), "otf", "font/otf"),
@@ -570,9 +578,9 @@ def test_too_many_pixels_are_refused_before_any_is_touched(told, data):
 
 def test_the_limit_itself_is_allowed(told, settings):
     settings.MAX_MEGAPIXELS = 2
-    assert told(png_header(2000, 1000) + chunk(b"IDAT", b"")).width == 2000
+    assert told(png_header(2000, 1000) + png_pixels(2000, 1000)).width == 2000
     with pytest.raises(TooManyPixels):
-        told(png_header(2000, 1001) + chunk(b"IDAT", b""))
+        told(png_header(2000, 1001) + png_pixels(2000, 1001))
 
 
 def test_jpeg_and_drawings_have_no_pixel_limit(told, settings):

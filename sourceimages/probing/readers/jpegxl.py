@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from pillow_jxl import JpegXLImagePlugin
 
-from . import frames, jxlframes
+from . import jxlframes
 from .boxes import first_cut_off, walk
 from .facts import Facts, UnreadableError
 from .native import LibraryMissingError
@@ -68,14 +68,14 @@ def read(file: BinaryIO) -> Facts:
         has_alpha = any(_extra_channel(bits) == ALPHA for _ in range(channels))
     if turned:
         width, height = height, width
-    opaque: bool | None = not has_alpha
-    if has_alpha and not animated:  # of an animation the library would show one frame only: that is not enough
-        opaque = None
-    return Facts("jxl", width, height, opaque=opaque, animated=animated)
+    return Facts("jxl", width, height, opaque=None if has_alpha else True, animated=animated)
 
 
 def is_opaque(path: str) -> bool:
-    return frames.are_opaque(path, "JXL")
+    """Of all frames, as they are drawn over each other."""
+    with open(path, "rb") as file:
+        data = file.read()
+    return jxlframes.are_opaque(data)
 
 
 def _codestream(file: BinaryIO) -> bytes:

@@ -12,6 +12,7 @@ from .native import library
 LIBRARIES = ("libbrotlicommon", "libbrotlidec", "libbrotlienc", "liblcms2", "libjxl_cms", "libjxl")
 SUCCESS, ERROR, NEED_MORE_INPUT, NEED_BUFFER, BASIC_INFO, FRAME, FULL_IMAGE = 0, 1, 2, 5, 0x40, 0x400, 0x1000
 RGBA, UINT8, NATIVE_ENDIAN = 4, 2, 0
+FULL = 255
 MAX_FRAMES = 100_000
 
 
@@ -75,7 +76,7 @@ def count(data: bytes) -> Frames:
 
 def are_opaque(data: bytes) -> bool:
     """Whether no pixel of any frame, as it is shown, is transparent."""
-    return all(set(pixels[3::4]) == {255} for pixels in _pixels(data, partial=False))
+    return all(pixels[3::4].count(FULL) == len(pixels) // 4 for pixels in _pixels(data, partial=False))
 
 
 def ends_whole(data: bytes, count: int) -> bool:

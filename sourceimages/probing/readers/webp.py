@@ -1,13 +1,16 @@
 """WebP. In an animation, what no frame has drawn upon is transparent, whatever its background colour says."""
 
+import io
 import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
 import pyvips
+from PIL import Image
 
-from . import alpha
+from . import alpha, composition
 from .canvas import Area, Frame, always_covered
+from .composition import Drawn
 from .facts import Facts, UnreadableError, take
 from .structure import EMPTY, SHORT, size_of
 
@@ -37,9 +40,10 @@ def read(file: BinaryIO) -> Facts:
 def is_opaque(path: str) -> bool:
     with open(path, "rb") as file:
         facts = read(file)
-        if facts.animated and not always_covered(facts.width, facts.height, _frames(file)):
-            return False
-    return alpha.is_full(pyvips.Image.webpload(path, n=-1, access="sequential", fail_on="truncated"))
+        if facts.animated:
+            covered = always_covered(facts.width, facts.height, _frames(file))
+            return covered and composition.is_opaque(facts.width, facts.height, _drawn(file))
+    return alpha.is_full(pyvips.Image.webpload(path, access="sequential", fail_on="truncated"))
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
@@ -61,11 +65,25 @@ def sized_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
 
 
 def _frames(file: BinaryIO) -> Iterator[Frame]:
-    for type in _chunks(file):
+    return (frame for frame, _, _ in _frames_with_data(file))
+
+
+def _drawn(file: BinaryIO) -> Iterator[Drawn]:
+    for frame, over, data in _frames_with_data(file):
+        content = io.BytesIO(still(data, frame.area.width, frame.area.height))
+        with Image.open(content, formats=["WEBP"]) as image:
+            yield Drawn(frame, over, composition.alpha_of(image))
+
+
+def _frames_with_data(file: BinaryIO) -> Iterator[tuple[Frame, bool, bytes]]:
+    """Each frame, whether it is drawn over what is there, and its chunks."""
+    for type, size in sized_chunks(file):
         if type == b"ANMF":
-            head = take(file, 16)
+            head = take(file, FRAME_HEADER_SIZE)
             left, top, width, height = (_uint24(head, at) for at in (0, 3, 6, 9))
-            yield Frame(Area(2 * left, 2 * top, width + 1, height + 1), "cleared" if head[15] & 1 else "kept")
+            area, flags = Area(2 * left, 2 * top, width + 1, height + 1), head[15]
+            frame = Frame(area, "cleared" if flags & 1 else "kept")
+            yield frame, not flags & 2, file.read(size - FRAME_HEADER_SIZE)
 
 
 def _uint24(data: bytes, at: int) -> int:

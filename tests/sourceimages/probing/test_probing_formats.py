@@ -7,9 +7,11 @@ import zipfile
 import zlib
 from itertools import pairwise
 
+import numpy
 import pillow_heif
 import pillow_jxl  # noqa: F401, teaches Pillow to write JPEG XL
 import pytest
+from imagecodecs import jpegxl_encode
 from PIL import Image
 
 from sourceimages.errors import FormatNotAllowed, TooManyPixels, UnreadableImage
@@ -589,3 +591,71 @@ def test_jpeg_and_drawings_have_no_pixel_limit(told, settings):
     assert told(saved(picture(size=(1200, 1000)), "WEBP")).width == 1200
     assert told(svg('width="100000" height="100000"')).width == 100_000
     assert told(pdf(media_box="[0 0 5000 5000]")).width == 5000
+
+
+# What shows through
+
+
+def translucent(size=(40, 30), alpha=128):
+    return picture("RGBA", size, (200, 10, 10, alpha))
+
+
+def apng(*frames, blend, disposal=0, **options):
+    first, *others = frames
+    return saved(first, "PNG", save_all=True, append_images=others, blend=blend, disposal=disposal, **options)
+
+
+OVER, SOURCE, CLEARED = 1, 0, 1
+
+
+@pytest.mark.parametrize(
+    ("data", "opaque"),
+    [
+        (apng(picture("RGBA"), translucent(), blend=OVER), True),
+        (apng(picture("RGBA"), translucent(), blend=SOURCE), False),
+        (apng(translucent(), picture("RGBA"), blend=OVER), False),
+        (apng(picture("RGBA"), translucent(), blend=OVER, disposal=CLEARED), False),
+        (apng(picture("RGBA"), translucent(), translucent(alpha=3), blend=OVER), True),
+    ],
+)
+def test_an_apng_frame_over_an_opaque_one_is_opaque(told, data, opaque):
+    assert told(data) == facts("png", opaque=opaque, animated=True)
+
+
+def test_the_default_image_of_an_apng_counts(told):
+    frames = [picture("RGBA"), picture("RGBA", color=(1, 2, 3, 255))]
+    for default, opaque in ((picture("RGBA"), True), (translucent(), False)):
+        data = saved(default, "PNG", save_all=True, append_images=frames, default_image=True)
+        assert told(data).opaque is opaque
+
+
+def animated_webp(*frames, over, cleared=False):
+    """An animation of lossless frames that cover the canvas."""
+    flags = (0 if over else 2) | (1 if cleared else 0)
+    body = b"VP8X" + struct.pack("<IB3x", 10, 0x12) + b"\x27\0\0\x1d\0\0" + b"ANIM" + struct.pack("<I6x", 6)
+    for frame in frames:
+        content = (
+            bytes(6) + b"\x27\0\0\x1d\0\0" + b"\x64\0\0" + bytes([flags]) + saved(frame, "WEBP", lossless=True)[12:]
+        )
+        body += b"ANMF" + struct.pack("<I", len(content)) + content
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
+
+
+@pytest.mark.parametrize(
+    ("data", "opaque"),
+    [
+        (animated_webp(picture("RGBA"), translucent(), over=True), True),
+        (animated_webp(picture("RGBA"), translucent(), over=False), False),
+        (animated_webp(translucent(), picture("RGBA"), over=True), False),
+        (animated_webp(picture("RGBA"), translucent(), over=True, cleared=True), False),
+        (animated_webp(picture("RGBA"), translucent(alpha=1), translucent(alpha=254), over=True), True),
+    ],
+)
+def test_a_webp_frame_over_an_opaque_one_is_opaque(told, data, opaque):
+    assert told(data) == facts("webp", opaque=opaque, animated=True)
+
+
+@pytest.mark.parametrize(("alphas", "opaque"), [((255, 255), True), ((255, 254), False), ((0, 255), False)])
+def test_a_jpeg_xl_animation_is_read_frame_by_frame(told, alphas, opaque):
+    frames = numpy.stack([numpy.asarray(translucent(alpha=alpha)) for alpha in alphas])
+    assert told(bytes(jpegxl_encode(frames, lossless=True))) == facts("jxl", opaque=opaque, animated=True)

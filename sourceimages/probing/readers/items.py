@@ -29,7 +29,7 @@ class Items:
     def __init__(self, meta: Box) -> None:
         self.file = meta.file
         boxes = {box.type: box for box in meta.children(skip=4)}
-        self.data = boxes.get(b"idat")
+        self.data, self.properties = boxes.get(b"idat"), boxes.get(b"iprp")
         primary = boxes[b"pitm"].content()
         self.primary = int.from_bytes(primary[4:])
         kinds = dict(_kinds(boxes[b"iinf"])) if b"iinf" in boxes else {}
@@ -50,6 +50,13 @@ class Items:
         for item in self.all.values():
             if item.type == type and item.content_type == content_type:
                 yield self._content(item)
+
+    def profiles(self) -> Iterator[bytes]:
+        """The colour profiles of all images."""
+        for part in self.properties.children() if self.properties else ():
+            for box in part.children() if part.type == b"ipco" else ():
+                if box.type == b"colr" and box.content(4) in (b"prof", b"rICC"):
+                    yield box.content()[4:]
 
     def _content(self, item: Item) -> bytes:
         if sum(size for _, size in item.extents) > MAX_ITEM:

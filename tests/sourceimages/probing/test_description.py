@@ -78,6 +78,8 @@ def test_exif_and_place_and_profile(described, format):
     wanted = dict(EXIF_FIELDS)
     if format in ("TIFF", "AVIF"):
         del wanted["artist"]  # there Pillow writes ASCII only
+    if format == "AVIF":
+        wanted["orientation"] = None  # Pillow takes it out of EXIF, and writes a turn of the format itself
     assert {name: groups["exif"].get(name) for name in wanted} == wanted
     assert groups["location"] == PLACE
     assert groups["icc"] == {"description": "sRGB built-in", "color_space": "RGB"}

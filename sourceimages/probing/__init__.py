@@ -27,7 +27,7 @@ COLOURS_SECONDS = 5.0
 RASTER_SECONDS = 10.0
 ALONE_SECONDS = 15.0  # for a second try of any question
 WITH_COLOURS = {"jpg", "png", "webp", "gif", "tif"}
-SECONDS = CLOCK_SECONDS + PIXELS_SECONDS + DESCRIPTION_SECONDS
+SECONDS = CLOCK_SECONDS + DAMAGE_SECONDS + PIXELS_SECONDS + DESCRIPTION_SECONDS
 WITHOUT_PIXEL_LIMIT = {"jpg", "webp", "svg", "pdf", "eps"}  # JPEG and WebP by agreement, the others have no pixels
 REFUSALS = {error.reason: error for error in (UnreadableImage, FormatNotAllowed)}
 
@@ -60,7 +60,7 @@ class Probe:
 def probe(
     path: str | os.PathLike[str],
     *,
-    seconds: float = CLOCK_SECONDS + PIXELS_SECONDS + DESCRIPTION_SECONDS,
+    seconds: float = SECONDS,
     thorough: bool = False,
 ) -> Probe:
     """What the file is. UnreadableImage, FormatNotAllowed, TooManyPixels; Unavailable when too much is going on.

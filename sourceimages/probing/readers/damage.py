@@ -8,10 +8,10 @@ import pyvips
 from PIL import Image, ImageFile
 
 from . import alpha, frames, gif, heif, jpeg, movie, photoshop, png, tiff, webp  # noqa: F401 (alpha: no cache)
-from .boxes import walk
+from .boxes import first_cut_off, walk
 from .facts import UnreadableError
 from .ifds import Tiff
-from .native import library
+from .native import LibraryMissingError, library
 from .structure import EMPTY
 
 ROWS, SCANS, FRAMES, TILES, PAGES, PIXELS = "rows", "scans", "frames", "tiles", "pages", "pixels"
@@ -25,8 +25,8 @@ def examine(path: str, format: str, problem: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             missing: dict[str, Any] | None = CHECKS[format](file)
-    except MemoryError:
-        missing = _missing(END)  # it is too large to be decoded as a whole, which says nothing about a part
+    except (MemoryError, LibraryMissingError):  # which says nothing about the file
+        missing = _missing(END)
     except Exception:  # noqa: BLE001, libraries raise whatever they like about broken files
         return {"unreadable": f"The file is damaged: {problem}, {NOTHING}."}
     return {"damaged": missing} if missing else {}
@@ -133,13 +133,14 @@ def _webp_rows(data: bytes) -> tuple[int, int]:
 
 def _tiff(file: BinaryIO) -> dict[str, Any] | None:
     tiled = Tiff(file)
-    pages = list(tiled.chain())
+    pages, complete = tiff.readable_pages(tiled)
     sections = tiff.sections(tiled, pages[0]) or []
     if sections and all(part.whole for part in sections):
         whole = sum(all(part.whole for part in tiff.sections(tiled, page) or ()) for page in pages)
-        return _part(PAGES, whole, len(pages))
+        return _part(PAGES, whole, len(pages)) if complete else _missing(PAGES, whole)
     if tiled.number(pages[0], tiff.COMPRESSION) == tiff.NONE:  # of which decoders make up what is missing
-        return _part(PIXELS, sum(part.there for part in sections), sum(part.size for part in sections))
+        wanted = min(sum(part.size for part in sections), tiff.raw_size(tiled, pages[0]))
+        return _part(PIXELS, sum(part.there for part in sections), wanted)
     image = pyvips.Image.tiffload(file.name, access="sequential", fail_on="truncated")
     return _part(ROWS, _rows(image), image.height)
 
@@ -153,7 +154,10 @@ def _photoshop(file: BinaryIO) -> dict[str, Any] | None:
 
 
 def _heif(file: BinaryIO, plugin: str) -> dict[str, Any] | None:
-    there, total = heif.parts(file)
+    try:
+        there, total = heif.parts(file)
+    except Exception:  # noqa: BLE001, then the decoder tells
+        there = total = 0
     try:
         with Image.open(file, formats=[plugin]) as image:
             image.load()
@@ -162,7 +166,7 @@ def _heif(file: BinaryIO, plugin: str) -> dict[str, Any] | None:
             raise
         sequence = not any(box.type == b"meta" for box in walk(file))
         return _missing(FRAMES if sequence else TILES, there, total)
-    return _missing(END)
+    return _missing(END) if there < total or first_cut_off(file) else None
 
 
 def _jpegxl(file: BinaryIO) -> dict[str, Any] | None:
@@ -173,6 +177,8 @@ def _jpegxl(file: BinaryIO) -> dict[str, Any] | None:
     found = jxlframes.count(data)
     if found.number > 1 or (found.number and not found.complete):
         return _missing(FRAMES, found.number - found.complete)
+    if found.complete and jxlframes.ends_whole(data, found.number):
+        return _missing(END)
     if not jxlframes.is_partly_decodable(data):
         raise UnreadableError(NOTHING)
     return _missing(PIXELS)

@@ -391,7 +391,7 @@ def _svg(file: BinaryIO) -> Groups:
 def _video(file: BinaryIO) -> Groups:
     """Seconds and size, from the boxes of MP4 and QuickTime (ISO/IEC 14496-12)."""
     facts: dict[str, Any] = {}
-    moov = next(box for box in boxes.walk(file) if box.type == b"moov")
+    moov = next(box for box in boxes.readable(file) if box.type == b"moov")
     for box in moov.children():
         if box.type == b"mvhd":
             head = box.content(32)

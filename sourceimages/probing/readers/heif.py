@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 import pillow_heif
 
 from . import frames, movie
-from .boxes import Box, first_cut_off, walk
+from .boxes import Box, first_cut_off, readable, walk
 from .facts import Facts, UnreadableError
 from .items import Items
 from .structure import EMPTY, SHORT
@@ -134,7 +134,7 @@ def problem(file: BinaryIO) -> str | None:
 
 def parts(file: BinaryIO) -> tuple[int, int]:
     """How many parts of the image are in the file, and how many there are: tiles, or the parts of a sequence."""
-    boxes = {box.type: box for box in walk(file)}
+    boxes = {box.type: box for box in readable(file)}
     if b"meta" in boxes:
         parts = Items(boxes[b"meta"]).parts()
         return sum(part.is_in(file) for part in parts), len(parts)

@@ -17,7 +17,7 @@ from .structure import EMPTY, SHORT
 
 HEADER_SIZE = 16 * 1024  # the names of extra channels make it long; without them it is a few bytes
 RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
-MAX_PIXELS = 50_000_000  # of a frame that is decoded to see where it ends
+MAX_PIXELS = 20_000_000  # of a frame that is decoded to see where it ends: what the memory of a child is enough for
 BARE = b"\xff\x0a"
 ALPHA, SPOT_COLOUR, COLOUR_FILTER = 0, 2, 5  # kinds of extra channels
 

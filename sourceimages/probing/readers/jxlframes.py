@@ -16,6 +16,10 @@ FULL = 255
 MAX_FRAMES = 100_000
 
 
+class CutOffError(UnreadableError):
+    """It ends within a frame."""
+
+
 class BasicInfo(Structure):  # JxlBasicInfo
     _fields_ = (
         *((name, c_uint32) for name in ("container", "width", "height", "bits", "exponent_bits")),
@@ -80,11 +84,14 @@ def are_opaque(data: bytes) -> bool:
 
 
 def ends_whole(data: bytes, count: int) -> bool:
-    """Whether the last of so many frames can be decoded: where it ends is not known before."""
+    """Whether the file does not end within the last of so many frames: where that ends is not known before."""
     try:
-        return any(True for _ in _pixels(data, partial=False, skip=count - 1))
-    except UnreadableError:
+        any(True for _ in _pixels(data, partial=False, skip=count - 1))
+    except CutOffError:
         return False
+    except UnreadableError:  # it cannot be decoded for another reason
+        return True
+    return True
 
 
 def is_partly_decodable(data: bytes) -> bool:
@@ -112,6 +119,8 @@ def _pixels(data: bytes, *, partial: bool, skip: int = 0) -> Iterator[bytes]:
                 case 2 if partial and pixels is not None and jxl.JxlDecoderFlushImage(decoder) == SUCCESS:
                     yield pixels.raw
                     return
+                case 2:
+                    raise CutOffError("it ends within a frame")
                 case _:
                     raise UnreadableError("its frames cannot be decoded")
 

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from .boxes import Box, first_cut_off, walk
+from .boxes import Box, first_cut_off, readable
 from .facts import UnreadableError
 from .structure import EMPTY, SHORT, size_of
 
@@ -23,7 +23,7 @@ class Track(NamedTuple):
 
 
 def problem(file: BinaryIO) -> str | None:
-    boxes = list(walk(file))
+    boxes = list(readable(file))
     types = {box.type for box in boxes}
     if not types & {b"moov", b"moof"} or not any(box.type in (b"mdat", b"idat") and box.size for box in boxes):
         return EMPTY
@@ -42,7 +42,7 @@ def chunks_in(file: BinaryIO) -> tuple[int, int]:
 
 def tracks(file: BinaryIO) -> Iterator[Track]:
     """Those that make sense."""
-    movie = next((box for box in walk(file) if box.type == b"moov"), None)
+    movie = next((box for box in readable(file) if box.type == b"moov"), None)
     for box in movie.children() if movie else ():
         if box.type == b"trak":
             try:

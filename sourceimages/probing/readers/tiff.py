@@ -12,7 +12,7 @@ from .facts import Facts, UnreadableError
 from .ifds import Directory, Tiff
 from .structure import EMPTY, SHORT, size_of
 
-WIDTH, HEIGHT, SAMPLES, EXTRA_SAMPLES = 256, 257, 277, 338
+WIDTH, HEIGHT, BITS, SAMPLES, EXTRA_SAMPLES = 256, 257, 258, 277, 338
 STRIPS, TILES = (273, 279), (324, 325)  # tags: where they are, and how long they are
 COMPRESSION, NONE = 259, 1  # tag, and its value for pixels as they are
 JPEG_DATA = 513  # where it is in the oldest way to have JPEG in a TIFF
@@ -45,13 +45,30 @@ def _alpha_band(tiff: Tiff, page: Directory) -> int | None:
 
 def problem(file: BinaryIO) -> str | None:
     tiff = Tiff(file)
-    for number, page in enumerate(tiff.chain()):
+    pages, complete = readable_pages(tiff)
+    for number, page in enumerate(pages):
         there = sections(tiff, page)
         if there is None or (not there and (number or JPEG_DATA in page.entries)):
             continue
         if not there or not all(part.whole for part in there):
             return SHORT if any(part.there for part in there) or number else EMPTY
-    return None
+    return None if complete else SHORT
+
+
+def readable_pages(tiff: Tiff) -> tuple[list[Directory], bool]:
+    """The first pages, and whether there is none among them that cannot be read."""
+    pages: list[Directory] = []
+    try:
+        pages.extend(tiff.chain())
+    except UnreadableError:
+        return pages, False
+    return pages, True
+
+
+def raw_size(tiff: Tiff, page: Directory) -> int:
+    """How many bytes the pixels of a page take without compression, if nothing fills up its strips."""
+    bits = sum(tiff.numbers(page, BITS)) or tiff.number(page, SAMPLES, 1)
+    return -(-tiff.number(page, WIDTH) * bits // 8) * tiff.number(page, HEIGHT)
 
 
 class Section(NamedTuple):

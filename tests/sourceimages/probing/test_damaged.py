@@ -64,7 +64,7 @@ def movie(*, data=400):
 
 
 def jxl_animation():
-    frames = numpy.stack([numpy.asarray(noise("RGB", (64, 48))) for _ in range(3)])
+    frames = numpy.stack([numpy.asarray(noise("RGB").crop((0, 0, 64, 48))) for _ in range(3)])
     return bytes(jpegxl_encode(frames, lossless=True))
 
 
@@ -89,6 +89,7 @@ WHOLE = {
     "animated webp": pages("WEBP", lossless=True),
     "animated avif": pages("AVIF"),
     "multipage tif": pages("TIFF"),
+    "animated jxl": jxl_animation(),
 }
 
 
@@ -113,6 +114,7 @@ def test_a_whole_file_is_not_damaged(damaged, content):
         ("apng", 0.6, {"missing": "frames", "decoded": 1, "total": 3}),
         ("animated gif", 0.6, {"missing": "frames", "decoded": 1}),
         ("animated webp", 0.6, {"missing": "frames", "decoded": 1}),
+        ("animated jxl", 0.6, {"missing": "frames", "decoded": 1}),
     ],
 )
 def test_what_is_missing_is_told(damaged, name, part, expected):
@@ -159,9 +161,29 @@ def test_a_jpeg_that_lacks_nothing_but_its_end_is_whole(damaged):
 
 def test_what_a_program_has_put_behind_the_image_does_not_matter(damaged):
     for name, content in WHOLE.items():
-        if name not in ("mp4", "heic", "avif", "animated avif", "jxl container"):  # made of boxes
-            assert damaged(content + b"\0" * 5000) is None, name
-            assert damaged(content + b"MotionPhoto_Data" * 999) is None, name
+        assert damaged(content + b"\0" * 5000) is None, name
+        assert damaged(content + b"MotionPhoto_Data" * 999) is None, name
+
+
+def test_a_tiff_whose_chain_of_pages_leads_nowhere_keeps_those_that_there_are(damaged):
+    content = bytearray(WHOLE["tif"])
+    first = int.from_bytes(content[4:8], "little")
+    end = first + 2 + 12 * int.from_bytes(content[first : first + 2], "little")
+    content[end : end + 4] = (10**9).to_bytes(4, "little")
+    assert damaged(bytes(content)) == {"missing": "pages", "decoded": 1}
+
+
+def test_a_strip_that_claims_to_be_longer_than_the_file_is_whole_if_its_pixels_are_there(damaged):
+    content = bytearray(WHOLE["tif"])
+    at = content.index((279).to_bytes(2, "little") + (4).to_bytes(2, "little") + (1).to_bytes(4, "little")) + 8
+    content[at : at + 4] = (160 * 120 * 3 + 999).to_bytes(4, "little")
+    assert damaged(bytes(content)) is None
+
+
+def test_a_container_that_lacks_something_behind_the_image_is_told_so(damaged):
+    content = WHOLE["jxl container"] + box(b"Exif", bytes(400))
+    assert damaged(content) is None
+    assert damaged(content[:-100]) == {"missing": "end"}
 
 
 def test_an_interlaced_png_that_is_cut_off(damaged):

@@ -52,7 +52,7 @@ BRANDS = {  # of the files that begin with an ftyp box; what they claim to be fi
     b"crx ": "cr3",
 }
 PDF_HEAD = 1024  # bytes, within which readers look for the header of a PDF, whatever is before it
-PDF_HEADER = re.compile(rb"%PDF-\d\.\d")
+PDF_HEADER = re.compile(rb"%PDF-\d\.\d(?:\s|.*?\d \d+ obj\b)", re.DOTALL)  # not where text only mentions it
 SVG_ROOT = re.compile(rb"<(?:\w+:)?svg\b")
 GZIP = b"\x1f\x8b"
 GENERIC_BRANDS = {b"mif1", b"mif3", b"msf1"}  # HEIF, whatever the pictures are coded with
@@ -68,8 +68,10 @@ def signature(head: bytes) -> str | None:
 
 def _has_pdf_header(head: bytes) -> bool:
     """Whether what looks like text or like marked-up text is a PDF behind something else, as in the body of a mail."""
-    header = PDF_HEADER.search(head[: PDF_HEAD + len("1.7")])
-    return header is not None and not head.startswith(GZIP) and not SVG_ROOT.search(head[: header.start()])
+    header = PDF_HEADER.search(head)
+    if header is None or header.start() + len("%PDF-") > PDF_HEAD:
+        return False
+    return not head.startswith(GZIP) and not SVG_ROOT.search(head[: header.start()])
 
 
 def _brand(content: bytes) -> str | None:

@@ -401,6 +401,11 @@ def test_an_svg_that_mentions_a_pdf_is_an_svg(told):
     assert told(svg('width="7" height="8" desc="made from %PDF-1.4"')).format == "svg"
 
 
+@pytest.mark.parametrize("text", [b'head = b"%PDF-1.7\\n"\n', b"Files that begin with `%PDF-1.4` are PDF.\n"])
+def test_text_that_mentions_the_header_of_a_pdf_is_text(told, text):
+    assert told(text).format == "txt"
+
+
 def test_text_that_mentions_a_pdf_after_the_first_kilobyte_is_text(told):
     assert told(b"x" * 1020 + b"%PDF-1.7 is a header").format == "txt"
 

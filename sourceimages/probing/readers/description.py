@@ -175,11 +175,16 @@ def _heif(file: BinaryIO) -> Groups:
     meta = next(box for box in boxes.walk(file) if box.type == b"meta")
     items = Items(meta)
     groups: Groups = {}
-    for block in items.contents(b"Exif"):
-        groups |= _tried(_exif_block, block[4 + int.from_bytes(block[:4]) :])
-    for packet in items.contents(b"mime", b"application/rdf+xml"):
-        groups |= _tried(_xmp, packet)
-    return groups | next((_tried(_icc, profile) for profile in items.profiles()), {})
+    for item in items.of_type(b"Exif"):
+        groups |= _tried(lambda item=item: _heif_exif(items.content(item)))
+    for item in items.of_type(b"mime", b"application/rdf+xml"):
+        groups |= _tried(lambda item=item: _xmp(items.content(item)))
+    return groups | _tried(lambda: next((_icc(profile) for profile in items.profiles()), {}))
+
+
+def _heif_exif(content: bytes) -> Groups:
+    """It begins with how many bytes are before the block."""
+    return _exif_block(content[4 + int.from_bytes(content[:4]) :])
 
 
 def _sequence(file: BinaryIO) -> Groups:
@@ -322,7 +327,7 @@ def _rdf(root: Any) -> Groups:
     for description in (*root.iter(f"{RDF}Description"), *_typed_nodes(root)):
         for name, value in (*description.attrib.items(), *((child.tag, _values(child)) for child in description)):
             local = name.rpartition("}")[2]
-            if not name.startswith(RDF) and not name.startswith(NOT_XMP) and value:
+            if name.startswith("{") and not name.startswith((RDF, *NOT_XMP)) and value:
                 fields.setdefault(local, value)
     return {"xmp": _named(fields)}
 

@@ -45,11 +45,8 @@ class Items:
         tiles = next((to for type, of, to in self.references if (type, of) == (b"dimg", self.primary)), [self.primary])
         return [self.all[number] for number in tiles if number in self.all]
 
-    def contents(self, type: bytes, content_type: bytes = b"") -> Iterator[bytes]:
-        """Of all items of this type, what is in them."""
-        for item in self.all.values():
-            if item.type == type and item.content_type == content_type:
-                yield self._content(item)
+    def of_type(self, type: bytes, content_type: bytes = b"") -> list[Item]:
+        return [item for item in self.all.values() if (item.type, item.content_type) == (type, content_type)]
 
     def profiles(self) -> Iterator[bytes]:
         """The colour profiles of all images."""
@@ -58,7 +55,7 @@ class Items:
                 if box.type == b"colr" and box.content(4) in (b"prof", b"rICC"):
                     yield box.content()[4:]
 
-    def _content(self, item: Item) -> bytes:
+    def content(self, item: Item) -> bytes:
         if sum(size for _, size in item.extents) > MAX_ITEM:
             raise UnreadableError("one of its items is too large")
         data = self.data.content() if item.method == IN_BOX and self.data else b""

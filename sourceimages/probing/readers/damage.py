@@ -2,20 +2,20 @@
 
 import ctypes
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 import pyvips
 from PIL import Image, ImageFile
 
 from . import alpha, frames, gif, heif, jpeg, movie, photoshop, png, tiff, webp  # noqa: F401 (alpha: no cache)
-from .boxes import first_cut_off, walk
 from .facts import UnreadableError
 from .ifds import Tiff
 from .native import LibraryMissingError, library
 from .structure import EMPTY
 
 ROWS, SCANS, FRAMES, TILES, PAGES, PIXELS = "rows", "scans", "frames", "tiles", "pages", "pixels"
-CHUNKS, LAYERS_ONLY, END = "chunks", "merged image", "end"
+SAMPLES, LAYERS_ONLY, END = "samples", "merged image", "end"
 STRIP = 8  # rows that are decoded at once
 NOTHING = "and nothing of its image can be decoded"
 
@@ -135,14 +135,19 @@ def _tiff(file: BinaryIO) -> dict[str, Any] | None:
     tiled = Tiff(file)
     pages, complete = tiff.readable_pages(tiled)
     sections = tiff.sections(tiled, pages[0]) or []
-    if sections and all(part.whole for part in sections):
-        whole = sum(all(part.whole for part in tiff.sections(tiled, page) or ()) for page in pages)
-        return _part(PAGES, whole, len(pages)) if complete else _missing(PAGES, whole)
+    whole = sum(part.whole for part in sections)
+    if sections and whole == len(sections):
+        count = sum(all(part.whole for part in tiff.sections(tiled, page) or ()) for page in pages)
+        return _part(PAGES, count, len(pages)) if complete else _missing(PAGES, count)
     if tiled.number(pages[0], tiff.COMPRESSION) == tiff.NONE:  # of which decoders make up what is missing
         wanted = min(sum(part.size for part in sections), tiff.raw_size(tiled, pages[0]))
         return _part(PIXELS, sum(part.there for part in sections), wanted)
-    image = pyvips.Image.tiffload(file.name, access="sequential", fail_on="truncated")
-    return _part(ROWS, _rows(image), image.height)
+    rows = height = 0
+    with suppress(pyvips.Error):
+        image = pyvips.Image.tiffload(file.name, access="sequential", fail_on="truncated")
+        rows, height = _rows(image), image.height
+    # Without the last plane of colors there is no row, and still something to see.
+    return _part(ROWS, rows, height) if rows else _part(TILES, whole, len(sections))
 
 
 def _photoshop(file: BinaryIO) -> dict[str, Any] | None:
@@ -158,15 +163,18 @@ def _heif(file: BinaryIO, plugin: str) -> dict[str, Any] | None:
         there, total = heif.parts(file)
     except Exception:  # noqa: BLE001, then the decoder tells
         there = total = 0
-    try:
+    decoded = False
+    with suppress(Exception):
         with Image.open(file, formats=[plugin]) as image:
             image.load()
-    except Exception:
-        if not 0 < there < total:
-            raise
-        sequence = not any(box.type == b"meta" for box in walk(file))
-        return _missing(FRAMES if sequence else TILES, there, total)
-    return _missing(END) if there < total or first_cut_off(file) else None
+        decoded = True
+    if 0 < there < total:
+        return _missing(FRAMES if heif.is_sequence(file) else TILES, there, total)
+    if there == total and (decoded or there):
+        return _missing(END) if heif.is_cut_off(file) else None
+    if not decoded or total > 1:
+        raise UnreadableError(NOTHING)
+    return _missing(ROWS)
 
 
 def _jpegxl(file: BinaryIO) -> dict[str, Any] | None:
@@ -187,8 +195,8 @@ def _jpegxl(file: BinaryIO) -> dict[str, Any] | None:
 def _movie(file: BinaryIO) -> dict[str, Any] | None:
     if movie.problem(file) == EMPTY:
         raise UnreadableError(NOTHING)
-    there, total = movie.chunks_in(file)
-    return _part(CHUNKS, there, total) or _missing(END) if total else _missing(END)
+    there, total = movie.samples_in(file)
+    return _part(SAMPLES, there, total) if there < total else _missing(END)
 
 
 CHECKS: dict[str, Callable[[BinaryIO], dict[str, Any] | None]] = {

@@ -24,6 +24,11 @@ class Item(NamedTuple):
         end = size_of(file)
         return all(start < end and start + size <= end for start, size in self.extents)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it goes on to the end of the file, wherever that is."""
+        return self.method == IN_FILE and any(size == 0 for _, size in self.extents)
+
 
 class Items:
     def __init__(self, meta: Box) -> None:

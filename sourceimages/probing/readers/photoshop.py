@@ -20,6 +20,7 @@ RESOLUTION, IPTC, ICC, EXIF, XMP = 1005, 1028, 1039, 1058, 1060  # numbers of re
 SIGNATURES = {b"8BIM", b"MeSa", b"PHUT", b"AgHg", b"DCSR"}  # of resources: of Photoshop and of those who write like it
 LARGEST_RESOURCE = 16 * 2**20  # bytes
 BLOCK = 2**20
+LEAST_LAYERS = 1024  # bytes
 
 
 class Header(NamedTuple):
@@ -220,7 +221,7 @@ def pixel_sizes(file: BinaryIO, header: Header) -> tuple[int, int]:
 
 
 def has_layers(file: BinaryIO) -> bool:
-    """Whether there are layers, and all of them are in the file."""
+    """Whether there are layers, and enough of them is in the file to show something."""
     header, end = read_header(file), size_of(file)
     start, size = _layers(file, header)
-    return size > 4 and start + size <= end
+    return size > 4 and min(size, LEAST_LAYERS) <= end - start

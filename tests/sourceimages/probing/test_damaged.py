@@ -53,8 +53,9 @@ def movie(*, data=400):
     def moov(start):
         places = box(b"stco", struct.pack(">II4I", 0, 4, *(start + 100 * number for number in range(4))))
         sizes = box(b"stsz", struct.pack(">III4I", 0, 0, 4, 100, 100, 100, 100))
+        runs = box(b"stsc", struct.pack(">II3I", 0, 1, 1, 1, 1))
         handler = box(b"hdlr", bytes(8) + b"vide" + bytes(13))
-        media = box(b"mdia", handler + box(b"minf", box(b"stbl", places + sizes)))
+        media = box(b"mdia", handler + box(b"minf", box(b"stbl", places + runs + sizes)))
         head = box(b"tkhd", bytes(40) + struct.pack(">9I", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30) + bytes(8))
         return box(b"moov", box(b"trak", head + media))
 
@@ -110,10 +111,11 @@ def test_a_whole_file_is_not_damaged(damaged, content):
         ("psd", 0.5, {"missing": "pixels", "total": 160 * 120 * 3}),
         ("packed psd", 0.8, {"missing": "pixels"}),
         ("progressive jpg", 0.6, {"missing": "scans"}),
-        ("mp4", 0.8, {"missing": "chunks", "total": 4}),
+        ("mp4", 0.8, {"missing": "samples", "total": 4}),
         ("apng", 0.6, {"missing": "frames", "decoded": 1, "total": 3}),
         ("animated gif", 0.6, {"missing": "frames", "decoded": 1}),
         ("animated webp", 0.6, {"missing": "frames", "decoded": 1}),
+        ("animated avif", 0.9, {"missing": "frames", "total": 3}),
         ("animated jxl", 0.6, {"missing": "frames", "decoded": 1}),
     ],
 )
@@ -207,7 +209,17 @@ def test_a_photoshop_file_without_its_merged_image_still_has_its_layers(damaged)
 def test_a_heic_of_tiles_that_is_cut_off(damaged, corpus):
     content = (corpus / "images" / "heic" / "irot-270-grid-phone.heic").read_bytes()
     found = damaged(content[: len(content) * 2 // 3])
-    assert found["missing"] in ("tiles", "end")
+    assert found["missing"] == "tiles"
+    assert found["decoded"] / found["total"] == pytest.approx(2 / 3, abs=0.1)
+
+
+def test_a_video_whose_tables_are_cut_off_is_refused(damaged):
+    content = WHOLE["mp4"]
+    start, data = content.index(b"moov") - 4, content.index(b"mdat") - 4
+    swapped = content[:start] + content[data:] + content[start:data]
+    assert damaged(swapped) is None
+    with pytest.raises(UnreadableImage):
+        damaged(swapped[:-30])
 
 
 def test_a_tiff_whose_last_page_is_cut_off(damaged):

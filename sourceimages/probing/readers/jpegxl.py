@@ -1,6 +1,6 @@
 """JPEG XL: bare codestreams and containers.
 
-The header is read here, bit by bit: the library decodes all pixels on opening and knows no animations. The size is the
+The header is read here, bit by bit: the library that Pillow uses decodes all pixels on opening. The size is the
 one after the codestream's orientation, which every decoder applies.
 """
 

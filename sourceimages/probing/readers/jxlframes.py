@@ -100,7 +100,7 @@ def is_partly_decodable(data: bytes) -> bool:
 
 
 def _pixels(data: bytes, *, partial: bool, skip: int = 0) -> Iterator[bytes]:
-    """The frames as RGBA of 8 bits. UnreadableError if one is cut off, unless a part is good enough."""
+    """The frames as RGBA of 8 bits. CutOffError if one is not whole; with `partial`, what there is of it."""
     pixels: ctypes.Array[ctypes.c_char] | None = None
     with _decoder(data, FULL_IMAGE) as (jxl, decoder):
         jxl.JxlDecoderSkipFrames(decoder, skip)

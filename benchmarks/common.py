@@ -113,22 +113,23 @@ class Installation:
 
     environment: dict[str, str]
     headers: dict[str, str]
+    root: Path = ROOT  # of the checkout whose code runs
 
     @contextlib.contextmanager
     def server(self, application: str = "rokka.wsgi:application", **variables: str) -> Iterator[Server]:
         """Started as bin/run does, with these variables besides."""
-        with _server(application, self.environment | variables) as (port, process):
+        with _server(application, self.environment | variables, self.root) as (port, process):
             yield Server(port, process, self.headers)
 
 
 @contextlib.contextmanager
-def installation(arguments: argparse.Namespace) -> Iterator[Installation]:
+def installation(arguments: argparse.Namespace, root: Path = ROOT) -> Iterator[Installation]:
     with _environment(arguments, "rokka") as environment:
         python = [sys.executable, "manage.py"]
-        subprocess.run([*python, "migrate", "--verbosity", "0"], cwd=ROOT, env=environment, check=True)
+        subprocess.run([*python, "migrate", "--verbosity", "0"], cwd=root, env=environment, check=True)
         create = [*python, "create_organization", ORGANIZATION, "--email", "alice@example.org", "--json"]
-        created = subprocess.run(create, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE)
-        yield Installation(environment, {"Api-Key": json.loads(created.stdout)["api_key"]})
+        created = subprocess.run(create, cwd=root, env=environment, check=True, stdout=subprocess.PIPE)
+        yield Installation(environment, {"Api-Key": json.loads(created.stdout)["api_key"]}, root)
 
 
 @contextlib.contextmanager
@@ -168,7 +169,9 @@ def _environment(arguments: argparse.Namespace, name: str) -> Iterator[dict[str,
 
 
 @contextlib.contextmanager
-def _server(application: str, environment: dict[str, str]) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+def _server(
+    application: str, environment: dict[str, str], root: Path = ROOT
+) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -177,7 +180,7 @@ def _server(application: str, environment: dict[str, str]) -> Iterator[tuple[int
     command += ["--log-level", "warning", application]
     path = Path(environment["DATA_DIR"], f"log-{port}")
     with path.open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
         deadline = time.monotonic() + STARTING
         while not _answers(port):

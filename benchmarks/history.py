@@ -7,21 +7,20 @@ nothing here reads one. On PostgreSQL, unless --database-url= stands for SQLite.
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import django
 from django.db import connection, transaction
 
+from benchmarks import lifecycle
 from benchmarks.common import (
     MEGABYTE,
     ORGANIZATION,
-    ROOT,
     Comparison,
-    Installation,
     installation,
     options,
     print_comparisons,
@@ -69,20 +68,7 @@ def main(arguments: argparse.Namespace) -> None:
 JOBS = {"copy_job": "copy-all with overwrite", "metadata_job": "set-metadata"}
 
 
-def in_child(installed: Installation, task: str, **arguments: Any) -> dict[str, Any]:
-    ran = subprocess.run(
-        [sys.executable, "-c", CHILD],
-        check=False,
-        cwd=ROOT,
-        env=installed.environment | {"DJANGO_SETTINGS_MODULE": "rokka.settings"},
-        input=json.dumps({"task": task, "arguments": arguments}),
-        text=True,
-        stdout=subprocess.PIPE,
-    )
-    if ran.returncode:
-        raise SystemExit(f"{task} ended with an error, see above.")
-    result: dict[str, Any] = json.loads(ran.stdout)
-    return result
+in_child = partial(lifecycle.in_child, child=CHILD)
 
 
 def do() -> None:

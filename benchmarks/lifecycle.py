@@ -85,10 +85,10 @@ def manage(installed: Installation, *command: str) -> None:
         raise SystemExit(f"{command[0]} ended with an error, see above.\n{ran.stdout[-3000:]}")
 
 
-def in_child(installed: Installation, task: str, **arguments: Any) -> dict[str, Any]:
-    """What one of the tasks below answers, done by a process of its own."""
+def in_child(installed: Installation, task: str, *, child: str = CHILD, **arguments: Any) -> dict[str, Any]:
+    """What one of the tasks below answers, or of those of another module, done by a process of its own."""
     ran = subprocess.run(
-        [sys.executable, "-c", CHILD],
+        [sys.executable, "-c", child],
         check=False,
         cwd=ROOT,
         env=installed.environment | {"DJANGO_SETTINGS_MODULE": "rokka.settings"},

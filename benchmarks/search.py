@@ -158,7 +158,7 @@ def questions(organization: "Organization", size: int) -> list[tuple[str, Ask, l
             wanted = search.condition(organization, query, in_trash=False)
             images = organization.images.living().select_related("file")
             images = images if wanted is None else images.filter(wanted)
-            page = PageRequest.read(query.dict(), in_trash=False).page(images, organization, "/", query)
+            page = PageRequest.read(query.dict(), organization, in_trash=False).page(images, organization, "/", query)
             if total and wanted is not None:
                 images.count()
             if query.get("facets"):

@@ -128,6 +128,7 @@ FORMATS = [
     "woff2",
 ]
 ALLOWED_FORMATS = variable("ALLOWED_FORMATS", lambda text: [choice(*FORMATS)(word) for word in words(text)], FORMATS)
+REFUSE_DAMAGED_FILES = variable("REFUSE_DAMAGED_FILES", boolean, False)  # those of which only a part can be decoded
 TRASH_DAYS = variable("TRASH_DAYS", positive, 30)
 HISTORY_DAYS = variable("HISTORY_DAYS", positive, 90)  # for which what changes replaced is kept
 STORAGE_TRASH_DAYS = variable("STORAGE_TRASH_DAYS", positive, 14)  # of files that were moved to the storage's trash

@@ -20,7 +20,7 @@ from sourceimages.errors import IndexNotReady
 from sourceimages.metadata.words import DEFAULT_LANGUAGE
 from sourceimages.models import SearchIndex
 
-VERSION = 1  # raise it when the same documents get other entries
+VERSION = 2  # raise it when the same documents get other entries
 MIXED = ""  # rows were made for different languages or versions
 KIND = "index"  # of jobs that build it
 

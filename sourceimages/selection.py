@@ -9,8 +9,8 @@ from django.http import QueryDict
 
 from organizations.models import Organization
 from rokka.errors import Invalid
-from sourceimages import search
 from sourceimages.querysets import SourceImageQuerySet
+from sourceimages.search import Search, read
 
 MOST = 2000  # that can be ticked
 
@@ -60,9 +60,17 @@ class Selection:
         """Whether nothing is left out; parameters that only sort or page choose nothing. Raises Invalid."""
         return self.ids is None and not self._condition()
 
+    @property
+    def notice(self) -> str:
+        """Where and why what was typed is not a query, and was read as words; only for a list."""
+        return self._read().notice
+
     def _condition(self) -> Q | None:
+        return self._read().condition
+
+    def _read(self) -> Search:
         query = QueryDict(self.search)
-        return search.condition(self.organization, query, in_trash=self.in_trash, for_action=not self.for_list)
+        return read(self.organization, query, in_trash=self.in_trash, for_action=not self.for_list)
 
     def summary(self) -> Summary:
         sums = self.images().aggregate(

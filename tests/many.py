@@ -19,6 +19,7 @@ FIELDS = {
     "tags": ("user:tags", "array"),
     "caption": ("user:caption", "text"),
     "name": ("name", "text"),
+    "anywhere": ("anywhere", "text"),
 }
 EPOCH = 1_577_836_800  # 2020-01-01, as seconds
 HEX = {"postgresql": "lpad(to_hex({}), 40, '0')", "sqlite": "printf('%040x', {})"}
@@ -75,8 +76,12 @@ def make(organization: Organization, count: int, first: int = 1) -> None:
     for factor in (17, 23):
         word = WORD.format(factor).replace("%", "%%")
         run(f"{tokens} SELECT {fields['caption']}, {word} || '{factor}', i FROM number")
+        run(f"{tokens} SELECT {fields['anywhere']}, {word} || '{factor}', i FROM number")
     for word in ("'pictur'", "'jpg'", "CAST(i AS text)"):
         run(f"{tokens} SELECT {fields['name']}, {word}, i FROM number")
+        run(f"{tokens} SELECT {fields['anywhere']}, {word}, i FROM number")
+    for pair in ("'pictur ' || i", "i || ' jpg'"):
+        run(f"{tokens} SELECT {fields['anywhere']}, {pair}, i FROM number")
     counters.add(organization, images=count)
 
 

@@ -40,10 +40,10 @@ class Browse(ReadOnlyAdmin):
         staff.check_anywhere(Permission.IMAGES_READ)
         organizations = list(staff.organizations(Permission.IMAGES_READ).order_by("name")[:MOST_ORGANIZATIONS])
         listing = self.listing(request, organizations)
-        problem = ""
+        problem = notice = ""
         try:
             listing.check()
-            found, total = listing.page(), listing.total()
+            found, total, notice = listing.page(), listing.total(), listing.notice
         except (Invalid, IndexNotReady) as error:  # what was typed stays, beside what is wrong with it
             problem, found, total, listing = error.message, Page([], "", "", ""), "0", listing.forgiving()
         view = listing.get("view") if listing.get("view") in VIEWS else request.session.get("view", VIEWS[0])
@@ -56,6 +56,7 @@ class Browse(ReadOnlyAdmin):
             "page": found,
             "total": total,
             "problem": problem,
+            "notice": notice,
             "view": view,
             "views": [(one, listing.href(view=one)) for one in VIEWS],
             "acts": offered(staff, listing),

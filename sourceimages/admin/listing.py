@@ -21,6 +21,7 @@ from organizations.permissions import Permission
 from organizations.staff import Staff
 from rokka.errors import Invalid
 from sourceimages.api.paging import PageRequest
+from sourceimages.metadata.values import nfc
 from sourceimages.models import SourceImage
 from sourceimages.querysets import HASH, SourceImageQuerySet, beginning_with
 from sourceimages.selection import Selection
@@ -147,8 +148,13 @@ class Listing:
         if text := self.get("q").strip():
             if len(text) >= SHORTEST_HASH and HASH.match(text):
                 return found.filter(Q(hash=text) | Q(short_hash=text) | Q(binary_hash=text))
-            return found.filter(beginning_with(text))
+            return found.filter(beginning_with(nfc(text)))
         return found
+
+    @property
+    def notice(self) -> str:
+        """Where and why what was typed is not a query, and was read as words."""
+        return self.selection.notice if self.organization is not None and self.get("q") else ""
 
     def page(self) -> "Page":
         images = self.images.select_related("organization", "file", "tombstone")
@@ -156,7 +162,7 @@ class Listing:
         if self.organization is None:
             return self._page_of_all(images, offset)
         request = PageRequest.read(
-            {"limit": str(PER_PAGE), "offset": offset, "sort": self.sort}, in_trash=self.in_trash
+            {"limit": str(PER_PAGE), "offset": offset, "sort": self.sort}, self.organization, in_trash=self.in_trash
         )
         found = request.page(images, self.organization, "", QueryDict())
         number = request.offset or 0
@@ -278,7 +284,9 @@ def widened(text: str) -> str:
         return f"hash:{text} OR short_hash:{text} OR binaryhash:{text}"
     if PLAIN.match(text) and OPERATORS.isdisjoint(text.upper().split()):
         *whole, last = text.split()
-        return " ".join([*whole, f"({last} OR name_text:{last}*)"])  # what begins so, and what has the same stem
+        if last.startswith("-"):  # excluded
+            return text
+        return " ".join([*whole, f"({last} OR {last}*)"])  # what begins so, and what has the same stem
     return text
 
 

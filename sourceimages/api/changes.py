@@ -1,6 +1,7 @@
 """What may happen to an image after its upload."""
 
 from typing import Any
+from uuid import UUID
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
@@ -14,9 +15,10 @@ from rokka.errors import FeatureUnavailable, Invalid
 from rokka.openapi import ORGANIZATION, errors
 from sourceimages import metadata
 from sourceimages.api.lookup import ImageScope, flag, link
-from sourceimages.api.openapi import DELETE_PREVIOUS, DELETED_BYTES, FIELD, HASH, LOCATION
+from sourceimages.api.openapi import DELETE_PREVIOUS, DELETED_BYTES, DELETION, FIELD, HASH, LOCATION
 from sourceimages.api.serializers import AddedImageSerializer, SourceImageSerializer
 from sourceimages.errors import FieldNotFound
+from sourceimages.metadata.values import composed
 from sourceimages.operations import (
     change_user_metadata,
     delete_image,
@@ -80,16 +82,18 @@ class Changes(ImageScope):
 
     @extend_schema(
         summary="Restore an image",
-        parameters=[ORGANIZATION, HASH],
+        parameters=[ORGANIZATION, HASH, DELETION],
         request=None,
         responses={200: AddedImageSerializer, **errors(400, 401, 403, 404, 409, 429)},
     )
     def restore(self, request: Request, organization: str, hash: str) -> Response:
         """Back from the trash, with all its metadata; also fine if it was never deleted.
 
-        An active image with this hash takes over the user metadata that it lacks of the deleted one.
+        Of several in the trash, the one that was deleted last, or by `deletion`. An active image with this hash takes
+        over the user metadata that it lacks of the deleted one.
         """
-        image = restore_image(self.organization, hash, actor=self.actor)
+        deletion = deletion_id(request.query_params.get("deletion"))
+        image = restore_image(self.organization, hash, deletion=deletion, actor=self.actor)
         return Response(AddedImageSerializer(image).data)
 
     @extend_schema(
@@ -143,7 +147,7 @@ class Changes(ImageScope):
     )
     def user_metadata(self, request: Request, organization: str, hash: str) -> Response:
         """All fields."""
-        return Response(self.living_image(hash).user_metadata)
+        return Response(composed(self.living_image(hash).user_metadata))
 
     @extend_schema(
         summary="Replace user metadata",
@@ -255,6 +259,13 @@ def truth(request: Request) -> bool:
     if value in ("1", "0", 1, 0, "true", "false"):  # as a form or an old client writes it
         return value in ("1", 1, "true")
     raise Invalid("The body must be true or false.")
+
+
+def deletion_id(text: str | None) -> UUID | None:
+    try:
+        return None if text is None else UUID(text)
+    except ValueError as error:
+        raise Invalid("deletion: it must be the id of a deletion, as images in the trash have it.") from error
 
 
 def nothing() -> Response:

@@ -19,6 +19,9 @@ HASH = OpenApiParameter(
 )
 BINARY_HASH = OpenApiParameter("binary_hash", OpenApiTypes.STR, OpenApiParameter.PATH, pattern=r"^[0-9a-f]{40}$")
 DELETED = OpenApiParameter("deleted", OpenApiTypes.BOOL, description="true: look in the trash instead.")
+DELETION = OpenApiParameter(
+    "deletion", OpenApiTypes.UUID, description="Id of a deletion, as images in the trash say it in `deletion`."
+)
 PAGING = [
     OpenApiParameter("limit", {"type": "integer", "minimum": 0, "maximum": 2000, "default": 100}),
     OpenApiParameter("offset", OpenApiTypes.STR, description="A number, or the `cursor` of another page."),
@@ -26,7 +29,9 @@ PAGING = [
     OpenApiParameter("binaryHash", OpenApiTypes.STR, description="Only images of these bytes; no paging."),
 ]
 SEARCH = [
-    OpenApiParameter("q", OpenApiTypes.STR, description="A query: `format:png AND NOT user:artist:kim`."),
+    OpenApiParameter(
+        "q", OpenApiTypes.STR, description="Words of a search box, or a query: `format:png AND NOT user:artist:kim`."
+    ),
     OpenApiParameter("operator", {"type": "string", "enum": ["and", "or"], "default": "and"}),
     OpenApiParameter("facets", OpenApiTypes.STR, description="`user:array:tags,format`: how often each value occurs."),
 ]

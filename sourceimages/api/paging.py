@@ -43,9 +43,9 @@ class PageRequest:
     sent_cursor: str
 
     @classmethod
-    def read(cls, query: Mapping[str, str], *, in_trash: bool) -> "PageRequest":
+    def read(cls, query: Mapping[str, str], organization: Organization, *, in_trash: bool) -> "PageRequest":
         """From query parameters; one without a value counts as absent. Raises Invalid naming the parameter."""
-        order = sort.parse(query.get("sort", ""), in_trash=in_trash)
+        order = sort.parse(query.get("sort", ""), organization, in_trash=in_trash)
         offset = query.get("offset", "")
         numeric = bool(NUMBER.match(offset))
         if numeric and int(offset) > MAX_OFFSET:

@@ -6,6 +6,7 @@ from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from rokka.api import rfc3339
+from sourceimages.metadata.values import composed
 from sourceimages.models import SourceImage
 
 
@@ -35,6 +36,7 @@ class SourceImageSerializer(serializers.Serializer):
     animated = serializers.BooleanField()
     deleted = serializers.BooleanField(required=False)
     deleted_date = serializers.DateTimeField(required=False)
+    deletion = serializers.UUIDField(required=False, help_text="Id of the deletion that moved it to the trash.")
 
     def to_representation(self, image: SourceImage) -> dict[str, Any]:
         organization = image.organization.name
@@ -51,16 +53,17 @@ class SourceImageSerializer(serializers.Serializer):
             "height": image.height,
             "organization": organization,
             "link": f"/sourceimages/{organization}/{image.hash}",
-            "user_metadata": image.user_metadata,
-            "dynamic_metadata": image.dynamic_metadata,
-            "static_metadata": image.file.static_metadata,
+            "user_metadata": composed(image.user_metadata),
+            "dynamic_metadata": composed(image.dynamic_metadata),
+            "static_metadata": composed(image.file.static_metadata),
             "protected": image.protected,
             "locked": image.locked,
             "opaque": image.file.opaque,
             "animated": image.file.animated,
         }
         if image.tombstone is not None:
-            shape |= {"deleted": True, "deleted_date": rfc3339(image.tombstone.deleted_at)}
+            deleted_at, deletion = rfc3339(image.tombstone.deleted_at), str(image.tombstone.pk)
+            shape |= {"deleted": True, "deleted_date": deleted_at, "deletion": deletion}
         return shape
 
 
@@ -103,6 +106,9 @@ class PageSerializer(FoundSerializer):
         child=serializers.ListField(child=serializers.DictField()),
         required=False,
         help_text="By field: values and counts, the most frequent first.",
+    )
+    notice = serializers.CharField(
+        required=False, help_text="Where and why `q` is not a query, and was read as words instead."
     )
     cursor = serializers.CharField(
         required=False, help_text="Give it as `offset` to read on behind the last item; never missing when paging so."

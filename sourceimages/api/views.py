@@ -90,9 +90,10 @@ class SourceImageViewSet(Changes, DynamicMetadata, Copies, History):
         if query.get("binaryHash"):
             return self._found(query["binaryHash"])
         in_trash = self.asks_for_deleted()
-        wanted = search.condition(self.organization, query, in_trash=in_trash)
+        asked = search.read(self.organization, query, in_trash=in_trash)
+        wanted = asked.condition
         images = self.get_queryset() if wanted is None else self.get_queryset().filter(wanted)
-        page = PageRequest.read(query.dict(), in_trash=in_trash).page(
+        page = PageRequest.read(query.dict(), self.organization, in_trash=in_trash).page(
             images, self.organization, request.path_info, query
         )
         unfiltered = wanted is None and not in_trash
@@ -102,6 +103,8 @@ class SourceImageViewSet(Changes, DynamicMetadata, Copies, History):
             answer["cursor"] = page.cursor
         if query.get("facets"):
             answer["facets"] = facets(images, self.organization, query["facets"])
+        if asked.notice:
+            answer["notice"] = asked.notice
         return Response(answer)
 
     @extend_schema(
@@ -132,7 +135,7 @@ class SourceImageViewSet(Changes, DynamicMetadata, Copies, History):
             return archive.response(self.organization, images, protected=protected)
         wanted = search.condition(self.organization, query, in_trash=False)
         found = found if wanted is None else found.filter(wanted)
-        page = PageRequest.read(query.dict(), in_trash=False)
+        page = PageRequest.read(query.dict(), self.organization, in_trash=False)
         if query.get("limit"):
             listed = page.page(found, self.organization, "", query).items
             return archive.response(self.organization, listed, protected=protected)

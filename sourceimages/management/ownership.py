@@ -6,8 +6,6 @@ from django.core.management.base import BaseCommand, CommandError
 
 from rokka.errors import DomainError
 from sourceimages import ownership
-from sourceimages.ownership import Finding
-from sourceimages.ownership.decisions import Inventory
 
 READ_ONLY = ("dry_run", "list")  # options with which a command changes nothing
 
@@ -25,21 +23,3 @@ class ImageCommand(BaseCommand):
                 raise CommandError(error.message) from error
             self.stderr.write(error.message)
         return super().execute(*args, **options)
-
-
-def described(finding: Finding, inventory: Inventory) -> str:
-    """Everything that an operator has to see before deciding."""
-    lines = [finding.problem.sentence] if finding.problem else []
-    for name, mark in (("storage", finding.in_storage), ("database", finding.in_database)):
-        says = "no mark"
-        if mark:
-            says = f"instance {mark.instance}, counter {mark.counter}, newest file {mark.newest_file}, "
-            says += f"newest image {mark.newest_image}, of database {mark.database}"
-        lines.append(f"  {name + ':':10}{says}")
-    lines += [
-        f"This is database {finding.facts.identity}, newest file {finding.facts.newest_file}.",
-        f"Of the {inventory.rows} newest files of this database, {inventory.rows_with_file} are in the storage.",
-        f"Of {'all' if inventory.everything else 'the first'} {inventory.keys} files in the storage, "
-        f"{inventory.keys_without_row} are unknown to this database.",
-    ]
-    return "\n".join(lines)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import timedelta
 from types import FrameType
 from typing import Any, Protocol
 
@@ -24,13 +24,13 @@ from tqdm import tqdm
 from organizations.audit import COMMAND
 from organizations.management.arguments import OperationCommand
 from organizations.models import Job, Organization
-from rokka.clock import from_iso
 from rokka.errors import DomainError
 from sourceimages import jobs, jobsnapshot, names
 from sourceimages.errors import InvalidName, SelectionChanged
 from sourceimages.management.ownership import ImageCommand
 from sourceimages.models import JobImage, SourceImage
 from sourceimages.querysets import SourceImageQuerySet
+from sourceimages.search.periods import period
 from sourceimages.selection import fingerprint
 from sourceimages.tasks import MISSED, hurry
 
@@ -52,8 +52,10 @@ FAILURES = {
 def add_filters(parser: CommandParser) -> None:
     only = parser.add_argument_group("only some of the pictures")
     only.add_argument("--format", help="such as png or jpg")
-    only.add_argument("--created-before", metavar="TIME", help="ISO 8601, in UTC unless it names a zone")
-    only.add_argument("--created-after", metavar="TIME", help="likewise")
+    only.add_argument(
+        "--created-before", metavar="TIME", help="2024, 2024-06, 2024-06-01 or a time; in UTC unless it names a zone"
+    )
+    only.add_argument("--created-after", metavar="TIME", help="likewise; after the whole day, month or year")
     only.add_argument("--name", metavar="PREFIX", help="how their names begin")
 
 
@@ -76,12 +78,16 @@ def _format(text: str) -> str:
     return text
 
 
-def _moment(text: str) -> str:
-    moment = from_iso(text)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+def _start(text: str) -> str:
+    return period(text).start.isoformat()
 
 
-FILTERS = {"format": _format, "created_before": _moment, "created_after": _moment, "name": names.clean}
+def _last(text: str) -> str:
+    """The last microsecond of a day, a month or a year, or of a second."""
+    return (period(text).end - timedelta(microseconds=1)).isoformat()
+
+
+FILTERS = {"format": _format, "created_before": _start, "created_after": _last, "name": names.clean}
 
 
 # --- A job, from the question to the summary --------------------------------------------------------------------------

@@ -1,17 +1,17 @@
 """What commands share that bring files back: which ones are meant, and what is asked before."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.template.defaultfilters import filesizeformat
 
 from organizations.management.arguments import OperationCommand, organization
-from rokka.clock import from_iso
 from sourceimages.management.ownership import ImageCommand
 from sourceimages.management.progress import ask
 from sourceimages.recovery import Wanted
+from sourceimages.search.periods import period
 from sourceimages.storage import Held
 
 
@@ -52,7 +52,6 @@ class RecoveryCommand(ImageCommand, OperationCommand):
 
 def moment(text: str) -> datetime:
     try:
-        found = from_iso(text)
+        return period(text).start
     except ValueError as error:
         raise CommandError(f"{text!r} is not a time: use ISO 8601, such as 2026-11-29T10:00.") from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)

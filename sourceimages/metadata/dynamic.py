@@ -140,8 +140,18 @@ def anything(value: Any, depth: int = 0) -> Any:
         case list() if len(value) <= MAX_ELEMENTS:
             return [anything(item, depth + 1) for item in value]
         case dict() if len(value) <= MAX_ELEMENTS:
-            return {string(name): anything(item, depth + 1) for name, item in value.items()}
+            return named(value, depth)
     raise ValueError("it may hold texts, whole numbers, true, false, lists and objects only.")
+
+
+def named(value: dict[Any, Any], depth: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        name = string(key)
+        if name in found:
+            raise ValueError(f"{name[:80]!r} is given twice, in different Unicode forms.")
+        found[name] = anything(item, depth + 1)
+    return found
 
 
 def check_properties(value: Any, known: set[str]) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import unicodedata
 from datetime import UTC
 from typing import Any
 
@@ -15,18 +16,36 @@ MAX_ELEMENTS = 1_000
 MAX_INTEGER = 2**63 - 1
 
 
+def nfc(text: str) -> str:
+    """In Unicode normal form C, in which texts are stored and compared."""
+    return unicodedata.normalize("NFC", text)
+
+
+def composed(document: Any) -> Any:
+    """The same with all texts in form C: files have others, and so have rows of earlier versions."""
+    match document:
+        case str():
+            return nfc(document)
+        case list():
+            return [composed(one) for one in document]
+        case dict():
+            return {nfc(key): composed(one) for key, one in document.items()}
+    return document
+
+
 def string(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("it must be a string.")
-    if len(value) > MAX_STRING:
-        raise ValueError(f"it has {len(value)} characters; the limit is {MAX_STRING}.")
-    if "\0" in value:
+    found = nfc(value)
+    if len(found) > MAX_STRING:
+        raise ValueError(f"it has {len(found)} characters; the limit is {MAX_STRING}.")
+    if "\0" in found:
         raise ValueError("it contains a NUL character.")
     try:
-        value.encode()
+        found.encode()
     except UnicodeEncodeError as error:
         raise ValueError("it is not valid Unicode.") from error
-    return value
+    return found
 
 
 def integer(value: Any) -> int:

@@ -17,7 +17,7 @@ from rokka.database import Overtaken, retry_on_conflict
 from rokka.errors import DomainError, Unavailable
 from sourceimages import hashes, history, indexing, metadata, names, probing, storage
 from sourceimages.conflicts import FILE, SAME_IMAGE
-from sourceimages.errors import FormatNotAllowed, HashCollision, ImageLocked
+from sourceimages.errors import FormatNotAllowed, HashCollision, ImageLocked, UnreadableImage
 from sourceimages.keeping import FileKeeper, set_aside
 from sourceimages.models import ImageVersion, SourceImage, StoredFile
 from sourceimages.operations.describe import when_to_read_again
@@ -34,6 +34,12 @@ from sourceimages.spool import SpooledFile
 
 READING_SECONDS = 20  # for telling what all files of a request are
 OPTIMIZABLE = {"tif", "psd"}
+TEXT = {"txt", "csv"}  # formats without a signature: anything that can be read as text is one
+TEXT_NAMES = {  # endings of the names of text
+    *("txt", "text", "log", "md", "markdown", "rst", "csv", "tsv", "tab", "psv", "json", "jsonl", "ndjson", "geojson"),
+    *("yaml", "yml", "toml", "ini", "cfg", "conf", "properties", "srt", "vtt", "ics", "vcf", "bib", "tex", "cube"),
+    *("css", "sql", "diff", "patch"),
+}
 
 
 @dataclass(slots=True)
@@ -116,6 +122,9 @@ class UploadKeeper(FileKeeper):
         for sha1, upload in wanted.items():
             if sha1 not in self.probes:
                 self.probes[sha1] = _probed(upload, seconds=self.since + READING_SECONDS - time.monotonic())
+        for upload in uploads:
+            had = known.get(upload.file.sha1)
+            _check_name(upload, had.format if had else self.probes[upload.file.sha1].format)
         faults.point("upload.probed")
         for sha1, upload in wanted.items():
             key = self._put(upload)
@@ -192,6 +201,16 @@ def _check_same(upload: Upload, file: StoredFile | None) -> None:
         raise HashCollision(f"{upload.file.label}: another file with the sha1 {upload.file.sha1} is kept here.")
 
 
+def _check_name(upload: Upload, format: str) -> None:
+    """Text has no signature, so a file is text only if its name says so too: a broken image could be read as one."""
+    ending = upload.name.rpartition(".")[2].lower() if "." in upload.name else ""
+    if format in TEXT and ending not in TEXT_NAMES:
+        named = f"its name ends in .{ending[:20]}" if ending else "its name has no ending"
+        raise FormatNotAllowed(
+            f"{upload.file.label}: The content is plain text, but {named}. Give text a name that ends in .txt or .csv."
+        )
+
+
 def _probed(upload: Upload, *, seconds: float) -> Probe:
     if seconds <= 0:  # a few files made to be slow must not keep the readers from everybody else
         raise Unavailable("Reading the files of this request takes too long. Send fewer at a time.")
@@ -203,7 +222,18 @@ def _probed(upload: Upload, *, seconds: float) -> Probe:
         raise FormatNotAllowed(
             f"{upload.file.label}: {probe.format} files are not kept here, only {' '.join(settings.ALLOWED_FORMATS)}."
         )
+    if settings.REFUSE_DAMAGED_FILES and (damaged := probe.static_metadata.get("damaged")):
+        raise UnreadableImage(
+            f"{upload.file.label}: The file is damaged: a part of the image is missing ({_missing(damaged)})."
+        )
     return probe
+
+
+def _missing(damaged: dict[str, Any]) -> str:
+    """What of an image cannot be decoded."""
+    decoded, total = damaged.get("decoded"), damaged.get("total")
+    known = f", {decoded} of {total} can be decoded" if total else f", {decoded} can be decoded" if decoded else ""
+    return f"{damaged['missing']}{known}"
 
 
 def _insert(
@@ -220,7 +250,7 @@ def _insert(
     # Of bytes that nobody had there can be no picture yet, until this request makes one.
     unknown = {upload.identity for upload, file in zip(uploads, files, strict=True) if file.pk is None}
     with _unsaved_again(files), transaction.atomic():
-        rows, replaced, new_bytes = replace_files(keeper.replacements, actor)
+        rows, replaced, new_bytes = replace_files(keeper.replacements, actor) if keeper.replacements else ({}, [], 0)
         forget_options(keeper.unwished)
         files = [rows.get(file.binary_hash, file) for file in files]
         for file in sorted(set_of(files), key=lambda file: file.binary_hash):

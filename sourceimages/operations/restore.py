@@ -39,13 +39,16 @@ class Restored(StrEnum):
 
 @retry_on_conflict("image_living_hash_unique")
 @transaction.atomic
-def restore_image(organization: Organization, hash: str, *, actor: Actor) -> SourceImage:
+def restore_image(organization: Organization, hash: str, *, deletion: UUID | None = None, actor: Actor) -> SourceImage:
     """The active image of this hash or short hash, brought back from the trash if need be.
 
     Where there is an active one, it is the answer, with what it lacked of the one that was deleted last; of several in
-    the trash, the one that was deleted last comes back. Raises ImageNotFound, Conflict.
+    the trash, the one that was deleted last comes back. With `deletion`, it is the one that this deletion moved there.
+    Raises ImageNotFound, Conflict.
     """
-    active, deleted = _get_for_update(organization, hash)
+    active, deleted = _get_for_update(organization, hash, deletion)
+    if deletion and not deleted:
+        raise ImageNotFound(f"There is no image {hash[:80]!r} in the trash of {organization.name!r} by this deletion.")
     if active and deleted:
         merge([(active, deleted)], actor)
     if image := active or (deleted and _bring_back(deleted, actor)):
@@ -142,24 +145,32 @@ def _together(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str,
         return None
 
 
-def _get_for_update(organization: Organization, hash: str) -> tuple[SourceImage | None, SourceImage | None]:
-    """The active image, and the one in the trash that was deleted last, locked. Raises Overtaken."""
+def _get_for_update(
+    organization: Organization, hash: str, deletion: UUID | None
+) -> tuple[SourceImage | None, SourceImage | None]:
+    """The active image, and the one that was deleted last, or by this deletion, locked. Raises Overtaken."""
     for binary_hash in {image["binary_hash"] for image in _named(organization, hash)}:
         hold_bytes(organization, binary_hash)  # deletions and restores of the same file wait for each other
     found = _named(organization, hash)
     active = next((image["id"] for image in found if image["tombstone__deleted_at"] is None), 0)
-    in_trash = [(image["tombstone__deleted_at"], image["id"]) for image in found if image["tombstone__deleted_at"]]
+    in_trash = [
+        (image["tombstone__deleted_at"], image["id"])
+        for image in found
+        if image["tombstone__deleted_at"] and deletion in (None, image["tombstone"])
+    ]
     _, deleted = max(in_trash, default=(None, 0))
     held = {one.pk: one for one in SourceImage.objects.filter(pk__in=[active, deleted]).hold_all()}
     for pk, is_deleted in ((active, False), (deleted, True)):
         if pk and (pk not in held or held[pk].deleted != is_deleted):
             raise Overtaken
+    if deletion and deleted and held[deleted].tombstone_id != deletion:
+        raise Overtaken
     return held.get(active), held.get(deleted)
 
 
 def _named(organization: Organization, hash: str) -> list[dict[str, Any]]:
     """Active and deleted images by one query: between two, one that is deleted or restored would be in neither."""
-    columns = "id", "binary_hash", "tombstone__deleted_at"
+    columns = "id", "binary_hash", "tombstone", "tombstone__deleted_at"
     named = organization.images.named(hash)
     return list(named.living().values(*columns).union(named.in_trash().values(*columns)))
 

@@ -21,12 +21,13 @@ __all__ = ["Probe", "SandboxMissingError", "check_sandbox", "colours", "probe", 
 
 CLOCK_SECONDS = 6.0  # for the question what a file is; the child's own limit is on computing time
 PIXELS_SECONDS = 3.0  # for the question whether its pixels are opaque, which may be left open
+DAMAGE_SECONDS = 3.0  # for the question what is missing, of a file that seems to be cut off
 DESCRIPTION_SECONDS = 2.0  # for what it tells of itself, which may be left out
 COLOURS_SECONDS = 5.0
 RASTER_SECONDS = 10.0
 ALONE_SECONDS = 15.0  # for a second try of any question
 WITH_COLOURS = {"jpg", "png", "webp", "gif", "tif"}
-SECONDS = CLOCK_SECONDS + PIXELS_SECONDS + DESCRIPTION_SECONDS
+SECONDS = CLOCK_SECONDS + DAMAGE_SECONDS + PIXELS_SECONDS + DESCRIPTION_SECONDS
 WITHOUT_PIXEL_LIMIT = {"jpg", "webp", "svg", "pdf", "eps"}  # JPEG and WebP by agreement, the others have no pixels
 REFUSALS = {error.reason: error for error in (UnreadableImage, FormatNotAllowed)}
 
@@ -59,7 +60,7 @@ class Probe:
 def probe(
     path: str | os.PathLike[str],
     *,
-    seconds: float = CLOCK_SECONDS + PIXELS_SECONDS + DESCRIPTION_SECONDS,
+    seconds: float = SECONDS,
     thorough: bool = False,
 ) -> Probe:
     """What the file is. UnreadableImage, FormatNotAllowed, TooManyPixels; Unavailable when too much is going on.
@@ -74,14 +75,19 @@ def probe(
     with _busy("Too many files are being read at this moment. Try again."):
         facts = _read_header(path, min(seconds, CLOCK_SECONDS))
         _check_pixels(facts)
+        damaged: dict[str, Any] | None = {}
+        if problem := facts.pop("problem"):
+            left = min(deadline - time.monotonic(), DAMAGE_SECONDS)
+            damaged = _damage(path, facts["format"], problem, left, insist=thorough)
         opaque, format = facts["opaque"], facts["format"]
         if opaque is None:  # asked after the size is known to be bearable
             left = min(deadline - time.monotonic(), PIXELS_SECONDS)
             opaque = _is_opaque(path, format, left, insist=thorough)
         left = min(deadline - time.monotonic(), DESCRIPTION_SECONDS)
         groups = _describe(path, format, left, insist=thorough)
-    complete = opaque is not None and groups is not None
-    return Probe(**facts | {"opaque": bool(opaque)}, static_metadata=groups or {}, complete=complete)
+    complete = None not in (opaque, groups, damaged)
+    said = (groups or {}) | ({"damaged": damaged} if damaged else {})
+    return Probe(**facts | {"opaque": bool(opaque)}, static_metadata=said, complete=complete)
 
 
 def colours(path: str | os.PathLike[str], format: str) -> list[str]:
@@ -137,6 +143,21 @@ def _ask_twice(pool: Pool, question: dict[str, Any], seconds: float) -> dict[str
             raise ReadingInterrupted(
                 f"The file could not be read to the end, which may not be its fault: {error}. Try again later."
             ) from error
+
+
+def _damage(path: str, format: str, problem: str, seconds: float, *, insist: bool) -> dict[str, Any] | None:
+    """What is missing in the image; nothing if it is whole all the same. None if that is not known.
+
+    UnreadableImage if nothing can be decoded; if the file is kept already (`insist`), that is said of it instead. Of
+    one that is too much work only the end is said to be missing.
+    """
+    question = {"ask": "damage", "path": path, "format": format, "problem": problem}
+    answer = _answer(question, {"damaged": {"missing": "end"}}, seconds, insist=insist)
+    if answer and "unreadable" in answer:
+        if insist:
+            return {"missing": "image"}
+        raise UnreadableImage(answer["unreadable"])
+    return None if answer is None else dict(answer.get("damaged", {}))
 
 
 def _is_opaque(path: str, format: str, seconds: float, *, insist: bool) -> bool | None:

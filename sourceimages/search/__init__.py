@@ -1,33 +1,82 @@
-"""Finding pictures: parameters of a list become an expression, and that a condition of the database."""
+"""Finding images: parameters of a list become an expression, and that a condition of the database."""
+
+from dataclasses import dataclass
 
 from django.db.models import Q
 from django.http import QueryDict
 
 from organizations.models import Organization
 from rokka.errors import Invalid
+from sourceimages.errors import InvalidFilter
 from sourceimages.search import language
 from sourceimages.search.filters import Filter
+from sourceimages.search.language import TooMuch
 from sourceimages.search.values import All, Any, Condition, Expression, Not
 
 PARAMETERS = {"limit", "offset", "sort", "deleted", "binaryHash", "operator", "facets", "q"}  # all others are filters
 NEGATION = "not:"
 MOST = 50  # filters
 
-__all__ = ["PARAMETERS", "condition"]
+__all__ = ["PARAMETERS", "Search", "condition", "read"]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What the parameters ask for beyond paging; the condition is None if that is nothing."""
+
+    condition: Q | None
+    notice: str = ""  # where and why `q` was read otherwise than as a query
 
 
 def condition(organization: Organization, query: QueryDict, *, in_trash: bool, for_action: bool = False) -> Q | None:
-    """What the parameters ask for beyond paging; None if nothing. Raises Invalid naming what is wrong, IndexNotReady.
+    return read(organization, query, in_trash=in_trash, for_action=for_action).condition
 
-    `for_action`: something is going to be done with what is found, see Filter.
+
+def read(organization: Organization, query: QueryDict, *, in_trash: bool, for_action: bool = False) -> Search:
+    """Raises Invalid naming what is wrong, IndexNotReady.
+
+    `for_action`: something is going to be done with what is found, see Filter. Then `q` has to be a query.
     """
-    expression = _expression(query)
+    found: Q | None = None
+    if filters := _filters(query):
+        found = Filter(organization, filters, in_trash=in_trash, for_action=for_action).condition()
+    text = str(query.get("q", ""))
+    if not text:
+        return Search(found)
+    asked = _query(organization, text, in_trash=in_trash, for_action=for_action)
+    wanted = asked.condition if asked.condition is not None else Q(pk__in=[])
+    return Search(wanted if found is None else found & wanted, asked.notice)
+
+
+def _query(organization: Organization, text: str, *, in_trash: bool, for_action: bool) -> Search:
+    """What `q` asks for: as a query, else as words. The condition is None if there is no word in it."""
+    try:
+        expression = language.parse(text)
+        if expression is None:
+            return _nothing("", for_action)
+        found = Filter(organization, expression, in_trash=in_trash, for_action=for_action, typed=True)
+        return Search(found.condition())
+    except (TooMuch, InvalidFilter):
+        raise
+    except Invalid as error:
+        reason = error.message.removeprefix("q: ")
+        if for_action:
+            raise Invalid(f"q: {reason} What is to be done needs a query that is understood.") from error
+    expression, complete = language.plain(text)
+    reason = f"q: {reason} It was read as words instead"
+    reason += "." if complete else f", of which the first {language.MAX_WORDS} were looked for."
     if expression is None:
-        return None
-    return Filter(organization, expression, in_trash=in_trash, for_action=for_action).condition()
+        return _nothing(reason, for_action)
+    return Search(Filter(organization, expression, in_trash=in_trash).condition(), reason)
 
 
-def _expression(query: QueryDict) -> Expression | None:
+def _nothing(reason: str, for_action: bool) -> Search:
+    if for_action:
+        raise Invalid("q: there is no word to look for.")
+    return Search(None, f"{reason} There is no word to look for." if reason else "q: there is no word to look for.")
+
+
+def _filters(query: QueryDict) -> Expression | None:
     operator = query.get("operator", "").lower()
     if operator not in ("", "and", "or"):
         raise Invalid("operator: it must be and, or or.")
@@ -38,10 +87,9 @@ def _expression(query: QueryDict) -> Expression | None:
                 filters.append(_filter(name, text))
     if len(filters) > MOST:
         raise Invalid(f"{len(filters)} filters; the limit is {MOST}.")
-    parts = [Any(tuple(filters)) if operator == "or" else All(tuple(filters))] if filters else []
-    if query.get("q"):
-        parts.append(language.parse(str(query["q"])))  # type: ignore[arg-type]
-    return All(tuple(parts)) if parts else None
+    if not filters:
+        return None
+    return Any(tuple(filters)) if operator == "or" else All(tuple(filters))
 
 
 def _filter(name: str, text: str) -> Expression:

@@ -1,6 +1,7 @@
-"""How often each value occurs among pictures that were found."""
+"""How often each value occurs among images that were found."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db.models import Count, F, QuerySet
@@ -8,12 +9,20 @@ from django.db.models import Count, F, QuerySet
 from organizations.models import Organization
 from rokka.errors import Invalid
 from sourceimages import indexstate
+from sourceimages.metadata.entries import ANYWHERE
 from sourceimages.models import MetadataField, MetadataNumber, MetadataString, MetadataToken, SourceImage
-from sourceimages.search.fields import Column, Kind, field
+from sourceimages.search.fields import STORED, Column, Kind, fields
 
 MOST_VALUES = 1000
 MOST_FACETS = 10
 COLUMNS = ("format", "mimetype")
+WRITTEN: dict[str, Callable[[Any], Any]] = {  # types of metadata that are counted, and how their values are answered
+    "str": str,
+    "array": str,
+    "int": int,
+    "double": float,
+    "date": lambda seconds: datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0"),
+}
 
 Facet = list[dict[str, Any]]
 
@@ -27,27 +36,35 @@ def facets(images: QuerySet[SourceImage], organization: Organization, text: str)
 
 
 def _facet(images: QuerySet[SourceImage], organization: Organization, name: str) -> Facet:
+    """Of a field that no image has, it is empty, whatever its type."""
     try:
-        found = field(name)
+        found = fields(organization, [name])[name]
     except Invalid as error:
         raise Invalid(f"facets: {error.message}") from error
     if isinstance(found, Column):
         if found.column not in COLUMNS:
-            raise Invalid(f"facets: {name!r} is none; there are {', '.join(COLUMNS)}, and str and array of metadata.")
-        counted = images.order_by().values(value=F(found.column)).annotate(count=Count("pk"))
-    else:
-        if found.kind is not Kind.TEXT:
-            raise Invalid(f"facets: {name!r} is none; of metadata, there are those of str and array.")
-        indexstate.check_current(organization)
-        fields = MetadataField.objects.filter(organization=organization, name=found.name, type__in=found.types)
-        rows = MetadataString.objects.filter(field__in=list(fields.values_list("pk", flat=True)))
-        rows = rows.filter(image__in=images.order_by().values("pk"))
-        counted = rows.values("value").annotate(count=Count("image_id"))  # type: ignore[assignment]
-    return [{"value": one["value"], "count": one["count"]} for one in counted.order_by("-count", "value")[:MOST_VALUES]]
+            raise Invalid(f"facets: {name!r} is none; there are {', '.join(COLUMNS)}, and {', '.join(WRITTEN)}.")
+        return _counted(images.order_by().values(value=F(found.column)).annotate(count=Count("pk")), str)
+    indexstate.check_current(organization)
+    types = [stored for type in found.types for stored in STORED.get(type, (type,))]
+    used = MetadataField.objects.filter(organization=organization, name=found.name, type__in=types)
+    ids = list(used.values_list("pk", flat=True))
+    if not ids:
+        return []
+    if found.types[0] not in WRITTEN:
+        raise Invalid(f"facets: {name!r} is none; of metadata, there are those of {', '.join(WRITTEN)}.")
+    table = MetadataString if found.kind is Kind.TEXT else MetadataNumber
+    rows = table.objects.filter(field__in=ids, image__in=images.order_by().values("pk"))
+    return _counted(rows.values("value").annotate(count=Count("image_id")), WRITTEN[found.types[0]])
+
+
+def _counted(values: QuerySet[Any, Any], written: Callable[[Any], Any]) -> Facet:
+    most = values.order_by("-count", "value")[:MOST_VALUES]
+    return [{"value": written(one["value"]), "count": one["count"]} for one in most]
 
 
 def fields_in_use(organization: Organization) -> list[Mapping[str, Any]]:
-    """Every field of metadata that living pictures have, as filters name it, with the number of these pictures.
+    """Every field of metadata that active images have, as filters name it, with the number of these images.
 
     Raises IndexNotReady.
     """
@@ -57,7 +74,7 @@ def fields_in_use(organization: Organization) -> list[Mapping[str, Any]]:
         rows = table.objects.filter(field__organization=organization, image__tombstone__isnull=True)
         counts |= dict(rows.values_list("field").annotate(count=Count("image_id", distinct=True)))
     found = {}
-    for one in MetadataField.objects.filter(organization=organization, pk__in=counts):
+    for one in MetadataField.objects.filter(organization=organization, pk__in=counts).exclude(name=ANYWHERE):
         prefix, _, rest = one.name.partition(":")
         type = {"lat": "latlon", "lon": "latlon"}.get(one.type, one.type)
         found[f"{prefix}:{type}:{rest}" if rest else "name_text"] = (type, counts[one.pk])

@@ -6,7 +6,6 @@ What must hold becomes `IN (subquery)`, what must not `NOT EXISTS`: either is pl
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any as Anything
 
 from django.db.models import Exists, ExpressionWrapper, F, FloatField, OuterRef, Q, QuerySet, Subquery, Value
@@ -15,21 +14,22 @@ from django.db.models.functions import ASin, Cos, Power, Radians, Sin, Sqrt
 from django.db.models.lookups import Exact
 
 from organizations.models import Organization
-from rokka.clock import from_iso
 from rokka.errors import Invalid
 from sourceimages import indexstate
 from sourceimages.errors import InvalidFilter
 from sourceimages.metadata.entries import cut
-from sourceimages.metadata.values import MAX_INTEGER
-from sourceimages.metadata.words import stems, words
+from sourceimages.metadata.values import MAX_INTEGER, nfc
+from sourceimages.metadata.words import bigrams, forms, is_unspaced, neighbors, without_accents, words
 from sourceimages.models import IndexRow, MetadataField, MetadataNumber, MetadataString, MetadataToken
-from sourceimages.search.fields import STORED, Column, Field, Kind, Metadata, field
-from sourceimages.search.values import All, Any, Begins, Between, Condition, Equals, Expression, Near, Not
+from sourceimages.search.fields import STORED, Column, Kind, Metadata, field, fields
+from sourceimages.search.language import conditions
+from sourceimages.search.periods import Period, period
+from sourceimages.search.values import All, Any, Begins, Between, Condition, Equals, Expression, Near, Not, Phrase
 
 EARTH = 6_371_008.8  # metres, its mean radius (IUGG)
 LAST = chr(0x10FFFF)  # comes behind every character
 TRUTHS = {"true": True, "1": True, "false": False, "0": False}
-SECOND = timedelta(seconds=1)
+MAX_WORDS = 200  # of all conditions; each is a subquery
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +56,45 @@ def exactly(value: Anything) -> Range:
     return Range(value, value)
 
 
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """One of these values."""
+
+    values: tuple[Anything, ...]
+
+    def condition(self, name: str) -> Q:
+        return Q(**{f"{name}__in": self.values})
+
+
+Sought = Range | OneOf
+
+
 class Filter:
     """Compiles expressions for one organization; fields of metadata are looked up once for all of them.
 
-    What is found `for_action` is going to be changed: then it is refused to negate a field that no image has. Raises
-    IndexNotReady for metadata that is not indexed as it should be.
+    What is found `for_action` is going to be changed: then it is refused to negate a field that no image has. Of what
+    was `typed`, in `q`, a name without `user:` has to be a field of the organization: "note: broken" is two words.
+    Raises Invalid, IndexNotReady for metadata that is not indexed as it should be.
     """
 
     def __init__(
-        self, organization: Organization, expression: Expression, *, in_trash: bool, for_action: bool = False
+        self,
+        organization: Organization,
+        expression: Expression,
+        *,
+        in_trash: bool,
+        for_action: bool = False,
+        typed: bool = False,
     ) -> None:
         self.in_trash, self.for_action = in_trash, for_action
-        self.fields: dict[str, Field] = {
-            one.field: field(one.field, in_trash=in_trash) for one in conditions(expression)
-        }
-        self.expression = expression
+        first = {one.field: one for one in reversed(list(conditions(expression)))}  # condition of each field
+        for one in first.values() if typed else ():
+            _check_name(one, in_trash)
+        self.fields = fields(organization, first, in_trash=in_trash)
+        for name, meant in self.fields.items() if typed else ():
+            if isinstance(meant, Metadata) and not meant.used:
+                raise Invalid(f"{_place(first[name])}: no image of {organization.name!r} has this field.")
+        self.expression, self.words = expression, 0
         names = {one.name for one in self.fields.values() if isinstance(one, Metadata)}
         self.language = indexstate.check_current(organization) if names else ""
         found = MetadataField.objects.filter(organization=organization, name__in=names) if names else ()
@@ -112,7 +136,7 @@ class Filter:
             try:
                 found = _range(meant.kind, condition).condition(meant.column)
             except ValueError as error:
-                raise Invalid(f"{condition.field}: {error}") from error
+                raise Invalid(f"{_place(condition)}: {error}") from error
             return found if wanted else (~found if found else Q(pk__in=[]))
         if self.for_action and not wanted and not self._in_use(meant):
             raise InvalidFilter(
@@ -137,7 +161,7 @@ class Filter:
                 return [_in_table(MetadataToken, fields, one) for one in self._words(condition)]
             return [_in_table(_table(meant.kind), fields, _range(meant.kind, condition, index=True))]
         except ValueError as error:
-            raise Invalid(f"{condition.field}: {error}") from error
+            raise Invalid(f"{_place(condition)}: {error}") from error
 
     def _in_use(self, meant: Metadata) -> bool:
         """Whether any image that is searched has the field."""
@@ -146,19 +170,41 @@ class Filter:
         rows = _table(meant.kind).objects.filter(field__in=fields)  # type: ignore[attr-defined]
         return bool(fields) and bool(rows.filter(image__tombstone__isnull=not self.in_trash).exists())
 
-    def _words(self, condition: Condition) -> list[Range]:
+    def _words(self, condition: Condition) -> list[Sought]:
         """Each word that has to be there; the last one of a beginning may go on."""
         match condition.value:
             case Equals(text):
-                found = [exactly(stem) for stem in stems(text, self.language)]
+                found = [one for word in words(text) for one in self._word(word)]
+            case Phrase(text):
+                found = self._phrase(text)
             case Begins(text):
-                found = [exactly(stem) for stem in stems(text, self.language)][:-1]
-                found += [_beginning(word) for word in words(text)[-1:]]
+                *whole, last = words(text) or [""]
+                found = [one for word in whole for one in self._word(word)]
+                if last:
+                    found += self._word(last) if is_unspaced(last) else [_beginning(without_accents(last))]
             case _:
                 raise ValueError("its words are looked for, not ranges of them.")
         if not found:
             raise ValueError("there is no word to look for.")
+        found = list(dict.fromkeys(found))
+        self.words += len(found)
+        if self.words > MAX_WORDS:
+            raise ValueError(f"the search is for more than {MAX_WORDS} words.")
         return found
+
+    def _word(self, word: str) -> list[Sought]:
+        if is_unspaced(word):
+            return [exactly(pair) for pair in bigrams(word)[:-1]] or [_beginning(word)]
+        alike = forms(word, self.language)
+        return [exactly(alike[0]) if len(alike) == 1 else OneOf(alike)]
+
+    def _phrase(self, text: str) -> list[Sought]:
+        """Pairs of neighbors; the words themselves where there are none, and runs of scripts without spaces."""
+        pairs = list(neighbors(text, self.language))
+        alone = [word for word in words(text) if not pairs or is_unspaced(word)]
+        if 0 < len(pairs) < len(words(text)) - 1:  # scripts are mixed: some words may have no neighbor
+            alone = words(text)
+        return [exactly(pair) for pair in pairs] + [one for word in alone for one in self._word(word)]
 
     def _near(self, meant: Metadata, condition: Condition) -> QuerySet[Anything]:
         latitudes, longitudes = (self.ids.get((meant.name, type)) for type in STORED["latlon"])
@@ -181,19 +227,19 @@ def _whole_text(meant: Metadata, condition: Condition) -> Exact | None:
     document, _, name = meant.name.partition(":")
     if meant.kind is not Kind.TEXT or not isinstance(condition.value, Equals) or document != "user":
         return None
-    text = condition.value.text
+    text = nfc(condition.value.text)
     return Exact(KeyTextTransform(name, "user_metadata"), Value(text)) if cut(text) != text else None
 
 
-def conditions(expression: Expression) -> Iterable[Condition]:
-    match expression:
-        case Condition():
-            yield expression
-        case Not(part):
-            yield from conditions(part)
-        case All(parts) | Any(parts):
-            for part in parts:
-                yield from conditions(part)
+def _check_name(condition: Condition, in_trash: bool) -> None:
+    try:
+        field(condition.field, in_trash=in_trash)
+    except Invalid as error:
+        raise Invalid(f"{_place(condition)}: {error.message}") from error
+
+
+def _place(condition: Condition) -> str:
+    return f"at position {condition.position}, {condition.field!r}" if condition.position else condition.field
 
 
 def _table(kind: Kind) -> type[IndexRow]:
@@ -205,7 +251,7 @@ def _table(kind: Kind) -> type[IndexRow]:
     return MetadataNumber
 
 
-def _in_table(table: type[IndexRow], fields: list[int], values: Range) -> QuerySet[Anything]:
+def _in_table(table: type[IndexRow], fields: list[int], values: Sought) -> QuerySet[Anything]:
     one_or_all = Q(field=fields[0]) if len(fields) == 1 else Q(field__in=fields)
     return table.objects.filter(values.condition("value"), one_or_all)  # type: ignore[attr-defined, no-any-return]
 
@@ -250,18 +296,18 @@ def _within(latitudes: int, longitudes: int, latitude: float, longitude: float, 
 def _range(kind: Kind, condition: Condition, *, index: bool = False) -> Range:
     read = READERS[kind]
     match condition.value:
-        case Equals(text):
+        case Equals(text) | Phrase(text):
             return _equal(kind, read(text), index)
         case Begins(text):
             if kind is not Kind.TEXT:
                 raise ValueError("only texts have a beginning; ask for a range.")
-            return _beginning(cut(text) if index else text)
+            return _beginning(cut(read(text)) if index else read(text))
         case Between(low, high, with_low, with_high):
             if kind is Kind.TRUTH:
                 raise ValueError("it is true or false.")
             ends = [None if end is None else read(end) for end in (low, high)]
             if kind is Kind.MOMENT:
-                return _between_moments(ends[0], ends[1], with_low, with_high, index)
+                return _between_periods(ends[0], ends[1], with_low, with_high, index)
             if kind is Kind.TEXT and index:
                 ends = [None if end is None else cut(end) for end in ends]
             return Range(ends[0], ends[1], with_low, with_high)
@@ -271,21 +317,17 @@ def _range(kind: Kind, condition: Condition, *, index: bool = False) -> Range:
 
 def _equal(kind: Kind, value: Anything, index: bool) -> Range:
     if kind is Kind.MOMENT:
-        return _between_moments(value, value, True, True, index)
+        return _between_periods(value, value, True, True, index)
     return exactly(cut(value) if kind is Kind.TEXT and index else value)
 
 
-def _between_moments(
-    low: datetime | None, high: datetime | None, with_low: bool, with_high: bool, index: bool
-) -> Range:
-    """Whole seconds are compared: what was stored within the second of an end is as the end itself."""
-    if low is not None and not with_low:
-        low += SECOND
-    if high is not None and with_high:
-        high += SECOND
+def _between_periods(low: Period | None, high: Period | None, with_low: bool, with_high: bool, index: bool) -> Range:
+    """From the start of the first period to the end of the last one, or without all of them."""
+    start = low and (low.start if with_low else low.end)
+    end = high and (high.end if with_high else high.start)
     if index:
-        return Range(low and low.timestamp(), high and high.timestamp(), with_high=False)
-    return Range(low, high, with_high=False)
+        return Range(start and start.timestamp(), end and end.timestamp(), with_high=False)
+    return Range(start, end, with_high=False)
 
 
 def _beginning(text: str) -> Range:
@@ -295,7 +337,7 @@ def _beginning(text: str) -> Range:
 def _text(text: str) -> str:
     if "\0" in text:
         raise ValueError("it contains a NUL character.")
-    return text
+    return nfc(text)
 
 
 def _number(text: str) -> float | int:
@@ -314,19 +356,6 @@ def _number(text: str) -> float | int:
     return number
 
 
-def _moment(text: str) -> datetime:
-    try:
-        moment = from_iso(text.strip("'\""))
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-        return moment.replace(microsecond=0) if 1 < moment.year < 9999 else _too_far(text)
-    except (ValueError, OverflowError):
-        raise ValueError(f"{text[:40]!r} is no date like 2024-03-05T09:30:00Z.") from None
-
-
-def _too_far(text: str) -> datetime:
-    raise ValueError(text)
-
-
 def _truth(text: str) -> bool:
     if text.lower() not in TRUTHS:
         raise ValueError("it is true or false.")
@@ -336,6 +365,6 @@ def _truth(text: str) -> bool:
 READERS: dict[Kind, Callable[[str], Anything]] = {
     Kind.TEXT: _text,
     Kind.NUMBER: _number,
-    Kind.MOMENT: _moment,
+    Kind.MOMENT: period,
     Kind.TRUTH: _truth,
 }

@@ -1,29 +1,64 @@
-"""The query language: `q` as a whole, and values of single filters. The grammar is in grammar.lark."""
+"""The query language: `q` as a whole, and values of single filters. The grammar is in grammar.lark.
 
+`q` is also what users type into a search box. What is not a query is read as words.
+"""
+
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any as Anything
 
 from lark import Lark, Token, Transformer, v_args
-from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken
+from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken, VisitError
 
 from rokka.errors import Invalid
-from sourceimages.search.values import All, Any, Begins, Between, Condition, Equals, Expression, Near, Not, Value
+from sourceimages.metadata.words import is_unspaced, words
+from sourceimages.search.values import (
+    All,
+    Any,
+    Begins,
+    Between,
+    Condition,
+    Equals,
+    Expression,
+    Near,
+    Not,
+    Phrase,
+    Value,
+)
 
 LONGEST = 10_000  # characters of q
 MOST = 50  # conditions
 DEEPEST = 20  # levels of brackets
-FREE_TEXT = "name_text"  # what a word without a field is looked for in
+MAX_WORDS = 50  # that are looked for where `q` is read as words
+FREE_TEXT = "any_text"  # what a word without a field is looked for in
+# Only a query with a field means operators by `and`, `or` and `not`: "do not enter" is three words.
+WITH_FIELD = re.compile(r"[A-Za-z0-9_]:\S")
+PIECE = re.compile(r"""[(\[{]*(?P<minus>-(?=[^\s-]))?(?:"(?P<quoted>[^"]*)"|(?P<word>[^\s"]+))""")
+OPERATORS = {"AND", "OR", "NOT"}
 
-_parser = Lark(
-    Path(__file__).with_name("grammar.lark").read_text(),
-    start=["expression", "range", "near"],
-    parser="lalr",
-    lexer="contextual",
-    maybe_placeholders=True,
-)
+
+def _lark(grammar: str) -> Lark:
+    return Lark(
+        grammar,
+        start=["expression", "range", "near"],
+        parser="lalr",
+        lexer="contextual",
+        maybe_placeholders=True,
+        propagate_positions=True,
+    )
+
+
+_grammar = Path(__file__).with_name("grammar.lark").read_text()
+_parser = _lark(_grammar)
+_parser_of_any_case = _lark(_grammar.replace("|$)/", "|$)/i"))
 EXPECTED = {  # what the names of the grammar mean to people
     "FIELD": "a field and a colon",
     "WORD": "a word",
+    "_AND": "AND",
+    "_OR": "OR",
+    "_NOT": "NOT",
+    "_MINUS": "-",
     "QUOTED": "a text in quotes",
     "PREFIX": "a beginning and *",
     "NEAR": "a place and a distance",
@@ -37,16 +72,60 @@ EXPECTED = {  # what the names of the grammar mean to people
 }
 
 
-def parse(text: str) -> Expression:
-    """What `q` asks for. Raises Invalid with the position of what it does not understand."""
+class TooMuch(Invalid):
+    """A query beyond a limit, which reading it as words would not make better."""
+
+
+def parse(text: str) -> Expression | None:
+    """What `q` asks for; None if there is no word in it.
+
+    Raises Invalid with the position of what is not understood, TooMuch.
+    """
     if len(text) > LONGEST:
-        raise Invalid(f"q: it has {len(text)} characters; the limit is {LONGEST}.")
+        raise TooMuch(f"q: it has {len(text)} characters; the limit is {LONGEST}.")
     if deepest(text) > DEEPEST:
-        raise Invalid(f"q: brackets are nested deeper than {DEEPEST} levels.")
-    expression: Expression = _parsed("q", text, "expression")
-    if (count := _conditions(expression)) > MOST:
-        raise Invalid(f"q: it has {count} conditions; the limit is {MOST}.")
+        raise TooMuch(f"q: brackets are nested deeper than {DEEPEST} levels.")
+    parser = _parser_of_any_case if WITH_FIELD.search(text) else _parser
+    expression: Expression | None = _parsed("q", text, "expression", parser)
+    found = list(conditions(expression)) if expression else []
+    if len(found) > MOST:
+        only_words = all(one.field == FREE_TEXT for one in found)
+        raise (Invalid if only_words else TooMuch)(f"q: it has {len(found)} conditions; the limit is {MOST}.")
     return expression
+
+
+def plain(text: str) -> tuple[Expression | None, bool]:
+    """`q` as words, all of which have to be there, and whether that is all of them; at most MAX_WORDS are looked for.
+
+    A hyphen before a word excludes it, double quotes keep words together, an asterisk behind a word lets it go on.
+    """
+    parts: list[Expression] = []
+    left = MAX_WORDS
+    for piece in PIECE.finditer(text):
+        sought = piece["word"] if piece["quoted"] is None else piece["quoted"]
+        if sought in OPERATORS or not (found := words(sought)):
+            continue
+        weight = sum(len(word) if is_unspaced(word) else 1 for word in found)
+        if weight > left:
+            if not parts and not piece["minus"]:
+                parts.append(_shortened(found))
+            return (All(tuple(parts)) if parts else None), False
+        left -= weight
+        begins = piece["quoted"] is None and sought.endswith("*")
+        wanted = Condition(FREE_TEXT, Begins(sought) if begins else Phrase(sought))
+        parts.append(Not(wanted) if piece["minus"] else wanted)
+    return (All(tuple(parts)) if parts else None), True
+
+
+def _shortened(found: list[str]) -> Expression:
+    """As much as may be looked for of one text that is longer."""
+    kept, left = [], MAX_WORDS
+    for word in found:
+        kept.append(word[:left] if is_unspaced(word) else word)
+        left -= len(kept[-1]) if is_unspaced(word) else 1
+        if left <= 0:
+            break
+    return Condition(FREE_TEXT, Phrase(" ".join(kept)))
 
 
 def value(name: str, text: str) -> Value:
@@ -73,11 +152,13 @@ def deepest(text: str) -> int:
     return most
 
 
-def _parsed(name: str, text: str, start: str) -> Anything:
+def _parsed(name: str, text: str, start: str, parser: Lark = _parser) -> Anything:
     try:
-        return Builder().transform(_parser.parse(text, start=start))
+        return Builder().transform(parser.parse(text, start=start))
     except UnexpectedInput as error:
         raise Invalid(f"{name}: {_reason(error, text)}") from None
+    except VisitError as error:
+        raise error.orig_exc from None
 
 
 def _reason(error: UnexpectedInput, text: str) -> str:
@@ -85,40 +166,52 @@ def _reason(error: UnexpectedInput, text: str) -> str:
     names = names or getattr(error, "expected", None) or set()
     wanted = sorted({EXPECTED.get(name, name) for name in names})
     at_end = isinstance(error, UnexpectedEOF) or (isinstance(error, UnexpectedToken) and error.token.type == "$END")
-    where = "at the end" if at_end else f"at position {error.column}, {text[error.column - 1 :][:20]!r}"
+    at = error.pos_in_stream or 0
+    where = "at the end" if at_end else f"at position {at + 1}, {text[at:][:20]!r}"
     if isinstance(error, UnexpectedCharacters | UnexpectedToken | UnexpectedEOF) and wanted:
         return f"{where}: expected {', '.join(wanted)}."
     return f"{where}: this is not understood."
 
 
-def _conditions(expression: Expression) -> int:
+def conditions(expression: Expression) -> Iterable[Condition]:
     match expression:
         case Condition():
-            return 1
+            yield expression
         case Not(part):
-            return _conditions(part)
+            yield from conditions(part)
         case All(parts) | Any(parts):
-            return sum(map(_conditions, parts))
+            for part in parts:
+                yield from conditions(part)
 
 
 @v_args(inline=True)
 class Builder(Transformer[Token, Anything]):
-    """Trees of the grammar as conditions."""
+    """Trees of the grammar as conditions. None is what has no word in it, and is left out: `harbour & lake`."""
 
-    def any(self, *parts: Expression) -> Expression:
-        return Any(parts) if len(parts) > 1 else parts[0]
+    def any(self, *parts: Expression | None) -> Expression | None:
+        return self._joined(Any, parts)
 
-    def all(self, *parts: Expression) -> Expression:
-        return All(parts) if len(parts) > 1 else parts[0]
+    def all(self, *parts: Expression | None) -> Expression | None:
+        return self._joined(All, parts)
 
-    def negated(self, part: Expression) -> Expression:
-        return Not(part)
+    def _joined(self, join: type[All | Any], parts: Iterable[Expression | None]) -> Expression | None:
+        found = tuple(part for part in parts if part is not None)
+        return join(found) if len(found) > 1 else (found[0] if found else None)
+
+    def negated(self, part: Expression | None) -> Expression | None:
+        return None if part is None else Not(part)
 
     def condition(self, field: Token, value: Value) -> Expression:
-        return Condition(str(field[:-1]), value)
+        return Condition(str(field[:-1]), value, (field.start_pos or 0) + 1)
 
-    def word(self, text: Token) -> Expression:
-        return Condition(FREE_TEXT, Equals(unquoted(text)))
+    def word(self, text: Token) -> Expression | None:
+        return self._sought(Phrase(unquoted(text)), text)
+
+    def beginning(self, text: Token) -> Expression | None:
+        return self._sought(Begins(unquoted(text[:-1])), text)
+
+    def _sought(self, value: Phrase | Begins, text: Token) -> Expression | None:
+        return Condition(FREE_TEXT, value, (text.start_pos or 0) + 1) if words(value.text) else None
 
     def text(self, text: Token) -> Value:
         return Equals(unquoted(text))

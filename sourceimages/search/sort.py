@@ -1,14 +1,16 @@
-"""In which order pictures come: columns and fields of metadata, each up or down, and always the same among equals.
+"""In which order images come: columns and fields of metadata, each up or down, and always the same among equals.
 
-Pictures without a field come last, whichever way it is sorted.
+Images without a field come last, whichever way it is sorted.
 """
 
 import re
 from dataclasses import dataclass
 from datetime import datetime
 
+from organizations.models import Organization
 from rokka.errors import Invalid
-from sourceimages.search.fields import COLUMNS, Column, Metadata, field
+from sourceimages.models import MetadataField
+from sourceimages.search.fields import COLUMNS, STORED, Column, Metadata, fields
 
 TERM = re.compile(r"\s*(?P<field>[A-Za-z0-9_:]+)(\s+(?P<direction>asc|desc))?\s*\Z", re.IGNORECASE)
 MAX_TERMS = 5
@@ -20,6 +22,8 @@ KINDS: dict[str, type] = {
     "height": int,
     "protected": bool,
     "locked": bool,
+    "file__opaque": bool,
+    "file__animated": bool,
     "created": datetime,
     "tombstone__deleted_at": datetime,
 }
@@ -58,15 +62,20 @@ TIE_BREAKERS = (Key("hash"), Key("id"))
 DEFAULT = "created desc"
 
 
-def parse(text: str, *, in_trash: bool = False) -> Order:
-    """`field[ asc|desc]`, comma separated, as an order that leaves no two pictures equal. Raises Invalid."""
+def parse(text: str, organization: Organization, *, in_trash: bool = False) -> Order:
+    """`field[ asc|desc]`, comma separated, as an order that leaves no two images equal. Raises Invalid.
+
+    A field that no image has decides nothing, whatever its type.
+    """
     terms = (text or DEFAULT).split(",")
     if len(terms) > MAX_TERMS:
         raise Invalid(f"sort: at most {MAX_TERMS} fields.")
     order: dict[str, Key] = {}
     for position, term in enumerate(terms):
-        for key in _keys(term, position, in_trash):
+        for key in _keys(term, position, organization, in_trash):
             order.setdefault(key.label.lstrip("-"), key)  # what comes again decides nothing any more
+    if not order:
+        return parse(DEFAULT, organization)
     keys = tuple(order.values())
     if keys[0].field is not None and len(terms) == 1:  # then the index itself has the order, with ids among equals
         return (*keys, Key("id", descending=keys[-1].descending))
@@ -76,21 +85,28 @@ def parse(text: str, *, in_trash: bool = False) -> Order:
     return keys[: [key.column for key in keys].index("id") + 1]
 
 
-def _keys(term: str, position: int, in_trash: bool) -> tuple[Key, ...]:
+def _keys(term: str, position: int, organization: Organization, in_trash: bool) -> tuple[Key, ...]:
     parsed = TERM.match(term)
     if parsed is None:
         raise Invalid(f"sort: {term.strip()[:80]!r} is not a field, or a field and asc or desc.")
     descending = (parsed["direction"] or "asc").lower() == "desc"
     try:
-        found = field(parsed["field"], in_trash=in_trash)
+        found = fields(organization, [parsed["field"]], in_trash=in_trash)[parsed["field"]]
     except Invalid as error:
         raise Invalid(f"sort: {error.message}") from error
     if isinstance(found, Column):
         return (Key(found.column, descending),)
     if found.types[0] not in SORTABLE:
+        if not _in_use(organization, found):
+            return ()
         raise Invalid(
             f"sort: cannot sort by {parsed['field'][:80]!r}, only by {', '.join(COLUMNS)}, "
             f"and by metadata of the types {', '.join(SORTABLE)}."
         )
     name = f"order{position}"
     return Key(f"{name}_missing", field=found, missing=True), Key(name, descending, field=found)
+
+
+def _in_use(organization: Organization, wanted: Metadata) -> bool:
+    types = STORED.get(wanted.types[0], wanted.types)
+    return MetadataField.objects.filter(organization=organization, name=wanted.name, type__in=types).exists()

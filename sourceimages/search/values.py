@@ -1,10 +1,18 @@
 """What a filter asks of a field: to be something, to begin with it, to lie in a range, or near a place."""
 
+import dataclasses
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Equals:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """Words that stand side by side, in this order."""
+
     text: str
 
 
@@ -30,13 +38,14 @@ class Near:
     metres: float
 
 
-Value = Equals | Begins | Between | Near
+Value = Equals | Phrase | Begins | Between | Near
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
     field: str
     value: Value
+    position: int = dataclasses.field(default=0, compare=False)  # in `q`, from 1; 0 elsewhere
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from rest_framework.test import APIClient
 from organizations import signing
 from organizations.models import SigningKey
 
+pytestmark = pytest.mark.any_database
+
 KEY = "contract-demo-key-000000000000001"
 URL = "https://acme.example.org/thumb/3fa9c1.jpg"
 

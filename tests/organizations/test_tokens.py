@@ -20,6 +20,8 @@ from organizations.tokens import Token, Wish
 from rokka.errors import Invalid, InvalidToken
 from tests.conftest import Person
 
+pytestmark = pytest.mark.any_database
+
 HERE = "127.0.0.1"
 
 

@@ -23,6 +23,7 @@ from django.db import connection
 from psycopg import sql
 
 from tests.conftest import PYTHON, ROOT
+from tests.outside import commands
 
 STARTING = 30  # seconds
 SHORT_GRACE_TIME = "from tests.storing import set_grace_time; set_grace_time(1)"
@@ -100,14 +101,7 @@ class Server:
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a management command with the server's settings."""
-        return subprocess.run(
-            [PYTHON, "manage.py", *arguments],
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        return commands.manage(arguments, self.environment)
 
     def session(self) -> requests.Session:
         session = requests.Session()
@@ -255,9 +249,9 @@ def database(
     variables = environment | {"DATABASE_URL": database.template, "DATA_DIR": str(folder)}
 
     def manage(*arguments: str) -> str:
-        return subprocess.run(
-            [PYTHON, "manage.py", *arguments], cwd=ROOT, env=variables, check=True, capture_output=True, text=True
-        ).stdout
+        done = commands.manage(arguments, variables)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     manage("migrate", "--verbosity", "0")
     new = json.loads(manage("create_organization", "acme", "--email", "alice@example.org", "--json"))
@@ -272,7 +266,7 @@ def servers(
     """Makes servers that are not started yet; all are gone at the end."""
     (copies, api_key), made = database, []
 
-    def make(*, processes: int = 2, **variables: str) -> Server:
+    def make(*, processes: int = 1, **variables: str) -> Server:
         folder = folders.mktemp("server")
         own = {"DATABASE_URL": copies.copy(), "DATA_DIR": str(folder), "GRANIAN_WORKERS": str(processes)}
         made.append(Server(environment | own | variables, api_key, free_port(), log=folder / "log"))

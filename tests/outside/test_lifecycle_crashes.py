@@ -288,7 +288,7 @@ def test_a_worker_that_is_always_killed_at_the_same_place_of_purging_leaves_at_m
 
 
 def test_everything_is_copied_once_on_s3(queue, beat, make_server, empty_bucket):
-    server = make_server(processes=1, REDIS_URL=queue, STORAGE_URL=empty_bucket, LOG_LEVEL="INFO").start()
+    server = make_server(REDIS_URL=queue, STORAGE_URL=empty_bucket, LOG_LEVEL="INFO").start()
     contents = [images.png(seed=seed) for seed in range(5)]
     upload(server, "acme", contents)
     progress = start_copying(server, "acme", "stage")

@@ -47,7 +47,7 @@ def finished(server, original):
 
 @pytest.mark.parametrize("place", places(OF_OPTIMIZING, ["optimize.switched"]))
 def test_a_process_that_is_killed_leaves_the_old_bytes_or_the_new_ones(make_server, place):
-    server = make_server(processes=1, ROKKA_FAULT=place, REDIS_URL="").start()
+    server = make_server(ROKKA_FAULT=place, REDIS_URL="").start()
     original, send = upload(server)
     with pytest.raises(requests.ConnectionError):
         send()
@@ -72,7 +72,7 @@ def test_a_process_that_is_killed_leaves_the_old_bytes_or_the_new_ones(make_serv
 def test_a_worker_that_is_killed_and_a_queue_that_is_lost_cost_nothing(make_server, queue):
     import redis
 
-    server = make_server(processes=1, REDIS_URL=queue).start()
+    server = make_server(REDIS_URL=queue).start()
     with worker(server, "bulk", ROKKA_FAULT="optimize.placed") as killed:
         original, send = upload(server)
         assert send().json()["items"][0]["format"] == "tif"
@@ -90,7 +90,7 @@ def test_a_worker_that_is_killed_and_a_queue_that_is_lost_cost_nothing(make_serv
 
 @pytest.mark.parametrize("place", places(OF_UNDOING, ["optimize.undone"]))
 def test_undoing_that_is_killed_leaves_one_of_both_and_can_be_done_again(make_server, place):
-    server = make_server(processes=1, REDIS_URL="").start()
+    server = make_server(REDIS_URL="").start()
     original, send = upload(server)
     assert send().status_code == 200
     assert until(lambda: picture(server)[0] == "png")

@@ -46,7 +46,7 @@ for name in ("collect_garbage", "purge", "optimize"):
 def server(request, make_server, tmp_path) -> Server:
     """Production: three images, one of them in the trash and expired, and maintenance has been there."""
     files = request.getfixturevalue("empty_bucket") if ON_POSTGRESQL else f"file://{tmp_path}/data/files"
-    made = make_server(processes=1, STORAGE_URL=files, DATA_DIR=str(tmp_path / "data"), GRACE_SECONDS="3600")
+    made = make_server(STORAGE_URL=files, DATA_DIR=str(tmp_path / "data"), GRACE_SECONDS="3600")
     Path(tmp_path / "data").mkdir()
     if not ON_POSTGRESQL:
         template = made.environment["DATABASE_URL"].removeprefix("sqlite:///")

@@ -1,10 +1,20 @@
 """Many at the same moment, from many connections, against a real server."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha1
 
+import pytest
+
 from tests import images
 from tests.conftest import files_in
+from tests.outside.conftest import Server
+
+
+@pytest.fixture
+def server(make_server: Callable[..., Server]) -> Server:
+    """With two processes, which know nothing of each other."""
+    return make_server(processes=2).start()
 
 
 def test_a_hundred_identical_uploads_at_once_are_one_picture(server):

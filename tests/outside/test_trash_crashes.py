@@ -67,7 +67,7 @@ def place_of_moving(storage_url: dict[str, str]) -> str:
 
 
 def test_a_purge_that_is_killed_while_it_moves_loses_nothing(make_server, storage_url):
-    server = make_server(processes=1, **storage_url).start()
+    server = make_server(**storage_url).start()
     uploaded(server)
     for item in server.session().get(f"{server.url}/sourceimages/acme").json()["items"]:
         assert server.session().delete(f"{server.url}{item['link']}").status_code == 204
@@ -88,7 +88,7 @@ def test_a_purge_that_is_killed_while_it_moves_loses_nothing(make_server, storag
 
 @pytest.mark.parametrize("place", places(["collect.judged", "collect.rows_removed"], ["collect.rows_removed"]))
 def test_a_garbage_collection_that_is_killed_is_made_up_for(make_server, place):
-    server = make_server(processes=1).start()
+    server = make_server().start()
     uploaded(server)
     shell(server, REMOVE_IMAGES)
     server.after_grace_time()
@@ -102,7 +102,7 @@ def test_a_garbage_collection_that_is_killed_is_made_up_for(make_server, place):
 
 
 def test_a_read_that_is_killed_while_it_recovers_loses_nothing(make_server, storage_url):
-    server = make_server(processes=1, ROKKA_FAULT="trash.recovered", **storage_url).start()
+    server = make_server(ROKKA_FAULT="trash.recovered", **storage_url).start()
     link = uploaded(server)
     shell(server, MOVE)
     assert shell(server, WHERE) == "0 3"

@@ -75,6 +75,7 @@ def test_production_has_no_defaults(name):
         ("MAX_FILES", "0"),
         ("MAX_MEGAPIXELS", "1.5"),
         ("ALLOWED_FORMATS", "png,exe"),
+        ("REFUSE_DAMAGED_FILES", "maybe"),
         ("TRASH_DAYS", "a month"),
         ("HISTORY_DAYS", "0"),
         ("GRACE_SECONDS", "0"),

@@ -21,7 +21,7 @@ from sourceimages.probing import rewriting
 from tests import images, photos, tiffs
 from tests.conftest import files_in
 
-pytestmark = pytest.mark.usefixtures("consistent")
+pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
 
 
 @pytest.fixture

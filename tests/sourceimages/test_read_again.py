@@ -137,3 +137,15 @@ def test_a_preview_whose_reader_is_killed_is_not_remembered_as_none(acme, alice,
         with pytest.raises(ReadingInterrupted):
             previews.preview(file, "small")
     assert previews.preview(file, "small")
+
+
+def test_an_image_that_could_not_be_looked_at_in_time_is_told_to_be_damaged_later(acme, alice, killed):
+    content = images.jpeg(160, 120)
+    patch = killed("damage")
+    item = alice.upload(acme, content[: content.index(b"\xff\xda") + 14]).json()["items"][0]
+    assert "damaged" not in item["static_metadata"]
+    patch.undo()
+    due()
+    tasks.read_again()
+    assert alice.api.get(item["link"]).json()["static_metadata"]["damaged"] == {"missing": "image"}
+    assert StoredFile.objects.get().read_again_at is None

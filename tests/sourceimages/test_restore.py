@@ -1,5 +1,6 @@
 """Bringing back from the trash: what a restore answers is true, and nothing is lost that it leaves behind."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -319,3 +320,63 @@ def test_restoring_a_selected_image_merges_it(acme, image, again):
     assert jobs.run(job.pk).report == {"merged": 1}
     again.refresh_from_db()
     assert again.user_metadata == KNOWN
+
+
+# --- An older copy ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copies(acme, alice) -> list[str]:
+    """Ids of three deletions of one image, the oldest first; its title says which it was."""
+    for fields in ({"title": "0", "note": "old"}, {"title": "1"}, {"title": "2"}):
+        alice.upload(acme, images.png(), name="a.png", **{"meta_user[0]": json.dumps(fields)})
+        delete_image(acme.images.living().get(), actor=COMMAND)
+    return [str(one.tombstone_id) for one in acme.images.order_by("id")]
+
+
+def restored(person, hash: str, deletion: str):
+    return person.api.post(f"/sourceimages/acme/{hash}/restore?deletion={deletion}")
+
+
+def trash(person) -> dict[str, str]:
+    """Ids of deletions by the title of the image."""
+    items = person.api.get("/sourceimages/acme?deleted=true").json()["items"]
+    return {item["user_metadata"]["title"]: item["deletion"] for item in items}
+
+
+def test_the_trash_names_the_deletion_by_which_an_older_copy_comes_back(acme, alice, copies):
+    assert trash(alice) == {str(number): deletion for number, deletion in enumerate(copies)}
+    image = acme.images.first()
+    answer = restored(alice, image.short_hash, copies[0])
+    assert (answer.status_code, answer.json()["user_metadata"]) == (200, {"title": "0", "note": "old"})
+    assert "deletion" not in answer.json()
+    assert set(trash(alice)) == {"1", "2"}
+
+
+def test_without_a_deletion_the_newest_comes_back(acme, alice, copies):
+    assert restore(alice, acme.images.first()).json()["user_metadata"] == {"title": "2"}
+    assert set(trash(alice)) == {"0", "1"}
+
+
+def test_an_active_image_takes_over_what_the_named_copy_has(acme, alice, copies):
+    older = acme.images.get(tombstone=copies[0])
+    restore(alice, older)
+    answer = restored(alice, older.hash, copies[0])
+    assert (answer.status_code, answer.json()["user_metadata"]) == (200, {"title": "2", "note": "old"})
+    (event,) = events(older)
+    assert event.details["from"]["id"] == older.pk
+
+
+def test_what_is_not_there_by_this_deletion_is_not_restored(acme, alice, charlie, copies, five):
+    image = acme.images.get(tombstone=copies[0])
+    other = image.tombstone_id
+    delete_image(five[-1], actor=COMMAND)
+    elsewhere = str(acme.images.get(pk=five[-1].pk).tombstone_id)
+    for deletion, status in ((elsewhere, 404), (acme.pk, 404), ("x", 400), ("", 400)):
+        assert restored(alice, image.hash, deletion).status_code == status, deletion
+    assert restored(charlie, image.hash, copies[0]).status_code in (403, 404)
+    expire(image.tombstone)
+    assert restored(alice, image.hash, copies[0]).status_code == 404
+    image.refresh_from_db()
+    assert image.tombstone_id == other
+    assert not AuditEvent.objects.filter(verb__in=["image.restored", "image.restored_into"]).exists()

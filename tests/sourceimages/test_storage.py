@@ -20,8 +20,6 @@ from tests import images, photos
 from tests.conftest import contradictions
 from tests.storing import collect, keys, lose, put, set_grace_time, trashed
 
-pytestmark = pytest.mark.any_database
-
 
 def spooled(storage, content: bytes) -> Path:
     path = storage.spool / "file.part"

@@ -1,17 +1,17 @@
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
 from organizations.audit import COMMAND
 from organizations.management.arguments import OperationCommand, organization
-from rokka.clock import from_iso
 from rokka.errors import DomainError
 from sourceimages import operations
 from sourceimages.management.ownership import ImageCommand
 from sourceimages.management.progress import ask
 from sourceimages.operations import Undone
+from sourceimages.search.periods import period
 
 
 class Command(ImageCommand, OperationCommand):
@@ -73,7 +73,6 @@ def _time(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        time = from_iso(text)
+        return period(text).start
     except ValueError as error:
         raise CommandError(f"--since={text!r} is not a date or time in ISO 8601.") from error
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)

@@ -38,7 +38,14 @@ def header(path: str) -> dict[str, Any]:
         return {"error": "format_not_allowed", "message": str(error)}
     except UnreadableError as error:
         return {"error": "unreadable_image", "message": str(error)}
-    return {**asdict(facts), "mimetype": formats.MIMETYPES[facts.format]}
+    problem = formats.problem(path, facts.format)
+    return {**asdict(facts), "mimetype": formats.MIMETYPES[facts.format], "problem": problem}
+
+
+def damage(path: str, format: str, problem: str) -> dict[str, Any]:
+    from . import damage
+
+    return damage.examine(path, format, problem)
 
 
 def opaque(path: str, format: str) -> dict[str, Any]:
@@ -69,7 +76,7 @@ def rewrite(path: str, format: str, to: str, out: list[Any], scratch: list[Any])
     return rewriting.rewrite(path, format, to, rewriting.Place(*out), rewriting.Place(*scratch))
 
 
-QUESTIONS = {question.__name__: question for question in (header, opaque, describe, colours, raster, rewrite)}
+QUESTIONS = {question.__name__: question for question in (header, damage, opaque, describe, colours, raster, rewrite)}
 
 
 if __name__ == "__main__":

@@ -3,10 +3,15 @@
 import io
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 
 from .facts import UnreadableError, take
 
+NEEDED = {  # types that an image or a video is made of
+    *(b"ftyp", b"meta", b"mini", b"moov", b"moof", b"mdat", b"idat", b"uuid"),
+    *(b"jxlc", b"jxlp", b"jbrd", b"brob", b"Exif", b"xml "),
+}
 LARGEST_CONTENT = 64 * 2**20  # of a box that is read whole; those with the pixels are skipped
 
 
@@ -44,3 +49,29 @@ def walk(file: BinaryIO) -> Iterator[Box]:
             raise UnreadableError("the size of one of its boxes is wrong")
         yield Box(type, file, position + header, min(size, end - position) - header)
         position += size
+
+
+def readable(file: BinaryIO) -> Iterator[Box]:
+    """The boxes up to the first that makes no sense: programs put things behind the last one."""
+    with suppress(UnreadableError):
+        yield from walk(file)
+
+
+def first_cut_off(file: BinaryIO) -> bytes | None:
+    """The type of the box that is longer than what is left of the file; None if all are whole.
+
+    What programs put behind the last box may look like another one: only types count that an image or a video has.
+    """
+    end = file.seek(0, os.SEEK_END)
+    position = 0
+    while position + 8 <= end:
+        file.seek(position)
+        size, type = int.from_bytes(take(file, 4)), take(file, 4)
+        if size == 1 and position + 16 <= end:
+            size = int.from_bytes(take(file, 8))
+        if size < 8:  # to the end, or no box any more
+            return None
+        if position + size > end:
+            return type if type in NEEDED else None
+        position += size
+    return None

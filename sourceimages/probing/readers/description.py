@@ -11,16 +11,17 @@ import struct
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import takewhile
 from numbers import Rational
 from typing import Any, BinaryIO
 
 import pyvips
-from defusedxml import ElementTree
 from PIL import ExifTags, Image, ImageCms
 
-from . import boxes, exifblock, ifds, iptc, photoshop, png, tifftags
+from . import boxes, exifblock, ifds, iptc, movie, packets, photoshop, png, svg, tifftags
 from .facts import UnreadableError, take
 from .ifds import Tiff
+from .items import Items
 
 Groups = dict[str, dict[str, Any]]
 
@@ -64,7 +65,21 @@ IPTC = {  # records and datasets of the Information Interchange Model, version 4
     (2, 120): "caption",
     (2, 122): "writer_editor",
 }
+BLANKS = " :"  # of which EXIF makes a text that is not known, such as a date
+ZERO_DATE = re.compile(r"[0 :/-]*")
+UNKNOWN_IF_ZERO = {  # tags of EXIF
+    34850,  # ExposureProgram
+    34864,  # SensitivityType
+    37382,  # SubjectDistance
+    37383,  # MeteringMode
+    37384,  # LightSource
+    41989,  # FocalLengthIn35mmFilm
+    41996,  # SubjectDistanceRange
+    42080,  # CompositeImage
+}
+DATES = {306, 36867, 36868}  # DateTime, DateTimeOriginal, DateTimeDigitized
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+NOT_XMP = ("{adobe:ns:meta/}", packets.UNDECLARED)
 LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
@@ -135,25 +150,49 @@ def _pillow(*formats: str) -> Callable[[BinaryIO], Groups]:
     def read(file: BinaryIO) -> Groups:
         file.seek(0)
         with Image.open(file, formats=formats) as image:
-            groups = _tried(lambda: _exif(image.getexif()))
+            groups = _tried(lambda: _exif(_tiff_tags(image)) if image.format == "TIFF" else _exif_of(image))
             groups |= _tried(_xmp, image.info.get("xmp")) | _tried(_icc, image.info.get("icc_profile"))
             groups |= _tried(lambda: _iptc(image.info["photoshop"][photoshop.IPTC]))
-            if image.format == "TIFF":
-                groups["tiff"] = {"pages": getattr(image, "n_frames", 1)}
-            elif (frames := getattr(image, "n_frames", 1)) > 1 and image.format == "AVIF":
-                groups["animation"] = {"frames": frames}
         return groups
 
     return read
 
 
-def _heif(file: BinaryIO) -> Groups:
-    import pillow_heif
+def _exif_of(image: Image.Image) -> Groups:
+    """Of what the file has: Image.getexif() would add the orientation that XMP tells."""
+    return _exif_block(image.info.get("exif"))
 
-    pillow_heif.options.THUMBNAILS = False
-    picture = pillow_heif.open_heif(file)
-    parts = (_exif_block, "exif"), (_xmp, "xmp"), (_icc, "icc_profile")
-    return {name: fields for part, key in parts for name, fields in _tried(part, picture.info.get(key)).items()}
+
+def _tiff_tags(image: Image.Image) -> Image.Exif:
+    exif = image.getexif()
+    if ExifTags.Base.Orientation not in getattr(image, "tag_v2", ()):
+        exif.pop(ExifTags.Base.Orientation, None)
+    return exif
+
+
+def _heif(file: BinaryIO) -> Groups:
+    """From the items of the file: decoders tell its turning as the orientation of EXIF, which it may not have."""
+    meta = next(box for box in boxes.walk(file) if box.type == b"meta")
+    items = Items(meta)
+    groups: Groups = {}
+    for item in items.of_type(b"Exif"):
+        groups |= _tried(lambda item=item: _heif_exif(items.content(item)))
+    for item in items.of_type(b"mime", b"application/rdf+xml"):
+        groups |= _tried(lambda item=item: _xmp(items.content(item)))
+    return groups | _tried(lambda: next((_icc(profile) for profile in items.profiles()), {}))
+
+
+def _heif_exif(content: bytes) -> Groups:
+    """It begins with how many bytes are before the block."""
+    return _exif_block(content[4 + int.from_bytes(content[:4]) :])
+
+
+def _sequence(file: BinaryIO) -> Groups:
+    """Frames and seconds of a sequence in HEIF."""
+    track = next(track for track in movie.tracks(file) if track.handler == movie.IMAGES)
+    if track.samples < 2:
+        return {}
+    return {"animation": {"frames": track.samples} | ({"duration": round(track.seconds, 3)} if track.seconds else {})}
 
 
 def _png(file: BinaryIO) -> Groups:
@@ -200,8 +239,20 @@ def _exif_block(content: bytes | None) -> Groups:
 
 def _exif(exif: Image.Exif) -> Groups:
     tags = dict(exif) | exif.get_ifd(ExifTags.IFD.Exif)
-    told = {ExifTags.TAGS.get(tag, ""): _utf8(value) for tag, value in tags.items() if tag not in NOT_TOLD}
+    told = {ExifTags.TAGS.get(tag, ""): _known(tag, value) for tag, value in tags.items() if tag not in NOT_TOLD}
     return {"exif": _named(told), "location": _location(exif.get_ifd(ExifTags.IFD.GPSInfo))}
+
+
+def _known(tag: int, value: Any) -> Any:
+    """The value of a tag, or None where it says that it is not known."""
+    if isinstance(value, str):
+        text = _utf8(value)
+        if tag == ExifTags.Base.Copyright:  # that of the photographer, then that of the editor
+            return "; ".join(part for part in (part.strip() for part in text.split("\0")[:2]) if part)
+        text = text.partition("\0")[0]
+        unknown = not text.strip(BLANKS) or (tag in DATES and ZERO_DATE.fullmatch(text))
+        return None if unknown else text
+    return None if tag in UNKNOWN_IF_ZERO and value == 0 else value
 
 
 def _utf8(value: Any) -> Any:
@@ -228,10 +279,12 @@ def _location(gps: dict[int, Any]) -> dict[str, Any]:
 
 
 def _degrees(parts: Any, negative: bool, most: int) -> float | None:
-    numbers = plain(parts)
-    if not isinstance(numbers, list) or len(numbers) != 3:
+    """Minutes and seconds may be undefined: then the place is known less exactly."""
+    numbers = [plain(part) for part in parts] if isinstance(parts, tuple | list) and len(parts) <= 3 else []
+    if not numbers or not isinstance(numbers[0], int | float):
         return None
-    degrees = round(numbers[0] + numbers[1] / 60 + numbers[2] / 3600, 6)
+    known = list(takewhile(lambda number: isinstance(number, int | float), numbers))
+    degrees = round(sum(number / 60**power for power, number in enumerate(known)), 6)
     return (-degrees if negative else degrees) if 0 <= degrees <= most else None
 
 
@@ -266,14 +319,22 @@ def _xmp(packet: bytes | str | None) -> Groups:
     packet = packet.encode() if isinstance(packet, str) else packet
     if not packet or len(packet) > LONGEST_BLOCK:
         return {}
-    root = ElementTree.fromstring(packet.strip(b"\0 \n\r\t"), forbid_dtd=True)
+    return _rdf(packets.parse(packet))
+
+
+def _rdf(root: Any) -> Groups:
     fields: dict[str, Any] = {}
-    for description in root.iter(f"{RDF}Description"):
+    for description in (*root.iter(f"{RDF}Description"), *_typed_nodes(root)):
         for name, value in (*description.attrib.items(), *((child.tag, _values(child)) for child in description)):
             local = name.rpartition("}")[2]
-            if not name.startswith(RDF) and not name.startswith("{adobe:ns:meta/}") and value:
+            if name.startswith("{") and not name.startswith((RDF, *NOT_XMP)) and value:
                 fields.setdefault(local, value)
     return {"xmp": _named(fields)}
+
+
+def _typed_nodes(root: Any) -> list[Any]:
+    """What stands in RDF as a description, but is called by what it describes, as drawing programs do in SVG."""
+    return [node for rdf in root.iter(f"{RDF}RDF") for node in rdf if node.tag != f"{RDF}Description"]
 
 
 def _values(element: Any) -> Any:
@@ -315,39 +376,60 @@ def _pdf(file: BinaryIO) -> Groups:
 
     file.seek(0)
     document = pypdfium2.PdfDocument(file)
-    return {"pdf": {"pages": len(document)} | _named(document.get_metadata_dict(skip_empty=True))}
+    groups: Groups = {"pdf": {"pages": len(document)} | _named(document.get_metadata_dict(skip_empty=True))}
+    return groups | _tried(lambda: _xmp(packets.of_pdf(file)))
+
+
+def _gif(file: BinaryIO) -> Groups:
+    return _xmp(packets.of_gif(file))
+
+
+def _eps(file: BinaryIO) -> Groups:
+    return _xmp(packets.of_text(file))
+
+
+def _svg(file: BinaryIO) -> Groups:
+    metadata = svg.metadata(file)
+    return {} if metadata is None else _rdf(metadata)
 
 
 def _video(file: BinaryIO) -> Groups:
     """Seconds and size, from the boxes of MP4 and QuickTime (ISO/IEC 14496-12)."""
     facts: dict[str, Any] = {}
-    movie = next(box for box in boxes.walk(file) if box.type == b"moov")
-    for box in movie.children():
+    moov = next(box for box in boxes.readable(file) if box.type == b"moov")
+    for box in moov.children():
         if box.type == b"mvhd":
             head = box.content(32)
             scale, duration = struct.unpack(">20xIQ" if head[0] == 1 else ">12xII12x", head)
             if scale and duration not in (2**32 - 1, 2**64 - 1):
                 facts["duration"] = round(duration / scale, 3)
-        elif box.type == b"trak":
-            for part in box.children():
-                if part.type == b"tkhd":
-                    width, height = struct.unpack(">II", part.content()[-8:])
-                    if width and height:
-                        facts |= {"width": width >> 16, "height": height >> 16}
+    for track in movie.tracks(file):
+        if track.width and track.height:
+            facts |= {"width": track.width, "height": track.height}
     return {"video": facts}
 
 
 def _jxl(file: BinaryIO) -> Groups:
+    groups = _tried(_jxl_animation, file)
     file.seek(0)
-    if file.read(2) == b"\xff\x0a":
-        raise UnreadableError("a bare codestream has no boxes")
-    groups: Groups = {}
+    if file.read(2) == b"\xff\x0a":  # a bare codestream has no boxes
+        return groups
     for box in boxes.walk(file):
         if box.type == b"Exif" and box.size < LONGEST_BLOCK:
             groups |= _tried(_exif_block, box.content()[4:])
         elif box.type == b"xml " and box.size < LONGEST_BLOCK:
             groups |= _tried(_xmp, box.content())
     return groups
+
+
+def _jxl_animation(file: BinaryIO) -> Groups:
+    from . import jxlframes
+
+    file.seek(0)
+    found = jxlframes.count(file.read())
+    if found.number < 2:
+        return {}
+    return {"animation": {"frames": found.number, "duration": round(found.seconds, 3)}}
 
 
 def _font(file: BinaryIO) -> Groups:
@@ -358,8 +440,12 @@ def _font(file: BinaryIO) -> Groups:
 
 
 def _tiff(file: BinaryIO) -> Groups:
-    """IPTC of the first page, which Pillow takes for numbers."""
+    """Pages, and IPTC of the first one, which Pillow takes for numbers."""
     tiff = Tiff(file)
+    return {"tiff": {"pages": tiff.pages()}} | _tried(_tiff_iptc, tiff)
+
+
+def _tiff_iptc(tiff: Tiff) -> Groups:
     entry = tiff.directory(tiff.first).entries.get(tifftags.IPTC)
     return _iptc(iptc.straight(tiff.value(entry))) if entry else {}
 
@@ -369,7 +455,7 @@ def _raw(file: BinaryIO) -> Groups:
     tiff = Tiff(file)
     entry = tiff.directory(tiff.first).entries.get(tifftags.XMP)
     groups = _tried(lambda: _exif_block(exifblock.from_tiff(tiff, strict=False)))
-    return groups | _tried(lambda: _xmp(tiff.value(entry) if entry else None)) | _tried(_tiff, file)
+    return groups | _tried(lambda: _xmp(tiff.value(entry) if entry else None)) | _tried(_tiff_iptc, tiff)
 
 
 def _photoshop(file: BinaryIO) -> Groups:
@@ -392,10 +478,12 @@ PARTS: dict[str, tuple[Callable[[BinaryIO], Groups], ...]] = {
     "tif": (_pillow("TIFF"), _tiff),
     **dict.fromkeys(("dng", "nef", "nrw", "cr2", "arw", "pef", "srw", "orf", "rw2", "3fr", "iiq"), (_raw,)),
     "webp": (_pillow("WEBP"), _vips_animation("webpload")),
-    "gif": (_vips_animation("gifload"),),
-    "avif": (_pillow("AVIF"),),
+    "gif": (_gif, _vips_animation("gifload")),
+    "avif": (_heif, _sequence),
     "png": (_png,),
-    "heic": (_heif,),
+    "heic": (_heif, _sequence),
+    "svg": (_svg,),
+    "eps": (_eps,),
     "jxl": (_jxl,),
     "psd": (_photoshop,),
     "pdf": (_pdf,),

@@ -75,6 +75,19 @@ HEADERS = {  # by signature: module and function; without one, the signature is 
     "compound": ("documents", "read_compound"),
     "text": ("text", "read"),
 }
+STRUCTURES = {  # who tells whether the file has all that its image needs
+    "png": ("png", "problem"),
+    "jpg": ("jpeg", "problem"),
+    "gif": ("gif", "problem"),
+    "webp": ("webp", "problem"),
+    "avif": ("heif", "problem"),
+    "heic": ("heif", "problem"),
+    "jxl": ("jpegxl", "problem"),
+    "tif": ("tiff", "problem"),
+    "psd": ("photoshop", "problem"),
+    "mp4": ("movie", "problem"),
+    "mov": ("movie", "problem"),
+}
 PIXELS = {
     "png": ("png", "is_opaque"),
     "gif": ("gif", "is_opaque"),
@@ -95,6 +108,20 @@ def read(path: str) -> Facts:
     if facts.format not in MIMETYPES:
         raise NotKeptError(f"The file is of a format that is not kept: {facts.format}.")
     return facts
+
+
+def problem(path: str, format: str) -> str | None:
+    """What the file lacks that its image needs, in words; None if nothing, as far as its structure tells."""
+    if format not in STRUCTURES:
+        return None
+    try:
+        with open(path, "rb") as file:
+            found: str | None = _load(STRUCTURES[format])(file)
+            return found
+    except UnreadableError as error:
+        return str(error)
+    except Exception:  # noqa: BLE001, as below
+        return "its structure makes no sense"
 
 
 def is_opaque(path: str, format: str) -> bool:

@@ -1,4 +1,4 @@
-"""Looks for transparent pixels in all frames of an animation with Pillow, which composes APNG and AVIF frames."""
+"""Looks for transparent pixels in all frames of an AVIF or HEIC, each of which is a whole image."""
 
 from PIL import AvifImagePlugin, Image, ImageSequence
 

@@ -2,6 +2,7 @@
 
 import os
 import struct
+from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 from typing import BinaryIO, Literal
@@ -11,9 +12,12 @@ import pyvips
 from . import alpha
 from .canvas import Area, Frame, always_covered
 from .facts import Facts, UnreadableError, take
+from .structure import EMPTY, SHORT, tail
 
 AFTERWARDS: dict[int, Literal["cleared", "restored"]] = {2: "cleared", 3: "restored"}
 EXTENSION, GRAPHIC_CONTROL, IMAGE = 0x21, 0xF9, 0x2C
+TRAILER = b";"
+LEAST_DATA = 2  # bytes of a frame: with one alone no pixel is told
 
 
 def read(file: BinaryIO) -> Facts:
@@ -73,3 +77,41 @@ def _frames(file: BinaryIO) -> Iterator[Frame]:
 def _skip_colours(file: BinaryIO, flags: int) -> None:
     if flags & 0x80:
         file.seek(3 * 2 ** ((flags & 7) + 1), os.SEEK_CUR)
+
+
+def problem(file: BinaryIO) -> str | None:
+    sizes, complete = frame_sizes(file, most=1 if tail(file).endswith(TRAILER) else None)
+    if not sizes or sizes[0] < LEAST_DATA:
+        return EMPTY
+    return None if complete else SHORT
+
+
+def frame_sizes(file: BinaryIO, *, most: int | None = None) -> tuple[list[int], bool]:
+    """How many bytes of pixels each frame has, and whether the last of them is whole."""
+    sizes: list[int] = []
+    _screen(file)
+    try:
+        while (introducer := file.read(1)) and introducer != TRAILER and len(sizes) != most:
+            if introducer[0] == EXTENSION:
+                take(file, 1)
+                deque(_block_sizes(file), maxlen=0)
+            elif introducer[0] == IMAGE:
+                sizes.append(0)
+                _skip_colours(file, take(file, 9)[8])
+                take(file, 1)
+                for size in _block_sizes(file):
+                    sizes[-1] += size
+            else:
+                return sizes, True
+    except UnreadableError:
+        return sizes, False
+    return sizes, True
+
+
+def _block_sizes(file: BinaryIO) -> Iterator[int]:
+    """How much there is of each block of data, the file standing behind it; UnreadableError if they do not end."""
+    while size := take(file, 1)[0]:
+        there = len(file.read(size))
+        yield there
+        if there < size:
+            raise UnreadableError("it ends too early")

@@ -10,11 +10,15 @@ from typing import BinaryIO, NamedTuple
 
 import pillow_heif
 
-from . import frames
-from .boxes import Box, walk
+from . import frames, movie
+from .boxes import Box, first_cut_off, readable, walk
 from .facts import Facts, UnreadableError
+from .items import Item, Items
+from .structure import EMPTY, SHORT
 
 ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0")
+
+OPEN = "its image has no end"
 
 pillow_heif.options.DECODE_THREADS = 1  # each thread takes from the little address space there is
 pillow_heif.register_heif_opener()
@@ -121,3 +125,38 @@ def _minimal(mini: Box) -> Picture:
 
 
 READERS = {b"meta": _still, b"mini": _minimal, b"moov": _sequence}  # the size is that of the first there is
+
+
+def problem(file: BinaryIO) -> str | None:
+    there, total = parts(file)
+    if there < total or is_cut_off(file):
+        return SHORT if there else EMPTY
+    return OPEN if any(part.is_open for part in _parts(file)) else None
+
+
+def is_cut_off(file: BinaryIO) -> bool:
+    """Whether a box or an item is not there as a whole, be it one of the image or not."""
+    items = _items(file)
+    return bool(first_cut_off(file)) or not all(item.is_in(file) for item in (items.all.values() if items else ()))
+
+
+def is_sequence(file: BinaryIO) -> bool:
+    return any(box.type == b"moov" for box in readable(file))
+
+
+def parts(file: BinaryIO) -> tuple[int, int]:
+    """How many parts of the image are in the file, and how many there are: tiles, or the frames of a sequence."""
+    if is_sequence(file):
+        return movie.samples_in(file, movie.IMAGES)
+    parts = _parts(file)
+    return sum(part.is_in(file) for part in parts), len(parts)
+
+
+def _parts(file: BinaryIO) -> list[Item]:
+    items = _items(file)
+    return items.parts() if items else []
+
+
+def _items(file: BinaryIO) -> Items | None:
+    meta = next((box for box in readable(file) if box.type == b"meta"), None)
+    return Items(meta) if meta else None

@@ -3,6 +3,7 @@
 Every step is bounded: a file whose directories form a loop, or claim to have millions of entries, is refused.
 """
 
+import os
 import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
@@ -14,6 +15,7 @@ SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12:
 WHOLE = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}  # types of whole numbers
 BIG = 43
 MAX_DIRECTORIES = 64  # of one file
+MAX_PAGES = 100_000
 MAX_ENTRIES = 4096  # of one directory; real ones have fewer than 200
 MAX_NUMBERS = 2**16
 MAX_VALUE = 64 * 2**20  # bytes
@@ -68,6 +70,22 @@ class Tiff:
             directory = self.directory(address)
             yield directory
             address = directory.following
+
+    def pages(self) -> int:
+        """How many directories there are in the chain, which may be more than are looked at."""
+        address, seen = self.first, set[int]()
+        size = 20 if self.big else 12
+        while address and address not in seen and len(seen) < MAX_PAGES:
+            self.file.seek(self.start + address)
+            try:
+                count = self._unpack("Q" if self.big else "H")[0]
+                self.file.seek(count * size, os.SEEK_CUR)
+                following = self._unpack(self._address)[0]
+            except (UnreadableError, OverflowError, OSError):  # the last of them may lack its end
+                following = 0
+            seen.add(address)
+            address = following
+        return len(seen)
 
     def children(self, directory: Directory, tag: int = SUB_IFDS) -> list[Directory]:
         """The directories that a tag of the directory points to."""

@@ -1,14 +1,21 @@
 """JPEG, whatever it is packed with: progressive, arithmetic, CMYK, several pictures (MPO), gain maps."""
 
+import mmap
 import os
+import re
 import struct
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from .facts import Facts, UnreadableError, take
+from .structure import EMPTY, SHORT, size_of
 
 FRAME_HEADERS = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 WITHOUT_CONTENT = {0x01, *range(0xD0, 0xD9)}
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
+PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
+END = bytes([0xFF, END_OF_IMAGE])
+BLOCK = 8  # pixels of a side
+MARKER = re.compile(rb"\xff+[^\x00\x01\xd0-\xd7\xff]")  # in a scan: what is neither data nor a restart
 
 
 def read(file: BinaryIO) -> Facts:
@@ -36,3 +43,58 @@ def _next_marker(file: BinaryIO) -> int:
     while byte == b"\xff":
         byte = take(file, 1)
     return byte[0]
+
+
+class Scans(NamedTuple):
+    """How much there is of the image."""
+
+    progressive: bool
+    height: int
+    row_blocks: int  # in each row of blocks, of one component
+    sizes: list[int]  # bytes of each scan
+    complete: bool  # the image ends as it should
+
+
+def problem(file: BinaryIO) -> str | None:
+    """No code takes less than a bit, and the first scan has at least one for each block of its first component."""
+    found = scans(file, together=True)
+    if not sum(found.sizes):
+        return EMPTY
+    if not found.complete or sum(found.sizes) * 8 < found.row_blocks * -(-found.height // BLOCK):
+        return SHORT
+    return None
+
+
+def scans(file: BinaryIO, *, together: bool = False) -> Scans:
+    """Of the first image in the file. `together` takes all scans for one, for which not every marker is looked at."""
+    facts, progressive, sizes = Facts("jpg"), False, list[int]()
+    end = size_of(file)
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        file.seek(2)
+        while True:
+            try:
+                marker = _next_marker(file)
+                if marker in WITHOUT_CONTENT:
+                    continue
+                if complete := marker == END_OF_IMAGE:
+                    break
+                size = int.from_bytes(take(file, 2))
+            except UnreadableError:
+                complete = False
+                break
+            if marker in FRAME_HEADERS:
+                height, width = struct.unpack(">xHH", take(file, 5))
+                facts, progressive = Facts("jpg", width, height), marker in PROGRESSIVE
+                size -= 5
+            file.seek(size - 2, os.SEEK_CUR)
+            if marker == START_OF_SCAN:
+                start = min(file.tell(), end)
+                if together:  # within scans, this marker is nothing but the end; in most files nothing is behind it
+                    found = end - len(END) if data[-len(END) :] == END else data.find(END, start)
+                    sizes.append((found if found >= 0 else end) - start)
+                    complete = found >= 0
+                    break
+                following = MARKER.search(data, start)
+                sizes.append((following.start() if following else end) - start)
+                file.seek(following.start() if following else end)
+    return Scans(progressive, facts.height, -(-facts.width // BLOCK), sizes, complete)

@@ -1,6 +1,6 @@
 """JPEG XL: bare codestreams and containers.
 
-The header is read here, bit by bit: the library decodes all pixels on opening and knows no animations. The size is the
+The header is read here, bit by bit: the library that Pillow uses decodes all pixels on opening. The size is the
 one after the codestream's orientation, which every decoder applies.
 """
 
@@ -9,12 +9,16 @@ from typing import BinaryIO
 
 from pillow_jxl import JpegXLImagePlugin
 
-from . import frames
-from .boxes import walk
+from . import jxlframes
+from .boxes import first_cut_off, walk
 from .facts import Facts, UnreadableError
+from .native import LibraryMissingError
+from .structure import EMPTY, SHORT
 
 HEADER_SIZE = 16 * 1024  # the names of extra channels make it long; without them it is a few bytes
 RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
+MAX_PIXELS = 20_000_000  # of a frame that is decoded to see where it ends: what the memory of a child is enough for
+BARE = b"\xff\x0a"
 ALPHA, SPOT_COLOUR, COLOUR_FILTER = 0, 2, 5  # kinds of extra channels
 
 JpegXLImagePlugin.DECODE_THREADS = 0  # each thread takes from the little address space there is
@@ -64,21 +68,21 @@ def read(file: BinaryIO) -> Facts:
         has_alpha = any(_extra_channel(bits) == ALPHA for _ in range(channels))
     if turned:
         width, height = height, width
-    opaque: bool | None = not has_alpha
-    if has_alpha and not animated:  # of an animation the library would show one frame only: that is not enough
-        opaque = None
-    return Facts("jxl", width, height, opaque=opaque, animated=animated)
+    return Facts("jxl", width, height, opaque=None if has_alpha else True, animated=animated)
 
 
 def is_opaque(path: str) -> bool:
-    return frames.are_opaque(path, "JXL")
+    """Of all frames, as they are drawn over each other."""
+    with open(path, "rb") as file:
+        data = file.read()
+    return jxlframes.are_opaque(data)
 
 
 def _codestream(file: BinaryIO) -> bytes:
     """The beginning of the codestream, which a container may hold in parts."""
     file.seek(0)
     head = file.read(HEADER_SIZE)
-    if head.startswith(b"\xff\x0a"):
+    if head.startswith(BARE):
         return head
     for box in walk(file):
         if box.type == b"jxlc":
@@ -149,3 +153,18 @@ def _extra_channel(bits: Bits) -> int:
     elif kind == COLOUR_FILTER:
         bits.choose((0, 1), (2, 0), (4, 3), (8, 19))
     return kind
+
+
+def problem(file: BinaryIO) -> str | None:
+    """A container tells where it ends; of a bare codestream the last frame has to be decoded."""
+    file.seek(0)
+    data = file.read()
+    try:
+        found = jxlframes.count(data)
+        if found.complete and data.startswith(BARE) and found.pixels <= MAX_PIXELS:
+            found = found._replace(complete=jxlframes.ends_whole(data, found.number))
+    except LibraryMissingError:
+        return None
+    if found.complete and not first_cut_off(file):
+        return None
+    return SHORT if found.number else EMPTY

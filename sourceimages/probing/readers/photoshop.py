@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from .facts import Facts, UnreadableError, take
+from .structure import EMPTY, SHORT, size_of
 
 COLOURS = {1: 1, 2: 1, 3: 3, 4: 4, 8: 1, 9: 3}  # channels by colour mode
 DEEP_LAYERS = (b"Lr16", b"Lr32")  # where the layers are if a channel has 16 or 32 bits
@@ -19,6 +20,7 @@ RESOLUTION, IPTC, ICC, EXIF, XMP = 1005, 1028, 1039, 1058, 1060  # numbers of re
 SIGNATURES = {b"8BIM", b"MeSa", b"PHUT", b"AgHg", b"DCSR"}  # of resources: of Photoshop and of those who write like it
 LARGEST_RESOURCE = 16 * 2**20  # bytes
 BLOCK = 2**20
+LEAST_LAYERS = 1024  # bytes
 
 
 class Header(NamedTuple):
@@ -193,3 +195,33 @@ def _length(file: BinaryIO, large: bool = False) -> int:
 
 def _count(file: BinaryIO) -> int:
     return int.from_bytes(take(file, 2), signed=True)
+
+
+def problem(file: BinaryIO) -> str | None:
+    there, wanted = pixel_sizes(file, read_header(file))
+    if there:
+        return None if there >= wanted else SHORT
+    return EMPTY
+
+
+def pixel_sizes(file: BinaryIO, header: Header) -> tuple[int, int]:
+    """How many bytes of the merged picture there are, and how many there should be, as far as that is known."""
+    end = size_of(file)
+    try:
+        compression = find_pixels(file, header)
+        if compression == RAW:
+            wanted = header.channels * header.height * -(-header.width * header.depth // 8)
+        elif compression == RUN_LENGTHS:
+            wanted = sum(row_lengths(file, header))
+        else:
+            wanted = 1
+    except UnreadableError:
+        return 0, 1
+    return min(max(0, end - file.tell()), wanted), wanted
+
+
+def has_layers(file: BinaryIO) -> bool:
+    """Whether there are layers, and enough of them is in the file to show something."""
+    header, end = read_header(file), size_of(file)
+    start, size = _layers(file, header)
+    return size > 4 and min(size, LEAST_LAYERS) <= end - start

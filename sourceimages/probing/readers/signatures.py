@@ -25,7 +25,7 @@ SIGNATURES = [
         ("jxr", rb"II\xbc"),
         ("psd", rb"8BPS\0[\x01\x02]"),
         ("eps", rb"\x04?%!PS-Adobe-\d\.\d EPSF-|\xc5\xd0\xd3\xc6"),
-        ("pdf", rb"%PDF-"),
+        ("pdf", rb"%PDF-"),  # at the very beginning; elsewhere, see below
         ("zip", rb"PK(?:\x03\x04|\x05\x06)"),
         ("compound", rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
         ("rtf", rb"\{\\rtf"),
@@ -51,6 +51,10 @@ BRANDS = {  # of the files that begin with an ftyp box; what they claim to be fi
     b"M4A ": "m4a",
     b"crx ": "cr3",
 }
+PDF_HEAD = 1024  # bytes, within which readers look for the header of a PDF, whatever is before it
+PDF_HEADER = re.compile(rb"%PDF-\d\.\d(?:\s|.*?\d \d+ obj\b)", re.DOTALL)  # not where text only mentions it
+SVG_ROOT = re.compile(rb"<(?:\w+:)?svg\b")
+GZIP = b"\x1f\x8b"
 GENERIC_BRANDS = {b"mif1", b"mif3", b"msf1"}  # HEIF, whatever the pictures are coded with
 
 
@@ -58,7 +62,16 @@ def signature(head: bytes) -> str | None:
     """The format whose signature these first bytes of a file bear."""
     if head[4:8] == b"ftyp":
         return _brand(head[8 : int.from_bytes(head[:4])])
-    return next((format for format, pattern in SIGNATURES if pattern.match(head)), None)
+    found = next((format for format, pattern in SIGNATURES if pattern.match(head)), None)
+    return "pdf" if found in (None, "svg") and _has_pdf_header(head) else found
+
+
+def _has_pdf_header(head: bytes) -> bool:
+    """Whether what looks like text or like marked-up text is a PDF behind something else, as in the body of a mail."""
+    header = PDF_HEADER.search(head)
+    if header is None or header.start() + len("%PDF-") > PDF_HEAD:
+        return False
+    return not head.startswith(GZIP) and not SVG_ROOT.search(head[: header.start()])
 
 
 def _brand(content: bytes) -> str | None:

@@ -5,12 +5,15 @@ import math
 import re
 import zlib
 from typing import BinaryIO
+from xml.etree.ElementTree import Element, TreeBuilder
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser, ParseError
 
 from .facts import LARGEST_SIDE, Facts, NotKeptError, UnreadableError
 
+METADATA_TAGS = {"metadata", "{http://www.w3.org/2000/svg}metadata"}
+METADATA_WITHIN = 4 * 2**20  # bytes
 HEAD = 2**20  # within which the root tag has to be
 PIECE = 16 * 1024
 GZIP = b"\x1f\x8b"
@@ -47,12 +50,68 @@ class Root:
         raise RootFound(tag, attributes)
 
 
+class MetadataFound(Exception):
+    def __init__(self, element: Element) -> None:
+        self.element = element
+
+
+class Metadata:
+    """The same: builds the element with the metadata, nothing else, and stops the parser at its end."""
+
+    def __init__(self) -> None:
+        self._builder: TreeBuilder | None = None
+        self._depth = self._size = 0
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        if self._builder is None and tag in METADATA_TAGS:
+            self._builder = TreeBuilder()
+        if self._builder is not None:
+            self._depth += 1
+            self._builder.start(tag, attributes)
+
+    def data(self, data: str) -> None:
+        self._size += len(data)
+        if self._builder is not None and self._size < HEAD:
+            self._builder.data(data)
+
+    def end(self, tag: str) -> None:
+        if self._builder is not None:
+            self._builder.end(tag)
+            self._depth -= 1
+            if not self._depth:
+                raise MetadataFound(self._builder.close())
+
+
 def read(file: BinaryIO) -> Facts:
+    return Facts("svg", *_size(_root(_text(file, HEAD))))
+
+
+def metadata(file: BinaryIO) -> Element | None:
+    """The first element of that name, if it ends within the first megabytes."""
+    try:
+        _feed(Metadata(), _text(file, METADATA_WITHIN))
+    except MetadataFound as found:
+        return found.element
+    except (ParseError, DefusedXmlException):
+        return None
+    return None
+
+
+def _text(file: BinaryIO, size: int) -> str:
     file.seek(0)
-    data = file.read(HEAD)
+    data = file.read(size)
     if data.startswith(GZIP):
-        data = zlib.decompressobj(GZIP_WINDOW).decompress(data, HEAD)
-    return Facts("svg", *_size(_root(_decode(data))))
+        data = zlib.decompressobj(GZIP_WINDOW).decompress(data, size)
+    return _decode(data)
+
+
+def _feed(target: Root | Metadata, text: str) -> None:
+    """Entities may be declared, as drawing programs do, but none outside the file."""
+    parser = DefusedXMLParser(target=target, forbid_dtd=False, forbid_entities=False, forbid_external=True)
+    text = DECLARATION.sub("", text).lstrip()  # its encoding is none any more
+    for start in range(0, len(text), PIECE):
+        parser.feed(text[start : start + PIECE])
+    parser.close()
 
 
 def _decode(data: bytes) -> str:
@@ -66,20 +125,16 @@ def _decode(data: bytes) -> str:
 
 
 def _root(text: str) -> dict[str, str]:
-    """The attributes of the root tag; entities may be declared, as drawing programs do, but none outside the file."""
+    """The attributes of the root tag."""
     if "<?php" in text:
         raise NotKeptError("The file is text that a program would run.")
-    parser = DefusedXMLParser(target=Root(), forbid_dtd=False, forbid_entities=False, forbid_external=True)
-    text = DECLARATION.sub("", text).lstrip()  # its encoding is none any more
     try:
-        for start in range(0, len(text), PIECE):
-            parser.feed(text[start : start + PIECE])
-        parser.close()
+        _feed(Root(), text)
     except RootFound as root:
         if root.tag in ROOT_TAGS:
             return root.attributes
     except (ParseError, DefusedXmlException) as error:
-        if BEGINS_AS_SVG.match(text):
+        if BEGINS_AS_SVG.match(DECLARATION.sub("", text).lstrip()):
             raise UnreadableError("it is not well-formed") from error
     raise NotKeptError("The file is marked up or compressed like an SVG, and is none.")
 

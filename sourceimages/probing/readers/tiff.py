@@ -3,15 +3,19 @@
 Camera raws that are built like one are told apart here, by what is in them.
 """
 
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import pyvips
 
 from . import alpha, cameraraw
 from .facts import Facts, UnreadableError
 from .ifds import Directory, Tiff
+from .structure import EMPTY, SHORT, size_of
 
-WIDTH, HEIGHT, SAMPLES, EXTRA_SAMPLES = 256, 257, 277, 338
+WIDTH, HEIGHT, BITS, SAMPLES, EXTRA_SAMPLES = 256, 257, 258, 277, 338
+STRIPS, TILES = (273, 279), (324, 325)  # tags: where they are, and how long they are
+COMPRESSION, NONE = 259, 1  # tag, and its value for pixels as they are
+JPEG_DATA = 513  # where it is in the oldest way to have JPEG in a TIFF
 ALPHA = (1, 2)  # kinds of extra samples: premultiplied or not
 
 
@@ -37,3 +41,56 @@ def _alpha_band(tiff: Tiff, page: Directory) -> int | None:
     extra = tiff.numbers(page, EXTRA_SAMPLES)
     colours = tiff.number(page, SAMPLES, 1) - len(extra)
     return next((colours + number for number, kind in enumerate(extra) if kind in ALPHA), None)
+
+
+def problem(file: BinaryIO) -> str | None:
+    tiff = Tiff(file)
+    pages, complete = readable_pages(tiff)
+    for number, page in enumerate(pages):
+        there = sections(tiff, page)
+        if there is None or (not there and (number or JPEG_DATA in page.entries)):
+            continue
+        if not there or not all(part.whole for part in there):
+            return SHORT if any(part.there for part in there) or number else EMPTY
+    return None if complete else SHORT
+
+
+def readable_pages(tiff: Tiff) -> tuple[list[Directory], bool]:
+    """The first pages, and whether there is none among them that cannot be read."""
+    pages: list[Directory] = []
+    try:
+        pages.extend(tiff.chain())
+    except UnreadableError:
+        return pages, False
+    return pages, True
+
+
+def raw_size(tiff: Tiff, page: Directory) -> int:
+    """How many bytes the pixels of a page take without compression, if nothing fills up its strips."""
+    bits = sum(tiff.numbers(page, BITS)) or tiff.number(page, SAMPLES, 1)
+    return -(-tiff.number(page, WIDTH) * bits // 8) * tiff.number(page, HEIGHT)
+
+
+class Section(NamedTuple):
+    """A strip or a tile: how many bytes of it there are, and how many it has."""
+
+    there: int
+    size: int
+
+    @property
+    def whole(self) -> bool:
+        return self.there == self.size
+
+
+def sections(tiff: Tiff, page: Directory) -> list[Section] | None:
+    """The strips or tiles of a page; None where there are too many to tell."""
+    end = size_of(tiff.file)
+    for places, lengths in (STRIPS, TILES):
+        if places in page.entries:
+            offsets, sizes = tiff.numbers(page, places), tiff.numbers(page, lengths)
+            if not offsets:
+                return None
+            sizes = sizes if len(sizes) == len(offsets) else (1,) * len(offsets)
+            places_and_sizes = zip(offsets, sizes, strict=True)
+            return [Section(max(0, min(size, end - tiff.start - at)), size) for at, size in places_and_sizes]
+    return []

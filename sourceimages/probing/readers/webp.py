@@ -1,15 +1,22 @@
 """WebP. In an animation, what no frame has drawn upon is transparent, whatever its background colour says."""
 
+import io
+import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
 import pyvips
+from PIL import Image
 
-from . import alpha
+from . import alpha, composition
 from .canvas import Area, Frame, always_covered
+from .composition import Drawn
 from .facts import Facts, UnreadableError, take
+from .structure import EMPTY, SHORT, size_of
 
 RIFF_HEADER_SIZE = 12
+FRAME_HEADER_SIZE = 16
+PIXELS = (b"VP8 ", b"VP8L")
 
 
 def read(file: BinaryIO) -> Facts:
@@ -33,31 +40,87 @@ def read(file: BinaryIO) -> Facts:
 def is_opaque(path: str) -> bool:
     with open(path, "rb") as file:
         facts = read(file)
-        if facts.animated and not always_covered(facts.width, facts.height, _frames(file)):
-            return False
-    return alpha.is_full(pyvips.Image.webpload(path, n=-1, access="sequential", fail_on="truncated"))
+        if facts.animated:
+            covered = always_covered(facts.width, facts.height, _frames(file))
+            return covered and composition.is_opaque(facts.width, facts.height, _drawn(file))
+    return alpha.is_full(pyvips.Image.webpload(path, access="sequential", fail_on="truncated"))
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
     """The type of each chunk, the file standing at its content."""
+    return (type for type, _ in sized_chunks(file))
+
+
+def sized_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """The same, with the size that it says it has."""
     position = RIFF_HEADER_SIZE
     while True:
         file.seek(position)
         header = file.read(8)
         if len(header) < 8:
             return
-        yield header[:4]
         size = int.from_bytes(header[4:], "little")
+        yield header[:4], size
         position += 8 + size + size % 2
 
 
 def _frames(file: BinaryIO) -> Iterator[Frame]:
-    for type in _chunks(file):
+    return (frame for frame, _, _ in _frames_with_data(file))
+
+
+def _drawn(file: BinaryIO) -> Iterator[Drawn]:
+    for frame, over, data in _frames_with_data(file):
+        content = io.BytesIO(still(data, frame.area.width, frame.area.height))
+        with Image.open(content, formats=["WEBP"]) as image:
+            yield Drawn(frame, over, composition.alpha_of(image))
+
+
+def _frames_with_data(file: BinaryIO) -> Iterator[tuple[Frame, bool, bytes]]:
+    """Each frame, whether it is drawn over what is there, and its chunks."""
+    for type, size in sized_chunks(file):
         if type == b"ANMF":
-            head = take(file, 16)
+            head = take(file, FRAME_HEADER_SIZE)
             left, top, width, height = (_uint24(head, at) for at in (0, 3, 6, 9))
-            yield Frame(Area(2 * left, 2 * top, width + 1, height + 1), "cleared" if head[15] & 1 else "kept")
+            area, flags = Area(2 * left, 2 * top, width + 1, height + 1), head[15]
+            frame = Frame(area, "cleared" if flags & 1 else "kept")
+            yield frame, not flags & 2, file.read(size - FRAME_HEADER_SIZE)
 
 
 def _uint24(data: bytes, at: int) -> int:
     return int.from_bytes(data[at : at + 3], "little")
+
+
+def problem(file: BinaryIO) -> str | None:
+    end, found = size_of(file), False
+    for type, size in sized_chunks(file):
+        if type in (*PIXELS, b"ANMF"):
+            if file.tell() + size > end:
+                return SHORT
+            found = found or size > (FRAME_HEADER_SIZE if type == b"ANMF" else 0)
+    return None if found else EMPTY
+
+
+def frames_in(file: BinaryIO) -> tuple[int, bytes]:
+    """How many frames of an animation are there as a whole; and its first frame, or the still image, for a decoder."""
+    end, whole, first = size_of(file), 0, b""
+    for type, size in sized_chunks(file):
+        if type == b"ANMF":
+            whole += file.tell() + size <= end
+            if not first:
+                area = take(file, FRAME_HEADER_SIZE)
+                first = still(file.read(size - FRAME_HEADER_SIZE), _uint24(area, 6) + 1, _uint24(area, 9) + 1)
+    if not first:
+        file.seek(0)
+        first = file.read()
+    return whole, first
+
+
+def still(frame: bytes, width: int, height: int) -> bytes:
+    """The chunks of a frame as an image of its own."""
+    extended = frame.startswith(b"ALPH")
+    head = struct.pack("<4sII", b"VP8X", 10, 0x10) + _three(width - 1) + _three(height - 1) if extended else b""
+    return b"RIFF" + struct.pack("<I", 4 + len(head + frame)) + b"WEBP" + head + frame
+
+
+def _three(number: int) -> bytes:
+    return number.to_bytes(3, "little")

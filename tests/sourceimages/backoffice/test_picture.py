@@ -39,6 +39,13 @@ def offered(browser, image):
     return {kind for kind, _, _ in browser.get(page_of(image)).context["acts"]}
 
 
+def test_a_damaged_image_says_so(staff, acme, alice):
+    content = images.encoded(images.picture(160, 120), "PNG")
+    alice.upload(acme, content[: len(content) // 2])
+    image = acme.images.get()
+    assert "The file is damaged: a part of the image is missing (rows, " in text_of(staff.get(page_of(image)))
+
+
 # --- What it offers ---------------------------------------------------------------------------------------------------
 
 

@@ -12,8 +12,6 @@ from sourceimages.operations import set_protected
 from tests import images
 from tests.sourceimages.backoffice.conftest import PICTURES
 
-pytestmark = pytest.mark.any_database
-
 
 def address(image, size="small"):
     return f"{PICTURES}{image.pk}/preview/{size}/"

@@ -10,7 +10,7 @@ from sourceimages.operations import delete_image
 from tests import images
 from tests.sourceimages.backoffice.conftest import ACT, PICTURES, TOMBSTONES, chosen, everything, found, text_of
 
-pytestmark = pytest.mark.usefixtures("consistent")
+pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
 
 PAGES = {
     "picture": PICTURES + "{picture}/change/",

@@ -78,6 +78,8 @@ def test_exif_and_place_and_profile(described, format):
     wanted = dict(EXIF_FIELDS)
     if format in ("TIFF", "AVIF"):
         del wanted["artist"]  # there Pillow writes ASCII only
+    if format == "AVIF":
+        wanted["orientation"] = None  # Pillow takes it out of EXIF, and writes a turn of the format itself
     assert {name: groups["exif"].get(name) for name in wanted} == wanted
     assert groups["location"] == PLACE
     assert groups["icc"] == {"description": "sRGB built-in", "color_space": "RGB"}
@@ -165,7 +167,7 @@ def box(type, content):
 def test_seconds_and_size_of_a_film(described):
     header = box(b"mvhd", struct.pack(">12xII8x", 600, 1500) + bytes(68))
     track = box(b"trak", box(b"tkhd", bytes(76) + struct.pack(">II", 320 << 16, 240 << 16)))
-    film = box(b"ftyp", b"mp42\0\0\0\0mp42") + box(b"moov", header + track)
+    film = box(b"ftyp", b"mp42\0\0\0\0mp42") + box(b"moov", header + track) + box(b"mdat", bytes(9))
     assert described(film)["video"] == {"duration": 2.5, "width": 320, "height": 240}
 
 

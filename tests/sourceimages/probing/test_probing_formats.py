@@ -7,9 +7,11 @@ import zipfile
 import zlib
 from itertools import pairwise
 
+import numpy
 import pillow_heif
 import pillow_jxl  # noqa: F401, teaches Pillow to write JPEG XL
 import pytest
+from imagecodecs import jpegxl_encode
 from PIL import Image
 
 from sourceimages.errors import FormatNotAllowed, TooManyPixels, UnreadableImage
@@ -61,6 +63,10 @@ def chunk(type, content):
 
 def png_header(width, height, colour=2):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0))
+
+
+def png_pixels(width, height, channels=3):
+    return chunk(b"IDAT", zlib.compress(bytes((1 + width * channels) * height))) + chunk(b"IEND", b"")
 
 
 def facts(format, width=40, height=30, opaque=True, animated=False, mimetype=None):
@@ -135,7 +141,7 @@ def test_pictures(told, data, expected):
 
 
 def test_a_png_with_the_count_of_one_frame_is_not_animated(told):
-    data = png_header(40, 30) + chunk(b"acTL", struct.pack(">II", 1, 0)) + chunk(b"IDAT", b"")
+    data = png_header(40, 30) + chunk(b"acTL", struct.pack(">II", 1, 0)) + png_pixels(40, 30)
     assert told(data) == facts("png")
 
 
@@ -144,15 +150,16 @@ def test_a_png_animation_that_clears_a_part_of_its_canvas_is_not_opaque(told):
         return chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, width, height, 0, 0, 1, 10, afterwards, 0))
 
     start = png_header(40, 30) + chunk(b"acTL", struct.pack(">II", 2, 0))
-    pixels = chunk(b"IDAT", b"")
-    assert told(start + frame(40, 30, 0) + pixels + frame(9, 9, 0)).opaque
-    assert told(start + frame(40, 30, 1) + pixels + frame(40, 30, 0)).opaque
-    assert not told(start + frame(40, 30, 1) + pixels + frame(9, 9, 0)).opaque
+    pixels = png_pixels(40, 30)[:-12]
+    more = chunk(b"fdAT", bytes(4) + zlib.compress(bytes(9))) + chunk(b"IEND", b"")
+    assert told(start + frame(40, 30, 0) + pixels + frame(9, 9, 0) + more).opaque
+    assert told(start + frame(40, 30, 1) + pixels + frame(40, 30, 0) + more).opaque
+    assert not told(start + frame(40, 30, 1) + pixels + frame(9, 9, 0) + more).opaque
 
 
 def test_a_text_chunk_that_would_inflate_to_much_is_passed_by(told):
     bomb = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(50_000_000)))
-    assert told(png_header(40, 30) + bomb + chunk(b"IDAT", b"")) == facts("png")
+    assert told(png_header(40, 30) + bomb + png_pixels(40, 30)) == facts("png")
 
 
 @pytest.mark.parametrize("data", [png_header(0, 5), png_header(5, 5)[:20], png_header(2**31, 1), b"\x89PNG\r\n\x1a\n"])
@@ -368,6 +375,41 @@ def test_sizes_of_pdf(told, page, size):
     assert told(pdf(page)) == facts("pdf", *size, opaque=False, mimetype="application/pdf")
 
 
+BEFORE_A_PDF = [
+    b"\xef\xbb\xbf",
+    b"\r\n\r\n",
+    b"\0\0\0",
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/pdf\r\n\r\n",
+    b"From: Ada <ada@example.com>\nSubject: the plan\n\n",
+    b"<!-- made by a printer -->\n",
+    b"x" * 1019,
+]
+
+
+@pytest.mark.parametrize("before", BEFORE_A_PDF)
+def test_a_pdf_may_begin_anywhere_in_the_first_kilobyte(told, before):
+    assert told(before + pdf()) == facts("pdf", 200, 100, opaque=False, mimetype="application/pdf")
+
+
+@pytest.mark.parametrize("before", BEFORE_A_PDF)
+def test_a_broken_pdf_is_not_text_whatever_is_before_it(told, before):
+    with pytest.raises(UnreadableImage, match="starts like the format pdf"):
+        told(before + b"%PDF-1.7\n")
+
+
+def test_an_svg_that_mentions_a_pdf_is_an_svg(told):
+    assert told(svg('width="7" height="8" desc="made from %PDF-1.4"')).format == "svg"
+
+
+@pytest.mark.parametrize("text", [b'head = b"%PDF-1.7\\n"\n', b"Files that begin with `%PDF-1.4` are PDF.\n"])
+def test_text_that_mentions_the_header_of_a_pdf_is_text(told, text):
+    assert told(text).format == "txt"
+
+
+def test_text_that_mentions_a_pdf_after_the_first_kilobyte_is_text(told):
+    assert told(b"x" * 1020 + b"%PDF-1.7 is a header").format == "txt"
+
+
 def test_a_pdf_that_cannot_be_opened_is_unreadable(told):
     with pytest.raises(UnreadableImage, match="cannot be opened"):
         told(b"%PDF-1.7\n")
@@ -429,8 +471,11 @@ def compound(stream):
 
 
 def movie(brand, *brands):
-    content = brand + bytes(4) + b"".join(brands)
-    return struct.pack(">I", 8 + len(content)) + b"ftyp" + content + bytes(64)
+    return box(b"ftyp", brand + bytes(4) + b"".join(brands)) + box(b"moov", b"") + box(b"mdat", bytes(64))
+
+
+def box(type, content):
+    return struct.pack(">I", 8 + len(content)) + type + content
 
 
 OFFICE_OPEN = "application/vnd.openxmlformats-officedocument."
@@ -464,7 +509,7 @@ OFFICE_OPEN = "application/vnd.openxmlformats-officedocument."
         (movie(b"isom", b"isom", b"avc1"), "mp4", "video/mp4"),
         (movie(b"XXXX", b"mp42"), "mp4", "video/mp4"),
         (movie(b"qt  "), "mov", "video/quicktime"),
-        (struct.pack(">I", 8) + b"wide" + bytes(30), "mov", "video/quicktime"),
+        (box(b"wide", b"") + box(b"mdat", bytes(30)) + box(b"moov", b""), "mov", "video/quicktime"),
         (b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\x82\x84webm" + bytes(30), "webm", "video/webm"),
         (b"\0\1\0\0\0\x0c\0\x80\0\x03\0\x40GDEF" + bytes(30), "ttf", "font/ttf"),
         (b"OTTO\0\x0c" + bytes(30), "otf", "font/otf"),
@@ -540,9 +585,9 @@ def test_too_many_pixels_are_refused_before_any_is_touched(told, data):
 
 def test_the_limit_itself_is_allowed(told, settings):
     settings.MAX_MEGAPIXELS = 2
-    assert told(png_header(2000, 1000) + chunk(b"IDAT", b"")).width == 2000
+    assert told(png_header(2000, 1000) + png_pixels(2000, 1000)).width == 2000
     with pytest.raises(TooManyPixels):
-        told(png_header(2000, 1001) + chunk(b"IDAT", b""))
+        told(png_header(2000, 1001) + png_pixels(2000, 1001))
 
 
 def test_jpeg_and_drawings_have_no_pixel_limit(told, settings):
@@ -551,3 +596,71 @@ def test_jpeg_and_drawings_have_no_pixel_limit(told, settings):
     assert told(saved(picture(size=(1200, 1000)), "WEBP")).width == 1200
     assert told(svg('width="100000" height="100000"')).width == 100_000
     assert told(pdf(media_box="[0 0 5000 5000]")).width == 5000
+
+
+# What shows through
+
+
+def translucent(size=(40, 30), alpha=128):
+    return picture("RGBA", size, (200, 10, 10, alpha))
+
+
+def apng(*frames, blend, disposal=0, **options):
+    first, *others = frames
+    return saved(first, "PNG", save_all=True, append_images=others, blend=blend, disposal=disposal, **options)
+
+
+OVER, SOURCE, CLEARED = 1, 0, 1
+
+
+@pytest.mark.parametrize(
+    ("data", "opaque"),
+    [
+        (apng(picture("RGBA"), translucent(), blend=OVER), True),
+        (apng(picture("RGBA"), translucent(), blend=SOURCE), False),
+        (apng(translucent(), picture("RGBA"), blend=OVER), False),
+        (apng(picture("RGBA"), translucent(), blend=OVER, disposal=CLEARED), False),
+        (apng(picture("RGBA"), translucent(), translucent(alpha=3), blend=OVER), True),
+    ],
+)
+def test_an_apng_frame_over_an_opaque_one_is_opaque(told, data, opaque):
+    assert told(data) == facts("png", opaque=opaque, animated=True)
+
+
+def test_the_default_image_of_an_apng_counts(told):
+    frames = [picture("RGBA"), picture("RGBA", color=(1, 2, 3, 255))]
+    for default, opaque in ((picture("RGBA"), True), (translucent(), False)):
+        data = saved(default, "PNG", save_all=True, append_images=frames, default_image=True)
+        assert told(data).opaque is opaque
+
+
+def animated_webp(*frames, over, cleared=False):
+    """An animation of lossless frames that cover the canvas."""
+    flags = (0 if over else 2) | (1 if cleared else 0)
+    body = b"VP8X" + struct.pack("<IB3x", 10, 0x12) + b"\x27\0\0\x1d\0\0" + b"ANIM" + struct.pack("<I6x", 6)
+    for frame in frames:
+        content = (
+            bytes(6) + b"\x27\0\0\x1d\0\0" + b"\x64\0\0" + bytes([flags]) + saved(frame, "WEBP", lossless=True)[12:]
+        )
+        body += b"ANMF" + struct.pack("<I", len(content)) + content
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
+
+
+@pytest.mark.parametrize(
+    ("data", "opaque"),
+    [
+        (animated_webp(picture("RGBA"), translucent(), over=True), True),
+        (animated_webp(picture("RGBA"), translucent(), over=False), False),
+        (animated_webp(translucent(), picture("RGBA"), over=True), False),
+        (animated_webp(picture("RGBA"), translucent(), over=True, cleared=True), False),
+        (animated_webp(picture("RGBA"), translucent(alpha=1), translucent(alpha=254), over=True), True),
+    ],
+)
+def test_a_webp_frame_over_an_opaque_one_is_opaque(told, data, opaque):
+    assert told(data) == facts("webp", opaque=opaque, animated=True)
+
+
+@pytest.mark.parametrize(("alphas", "opaque"), [((255, 255), True), ((255, 254), False), ((0, 255), False)])
+def test_a_jpeg_xl_animation_is_read_frame_by_frame(told, alphas, opaque):
+    frames = numpy.stack([numpy.asarray(translucent(alpha=alpha)) for alpha in alphas])
+    assert told(bytes(jpegxl_encode(frames, lossless=True))) == facts("jxl", opaque=opaque, animated=True)

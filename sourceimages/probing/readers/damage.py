@@ -1,0 +1,214 @@
+"""How much of an image can be decoded whose file lacks something: all, a part, which is named, or nothing."""
+
+import ctypes
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, BinaryIO
+
+import pyvips
+from PIL import Image, ImageFile
+
+from . import alpha, frames, gif, heif, jpeg, movie, photoshop, png, tiff, webp  # noqa: F401 (alpha: no cache)
+from .facts import UnreadableError
+from .ifds import Tiff
+from .native import LibraryMissingError, library
+from .structure import EMPTY
+
+ROWS, SCANS, FRAMES, TILES, PAGES, PIXELS = "rows", "scans", "frames", "tiles", "pages", "pixels"
+SAMPLES, LAYERS_ONLY, END = "samples", "merged image", "end"
+STRIP = 8  # rows that are decoded at once
+NOTHING = "and nothing of its image can be decoded"
+
+
+def examine(path: str, format: str, problem: str) -> dict[str, Any]:
+    """{}: all of the image is there. {"damaged": what is missing}: a part. {"unreadable": why}: nothing."""
+    try:
+        with open(path, "rb") as file:
+            missing: dict[str, Any] | None = CHECKS[format](file)
+    except (MemoryError, LibraryMissingError):  # which says nothing about the file
+        missing = _missing(END)
+    except Exception:  # noqa: BLE001, libraries raise whatever they like about broken files
+        return {"unreadable": f"The file is damaged: {problem}, {NOTHING}."}
+    return {"damaged": missing} if missing else {}
+
+
+def _missing(what: str, decoded: int | None = None, total: int | None = None) -> dict[str, Any]:
+    """As it is told to those who look at the image. A total that only the missing part would tell is left out."""
+    found: dict[str, Any] = {"missing": what}
+    if decoded is not None:
+        found["decoded"] = decoded
+    if total is not None:
+        found["total"] = total
+    return found
+
+
+def _part(what: str, decoded: int, total: int) -> dict[str, Any] | None:
+    if not decoded:
+        raise UnreadableError(NOTHING)
+    return _missing(what, decoded, total) if decoded < total else None
+
+
+def _rows(image: pyvips.Image) -> int:
+    """How many rows can be decoded, from the first one on."""
+    region, row = pyvips.Region.new(image), 0
+    try:
+        while row < image.height:
+            height = min(STRIP, image.height - row)
+            region.fetch(0, row, image.width, height)
+            row += height
+    except pyvips.Error as error:
+        if "memory" in str(error).lower():
+            raise MemoryError from error
+    return row
+
+
+def _jpeg(file: BinaryIO) -> dict[str, Any] | None:
+    found = jpeg.scans(file)
+    if not sum(found.sizes):
+        raise UnreadableError(NOTHING)
+    file.seek(0)
+    data = file.read() + jpeg.END  # so that the decoder complains about missing pixels, and of a missing end not at all
+    rows = _rows(pyvips.Image.jpegload_buffer(data, access="sequential", fail_on="warning"))
+    if rows or not found.progressive:
+        return _part(ROWS, rows, found.height)
+    if found.sizes[0] * 8 < found.row_blocks:
+        raise UnreadableError(NOTHING)
+    pyvips.Image.jpegload_buffer(data, access="sequential", fail_on="none").avg()
+    return _missing(SCANS, len(found.sizes) - 1)
+
+
+def _png(file: BinaryIO) -> dict[str, Any] | None:
+    sizes = png.passes(file)
+    wanted = sum(rows * row for rows, row in sizes)
+    there = png.inflated(file, wanted)
+    if there < sizes[0][1]:
+        raise UnreadableError(NOTHING)
+    if there < wanted:
+        return _part(ROWS, there // sizes[0][1], sizes[0][0]) if len(sizes) == 1 else _missing(PIXELS, there, wanted)
+    total, whole = png.frame_counts(file)
+    return _part(FRAMES, whole, total) if total > 1 else None
+
+
+def _gif(file: BinaryIO) -> dict[str, Any] | None:
+    sizes, complete = gif.frame_sizes(file)
+    if not sizes or sizes[0] < gif.LEAST_DATA:
+        raise UnreadableError(NOTHING)
+    _decode_first(file, "GIF")
+    if complete:
+        return None
+    return _missing(FRAMES, len(sizes) - 1) if len(sizes) > 1 else _missing(ROWS)
+
+
+def _decode_first(file: BinaryIO, format: str) -> None:
+    """Decode what there is of the first frame; raises if that is nothing."""
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        with Image.open(file, formats=[format]) as image:
+            image.load()
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+
+def _webp(file: BinaryIO) -> dict[str, Any] | None:
+    whole, first = webp.frames_in(file)
+    if whole:
+        return _missing(FRAMES, whole)
+    return _part(ROWS, *_webp_rows(first))
+
+
+def _webp_rows(data: bytes) -> tuple[int, int]:
+    """How many rows of a still image can be decoded, and how many it has (webp/decode.h)."""
+    decoder = library("libsharpyuv", "libwebp")
+    decoder.WebPINewRGB.restype = ctypes.c_void_p
+    decoder.WebPIDecGetRGB.restype = ctypes.c_void_p
+    state = ctypes.c_void_p(decoder.WebPINewRGB(1, None, ctypes.c_size_t(0), 0))
+    try:
+        decoder.WebPIAppend(state, data, ctypes.c_size_t(len(data)))
+        last, width, height = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+        decoder.WebPIDecGetRGB(state, ctypes.byref(last), ctypes.byref(width), ctypes.byref(height), None)
+        return last.value, height.value
+    finally:
+        decoder.WebPIDelete(state)
+
+
+def _tiff(file: BinaryIO) -> dict[str, Any] | None:
+    tiled = Tiff(file)
+    pages, complete = tiff.readable_pages(tiled)
+    sections = tiff.sections(tiled, pages[0]) or []
+    whole = sum(part.whole for part in sections)
+    if sections and whole == len(sections):
+        count = sum(all(part.whole for part in tiff.sections(tiled, page) or ()) for page in pages)
+        return _part(PAGES, count, len(pages)) if complete else _missing(PAGES, count)
+    if tiled.number(pages[0], tiff.COMPRESSION) == tiff.NONE:  # of which decoders make up what is missing
+        wanted = min(sum(part.size for part in sections), tiff.raw_size(tiled, pages[0]))
+        return _part(PIXELS, sum(part.there for part in sections), wanted)
+    rows = height = 0
+    with suppress(pyvips.Error):
+        image = pyvips.Image.tiffload(file.name, access="sequential", fail_on="truncated")
+        rows, height = _rows(image), image.height
+    # Without the last plane of colors there is no row, and still something to see.
+    return _part(ROWS, rows, height) if rows else _part(TILES, whole, len(sections))
+
+
+def _photoshop(file: BinaryIO) -> dict[str, Any] | None:
+    header = photoshop.read_header(file)
+    there, wanted = photoshop.pixel_sizes(file, header)
+    if not there and photoshop.has_layers(file):
+        return _missing(LAYERS_ONLY)
+    return _part(PIXELS, there, wanted)
+
+
+def _heif(file: BinaryIO, plugin: str) -> dict[str, Any] | None:
+    try:
+        there, total = heif.parts(file)
+    except Exception:  # noqa: BLE001, then the decoder tells
+        there = total = 0
+    decoded = False
+    with suppress(Exception):
+        with Image.open(file, formats=[plugin]) as image:
+            image.load()
+        decoded = True
+    if 0 < there < total:
+        return _missing(FRAMES if heif.is_sequence(file) else TILES, there, total)
+    if there == total and (decoded or there):
+        return _missing(END) if heif.is_cut_off(file) else None
+    if not decoded or total > 1:
+        raise UnreadableError(NOTHING)
+    return _missing(ROWS)
+
+
+def _jpegxl(file: BinaryIO) -> dict[str, Any] | None:
+    from . import jxlframes
+
+    file.seek(0)
+    data = file.read()
+    found = jxlframes.count(data)
+    if found.number > 1 or (found.number and not found.complete):
+        return _missing(FRAMES, found.number - found.complete)
+    if found.complete and jxlframes.ends_whole(data, found.number):
+        return _missing(END)
+    if not jxlframes.is_partly_decodable(data):
+        raise UnreadableError(NOTHING)
+    return _missing(PIXELS)
+
+
+def _movie(file: BinaryIO) -> dict[str, Any] | None:
+    if movie.problem(file) == EMPTY:
+        raise UnreadableError(NOTHING)
+    there, total = movie.samples_in(file)
+    return _part(SAMPLES, there, total) if there < total else _missing(END)
+
+
+CHECKS: dict[str, Callable[[BinaryIO], dict[str, Any] | None]] = {
+    "jpg": _jpeg,
+    "png": _png,
+    "gif": _gif,
+    "webp": _webp,
+    "tif": _tiff,
+    "psd": _photoshop,
+    "heic": lambda file: _heif(file, "HEIF"),
+    "avif": lambda file: _heif(file, "AVIF"),
+    "jxl": _jpegxl,
+    "mp4": _movie,
+    "mov": _movie,
+}

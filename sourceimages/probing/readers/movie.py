@@ -1,0 +1,109 @@
+"""Videos in MP4 and QuickTime, and sequences of images, which are built like them (ISO/IEC 14496-12)."""
+
+import struct
+from collections.abc import Iterable, Iterator
+from itertools import islice, pairwise, repeat
+from typing import BinaryIO, NamedTuple
+
+from .boxes import Box, first_cut_off, readable
+from .facts import UnreadableError
+from .structure import EMPTY, SHORT, size_of
+
+UNKNOWN = (2**32 - 1, 2**64 - 1)  # durations
+VIDEO, IMAGES = b"vide", b"pict"  # handlers of tracks
+MAX_SAMPLES = 2**20
+
+
+class Track(NamedTuple):
+    handler: bytes
+    width: int  # as it is shown
+    height: int
+    samples: int
+    seconds: float | None
+    ends: tuple[int, ...]  # where each sample ends in the file, as far as its tables tell
+
+
+def problem(file: BinaryIO) -> str | None:
+    boxes = list(readable(file))
+    types = {box.type for box in boxes}
+    if not types & {b"moov", b"moof"} or not any(box.type in (b"mdat", b"idat") and box.size for box in boxes):
+        return EMPTY
+    if cut_off := first_cut_off(file):
+        return EMPTY if cut_off == b"moov" else SHORT  # without all of its tables nothing finds the samples
+    there, total = samples_in(file)
+    return SHORT if there < total else None
+
+
+def samples_in(file: BinaryIO, *handlers: bytes) -> tuple[int, int]:
+    """How many samples, which are images or pieces of sound, are in the file as a whole, and how many there are."""
+    end = size_of(file)
+    ends = [place for track in tracks(file) if track.handler in handlers or not handlers for place in track.ends]
+    return sum(place <= end for place in ends), len(ends)
+
+
+def tracks(file: BinaryIO) -> Iterator[Track]:
+    """Those that make sense."""
+    movie = next((box for box in readable(file) if box.type == b"moov"), None)
+    for box in movie.children() if movie else ():
+        if box.type == b"trak":
+            try:
+                yield _track(box)
+            except (UnreadableError, KeyError, struct.error, IndexError):
+                continue
+
+
+def _track(box: Box) -> Track:
+    parts = {part.type: part for part in box.children()}
+    media = {part.type: part for part in parts[b"mdia"].children()} if b"mdia" in parts else {}
+    handler = media[b"hdlr"].content(12)[8:] if b"hdlr" in media else b""
+    information = {part.type: part for part in media[b"minf"].children()} if b"minf" in media else {}
+    tables = {part.type: part for part in information[b"stbl"].children()} if b"stbl" in information else {}
+    sizes = tables.get(b"stsz") or tables.get(b"stz2")
+    samples = int.from_bytes(sizes.content(12)[8:]) if sizes else 0
+    seconds = _seconds(media[b"mdhd"]) if b"mdhd" in media else None
+    return Track(handler, *_size(parts[b"tkhd"]), samples, seconds, tuple(_ends(tables)))
+
+
+def _size(header: Box) -> tuple[int, int]:
+    """Width and height as the track is shown: its matrix may turn it by quarters."""
+    content = header.content()
+    a, b, c, d = struct.unpack(">ii4xii", content[-44:-24])
+    width, height = (number >> 16 for number in struct.unpack(">II", content[-8:]))
+    turned = not a and not d and b and c
+    return (height, width) if turned else (width, height)
+
+
+def _seconds(header: Box) -> float | None:
+    head = header.content(32)
+    layout = ">20xIQ" if head[0] == 1 else ">12xII"
+    scale, duration = struct.unpack_from(layout, head)
+    return duration / scale if scale and duration not in UNKNOWN else None
+
+
+def _ends(tables: dict[bytes, Box]) -> Iterator[int]:
+    """Samples lie in chunks, one behind the other; tables tell where chunks begin, and how many samples they have."""
+    places = _numbers(tables.get(b"stco"), 8, "I") or _numbers(tables.get(b"co64"), 8, "Q")
+    runs = _numbers(tables.get(b"stsc"), 8, "I")  # first chunk, samples in each, description
+    sizes = iter(_sizes(tables.get(b"stsz")))
+    firsts = [*runs[0::3], len(places) + 1]
+    for number, (first, following) in enumerate(pairwise(firsts)):
+        for place in places[max(0, first - 1) : max(0, following - 1)]:
+            end = place
+            for size in islice(sizes, runs[3 * number + 1]):
+                end += size
+                yield end
+
+
+def _sizes(table: Box | None) -> Iterable[int]:
+    if table is None:
+        return ()
+    size, count = struct.unpack_from(">II", table.content(12), 4)
+    return repeat(size, min(count, MAX_SAMPLES)) if size else _numbers(table, 12, "I")
+
+
+def _numbers(table: Box | None, start: int, letter: str) -> tuple[int, ...]:
+    if table is None:
+        return ()
+    content = table.content()
+    count = min((len(content) - start) // struct.calcsize(f">{letter}"), MAX_SAMPLES)
+    return struct.unpack_from(f">{max(0, count)}{letter}", content, start)

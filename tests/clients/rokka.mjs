@@ -40,7 +40,7 @@ const result = {
   unknownImage: await refused(images.get('acme', '0'.repeat(40))),
   unknownOrganization: await refused(images.list('nobody')),
   badKey: await refused(client('wrong').sourceimages.list('acme')),
-  badSort: await refused(images.list('acme', { sort: 'colour' })),
+  badSort: await refused(images.list('acme', { sort: 'created sideways' })),
   byUrl: (await images.createByUrl('acme', url, { meta_user: { from: 'afar' } })).body,
   privateUrl: await refused(images.createByUrl('acme', 'http://127.0.0.1/a.png')),
   tooLarge: await refused(images.create('acme', 'large.jpg', createReadStream(large))),

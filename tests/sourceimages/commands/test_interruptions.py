@@ -116,8 +116,8 @@ def test_only_the_same_arguments_go_on(acme, other, six, run, refused, at_batch)
     refused("copy_all", "acme", "other", "--yes", "--created-after", "2001-01-01", status=130)
     for different in ([], ["--overwrite"], ["--format", "png"]):
         assert "earlier run" not in run("copy_all", "acme", "other", "--dry-run", *different)
-    # The same moment, said in another way.
-    assert "earlier run" in run("copy_all", "acme", "other", "--yes", "--created-after", "2001-01-01T00:00Z")
+    # The same moment, the end of the day, said in another way.
+    assert "earlier run" in run("copy_all", "acme", "other", "--yes", "--created-after", "2001-01-01T23:59:59Z")
     assert living(other) == living(acme)
 
 

@@ -456,6 +456,7 @@ def test_one_goes_on_with_the_picture_that_it_is_now(staff, acme, three):
 
 
 @pytest.mark.parametrize("role", Role)
+@pytest.mark.any_database
 def test_each_role_is_offered_what_it_may_do_and_refused_the_rest(colleague, acme, stage, alice, role):
     """A person who may not read pictures can do nothing to them here, whatever else is granted."""
     pictures = uploaded(alice, acme, len(ACTS) * 2)

@@ -25,7 +25,7 @@ from tests.sourceimages.backoffice.conftest import (
     told,
 )
 
-pytestmark = pytest.mark.usefixtures("consistent")
+pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
 
 
 @pytest.fixture(autouse=True)

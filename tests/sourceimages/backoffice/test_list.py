@@ -15,7 +15,7 @@ from sourceimages.operations import delete_image, set_locked, set_protected
 from tests import images
 from tests.sourceimages.backoffice.conftest import PICTURES, everything, text_of, uploaded
 
-pytestmark = pytest.mark.usefixtures("consistent")
+pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
 
 COUNTS = PICTURES + "counts/"
 

@@ -33,7 +33,7 @@ from tests.sourceimages.backoffice.conftest import (
 )
 from tests.storing import let_pass
 
-pytestmark = pytest.mark.usefixtures("consistent")
+pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
 
 
 @pytest.fixture

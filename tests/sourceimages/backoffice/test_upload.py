@@ -10,7 +10,7 @@ from sourceimages.operations import delete_image
 from tests import images
 from tests.sourceimages.backoffice.conftest import PICTURES, everything, logged_in, page_of, text_of
 
-pytestmark = pytest.mark.usefixtures("consistent")
+pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
 
 UPLOAD = PICTURES + "upload/"
 UPLOADERS = {Role.ADMIN, Role.WRITE, Role.IMAGES_WRITE, Role.UPLOAD}

@@ -21,7 +21,6 @@ from tests import images
 from tests.staff import helper, logged_in, superuser
 
 START, NUMBERS, HEALTH = "/admin/", "/admin/numbers/", "/admin/health/"
-TODAY = stats.today()
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def held(organization, bytes, *, images=0):
 
 
 def snapshot(organization, days_ago, bytes, downloaded=0):
-    day = TODAY - timedelta(days=days_ago)
+    day = stats.today() - timedelta(days=days_ago)
     DailyStats.objects.create(
         organization=organization, day=day, bytes=bytes, images=bytes, bytes_downloaded=downloaded
     )
@@ -217,7 +216,7 @@ def test_uploads_are_counted_by_day(acme, alice, image, other):
         acme.images.filter(pk=old.pk).update(created=timezone.now() - timedelta(days=2))
         rows = start.numbers(staff)["charts"][1].rows
         assert [value for _, value in rows] == ["1", "0", "1"] + ["0"] * 27
-        assert rows[0][0] == f"{TODAY}"
+        assert rows[0][0] == f"{stats.today()}"
     start.cache.clear()
     assert {value for _, value in start.numbers(Staff(helper(other, Role.READ, name="sue")))["charts"][1].rows} == {"0"}
 

@@ -342,13 +342,13 @@ trees = st.recursive(
 )  # fmt: skip
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
 @given(trees)
 def test_any_expression_finds_what_a_look_at_all_of_them_finds(many, alice, tree):
     assert set(found(alice, q=written(tree))) == {image.hash for image in many if holds(tree, image)}, written(tree)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
 @given(st.text(alphabet="ab:()[]{},*\"' TONRAD~.19_kmuserintx\0\u00fc", max_size=40))
 def test_any_text_is_a_question_or_a_refusal(acme, alice, text):
     for query in ({"q": text}, {"width": text}, {"user:artist": text}, {"user:latlon:place": text}, {"created": text}):
@@ -437,7 +437,7 @@ any_order = st.lists(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=12)
 @given(any_order, st.integers(8, 60), st.integers(0, 2**32))
 def test_in_any_order_each_is_seen_once_while_others_come_and_go(many, acme, alice, terms, limit, seed):
     """Some are in the trash at first and come back on the way, some that were seen go there."""

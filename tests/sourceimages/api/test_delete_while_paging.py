@@ -10,8 +10,8 @@ from tests.conftest import contradictions
 
 @pytest.fixture
 def hashes(acme, alice) -> set[str]:
-    """250 pictures, ten of each file and of the same moment."""
-    for start in range(0, 25, 5):
+    """150 images, ten of each file and of the same moment."""
+    for start in range(0, 15, 5):
         alice.upload(acme, *(images.png(seed=seed) for seed in range(start, start + 5)))
     for image in acme.images.select_related("organization", "file"):
         for number in range(9):
@@ -28,8 +28,8 @@ def test_who_deletes_page_by_page_misses_none(acme, alice, hashes, limit):
         cursor, pages = page["cursor"], pages + 1
 
     assert sorted(deleted) == sorted((hash, 204) for hash in hashes)
-    assert len(hashes) == 250
-    assert pages == -(-250 // limit)
+    assert len(hashes) == 150
+    assert pages == -(-150 // limit)
     assert page["total"] == 0
-    assert acme.images.in_trash().count() == 250
+    assert acme.images.in_trash().count() == 150
     assert contradictions() == []

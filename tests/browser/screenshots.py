@@ -23,9 +23,9 @@ MOST = 150_000  # bytes
 DRAWN = 24  # pictures, where there are no photographs
 
 FILL = """
-import datetime
 from sourceimages import jobs, tasks; from sourceimages.selection import Selection; from sourceimages.models import *
 from sourceimages.operations import *; from organizations.models import *; from organizations.audit import staff
+import datetime
 acme, ines = Organization.objects.get(name='acme'), User.objects.get(username='ines')
 Organization.objects.filter(pk=acme.pk).update(display_name='Acme Museum')
 actor = staff(ines)

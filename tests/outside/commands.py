@@ -1,4 +1,4 @@
-"""Management commands in processes of their own, which begin with the libraries imported.
+"""Management commands, and other code, in processes of their own, which begin with the libraries imported.
 
 A process is forked from one that has imported them and nothing of rokka: half of a command's time would be imports.
 """
@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -49,21 +49,34 @@ forking.set_forkserver_preload(LIBRARIES)
 
 def manage(arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Run manage.py with these arguments and exactly this environment."""
+    return _forked(_manage, ["manage.py", *arguments], environment)
+
+
+def python(code: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run code in the folder of the project, with exactly this environment."""
+    return _forked(_exec, ["-c", code], environment)
+
+
+def _forked(
+    run: Callable[[Sequence[str]], None], command: Sequence[str], environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
     with tempfile.TemporaryDirectory() as folder:
         outputs = [Path(folder, name) for name in ("stdout", "stderr")]
         for output in outputs:
             output.touch()
-        process = forking.Process(target=_run, args=(list(arguments), dict(environment), *map(str, outputs)))
+        process = forking.Process(target=_run, args=(run, list(command), dict(environment), *map(str, outputs)))
         process.start()
         process.join(SECONDS)
         if process.exitcode is None:
             process.kill()
-            raise subprocess.TimeoutExpired(["manage.py", *arguments], SECONDS)
+            raise subprocess.TimeoutExpired(command, SECONDS)
         stdout, stderr = (output.read_text() for output in outputs)
-    return subprocess.CompletedProcess(["manage.py", *arguments], process.exitcode, stdout, stderr)
+    return subprocess.CompletedProcess(command, process.exitcode, stdout, stderr)
 
 
-def _run(arguments: Sequence[str], environment: Mapping[str, str], *outputs: str) -> None:
+def _run(
+    run: Callable[[Sequence[str]], None], command: Sequence[str], environment: Mapping[str, str], *outputs: str
+) -> None:
     for descriptor, output in enumerate(outputs, start=1):
         os.dup2(os.open(output, os.O_WRONLY), descriptor)
     os.environ.clear()
@@ -71,5 +84,13 @@ def _run(arguments: Sequence[str], environment: Mapping[str, str], *outputs: str
     os.chdir(ROOT)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which the process that forks ignores
     sys.path.insert(0, str(ROOT))
-    sys.argv = ["manage.py", *arguments]
-    runpy.run_path("manage.py", run_name="__main__")
+    run(command)
+
+
+def _manage(command: Sequence[str]) -> None:
+    sys.argv = list(command)
+    runpy.run_path(command[0], run_name="__main__")
+
+
+def _exec(command: Sequence[str]) -> None:
+    exec(command[1], {"__name__": "__main__"})

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from rokka import environment
-from tests.conftest import PYTHON, ROOT
+from tests.outside import commands
 
 pytestmark = pytest.mark.any_database
 
@@ -30,7 +30,7 @@ def start(**variables: str) -> subprocess.CompletedProcess[str]:
     )
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     environment = kept | {"DJANGO_SETTINGS_MODULE": "rokka.settings"} | variables
-    return subprocess.run([PYTHON, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True)
+    return commands.python(script, environment)
 
 
 def test_the_embedded_mode_needs_nothing(tmp_path):

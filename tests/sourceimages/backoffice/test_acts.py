@@ -30,7 +30,7 @@ from tests.sourceimages.backoffice.conftest import (
 )
 from tests.sourceimages.prepared import prepared
 
-pytestmark = pytest.mark.usefixtures("consistent")
+pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
 
 MANY = [kind for kind in ACTS if kind != "archive"]
 FIELDS = {
@@ -456,7 +456,6 @@ def test_one_goes_on_with_the_picture_that_it_is_now(staff, acme, three):
 
 
 @pytest.mark.parametrize("role", Role)
-@pytest.mark.any_database
 def test_each_role_is_offered_what_it_may_do_and_refused_the_rest(colleague, acme, stage, alice, role):
     """A person who may not read pictures can do nothing to them here, whatever else is granted."""
     pictures = uploaded(alice, acme, len(ACTS) * 2)

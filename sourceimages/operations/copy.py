@@ -20,6 +20,7 @@ from sourceimages.conflicts import FILE, SAME_IMAGE
 from sourceimages.errors import ExistsAtDestination, ImageLocked, ImageNotFound, ProtectedOriginal
 from sourceimages.files import recover_missing
 from sourceimages.keeping import FileKeeper, set_aside
+from sourceimages.maintenance.verify import verify_file
 from sourceimages.models import SourceImage, StoredFile
 from sourceimages.operations.delete import record_each
 from sourceimages.operations.heal import Harmed, harmed, replace_by_copies
@@ -201,6 +202,8 @@ class CopyKeeper(FileKeeper):
         needed = self._needed(originals, overwrite) if known else set()
         checked = [file for hash, file in known.items() if hash in needed and hash not in collisions]
         self.harmed = harmed(checked) if checked else {}
+        damaged = {wanted[hash].key for hash in self.harmed if not _is_intact(wanted[hash].key)}
+        self.harmed = {hash: one for hash, one in self.harmed.items() if wanted[hash].key not in damaged}
         lacking = (wanted.keys() - known.keys()) | self.harmed.keys()
         self.copies = {hash: pair for hash, pair in self.copies.items() if hash in lacking}
         pairs = {}
@@ -216,7 +219,7 @@ class CopyKeeper(FileKeeper):
         if missing and StoredFile.objects.filter(key__in=missing).count() < len(missing):
             raise Overtaken  # they have been rewritten, and have another key by now
         self.copies |= {hash: pair for hash, pair in pairs.items() if pair[0] not in missing}
-        return {one.id: Outcome.GONE for one in originals if one.key in missing} | {
+        return {one.id: Outcome.GONE for one in originals if one.key in missing | damaged} | {
             one.id: Outcome.COLLISION for one in originals if one.binary_hash in collisions
         }
 
@@ -232,6 +235,18 @@ class CopyKeeper(FileKeeper):
         existing = self.organization.images.living().filter(hash__in=hashes).values_list("hash", flat=True)
         skipped = set(existing) if hashes else set()
         return {one.binary_hash for one in originals if one.hash not in skipped}
+
+
+def _is_intact(key: str) -> bool:
+    """Whether the file may take the place of a damaged one: it is read for that, and what is wrong is written down.
+
+    On local disks both may be names of one file.
+    """
+    file = StoredFile.objects.filter(key=key).first()
+    verified = file and verify_file(file)
+    if not verified:
+        raise Overtaken  # it has been rewritten or removed since we looked
+    return not verified.damage
 
 
 def _write(

@@ -14,7 +14,7 @@ from organizations.audit import TIME
 from organizations.models import AuditEvent
 from organizations.permissions import Role
 from sourceimages import operations, tasks
-from sourceimages.errors import ExistsAtDestination, StorageUnavailable
+from sourceimages.errors import ExistsAtDestination, ImageNotFound, StorageUnavailable
 from sourceimages.maintenance import purge, verify
 from sourceimages.models import StoredFile, Tombstone
 from sourceimages.operations import set_locked
@@ -185,6 +185,21 @@ def test_a_copy_of_what_was_optimized_mends_the_file_at_its_destination(storage,
     ours, theirs = acme.files.get(), stage.files.get()
     assert (theirs.format, theirs.size, theirs.content_hash) == ("png", ours.size, ours.content_hash)
     assert stage.images.get().format == "png"
+
+
+def test_a_copy_of_a_corrupt_file_mends_nothing_and_is_no_success(storage, acme, alice, stage):
+    upload(alice)
+    alice.upload(stage, CONTENT)
+    before = stage.files.values().get()
+    lose(before["key"])
+    rot(storage, acme.files.get())
+    with pytest.raises(ImageNotFound):
+        operations.copy_image(acme.images.get(), stage, overwrite=True, actor=alice.actor)
+    assert stage.files.values().get() == before
+    assert events("file.healed") == []
+    assert acme.files.get().damage == "corrupt"
+    upload(alice)
+    alice.upload(stage, CONTENT)  # in the end everything holds
 
 
 def test_a_copy_of_what_exists_asks_nothing_of_the_storage(storage, acme, alice, stage, monkeypatch):

@@ -11,16 +11,21 @@ from tests.browser.test_life import upload
 ENDED = re.compile("done|Completed with errors")  # images that other tests have locked are skipped
 
 
-def test_a_job_is_stopped_and_goes_on(ines, server):
-    upload(server, images.png(seed=40), "for a job.png")
-    job = shell(
+def queued(server, field, and_then=""):
+    """The id of a job that sets this field of all images, and has not begun."""
+    return shell(
         server,
         "from sourceimages import jobs; from sourceimages.selection import Selection; "
         "from organizations.models import *; from organizations.audit import COMMAND; "
         "o = Organization.objects.get(name='acme'); "
-        "print(jobs.act('set-metadata', Selection(o, in_trash=False), actor=COMMAND, changes={'seen': 'yes'}).pk)",
+        f"job = jobs.act('set-metadata', Selection(o, in_trash=False), actor=COMMAND, changes={{'{field}': 'yes'}}); "
+        f"{and_then}print(job.pk)",
     )
-    page = ines.go(f"/admin/organizations/job/{job}/change/")
+
+
+def test_a_job_is_stopped_and_goes_on(ines, server):
+    upload(server, images.png(seed=40), "for a job.png")
+    page = ines.go(f"/admin/organizations/job/{queued(server, 'seen')}/change/")
     ines.press("Stop …")
     ines.press("Stop")
     expect(page.locator("#progress")).to_contain_text("cancelled")
@@ -32,20 +37,14 @@ def test_a_job_is_stopped_and_goes_on(ines, server):
 def test_a_job_moves_on_while_somebody_looks(ines, server):
     """Without a click: its progress, then its end and what may be done next."""
     upload(server, images.png(seed=41), "looked at.png")
-    queued = shell(
-        server,
-        "from sourceimages import jobs; from sourceimages.selection import Selection; "
-        "from organizations.models import *; from organizations.audit import COMMAND; "
-        "o = Organization.objects.get(name='acme'); "
-        "job = jobs.act('set-metadata', Selection(o, in_trash=False), actor=COMMAND, changes={'looked': 'at'}); "
-        "Job.objects.filter(pk=job.pk).update(total=400, heartbeat=None); print(job.pk)",
-    )
-    page = ines.go(f"/admin/organizations/job/{queued}/change/")
+    pending = "Job.objects.filter(pk=job.pk).update(total=400, heartbeat=None); "
+    job = queued(server, "looked", pending)
+    page = ines.go(f"/admin/organizations/job/{job}/change/")
     bar = page.locator("#progress progress")
     assert float(bar.get_attribute("value")) == 0
-    shell(server, f"from organizations.models import Job; Job.objects.filter(pk='{queued}').update(done=100)")
+    shell(server, f"from organizations.models import Job; Job.objects.filter(pk='{job}').update(done=100)")
     expect(bar).to_have_attribute("value", "25")
     expect(page.locator("#progress")).to_contain_text("100 of 400")
-    shell(server, f"from sourceimages import jobs; jobs.run('{queued}')")
+    shell(server, f"from sourceimages import jobs; jobs.run('{job}')")
     expect(page.locator("#progress")).to_contain_text(ENDED)
     expect(page.get_by_role("button", name="Stop …")).to_have_count(0)

@@ -58,16 +58,6 @@ EXIF_FIELDS = {
 PLACE = {"latitude": -47.51, "longitude": 8.25, "altitude": 408.5}
 
 
-@pytest.fixture
-def described(tmp_path):
-    def describe(content):
-        path = tmp_path / "file"
-        path.write_bytes(content)
-        return probing.probe(path).static_metadata
-
-    return describe
-
-
 def picture():
     return Image.new("RGB", (40, 30), (200, 30, 30))
 

@@ -28,16 +28,6 @@ PACKET = f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>{META}<?xpack
 FIELDS = {"source": "a camera", "title": "Harbor"}
 
 
-@pytest.fixture
-def described(tmp_path):
-    def describe(content):
-        path = tmp_path / "file"
-        path.write_bytes(content)
-        return probing.probe(path).static_metadata
-
-    return describe
-
-
 def picture(mode="RGB", size=(40, 30)):
     return Image.effect_noise(size, 60).convert(mode)
 

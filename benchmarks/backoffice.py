@@ -99,16 +99,16 @@ def fill() -> None:
     django.setup()
     from django.db import connection
 
-    from organizations import counters
     from organizations.audit import COMMAND
     from organizations.models import Organization, User
     from organizations.operations import create_staff
-    from tests import many
+    from organizations.usage import counters
+    from tests.support import bulk_data
 
     organization = Organization.objects.get(name="benchmark")
-    many.make(organization, json.load(sys.stdin)["size"])
+    bulk_data.make(organization, json.load(sys.stdin)["size"])
     counters.set_totals(organization, lambda: counters.Totals(images=organization.images.count(), bytes=0))
-    many.analyze()
+    bulk_data.analyze()
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("VACUUM ANALYZE")

@@ -16,7 +16,7 @@ from typing import Any
 import django
 from django.db import connection, transaction
 
-from benchmarks import lifecycle
+from benchmarks import jobs as job_benchmark
 from benchmarks.common import (
     MEGABYTE,
     ORGANIZATION,
@@ -27,7 +27,7 @@ from benchmarks.common import (
     print_table,
     settle,
 )
-from benchmarks.lifecycle import DESTINATION, OFFSET, POSTGRESQL, in_sql, manage, organization
+from benchmarks.jobs import DESTINATION, OFFSET, POSTGRESQL, in_sql, manage, organization
 
 # Models are imported within functions: only the children set Django up, each for the database it is given.
 
@@ -68,7 +68,7 @@ def main(arguments: argparse.Namespace) -> None:
 JOBS = {"copy_job": "copy-all with overwrite", "metadata_job": "set-metadata"}
 
 
-in_child = partial(lifecycle.in_child, child=CHILD)
+in_child = partial(job_benchmark.in_child, child=CHILD)
 
 
 def do() -> None:
@@ -82,9 +82,9 @@ def do() -> None:
 def fill(count: int) -> None:
     """So many images, and as many of the same hashes in the destination."""
     from sourceimages.models import SourceImage, StoredFile
-    from tests import many
+    from tests.support import bulk_data
 
-    many.make(organization(ORGANIZATION), count)
+    bulk_data.make(organization(ORGANIZATION), count)
     other = {"id": f"id + {OFFSET}", "file_id": f"file_id + {OFFSET}", "organization_id": "%s", "key": "'to-' || key"}
     with connection.cursor() as cursor:
         for model in (StoredFile, SourceImage):
@@ -95,7 +95,7 @@ def fill(count: int) -> None:
                 f"INSERT INTO {table} ({', '.join(columns)}) SELECT {values} FROM {table}",
                 [in_sql(organization(DESTINATION))],
             )
-    many.analyze()
+    bulk_data.analyze()
 
 
 def make_different() -> None:
@@ -117,19 +117,19 @@ def make_different() -> None:
 
 def keep_nothing() -> None:
     """From now on, this process changes images without history."""
-    from sourceimages import copyrows, history
+    from sourceimages import bulk_sql, versions
 
-    copyrows._versions_of_overwritten = lambda targets, actor: (  # type: ignore[assignment]
-        f"SELECT 1 FROM {copyrows._table(targets)} WHERE 1 = 0",
+    bulk_sql._versions_of_overwritten = lambda targets, actor: (  # type: ignore[assignment]
+        f"SELECT 1 FROM {bulk_sql._table(targets)} WHERE 1 = 0",
         [],
     )
-    history.keep = lambda *arguments, **options: None  # type: ignore[assignment]
+    versions.keep = lambda *arguments, **options: None  # type: ignore[assignment]
 
 
 def overwrite(keeping: bool, count: int) -> dict[str, Any]:
     """The statement alone, in as many transactions as a job has batches."""
     from organizations.audit import COMMAND
-    from sourceimages import copyrows
+    from sourceimages import bulk_sql
     from sourceimages.models import ImageVersion
 
     if not keeping:
@@ -139,7 +139,7 @@ def overwrite(keeping: bool, count: int) -> dict[str, Any]:
     for start in range(1, count + 1, BATCH):
         pairs = [(number, number + OFFSET) for number in range(start, min(start + BATCH, count + 1))]
         with transaction.atomic():
-            done += copyrows.overwrite_images(pairs, destination, COMMAND)
+            done += bulk_sql.overwrite_images(pairs, destination, COMMAND)
     seconds = time.monotonic() - began
     kept = ImageVersion.objects.count()
     if (done, kept) != (count, count if keeping else 0):
@@ -160,7 +160,7 @@ def copy_job(keeping: bool, count: int) -> dict[str, Any]:
 def metadata_job(keeping: bool, count: int) -> dict[str, Any]:
     from organizations.audit import COMMAND
     from sourceimages import jobs
-    from sourceimages.selection import Selection
+    from sourceimages.jobs.selection import Selection
 
     every = Selection(organization(DESTINATION), in_trash=False)
     return run_job(keeping, lambda: jobs.act("set-metadata", every, actor=COMMAND, changes=FIELDS))
@@ -179,7 +179,7 @@ def undo() -> dict[str, Any]:
 def run_job(keeping: bool, start: Callable[[], Any]) -> dict[str, Any]:
     """From asking for the job to its end, or for SECONDS."""
     from sourceimages import jobs
-    from sourceimages.jobprogress import actor_of
+    from sourceimages.jobs.progress import actor_of
 
     if not keeping:
         keep_nothing()
@@ -196,14 +196,14 @@ SECONDS = 60  # of a job: its speed does not depend on how many images there are
 
 def measure() -> dict[str, Any]:
     """How large the history is, and how fast it is removed once its time is over."""
-    from sourceimages.maintenance import history
+    from sourceimages.maintenance import versions
     from sourceimages.models import ImageVersion
 
     count, size = ImageVersion.objects.count(), size_of(ImageVersion._meta.db_table)
     ImageVersion.objects.update(created="2020-01-01T00:00:00Z")
-    history.TIME_SLICE = SECONDS
+    versions.TIME_SLICE = SECONDS
     began = time.monotonic()
-    removed = history.remove_old_versions()
+    removed = versions.remove_old_versions()
     speed = removed / (time.monotonic() - began)
     return {"cells": [f"{size / MEGABYTE:.0f}", f"{size / count:.0f}", f"{speed:,.0f}"]}
 

@@ -77,7 +77,7 @@ def jxl(image: pyvips.Image, path: Path) -> None:
 
 def psd(image: pyvips.Image, path: Path) -> None:
     sys.path.insert(0, str(ROOT))
-    from tests import photos
+    from tests.support import photos
 
     path.write_bytes(photos.psd(image))
 

@@ -5,8 +5,8 @@ from functools import cache
 from rest_framework.request import Request
 
 from rokka.wsgi import application  # isort: skip (it sets up Django, without which there are no models)
-from organizations.access import Access
-from organizations.api.scope import OrganizationScope
+from organizations.api.base import OrganizationScope
+from organizations.auth.credentials import Access
 from organizations.models import ApiKey, Organization
 from organizations.permissions import Permission
 

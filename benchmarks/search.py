@@ -66,17 +66,17 @@ def measure() -> None:
     from django.db import connection
 
     from organizations.models import Counter, Organization
-    from tests import many
+    from tests.support import bulk_data
 
     size = json.load(sys.stdin)["size"]
     organization = Organization.objects.get(name="benchmark")
     insert_at_0 = inserts(organization, 10_000_001)
-    many.make(organization, size, first=FIRST)
+    bulk_data.make(organization, size, first=FIRST)
     for number in range(9):
         other = Organization.objects.create(name=f"other-{number}")
         Counter.objects.bulk_create([Counter(organization=other, slot=slot) for slot in range(Counter.SLOTS)])
-        many.make(other, size // 20, first=20_000_001 + number * size)
-    many.analyze()
+        bulk_data.make(other, size // 20, first=20_000_001 + number * size)
+    bulk_data.analyze()
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("VACUUM ANALYZE")
@@ -116,9 +116,10 @@ def inserts(organization: "Organization", first: int) -> tuple[float, float]:
     """One picture with five fields, as an upload writes it, without bytes; each in a transaction of its own."""
     from django.db import transaction
 
-    from sourceimages import hashes, indexing
+    from sourceimages import hashes
     from sourceimages.models import SourceImage, StoredFile
-    from sourceimages.shorthashes import names_of
+    from sourceimages.operations.short_hashes import names_of
+    from sourceimages.search import indexing
 
     def insert(number: int) -> None:
         binary_hash = f"{first + number:040x}"
@@ -148,9 +149,9 @@ def questions(organization: "Organization", size: int) -> list[tuple[str, Ask, l
     from django.http import QueryDict
 
     from sourceimages import search
-    from sourceimages.api.paging import PageRequest
     from sourceimages.models import MetadataField
     from sourceimages.search.facets import facets
+    from sourceimages.search.pagination import PageRequest
 
     def listed(text: str, *, total: bool = True) -> Ask:
         def ask(number: int) -> Any:

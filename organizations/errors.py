@@ -1,6 +1,6 @@
 """The refusals of this app."""
 
-from rokka.errors import Conflict, Forbidden, Invalid, NotFound
+from rokka.core.errors import Conflict, Forbidden, Invalid, NotFound
 
 
 class InvalidOrganizationName(Invalid):

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from organizations import permissions
 from organizations.permissions import Permission
-from rokka.fields import BytewiseCharField
+from rokka.core.fields import BytewiseCharField
 
 ORGANIZATION_NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z"
 LETTERS_AND_DIGITS = string.ascii_letters + string.digits
@@ -142,7 +142,7 @@ class Membership(models.Model):
     comment = models.CharField(max_length=255, blank=True)
     created = models.DateTimeField(default=timezone.now)
     last_access = models.DateTimeField(null=True, blank=True)
-    # Null: another organization's admin made it, and the user has not consented yet (organizations/consent.py).
+    # Null: another organization's admin made it, and the user has not consented yet (organizations/auth/consent.py).
     accepted_at = models.DateTimeField(default=timezone.now, null=True, blank=True)
 
     class Meta:

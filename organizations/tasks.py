@@ -2,9 +2,9 @@
 
 from celery import shared_task
 
-from organizations import stats
+from organizations.usage import daily_stats
 
 
 @shared_task
 def snapshot_stats() -> None:
-    stats.snapshot()
+    daily_stats.snapshot()

@@ -15,8 +15,8 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from rokka.api import error_response
-from rokka.errors import DomainError, Unavailable
+from rokka.core.errors import DomainError, Unavailable
+from rokka.core.http import error_response
 from sourceimages import ownership, storage
 
 METHODS = "GET, HEAD, OPTIONS"

@@ -10,9 +10,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from organizations.models import Job
-from rokka.errors import Unavailable
+from rokka.core.errors import Unavailable
 from rokka.health import for_machines
-from sourceimages import files, ownership
+from sourceimages import ownership, stored_files
 from sourceimages.models import MaintenanceTask
 
 
@@ -28,7 +28,7 @@ class DatabaseCollector(Collector):
             "rokka_files_recovered", "Files that were missing at their place and came back from the storage's trash."
         )
         for task in MaintenanceTask.objects.order_by("name"):
-            if task.name == files.TASK:
+            if task.name == stored_files.TASK:
                 recovered.add_metric([], task.progress.get("recovered", 0))
             held.add_metric([task.name], task.held_since is not None)
             if task.last_run:

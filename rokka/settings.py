@@ -9,8 +9,8 @@ import secrets
 import sys
 from pathlib import Path
 
-from rokka import logs
-from rokka.environment import (
+from rokka.core import logs
+from rokka.core.env import (
     NOTHING,
     boolean,
     check_apart,
@@ -137,7 +137,7 @@ VERIFY_DAYS = variable("VERIFY_DAYS", positive, 30)  # in which every stored fil
 SANDBOX = variable("SANDBOX", choice("auto", "required"), "auto")
 PROBE_PROCESSES = variable("PROBE_PROCESSES", positive, 2)  # children that read files, per web or worker process
 
-# Django's own limits on form fields, which answer 400 through rokka.api; files are bounded by ours.
+# Django's own limits on form fields, which answer 400 through rokka.core.http; files are bounded by ours.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_500_000
 DATA_UPLOAD_MAX_NUMBER_FILES = None
@@ -164,7 +164,7 @@ CACHES = {
     if REDIS_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}},
     "previews": {  # of pictures in the back-office: too many bytes for memory, and easily made again
-        "BACKEND": "rokka.caches.SeldomCulledCache",
+        "BACKEND": "rokka.core.caches.SeldomCulledCache",
         "LOCATION": PREVIEWS,
         "TIMEOUT": 30 * 86_400,
         "OPTIONS": {"MAX_ENTRIES": 10_000},
@@ -175,7 +175,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # --- Django -----------------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "rokka.backoffice.BackOfficeConfig",  # django.contrib.admin with our site
+    "rokka.backoffice.apps.BackOfficeConfig",  # django.contrib.admin with our site
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -186,17 +186,17 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "rokka",
     "organizations",
     "sourceimages",
+    "rendering",
 ]
 MIDDLEWARE = [
-    "rokka.middleware.RequestLog",
-    "rokka.middleware.PrivateAnswers",
-    "rokka.middleware.ClientAddress",
-    "rokka.middleware.TolerantPath",
-    "rokka.middleware.LowerMediaType",
-    "rokka.middleware.NoEmptyContent",
+    "rokka.core.middleware.RequestLog",
+    "rokka.core.middleware.PrivateAnswers",
+    "rokka.core.middleware.ClientAddress",
+    "rokka.core.middleware.TolerantPath",
+    "rokka.core.middleware.LowerMediaType",
+    "rokka.core.middleware.NoEmptyContent",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -210,7 +210,7 @@ MIDDLEWARE = [
     "sourceimages.admin.guard.StorageGuard",
 ]
 ROOT_URLCONF = "rokka.urls"
-CSRF_FAILURE_VIEW = "rokka.api.csrf_failure"
+CSRF_FAILURE_VIEW = "rokka.core.http.csrf_failure"
 APPEND_SLASH = False  # TolerantPath accepts both; a redirect would lose the body of a POST
 WSGI_APPLICATION = "rokka.wsgi.application"
 AUTH_USER_MODEL = "organizations.User"
@@ -238,6 +238,7 @@ DATETIME_FORMAT = "Y-m-d H:i"  # in the back-office; UTC
 USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "rokka" / "backoffice" / "static"]
 STATIC_ROOT = None if EMBEDDED else BASE_DIR / "static"
 WHITENOISE_USE_FINDERS = EMBEDDED  # nothing to collect when trying it out
 LOGGING_CONFIG = None
@@ -303,10 +304,10 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["organizations.api.authentication.CredentialsAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rokka.api.AnyJSONParser"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "rokka.api.OnlyJSON",
-    "DEFAULT_SCHEMA_CLASS": "rokka.openapi.Schema",
-    "EXCEPTION_HANDLER": "rokka.api.exception_handler",
+    "DEFAULT_PARSER_CLASSES": ["rokka.core.parsers.AnyJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "rokka.core.parsers.OnlyJSON",
+    "DEFAULT_SCHEMA_CLASS": "rokka.core.openapi.Schema",
+    "EXCEPTION_HANDLER": "rokka.core.http.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {
@@ -326,7 +327,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "sourceimages.api.openapi.with_mismatch",
-        "rokka.openapi.finished",
+        "rokka.core.openapi.finished",
     ],
 }
 

@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
-from rokka.body import BodyGuard
+from rokka.core.request_body import BodyGuard
 from sourceimages import probing
 
 application = BodyGuard(get_wsgi_application(), limit=settings.MAX_REQUEST_SIZE)

@@ -1,4 +1,4 @@
-"""What transactions on the same images conflict by. The decorator that runs them again is in rokka.database."""
+"""What transactions on the same images conflict by. The decorator that runs them again is in rokka.core.database."""
 
 from django.db.models import ForeignKey
 

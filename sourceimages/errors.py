@@ -1,6 +1,6 @@
 """The refusals of this app. Each names its limit and what was found, so that the caller knows what to change."""
 
-from rokka.errors import (
+from rokka.core.errors import (
     Conflict,
     Forbidden,
     Invalid,

@@ -11,10 +11,11 @@ from django.conf import settings
 from django.db import OperationalError, transaction
 
 from organizations.models import Job
-from sourceimages import jobs, jobsnapshot, operations, ownership
+from sourceimages import jobs, operations, ownership
 from sourceimages.errors import ReadingInterrupted, StorageMismatch, StorageUnavailable
-from sourceimages.jobprogress import TRANSIENT
-from sourceimages.maintenance import garbage_collection, history, storage_trash
+from sourceimages.jobs import snapshot
+from sourceimages.jobs.progress import TRANSIENT
+from sourceimages.maintenance import garbage_collection, storage_trash, versions
 from sourceimages.maintenance.purge import purge_expired
 from sourceimages.maintenance.verify import verify_due
 from sourceimages.models import StoredFile
@@ -70,7 +71,7 @@ def purge() -> None:
 @shared_task(autoretry_for=(OperationalError,), retry_backoff=True, max_retries=8)
 @when_writable
 def remove_old_versions() -> None:
-    history.remove_old_versions()
+    versions.remove_old_versions()
 
 
 @shared_task(bind=True)
@@ -106,7 +107,7 @@ def index_stale() -> None:
 
 @shared_task(autoretry_for=(OperationalError,), retry_backoff=True, max_retries=8)
 def forget_old_jobs() -> None:
-    jobsnapshot.forget_old()
+    snapshot.forget_old()
 
 
 def _slice(job_id: UUID, *, seconds: float) -> Job | None:

@@ -23,16 +23,19 @@ from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.http import StreamingHttpResponse
 from rest_framework.test import APIClient
 
-from organizations import stats, triggers
+from organizations import audit_triggers
 from organizations.audit import COMMAND, Actor
 from organizations.models import AuditEvent, Membership, Organization, User
 from organizations.operations import create_key, create_organization, set_roles
 from organizations.permissions import Role
-from rokka import celery_app, environment
-from sourceimages import consistency, indexing
+from organizations.usage import daily_stats
+from rokka import celery_app
+from rokka.core import env
+from sourceimages.maintenance import consistency
+from sourceimages.search import indexing
 from sourceimages.storage import OWNER_MARK, S3Storage
-from tests import images
-from tests.storing import empty
+from tests.support import images
+from tests.support.storage import empty
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
@@ -128,8 +131,8 @@ def fresh_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """What other tests counted is forgotten, and downloads are written down only when a test asks for it."""
     cache.clear()
     indexing.forget()
-    monkeypatch.setattr(stats.downloads, "every", None)
-    stats.downloads.sums.clear()
+    monkeypatch.setattr(daily_stats.downloads, "every", None)
+    daily_stats.downloads.sums.clear()
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -176,10 +179,10 @@ def emptied_between_tests() -> Iterator[None]:
 
     def without_triggers(self: Any, statements: list[str]) -> None:
         with self.connection.cursor() as cursor:
-            for statement in triggers.DROP["sqlite"]:
+            for statement in audit_triggers.DROP["sqlite"]:
                 cursor.execute(statement)
             execute_sql_flush(self, statements)
-            for statement in triggers.CREATE["sqlite"]:
+            for statement in audit_triggers.CREATE["sqlite"]:
                 cursor.execute(statement)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -225,7 +228,7 @@ def s3_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator
 @pytest.fixture
 def empty_bucket(s3_url: str, tmp_path: Path) -> str:
     """STORAGE_URL of a bucket with nothing in it."""
-    bucket = S3Storage(**environment.storage(s3_url, spool=tmp_path)["OPTIONS"])
+    bucket = S3Storage(**env.storage(s3_url, spool=tmp_path)["OPTIONS"])
     bucket.client.create_bucket(Bucket=bucket.bucket_name)  # again means nothing
     empty(bucket)
     return s3_url

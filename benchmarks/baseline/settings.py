@@ -6,7 +6,7 @@ from rokka.settings import DATA_DIR, DATABASES, SECRET_KEY
 
 __all__ = ["DATABASES", "SECRET_KEY"]
 
-if DATABASES["default"]["ENGINE"] == "rokka.sqlite3":
+if DATABASES["default"]["ENGINE"] == "rokka.core.sqlite3":
     DATABASES["default"]["ENGINE"] = "django.db.backends.sqlite3"
 ALLOWED_HOSTS = ["127.0.0.1"]
 DEBUG = False

@@ -1,5 +1,5 @@
-"""The back-office of organizations and people."""
+"""The admin of organizations and users."""
 
-from organizations.admin import organization, people, records
+from organizations.admin import organizations, raw_tables, users
 
-__all__ = ["organization", "people", "records"]
+__all__ = ["organizations", "raw_tables", "users"]

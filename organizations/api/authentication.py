@@ -5,10 +5,10 @@ from uuid import UUID
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from organizations import access, tokens
-from organizations.access import Credentials
+from organizations.auth import tokens
+from organizations.auth.credentials import Credentials, of_key
 from organizations.models import ApiKey, User
-from rokka.errors import InvalidToken, Unauthenticated
+from rokka.core.errors import InvalidToken, Unauthenticated
 
 HINT = "Send a valid key in the Api-Key header."
 
@@ -25,7 +25,7 @@ def credentials(request: Request) -> Credentials:
 
 def key_behind(shown: Credentials) -> ApiKey:
     """The key itself, with its user. Raises Unauthenticated, InvalidToken."""
-    key = access.of_key(shown)
+    key = of_key(shown)
     if key is None and shown.token:
         raise InvalidToken("The Api-Key that this token was made with is gone.")
     if key is None:

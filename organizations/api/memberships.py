@@ -8,7 +8,7 @@ from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from organizations.api.scope import OrganizationScope
+from organizations.api.base import OrganizationScope
 from organizations.api.serializers import (
     MembershipSerializer,
     MembershipsSerializer,
@@ -16,11 +16,11 @@ from organizations.api.serializers import (
     RolesSerializer,
     checked,
 )
-from organizations.consent import is_public
+from organizations.auth.consent import is_public
 from organizations.errors import MembershipNotFound, PublicUser, RoleMissing, UserNotFound
 from organizations.operations import Outcome, add_member_with_new_user, remove_member, set_roles
 from organizations.permissions import Permission
-from rokka.openapi import ORGANIZATION, errors
+from rokka.core.openapi import ORGANIZATION, errors
 
 USER_ID = OpenApiParameter("user_id", OpenApiTypes.UUID, OpenApiParameter.PATH)
 

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from organizations import permissions
-from organizations.api.scope import CallerScope, OrganizationScope
+from organizations.api.base import CallerScope, OrganizationScope
 from organizations.api.serializers import (
     OrganizationChangeSerializer,
     OrganizationSerializer,
@@ -29,9 +29,9 @@ from organizations.operations import (
 )
 from organizations.options import OPTIONS
 from organizations.permissions import Need, Permission
-from rokka.api import json_or_text
-from rokka.errors import Invalid
-from rokka.openapi import ORGANIZATION, errors
+from rokka.core.errors import Invalid
+from rokka.core.openapi import ORGANIZATION, errors
+from rokka.core.parsers import json_or_text
 
 ANYTHING = {"application/json": OpenApiTypes.ANY}
 OPTION = OpenApiParameter("name", OpenApiTypes.STR, OpenApiParameter.PATH, enum=list(OPTIONS))

@@ -8,8 +8,8 @@ from rest_framework import serializers
 
 from organizations.models import ApiKey, AuditEvent, Membership, Organization, SigningKey
 from organizations.permissions import Role
-from organizations.stats import Day
-from rokka.api import rfc3339
+from organizations.usage.daily_stats import Day
+from rokka.core.http import rfc3339
 
 
 def checked(kind: type[serializers.Serializer], data: Any, **options: Any) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 from django.urls import path
 
+from organizations.api.audit import AuditViewSet
 from organizations.api.memberships import MembershipViewSet
 from organizations.api.organizations import OrganizationsViewSet, OrganizationViewSet
-from organizations.api.reports import AuditViewSet, StatsViewSet
-from organizations.api.signing import SigningViewSet
+from organizations.api.signed_urls import SigningViewSet
+from organizations.api.stats import StatsViewSet
 from organizations.api.users import UsersViewSet, UserViewSet
 
 user = UserViewSet.as_view

@@ -9,9 +9,8 @@ from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from organizations import tokens
 from organizations.api.authentication import address_of, key_behind
-from organizations.api.scope import CallerScope
+from organizations.api.base import CallerScope
 from organizations.api.serializers import (
     AddedKeySerializer,
     KeySerializer,
@@ -24,16 +23,17 @@ from organizations.api.serializers import (
     UserSerializer,
     checked,
 )
-from organizations.consent import is_public
+from organizations.auth import tokens
+from organizations.auth.consent import is_public
+from organizations.auth.ratelimits import SIGN_UPS
+from organizations.auth.tokens import Wish
 from organizations.errors import SignUpDisabled
-from organizations.limits import SIGN_UPS
 from organizations.operations import create_key, create_organization, create_user, delete_key
 from organizations.permissions import Need
-from organizations.tokens import Wish
-from rokka import limits
-from rokka.api import boolean
-from rokka.errors import Invalid
-from rokka.openapi import errors
+from rokka.core import ratelimits
+from rokka.core.errors import Invalid
+from rokka.core.openapi import errors
+from rokka.core.parsers import boolean
 
 TOKEN_PARAMETERS = [
     OpenApiParameter(
@@ -63,7 +63,7 @@ class UsersViewSet(CallerScope):
         if not settings.SIGN_UP_ENABLED:
             raise SignUpDisabled("Nobody can sign up here by themselves. Ask those who run this server for a key.")
         wanted = checked(SignUpSerializer, request.data)
-        limits.count((SIGN_UPS, address_of(request)))
+        ratelimits.count((SIGN_UPS, address_of(request)))
         if name := wanted.get("organization"):
             new: Any = create_organization(name, email=wanted["email"], actor=self.actor)
         else:

@@ -3,7 +3,7 @@
 import django.core.validators
 import django.db.models.deletion
 import django.utils.timezone
-import rokka.fields
+import rokka.core.fields
 import uuid
 from django.conf import settings
 from django.db import migrations, models
@@ -38,7 +38,7 @@ class Migration(migrations.Migration):
             name='ApiKey',
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('digest', rokka.fields.BytewiseCharField(max_length=64)),
+                ('digest', rokka.core.fields.BytewiseCharField(max_length=64)),
                 ('comment', models.CharField(blank=True, max_length=255)),
                 ('created', models.DateTimeField(default=django.utils.timezone.now)),
                 ('accessed', models.DateTimeField(blank=True, null=True)),
@@ -52,7 +52,7 @@ class Migration(migrations.Migration):
             name='Organization',
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('name', rokka.fields.BytewiseCharField(max_length=63, validators=[django.core.validators.RegexValidator('^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\Z')])),
+                ('name', rokka.core.fields.BytewiseCharField(max_length=63, validators=[django.core.validators.RegexValidator('^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\Z')])),
                 ('display_name', models.CharField(max_length=255)),
                 ('billing_email', models.EmailField(blank=True, max_length=254)),
                 ('options', models.JSONField(blank=True, default=dict)),
@@ -112,7 +112,7 @@ class Migration(migrations.Migration):
                 ('api_key_id', models.UUIDField(blank=True, null=True)),
                 ('address', models.GenericIPAddressField(blank=True, null=True)),
                 ('request_id', models.CharField(blank=True, max_length=64)),
-                ('target', rokka.fields.BytewiseCharField(blank=True, max_length=80)),
+                ('target', rokka.core.fields.BytewiseCharField(blank=True, max_length=80)),
                 ('target_id', models.CharField(blank=True, max_length=40)),
                 ('count', models.BigIntegerField(default=1)),
                 ('tombstone_id', models.UUIDField(blank=True, null=True)),

@@ -9,13 +9,13 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from organizations import consent
 from organizations.audit import Actor, record
+from organizations.auth import consent
 from organizations.errors import InvalidRoles, MembershipNotFound, UserNotFound
 from organizations.models import Membership, Organization, User
-from organizations.operations.admins import keep_an_admin
-from organizations.operations.texts import checked_comment
+from organizations.operations.last_admin import keep_an_admin
 from organizations.operations.users import create_user
+from organizations.operations.validation import checked_comment
 from organizations.permissions import ROLE_NAMES, Role
 
 
@@ -52,7 +52,7 @@ def set_roles(
 ) -> tuple[Membership, Outcome]:
     """Give a user these roles and no others; a comment of None stays as it is.
 
-    A user who becomes a member by another's doing has to accept that (organizations/consent.py). Raises InvalidRoles,
+    A user who becomes a member by another's doing has to accept that (auth/consent.py). Raises InvalidRoles,
     UserNotFound, LastAdmin.
     """
     names = checked_roles(roles)

@@ -25,11 +25,11 @@ from organizations.models import (
     User,
     new_signing_key,
 )
-from organizations.operations.texts import DISPLAY_NAME, checked_email, checked_text
 from organizations.operations.users import create_user
+from organizations.operations.validation import DISPLAY_NAME, checked_email, checked_text
 from organizations.permissions import Role
-from rokka.database import refused_as
-from rokka.errors import Forbidden, Invalid
+from rokka.core.database import refused_as
+from rokka.core.errors import Forbidden, Invalid
 
 SHOWN = ("display_name", "billing_email")  # what an organization says about itself
 

@@ -10,10 +10,10 @@ from django.db import transaction
 from organizations.audit import Actor, record
 from organizations.errors import KeyInUse, KeyNotFound, TooManyKeys
 from organizations.models import ApiKey, Organization, User
-from organizations.operations.admins import keep_an_admin
-from organizations.operations.texts import checked_comment, checked_email, checked_text
-from rokka.database import refused_as
-from rokka.errors import Conflict, Invalid, Unauthenticated
+from organizations.operations.last_admin import keep_an_admin
+from organizations.operations.validation import checked_comment, checked_email, checked_text
+from rokka.core.database import refused_as
+from rokka.core.errors import Conflict, Invalid, Unauthenticated
 
 LONGEST_NAME, LONGEST_PASSWORD = 150, 1000
 IMPORTABLE = re.compile(r"[0-9A-Za-z]{32}([0-9A-Za-z]{32})?\Z")

@@ -1,5 +1,5 @@
-"""The back-office of pictures."""
+"""The admin of images."""
 
-from sourceimages.admin import jobs, pictures, records, trash
+from sourceimages.admin import jobs, raw_tables, source_images, trash
 
-__all__ = ["jobs", "pictures", "records", "trash"]
+__all__ = ["jobs", "raw_tables", "source_images", "trash"]

@@ -7,8 +7,8 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.template.response import TemplateResponse
 
-from rokka.api import error_response, status_of
-from rokka.errors import DomainError
+from rokka.core.errors import DomainError
+from rokka.core.http import error_response, status_of
 from sourceimages import ownership
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
@@ -50,4 +50,4 @@ def refused(request: HttpRequest, error: DomainError) -> HttpResponse:
     if request.method != "POST":
         return error_response(status, error.message, error.reason)
     context = admin.site.each_context(request) | {"title": "This cannot be done", "error": error}
-    return TemplateResponse(request, "admin/refusal.html", context, status=status)
+    return TemplateResponse(request, "admin/error.html", context, status=status)

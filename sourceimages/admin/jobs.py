@@ -10,14 +10,14 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
+from organizations.admin.base import OperationAdmin, operation, page
 from organizations.audit import Actor
+from organizations.auth.staff import staff_of
 from organizations.models import Job, Organization
 from organizations.permissions import Permission
-from organizations.staff import staff_of
-from rokka.admin import OperationAdmin, operation, page
-from rokka.errors import Conflict, NotFound
-from sourceimages import jobs, tasks, undo
-from sourceimages.jobs import PERMISSIONS
+from rokka.core.errors import Conflict, NotFound
+from sourceimages import jobs, tasks
+from sourceimages.jobs import PERMISSIONS, undo
 
 
 def needed_for(job: Job) -> Permission:

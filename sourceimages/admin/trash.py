@@ -11,16 +11,16 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 
+from organizations.admin.base import OperationAdmin, operation, page
 from organizations.audit import Actor
+from organizations.auth.staff import actor_of, staff_of
 from organizations.permissions import Permission
-from organizations.staff import actor_of, staff_of
-from rokka.admin import OperationAdmin, operation, page
-from rokka.clock import DatabaseNow
-from rokka.errors import DomainError, Forbidden, Invalid
-from sourceimages import jobs, previews, tasks
+from rokka.core.clock import DatabaseNow
+from rokka.core.errors import DomainError, Forbidden, Invalid
+from sourceimages import jobs, tasks, thumbnails
 from sourceimages.models import SourceImage, Tombstone
 from sourceimages.operations import expire_tombstone
-from sourceimages.templatetags.backoffice import days_left
+from sourceimages.templatetags.sourceimages_admin import days_left
 
 COUNTED = 1000  # pictures of a tombstone; a million would take too long to count in a list
 LOOKED_AT = 3  # pictures of each in the list
@@ -47,7 +47,7 @@ class TombstoneAdmin(OperationAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         images = SourceImage.objects.filter(tombstone=OuterRef("pk"))
         count = CappedCount(images.values("pk")[: COUNTED + 1], output_field=IntegerField())
-        drawn = images.filter(format__in=previews.DRAWN, protected=False).order_by("id").values("pk")
+        drawn = images.filter(format__in=thumbnails.DRAWN, protected=False).order_by("id").values("pk")
         looks = {f"look{number}": Subquery(drawn[number : number + 1]) for number in range(LOOKED_AT)}
         found: QuerySet = super().get_queryset(request).annotate(count=count, restorable=RESTORABLE, **looks)
         return found
@@ -101,7 +101,7 @@ class TombstoneAdmin(OperationAdmin):
             "problem": problem,
         }
         status = 400 if problem else 200
-        return TemplateResponse(request, "admin/sourceimages/tombstone.html", context, status=status)
+        return TemplateResponse(request, "admin/sourceimages/deletion.html", context, status=status)
 
     def _expire(self, request: HttpRequest, tombstone: Tombstone) -> HttpResponse:
         """For superusers, who have to type the name of the organization: this cannot be undone."""

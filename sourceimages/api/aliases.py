@@ -9,10 +9,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from organizations.permissions import Permission
-from rokka.api import rfc3339
-from rokka.errors import FeatureUnavailable, Invalid
-from rokka.openapi import ORGANIZATION, errors
-from sourceimages.api.lookup import ImageScope, flag
+from rokka.core.errors import FeatureUnavailable, Invalid
+from rokka.core.http import rfc3339
+from rokka.core.openapi import ORGANIZATION, errors
+from sourceimages.api.base import ImageScope, flag
 from sourceimages.models import Alias
 from sourceimages.operations import aliases
 

@@ -10,12 +10,12 @@ from rest_framework.response import Response
 
 from organizations.models import AuditSource
 from organizations.permissions import Permission
-from rokka import cursor
-from rokka.api import rfc3339
-from rokka.errors import Invalid
-from rokka.openapi import ORGANIZATION, errors
-from sourceimages import history
-from sourceimages.api.lookup import ImageScope
+from rokka.core import cursors
+from rokka.core.errors import Invalid
+from rokka.core.http import rfc3339
+from rokka.core.openapi import ORGANIZATION, errors
+from sourceimages import versions
+from sourceimages.api.base import ImageScope
 from sourceimages.api.openapi import DELETED, HASH
 from sourceimages.api.serializers import SourceImageSerializer
 from sourceimages.errors import VersionNotFound
@@ -47,7 +47,7 @@ class VersionSerializer(serializers.Serializer):
             shape[name] = shape[name] and str(shape[name])
         before = dict(version.before)
         if "created" in before:
-            before["created"] = rfc3339(history.values_of(version)["created"])
+            before["created"] = rfc3339(versions.values_of(version)["created"])
         return shape | {"created": version.created.isoformat(timespec="microseconds"), "before": before}
 
 
@@ -80,13 +80,13 @@ class History(ImageScope):
     def history(self, request: Request, organization: str, hash: str) -> Response:
         """Newest first: what each change replaced. Kept for 90 days (HISTORY_DAYS)."""
         limit, query = limit_of(request), request.query_params
-        versions = ImageVersion.objects.filter(image_id=self.image(hash).pk).order_by("-id")
+        rows = ImageVersion.objects.filter(image_id=self.image(hash).pk).order_by("-id")
         if sent := query.get("cursor"):
-            versions = versions.filter(pk__lt=position_in(sent))
-        found = list(versions[: limit + 1])
+            rows = rows.filter(pk__lt=position_in(sent))
+        found = list(rows[: limit + 1])
         answer: dict[str, Any] = {"items": VersionSerializer(found[:limit], many=True).data}
         if len(found) > limit:
-            answer["cursor"] = cursor.pack([found[limit - 1].pk])
+            answer["cursor"] = cursors.pack([found[limit - 1].pk])
         return Response(answer)
 
     @extend_schema(
@@ -114,7 +114,7 @@ def limit_of(request: Request) -> int:
 
 def position_in(text: str) -> int:
     try:
-        (position,) = cursor.unpack(text)
+        (position,) = cursors.unpack(text)
         if type(position) is not int or not 0 <= position < 2**63:
             raise ValueError("no id")
     except (ValueError, TypeError, RecursionError) as error:

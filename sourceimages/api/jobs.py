@@ -10,19 +10,20 @@ from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from organizations import access
 from organizations.api.serializers import checked
+from organizations.auth import credentials
 from organizations.errors import NotAMember, RoleMissing
 from organizations.models import Job, Organization
 from organizations.permissions import Permission
-from rokka import cursor
-from rokka.api import rfc3339
-from rokka.errors import Invalid
-from rokka.openapi import ORGANIZATION, errors
-from sourceimages import jobs, undo
-from sourceimages.api.copies import destination_named
-from sourceimages.api.lookup import StorageScope
+from rokka.core import cursors
+from rokka.core.errors import Invalid
+from rokka.core.http import rfc3339
+from rokka.core.openapi import ORGANIZATION, errors
+from sourceimages import jobs
+from sourceimages.api.base import StorageScope
+from sourceimages.api.copy import destination_named
 from sourceimages.errors import TombstoneNotFound
+from sourceimages.jobs import undo
 from sourceimages.tasks import hurry
 
 KINDS = (jobs.COPY_ALL, jobs.DELETE_ALL, jobs.RESTORE)
@@ -100,7 +101,7 @@ class JobViewSet(StorageScope):
         items = list(found[: LIMIT + 1])
         answer: dict[str, Any] = {"items": JobSerializer(items[:LIMIT], many=True).data}
         if len(items) > LIMIT:
-            answer["cursor"] = cursor.pack([cursor.written_moment(items[LIMIT - 1].created)])
+            answer["cursor"] = cursors.pack([cursors.written_moment(items[LIMIT - 1].created)])
         return Response(answer)
 
     @extend_schema(
@@ -186,7 +187,7 @@ class JobViewSet(StorageScope):
         """Raises NotAMember, RoleMissing."""
         granted: frozenset[Permission] | None = self.granted_permissions
         if organization != self.organization:
-            found = access.in_organization(self.credentials, organization.name)
+            found = credentials.in_organization(self.credentials, organization.name)
             granted = found.granted if found else None
         if granted is None:
             raise NotAMember(f"You are not a member of {organization.name!r}, whose images the job has changed.")
@@ -211,7 +212,7 @@ def tombstone_id(text: str | None) -> UUID | None:
 
 def moment_in(text: str) -> Any:
     try:
-        (created,) = cursor.unpack(text)
-        return cursor.read_moment(created)
+        (created,) = cursors.unpack(text)
+        return cursors.read_moment(created)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise Invalid("cursor: this is none of this server.") from error

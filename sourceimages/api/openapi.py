@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
-from rokka.openapi import ErrorSerializer
+from rokka.core.openapi import ErrorSerializer
 
 SAFE = {"get", "head", "options", "parameters"}
 OF_IMAGES = ("/sourceimages/", "/jobs/")

@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
-from rokka.api import rfc3339
+from rokka.core.http import rfc3339
 from sourceimages.metadata.values import composed
 from sourceimages.models import SourceImage
 

@@ -1,13 +1,14 @@
-from django.urls import path
+from django.urls import include, path
 
 from sourceimages.api.aliases import AliasViewSet
-from sourceimages.api.views import SourceImageViewSet
+from sourceimages.api.jobs import JobViewSet
+from sourceimages.api.source_images import SourceImageViewSet
 
-view, alias = SourceImageViewSet.as_view, AliasViewSet.as_view
+view, alias, job = SourceImageViewSet.as_view, AliasViewSet.as_view, JobViewSet.as_view
 IMAGE = "<str:organization>/<str:hash>"
 
 # Words of ours win over hashes, which are hexadecimal and cannot be one.
-urlpatterns = [
+image_urlpatterns = [
     path("<str:organization>", view({"post": "create", "get": "list", "delete": "destroy_with_bytes"})),
     path("<str:organization>/copy", view({"post": "copy_many"})),
     path("<str:organization>/download", view({"get": "archive"})),
@@ -40,4 +41,16 @@ urlpatterns = [
     path(f"{IMAGE}/cache", view({"delete": "invalidate_cache"})),
     path(f"{IMAGE}/autolabel", view({"post": "autolabel"})),
     path(f"{IMAGE}/autodescription", view({"post": "autodescription"})),
+]
+
+job_urlpatterns = [
+    path("<str:organization>", job({"get": "list", "post": "create"})),
+    path("<str:organization>/<str:job_id>", job({"get": "retrieve", "delete": "destroy"})),
+    path("<str:organization>/<str:job_id>/undo", job({"post": "undo"})),
+    path("<str:organization>/<str:job_id>/retry", job({"post": "retry"})),
+]
+
+urlpatterns = [
+    path("sourceimages/", include(image_urlpatterns)),
+    path("jobs/", include(job_urlpatterns)),
 ]

@@ -6,26 +6,18 @@ from uuid import UUID
 
 from django.db import transaction
 
-from organizations import counters
 from organizations.models import Job, Organization
-from rokka.errors import Invalid
-from sourceimages import acts, indexing, indexstate, restoring, undo
+from organizations.usage import counters
+from rokka.core.errors import Invalid
 from sourceimages.errors import (
     InvalidDestination,
 )
-from sourceimages.jobprogress import (
-    REMOVED,
-    actor_of,
-    advance,
-    dealing_with,
-    done,
-    next_ids,
-    open_tombstone,
-    taken,
-)
+from sourceimages.jobs import bulk_actions, restoring, undo
 from sourceimages.jobs.kinds import COPY, COPY_ALL, DELETE, DELETE_ALL, INDEX, RESTORE, UNDO
+from sourceimages.jobs.progress import REMOVED, actor_of, advance, dealing_with, done, next_ids, open_tombstone, taken
 from sourceimages.models import SourceImage, Tombstone
 from sourceimages.operations.copy import Outcome, copy_images
+from sourceimages.search import index_state, indexing
 
 BATCH = 2000  # rows
 FEW = 500  # rows that pass through Python
@@ -45,7 +37,7 @@ def delete_step(job_id: UUID) -> Job:
         images = SourceImage.objects.filter(pk__in=ids)
         deleted = images.living().filter(locked=False).update(tombstone=tombstone)
         left = {} if deleted == len(ids) else _not_deleted(ids, tombstone)
-        locked = sum(message == acts.LOCKED for message in left.values())
+        locked = sum(message == bulk_actions.LOCKED for message in left.values())
         report = {"deleted": deleted, "locked": locked, "gone": len(left) - locked}
         advance(job, ids[-1], report, done=len(ids), left=left)
         counters.add(job.organization, images=-deleted)
@@ -55,7 +47,11 @@ def delete_step(job_id: UUID) -> Job:
 def _not_deleted(ids: Sequence[int], tombstone: Tombstone) -> dict[int, str]:
     """Which of these images are not in this deletion, and why."""
     now = dict(SourceImage.objects.filter(pk__in=ids).values_list("id", "tombstone"))
-    return {pk: acts.LOCKED if pk in now and now[pk] is None else REMOVED for pk in ids if now.get(pk) != tombstone.pk}
+    return {
+        pk: bulk_actions.LOCKED if pk in now and now[pk] is None else REMOVED
+        for pk in ids
+        if now.get(pk) != tombstone.pk
+    }
 
 
 @transaction.atomic
@@ -64,13 +60,13 @@ def index_step(job_id: UUID) -> Job:
     job = taken(job_id)
     if job.state != Job.State.RUNNING:
         return job
-    built_for = indexstate.made_for(indexstate.language_to_write(job.organization_id))
+    built_for = index_state.made_for(index_state.language_to_write(job.organization_id))
     if built_for != job.arguments.get("index"):
         raise Invalid("The language of the organization has changed meanwhile. Another job builds the index for it.")
     ids = next_ids(job, FEW)
     if not ids:
         if not job.failed:
-            indexstate.finish(job.organization, built_for)
+            index_state.finish(job.organization, built_for)
         return done(job)
     with dealing_with(job, ids):
         images = job.organization.images.filter(pk__in=ids).select_related("organization", "file").order_by("id")
@@ -119,9 +115,9 @@ STEPS: dict[str, Callable[[UUID], Job]] = {
     RESTORE: restoring.restore_step,
     INDEX: index_step,
     UNDO: undo.run_batch,
-    DELETE: acts.delete_step,
+    DELETE: bulk_actions.delete_step,
     COPY: copy_step,
-    **dict.fromkeys(acts.ACTS, acts.each_step),
+    **dict.fromkeys(bulk_actions.ACTS, bulk_actions.each_step),
 }
 NOT_COPIED = {  # an image that is there already, and was not to be overwritten, is no error
     Outcome.LOCKED: "It is there already, and locked.",

@@ -8,17 +8,15 @@ from django.db import transaction
 
 from organizations.audit import Actor, record
 from organizations.models import Job, Organization
-from rokka.database import refused_as
-from sourceimages import jobsnapshot, restoring
+from rokka.core.database import refused_as
 from sourceimages.errors import (
     JobExpired,
     JobNotFound,
     JobUnderWay,
 )
-from sourceimages.jobprogress import (
-    finish,
-)
+from sourceimages.jobs import restoring, snapshot
 from sourceimages.jobs.kinds import OF_DELETION, RESTORE, RESUMABLE
+from sourceimages.jobs.progress import finish
 
 
 def cancel(job: Job, *, actor: Actor) -> Job:
@@ -43,8 +41,8 @@ def go_on(job: Job, *, actor: Actor) -> Job:
     """
     job = Job.objects.hold(job.pk)
     if job.state in RESUMABLE:
-        if not jobsnapshot.is_kept(job):
-            raise JobExpired(f"The job ended more than {jobsnapshot.KEPT.days} days ago: start a new one.")
+        if not snapshot.is_kept(job):
+            raise JobExpired(f"The job ended more than {snapshot.KEPT.days} days ago: start a new one.")
         if job.kind == RESTORE:
             restoring.extend(job.organization.tombstones.filter(pk=job.arguments["tombstone"]))
         job.state, job.finished, job.heartbeat, job.error = Job.State.WAITING, None, None, ""
@@ -58,7 +56,7 @@ def go_on(job: Job, *, actor: Actor) -> Job:
 def interrupted(kind: str, organization: Organization, arguments: Mapping[str, Any], source: str) -> Job | None:
     """The newest job of this kind, with just these arguments, that was interrupted by who began it: the same source."""
     jobs = organization.jobs.filter(kind=kind, source=source, state=Job.State.INTERRUPTED).order_by("-created")
-    return next((job for job in jobs if same(job, arguments) and jobsnapshot.is_kept(job)), None)
+    return next((job for job in jobs if same(job, arguments) and snapshot.is_kept(job)), None)
 
 
 def same(job: Job, arguments: Mapping[str, Any]) -> bool:

@@ -12,8 +12,7 @@ from django.utils import timezone
 
 from organizations.audit import TIME, Actor, record
 from organizations.models import Job, Organization
-from rokka.database import refused_as
-from sourceimages import indexstate, jobsnapshot, restoring, undo
+from rokka.core.database import refused_as
 from sourceimages.errors import (
     InvalidDestination,
     JobExpired,
@@ -21,12 +20,13 @@ from sourceimages.errors import (
     JobUnderWay,
     NothingToRetry,
 )
+from sourceimages.jobs import restoring, snapshot, undo
 from sourceimages.jobs.control import go_on
 from sourceimages.jobs.kinds import BURIED_AS, COPY, COPY_ALL, DELETE, DELETE_ALL, INDEX, RESTORE, TAKES, UNDO
-from sourceimages.models import Tombstone
+from sourceimages.jobs.selection import Selection
+from sourceimages.models import SourceImageQuerySet, Tombstone
 from sourceimages.operations.delete import bury
-from sourceimages.querysets import SourceImageQuerySet
-from sourceimages.selection import Selection
+from sourceimages.search import index_state
 
 INDEX_AGAIN = timedelta(hours=1)  # after a job that built an index failed or was cancelled
 REFUSED = (Job.State.FAILED, Job.State.CANCELLED, Job.State.SUCCEEDED_WITH_ERRORS)  # by which no index was built
@@ -97,12 +97,12 @@ def restore_all(
 @transaction.atomic
 def index(organization: Organization, *, actor: Actor) -> Job:
     """A job that makes anew what all images are searched by. When it is done, the index is current."""
-    return _begin(organization, INDEX, {"index": indexstate.begin(organization)}, organization.images.all(), actor)
+    return _begin(organization, INDEX, {"index": index_state.begin(organization)}, organization.images.all(), actor)
 
 
 def index_stale() -> list[Job]:
     """Begin to build each index that is not current, or go on with that; answer the jobs."""
-    jobs = [_index_again(organization, wanted) for organization, wanted in indexstate.stale()]
+    jobs = [_index_again(organization, wanted) for organization, wanted in index_state.stale()]
     return [job for job in jobs if job is not None]
 
 
@@ -148,9 +148,9 @@ def retry(job: Job, *, only: SourceImageQuerySet | None = None, expected: str | 
     """
     if job.unfinished:
         raise NothingToRetry("The job is not over yet.")
-    if not jobsnapshot.is_kept(job):
-        raise JobExpired(f"The job ended more than {jobsnapshot.KEPT.days} days ago: what it skipped is not known.")
-    images = jobsnapshot.left_out(job) if only is None else only
+    if not snapshot.is_kept(job):
+        raise JobExpired(f"The job ended more than {snapshot.KEPT.days} days ago: what it skipped is not known.")
+    images = snapshot.left_out(job) if only is None else only
     if not images.exists():
         raise NothingToRetry("There is no image that the job skipped or failed with.")
     arguments = {}
@@ -221,7 +221,7 @@ def _begin(
         job.total, job.upto = images.count(), images.aggregate(last=Max("id"))["last"] or 0
         job.save(update_fields=["total", "upto"])
     else:
-        jobsnapshot.freeze(job, images, expected=expected)
+        snapshot.freeze(job, images, expected=expected)
     tombstone = arguments.get("tombstone")
     record(
         actor,

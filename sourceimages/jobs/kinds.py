@@ -2,10 +2,12 @@
 
 from organizations.models import Job
 from organizations.permissions import Permission
-from sourceimages import acts, indexstate, querysets
+from sourceimages.jobs import bulk_actions
 from sourceimages.models import Tombstone
+from sourceimages.models.images import RESTORE as RESTORE
+from sourceimages.search import index_state
 
-COPY_ALL, DELETE_ALL, RESTORE, INDEX = "copy-all", "delete-all", querysets.RESTORE, indexstate.KIND
+COPY_ALL, DELETE_ALL, INDEX = "copy-all", "delete-all", index_state.KIND
 UNDO = "undo"  # of another job
 DELETE, COPY = "delete", "copy"  # of a selection, as are the kinds in acts.ACTS
 
@@ -18,12 +20,12 @@ PERMISSIONS: dict[str, Permission] = {
     UNDO: Permission.IMAGES_WRITE,
     DELETE: Permission.IMAGES_WRITE,
     COPY: Permission.IMAGES_COPY_FROM,
-    **{kind: act.needs for kind, act in acts.ACTS.items()},
+    **{kind: act.needs for kind, act in bulk_actions.ACTS.items()},
 }
 TAKES = {  # what each kind of job on a selection is told
     DELETE: frozenset[str](),
     COPY: frozenset({"destination", "overwrite"}),
-    **{kind: act.takes for kind, act in acts.ACTS.items()},
+    **{kind: act.takes for kind, act in bulk_actions.ACTS.items()},
 }
 
 OF_DELETION = ("tombstone", "undoes")  # arguments that describe a deletion

@@ -13,20 +13,16 @@ from django.db.models import Q
 from django.utils import timezone
 
 from organizations.models import Job
-from rokka.database import retry_on_conflict
-from rokka.errors import Invalid
-from sourceimages import jobretries, ownership
+from rokka.core.database import retry_on_conflict
+from rokka.core.errors import Invalid
+from sourceimages import ownership
 from sourceimages.conflicts import FILE, SAME_IMAGE, TOMBSTONE
-from sourceimages.jobprogress import (
-    TRANSIENT,
-    fail,
-    taken,
-)
-from sourceimages.jobs import batches
+from sourceimages.jobs import batches, retries
 from sourceimages.jobs.batches import STEPS
 from sourceimages.jobs.kinds import (
     COPY_ALL,
 )
+from sourceimages.jobs.progress import TRANSIENT, fail, taken
 from sourceimages.models import ShortHash, SourceImage, StoredFile
 
 SLICE = 45  # seconds; a task that takes longer goes on in another one
@@ -65,10 +61,10 @@ def step(job_id: UUID) -> Job:
     except Invalid as error:
         return fail(job_id, error.message)
     except TRANSIENT as error:
-        jobretries.after_outage(job_id, error)
+        retries.after_outage(job_id, error)
         raise
     except Exception as error:  # noqa: BLE001, whatever it is, the job must neither wait for ever nor block others
-        return jobretries.after_error(job_id, job.position, error)
+        return retries.after_error(job_id, job.position, error)
 
 
 @retry_on_conflict(*SAME_IMAGE, references=[FILE, TOMBSTONE])
@@ -92,7 +88,7 @@ def waits(job_id: UUID) -> bool:
 
 def killed(job_id: UUID) -> None:
     """Whoever did the job last is gone. It counts as an attempt if that was in the middle of a batch."""
-    jobretries.after_kill(job_id, batch=batches.BATCH)
+    retries.after_kill(job_id, batch=batches.BATCH)
 
 
 def count_rows() -> None:

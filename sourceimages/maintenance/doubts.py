@@ -6,9 +6,8 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 
-from rokka.clock import database_now
-from sourceimages import storage
-from sourceimages.maintenance import state
+from rokka.core.clock import database_now
+from sourceimages import storage, task_state
 
 CLOCK = "clock"  # what is held while clocks differ
 TOLERANCE = timedelta(minutes=5)  # between clocks
@@ -22,12 +21,12 @@ def clocks_agree() -> bool:
     # This machine's first: a storage refuses requests that are signed with a wrong time.
     apart = _apart("this machine", time.time() - now) or _apart("the storage", storage.originals().now() - now)
     if apart:
-        state.hold(
+        task_state.hold(
             CLOCK,
             f"{apart} No file is moved or removed by {socket.gethostname()} until the clocks agree.",
         )
     else:
-        state.release(CLOCK)
+        task_state.release(CLOCK)
     return not apart
 
 
@@ -44,7 +43,7 @@ def must_wait(name: str, *, count: int, limit: int, size: int = 0, command: str)
     It waits for a day after a leap of more than two days since the last run, and with more than `limit` to remove.
     Another leap, or as many again, begin the day anew; an operator who confirms ends it. Shown as held meanwhile.
     """
-    task = state.get_for_update(name)
+    task = task_state.get_for_update(name)
     now = database_now()
     passed = now - (task.last_run or now)
     task.last_run = now
@@ -53,11 +52,11 @@ def must_wait(name: str, *, count: int, limit: int, size: int = 0, command: str)
     doubt = _doubt(passed, count, before + limit)
     waited = task.held_since is not None and not doubt
     if not count or (waited and _over(task.held_since, now, passed)) or (not task.held_since and not doubt):
-        state.release(name)
+        task_state.release(name)
         return False
     if doubt:
-        state.release(name)  # the day begins anew
-    state.hold(name, doubt or task.held_reason, count=count if doubt else before, bytes=size, command=command)
+        task_state.release(name)  # the day begins anew
+    task_state.hold(name, doubt or task.held_reason, count=count if doubt else before, bytes=size, command=command)
     return True
 
 

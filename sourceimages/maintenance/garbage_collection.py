@@ -15,12 +15,12 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.template.defaultfilters import filesizeformat
 
-from rokka import faults
-from rokka.clock import database_now
-from rokka.database import retry_on_conflict
-from sourceimages import files, grace, storage
+from rokka.core import failpoints
+from rokka.core.clock import database_now
+from rokka.core.database import retry_on_conflict
+from sourceimages import grace_period, storage, stored_files, task_state
 from sourceimages.conflicts import FILE
-from sourceimages.maintenance import doubts, state
+from sourceimages.maintenance import doubts
 from sourceimages.maintenance.purge import held_files, remove_unreferenced
 from sourceimages.maintenance.survey import EXAMPLES, Survey, batched, survey_all, survey_step
 from sourceimages.models import StoredFile
@@ -68,7 +68,7 @@ def collect_garbage(*, at_once: bool = False) -> Collected:
     """
     check_removable()
     if not doubts.clocks_agree():
-        return Collected(held=state.get(doubts.CLOCK).held_reason)
+        return Collected(held=task_state.get(doubts.CLOCK).held_reason)
     temporary = clean_spool()
     survey = survey_all() if at_once else survey_step(TASK, limit=limit())
     if survey is None:
@@ -80,13 +80,13 @@ def settle(found: Round, *, confirmed: bool = False) -> Collected:
     """Move what was found, unless it is so much that an operator has to confirm it first."""
     check_removable()
     if not doubts.clocks_agree():
-        return Collected(held=state.get(doubts.CLOCK).held_reason)
+        return Collected(held=task_state.get(doubts.CLOCK).held_reason)
     _remember(found)
-    faults.point("collect.judged")
+    failpoints.point("collect.judged")
     if found.count > found.limit and not confirmed:
         return Collected(round=found, held=_hold(found))
-    state.release(TASK)
-    moved = _move_files_without_images(found.rows) + len(files.move_to_trash(found.survey.orphans))
+    task_state.release(TASK)
+    moved = _move_files_without_images(found.rows) + len(stored_files.move_to_trash(found.survey.orphans))
     if moved:
         log.info("garbage.moved_to_trash", count=moved, bytes=found.size, examples=found.survey.orphans[:EXAMPLES])
     return Collected(moved, round=found)
@@ -104,7 +104,9 @@ def judge(survey: Survey) -> Round:
 
 def files_without_images() -> QuerySet[StoredFile]:
     """Rows that no image shows any more, because the one that did was overwritten, and that none is about to."""
-    return StoredFile.objects.filter(images=None, created__lt=database_now() - timedelta(seconds=grace.seconds()))
+    return StoredFile.objects.filter(
+        images=None, created__lt=database_now() - timedelta(seconds=grace_period.seconds())
+    )
 
 
 def _hold(found: Round) -> str:
@@ -113,7 +115,7 @@ def _hold(found: Round) -> str:
         f"Garbage collection would move {found.count} files ({size}) of {StoredFile.objects.count()} to the storage's "
         f"trash; {found.limit} are moved without asking. Does this database belong to this storage?"
     )
-    state.hold(
+    task_state.hold(
         TASK,
         reason,
         count=found.count,
@@ -129,14 +131,16 @@ def _remember(found: Round) -> None:
     survey = found.survey
     last = {"seen": survey.seen, "orphans": found.count, "orphan_bytes": found.size}
     last |= {"foreign": survey.foreign, "foreign_bytes": survey.foreign_bytes}
-    state.set_progress(TASK, last=last | {"foreign_examples": survey.foreign_examples, "ended": str(database_now())})
+    task_state.set_progress(
+        TASK, last=last | {"foreign_examples": survey.foreign_examples, "ended": str(database_now())}
+    )
 
 
 def _move_files_without_images(ids: Collection[int]) -> int:
     moved = 0
-    for batch in batched(sorted(ids), files.ROUND):
+    for batch in batched(sorted(ids), stored_files.ROUND):
         check_removable()  # before the rows are gone, not only before the files are
-        moved += len(files.move_to_trash(_remove_rows(batch)))
+        moved += len(stored_files.move_to_trash(_remove_rows(batch)))
     return moved
 
 
@@ -144,7 +148,7 @@ def _remove_rows(ids: Sequence[int]) -> list[str]:
     keys: list[str] = []
     for file in files_without_images().filter(pk__in=ids).select_related("organization").order_by("id"):
         keys += _remove_row(file)
-    faults.point("collect.rows_removed")
+    failpoints.point("collect.rows_removed")
     return keys
 
 
@@ -158,7 +162,7 @@ def _remove_row(file: StoredFile) -> list[str]:
 def clean_spool() -> int:
     """Remove files of uploads that were never finished, because their process was killed."""
     folder, removed = storage.originals().spool, 0
-    now, old = storage.folder_now(folder), grace.seconds()
+    now, old = storage.folder_now(folder), grace_period.seconds()
     for path in folder.glob("*.part"):
         with suppress(FileNotFoundError):  # finished, or removed by another
             if now - path.stat().st_mtime > old:

@@ -5,18 +5,17 @@ from collections.abc import Callable
 from django.db import transaction
 from django.db.models import Count, Sum
 
-from organizations import counters
 from organizations.audit import TIME, Actor, record
 from organizations.models import Organization
-from rokka import faults
-from rokka.clock import database_now
-from rokka.database import retry_on_conflict
-from sourceimages import files
+from organizations.usage import counters
+from rokka.core import failpoints
+from rokka.core.clock import database_now
+from rokka.core.database import retry_on_conflict
+from sourceimages import stored_files, task_state
 from sourceimages.conflicts import FILE, TOMBSTONE
-from sourceimages.maintenance import doubts, state
-from sourceimages.models import ImageVersion, SourceImage, StoredFile, Tombstone
+from sourceimages.maintenance import doubts
+from sourceimages.models import ImageVersion, SourceImage, StoredFile, Tombstone, TombstoneQuerySet
 from sourceimages.ownership import check_removable
-from sourceimages.querysets import TombstoneQuerySet
 
 TASK = "purge"
 COMMAND = "manage.py purge --confirm"
@@ -39,7 +38,7 @@ def purge_expired(
     if must_wait(due) and not confirmed:
         due = due.filter(purge_confirmed=True)
     elif confirmed:
-        state.release(TASK)
+        task_state.release(TASK)
     removed = 0
     for tombstone in due.select_related("organization").order_by("expires_at", "id"):
         while batch := _purge_batch(tombstone, actor):
@@ -74,8 +73,8 @@ def _purge_batch(tombstone: Tombstone, actor: Actor) -> int:
     """Rows before files; 0 if there is nothing left."""
     check_removable()  # before the rows are gone, not only before the files are
     count, keys = _purge_rows(tombstone, actor)
-    faults.point("purge.committed")
-    files.move_to_trash(keys)
+    failpoints.point("purge.committed")
+    stored_files.move_to_trash(keys)
     return count
 
 
@@ -104,7 +103,7 @@ def _purge_rows(tombstone: Tombstone, actor: Actor) -> tuple[int, list[str]]:
             tombstone_id=tombstone.pk,
         )
     keys = remove_unreferenced(tombstone.organization, kept)
-    faults.point("purge.deleted")
+    failpoints.point("purge.deleted")
     return len(ids), keys
 
 

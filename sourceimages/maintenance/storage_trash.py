@@ -12,13 +12,13 @@ import structlog
 from django.conf import settings
 from django.db import transaction
 
-from sourceimages import files, storage
-from sourceimages.maintenance import doubts, state
+from sourceimages import storage, stored_files, task_state
+from sourceimages.maintenance import doubts
 from sourceimages.maintenance.survey import BATCH, RUNS, STEP, Owners, batched
 from sourceimages.models import MaintenanceTask
 from sourceimages.ownership import check_removable
 
-TASK = files.TASK
+TASK = stored_files.TASK
 COMMAND = "manage.py collect_garbage --confirm"
 DAY = 86_400  # seconds
 
@@ -39,12 +39,12 @@ def empty_trash(*, at_once: bool = False, confirmed: bool = False) -> Emptied:
     """Look at the files in the trash whose turn it is, or at all of them at once. Raises StorageMismatch."""
     check_removable()
     if not doubts.clocks_agree():
-        return Emptied(held=state.get(doubts.CLOCK).held_reason)
+        return Emptied(held=task_state.get(doubts.CLOCK).held_reason)
     doubtful = doubts.must_wait(TASK, count=1, limit=1, command=COMMAND)
     if confirmed:
-        state.release(TASK)
-    done = Emptied(held=state.get(TASK).held_reason if doubtful and not confirmed else "")
-    before = state.get(TASK)
+        task_state.release(TASK)
+    done = Emptied(held=task_state.get(TASK).held_reason if doubtful and not confirmed else "")
+    before = task_state.get(TASK)
     step = max(STEP, before.progress.get("seen", 0) // RUNS)
     if at_once:
         trashed = storage.originals().trashed()
@@ -64,7 +64,7 @@ def empty_trash(*, at_once: bool = False, confirmed: bool = False) -> Emptied:
 @transaction.atomic
 def _remember(before: MaintenanceTask, position: str, seen: int) -> None:
     """Where the next run begins, unless another one has gone on meanwhile; and how many there are."""
-    row = state.get_for_update(TASK)
+    row = task_state.get_for_update(TASK)
     if row.position == before.position:
         counted = row.progress.get("counted", 0) + seen
         row.position = position
@@ -76,11 +76,11 @@ def _look(batch: Sequence[storage.Held], owners: Owners, done: Emptied) -> None:
     """Never one that a row names: that is recovered, unless it is at its place, too."""
     ours = {held.key: held.age for held in batch if owners.own(held)}
     done.seen += len(batch)
-    done.recovered += len(files.recover_missing(ours))
+    done.recovered += len(stored_files.recover_missing(ours))
     if done.held:
         return
     old = {key for key, age in ours.items() if age > settings.STORAGE_TRASH_DAYS * DAY}
-    if old := old - files.named(old):
+    if old := old - stored_files.named(old):
         check_removable()
         storage.originals().empty_trash(sorted(old))
         done.removed += len(old)

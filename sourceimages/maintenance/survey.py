@@ -10,9 +10,9 @@ from uuid import UUID
 from django.db import transaction
 
 from organizations.models import Organization
-from rokka.clock import database_now
-from sourceimages import files, grace, storage
-from sourceimages.maintenance import doubts, state
+from rokka.core.clock import database_now
+from sourceimages import grace_period, storage, stored_files, task_state
+from sourceimages.maintenance import doubts
 from sourceimages.models import StoredFile
 
 BATCH = 500  # keys that are looked up in the database at once
@@ -75,13 +75,13 @@ def survey_step(task: str, *, limit: int) -> Survey | None:
 
     Up to `limit` orphans are remembered.
     """
-    before = state.get(task)
+    before = task_state.get(task)
     found = Survey(**before.progress.get("survey", {"limit": limit}))
     step = max(STEP, StoredFile.objects.count() // RUNS)
     seen, after = found.seen, unquote(before.position, errors="surrogateescape")
     last = _look(islice(storage.originals().keys(after), step), found)
     with transaction.atomic():
-        row = state.get_for_update(task)
+        row = task_state.get_for_update(task)
         if row.position != before.position:
             return None  # another process has gone on from the same place
         row.position = quote(last, errors="surrogateescape") if found.seen - seen == step else ""
@@ -94,7 +94,7 @@ def survey_step(task: str, *, limit: int) -> Survey | None:
 
 def _look(keys: Iterable[storage.Held], found: Survey) -> str:
     """Add what these keys are; answer the last one."""
-    owners, grace_time, last = Owners(), grace.seconds(), ""
+    owners, grace_time, last = Owners(), grace_period.seconds(), ""
     for batch in batched(keys, BATCH):
         found.seen += len(batch)
         last = batch[-1].key
@@ -104,7 +104,7 @@ def _look(keys: Iterable[storage.Held], found: Survey) -> str:
                 ours.append(held)
             else:
                 found.add_foreign(held)
-        named = files.named([held.key for held in ours])
+        named = stored_files.named([held.key for held in ours])
         for held in ours:
             # A key is written before its row and is never reused: old and without a row, it will never have one.
             if held.key not in named and held.age > grace_time:

@@ -4,12 +4,9 @@ Nothing is removed or changed but what the rows say of their files. What is lost
 same content (`operations.heal`), or from a backup.
 """
 
-import errno
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from hashlib import sha256
 from itertools import islice
 from typing import Any
 
@@ -18,13 +15,13 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max, Min, Q, QuerySet
 
-from organizations.audit import TIME, Actor, record
+from organizations.audit import TIME, Actor
 from organizations.models import Organization
-from rokka.clock import DatabaseNow, database_now
-from sourceimages.errors import BytesMissing, StorageUnavailable
-from sourceimages.files import open_file
-from sourceimages.maintenance import state
+from rokka.core.clock import database_now
+from sourceimages import task_state
+from sourceimages.errors import StorageUnavailable
 from sourceimages.models import MaintenanceTask, StoredFile
+from sourceimages.operations.verify import Verified, verify_file
 
 NAME = "verify"  # of the task
 SECONDS = 240  # of reading in a run
@@ -33,63 +30,6 @@ FAILURES = 3  # files in a row that cannot be read, after which the storage is t
 EXAMPLES = 10  # damaged files that are shown to operators
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """A file that was compared, and what is wrong with it, if anything."""
-
-    file: StoredFile
-    damage: str
-
-
-# --- One file ---------------------------------------------------------------------------------------------------------
-
-
-def content_hash(blocks: Iterable[bytes]) -> str:
-    """sha256 of what is read."""
-    digest = sha256()
-    for block in blocks:
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def damage_of(file: StoredFile) -> str:
-    """What is wrong with the stored file, one of StoredFile.Damage or nothing. Raises StorageUnavailable."""
-    try:
-        intact = content_hash(open_file(file)) == file.content_hash
-    except BytesMissing:
-        return StoredFile.Damage.MISSING
-    except OSError as error:
-        if error.errno != errno.EIO:
-            raise StorageUnavailable("The storage failed while a file was being read.") from error
-        intact = False  # the disk has lost a part of it
-    return "" if intact else StoredFile.Damage.CORRUPT
-
-
-def verify_file(file: StoredFile, *, actor: Actor = TIME) -> Verified | None:
-    """Compare the file and write down what came of it; None if it was replaced or removed meanwhile."""
-    damage = damage_of(file)
-    with transaction.atomic():
-        rows = StoredFile.objects.select_related("organization").select_for_update(of=("self",))
-        row = rows.filter(pk=file.pk, key=file.key).first()
-        if row is None:
-            return None
-        # By the clock of the database, as all times that something is decided by.
-        StoredFile.objects.filter(pk=row.pk).update(damage=damage, **({} if damage else {"verified_at": DatabaseNow()}))
-        if damage and damage != row.damage:
-            record(
-                actor,
-                "file.damaged",
-                organization=row.organization,
-                target=row.binary_hash,
-                target_id=row.pk,
-                damage=damage,
-                key=row.key,
-            )
-    if damage:
-        log.error("verify.damaged", file=row.pk, organization=row.organization.name, key=row.key, damage=damage)
-    return Verified(row, damage)
 
 
 # --- All files --------------------------------------------------------------------------------------------------------
@@ -148,7 +88,7 @@ def report() -> None:
         for one in damaged[:EXAMPLES]
     ]
     if not examples:
-        state.release(NAME)
+        task_state.release(NAME)
         return
     count = damaged.count()
     if MaintenanceTask.objects.filter(pk=NAME, held_details={"count": count, "examples": examples}).exists():
@@ -157,7 +97,7 @@ def report() -> None:
         f"{count:,} stored files are missing or corrupt. Upload the same content again, or restore them from a backup; "
         f"then run manage.py verify."
     )
-    state.hold(NAME, reason, count=count, examples=examples)
+    task_state.hold(NAME, reason, count=count, examples=examples)
 
 
 def _verified(files: QuerySet[StoredFile], actor: Actor) -> Iterator[Verified]:
@@ -191,7 +131,7 @@ def _in_batches(files: QuerySet[StoredFile]) -> Iterator[StoredFile]:
 @transaction.atomic
 def _begin_or_go_on() -> MaintenanceTask:
     """The row of the task, in the midst of a round: `progress` has its start, and the ids that it lies between."""
-    task, now = state.get_for_update(NAME), database_now()
+    task, now = task_state.get_for_update(NAME), database_now()
     if not task.progress or (_elapsed(task, now) >= 1 and int(task.position or 0) >= task.progress["last"]):
         ids = StoredFile.objects.aggregate(first=Min("id"), last=Max("id"))
         first, last = (ids["first"] or 1) - 1, ids["last"] or 0

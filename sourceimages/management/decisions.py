@@ -4,9 +4,9 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from organizations.management.arguments import OperationCommand
+from organizations.management.base import OperationCommand
 from sourceimages import ownership
-from sourceimages.management.progress import ask
+from sourceimages.management.job_command import ask
 from sourceimages.ownership import Finding, decisions
 from sourceimages.ownership.decisions import Inventory
 

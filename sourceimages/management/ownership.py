@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from rokka.errors import DomainError
+from rokka.core.errors import DomainError
 from sourceimages import ownership
 
 READ_ONLY = ("dry_run", "list")  # options with which a command changes nothing

@@ -7,10 +7,10 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.template.defaultfilters import filesizeformat
 
-from organizations.management.arguments import OperationCommand, organization
+from organizations.management.base import OperationCommand, organization
+from sourceimages.maintenance.recovery import Wanted
+from sourceimages.management.job_command import ask
 from sourceimages.management.ownership import ImageCommand
-from sourceimages.management.progress import ask
-from sourceimages.recovery import Wanted
 from sourceimages.search.periods import period
 from sourceimages.storage import Held
 

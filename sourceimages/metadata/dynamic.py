@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rokka.errors import FeatureUnavailable
+from rokka.core.errors import FeatureUnavailable
 from sourceimages.errors import InvalidMetadata
 from sourceimages.hashes import PROTECTED
 from sourceimages.metadata.values import MAX_ELEMENTS, integer, string, strings

@@ -7,7 +7,7 @@ import unicodedata
 from datetime import UTC
 from typing import Any
 
-from rokka.clock import from_iso
+from rokka.core.clock import from_iso
 
 INTEGER = re.compile(r"[+-]?[0-9]{1,19}\Z")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\Z", re.ASCII)

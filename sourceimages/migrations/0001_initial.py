@@ -2,7 +2,7 @@
 
 import django.db.models.deletion
 import django.utils.timezone
-import rokka.fields
+import rokka.core.fields
 import uuid
 from django.conf import settings
 from django.db import migrations, models
@@ -22,14 +22,14 @@ class Migration(migrations.Migration):
             name='StoredFile',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('binary_hash', rokka.fields.BytewiseCharField(max_length=40)),
+                ('binary_hash', rokka.core.fields.BytewiseCharField(max_length=40)),
                 ('uploaded_size', models.BigIntegerField()),
-                ('uploaded_sha256', rokka.fields.BytewiseCharField(max_length=64)),
-                ('key', rokka.fields.BytewiseCharField(max_length=200)),
+                ('uploaded_sha256', rokka.core.fields.BytewiseCharField(max_length=64)),
+                ('key', rokka.core.fields.BytewiseCharField(max_length=200)),
                 ('size', models.BigIntegerField()),
-                ('content_hash', rokka.fields.BytewiseCharField(max_length=64)),
-                ('format', rokka.fields.BytewiseCharField(max_length=10)),
-                ('mimetype', rokka.fields.BytewiseCharField(max_length=100)),
+                ('content_hash', rokka.core.fields.BytewiseCharField(max_length=64)),
+                ('format', rokka.core.fields.BytewiseCharField(max_length=10)),
+                ('mimetype', rokka.core.fields.BytewiseCharField(max_length=100)),
                 ('width', models.PositiveIntegerField()),
                 ('height', models.PositiveIntegerField()),
                 ('opaque', models.BooleanField()),
@@ -56,19 +56,19 @@ class Migration(migrations.Migration):
             name='SourceImage',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('hash', rokka.fields.BytewiseCharField(max_length=40)),
-                ('identity', rokka.fields.BytewiseCharField(max_length=40)),
-                ('short_hash', rokka.fields.BytewiseCharField(max_length=40)),
-                ('name', rokka.fields.BytewiseCharField(max_length=500)),
+                ('hash', rokka.core.fields.BytewiseCharField(max_length=40)),
+                ('identity', rokka.core.fields.BytewiseCharField(max_length=40)),
+                ('short_hash', rokka.core.fields.BytewiseCharField(max_length=40)),
+                ('name', rokka.core.fields.BytewiseCharField(max_length=500)),
                 ('created', models.DateTimeField(default=django.utils.timezone.now)),
                 ('user_metadata', models.JSONField(blank=True, default=dict)),
                 ('dynamic_metadata', models.JSONField(blank=True, default=dict)),
                 ('protected', models.BooleanField(default=False)),
                 ('locked', models.BooleanField(default=False)),
-                ('binary_hash', rokka.fields.BytewiseCharField(max_length=40)),
+                ('binary_hash', rokka.core.fields.BytewiseCharField(max_length=40)),
                 ('size', models.BigIntegerField()),
-                ('format', rokka.fields.BytewiseCharField(max_length=10)),
-                ('mimetype', rokka.fields.BytewiseCharField(max_length=100)),
+                ('format', rokka.core.fields.BytewiseCharField(max_length=10)),
+                ('mimetype', rokka.core.fields.BytewiseCharField(max_length=100)),
                 ('width', models.PositiveIntegerField()),
                 ('height', models.PositiveIntegerField()),
                 ('organization', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='images', to='organizations.organization')),
@@ -80,8 +80,8 @@ class Migration(migrations.Migration):
             name='Alias',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('alias', rokka.fields.BytewiseCharField(max_length=255)),
-                ('hash', rokka.fields.BytewiseCharField(max_length=40)),
+                ('alias', rokka.core.fields.BytewiseCharField(max_length=255)),
+                ('hash', rokka.core.fields.BytewiseCharField(max_length=40)),
                 ('created', models.DateTimeField(default=django.utils.timezone.now)),
                 ('organization', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='aliases', to='organizations.organization')),
             ],
@@ -95,8 +95,8 @@ class Migration(migrations.Migration):
             name='ShortHash',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('short_hash', rokka.fields.BytewiseCharField(max_length=40)),
-                ('hash', rokka.fields.BytewiseCharField(max_length=40)),
+                ('short_hash', rokka.core.fields.BytewiseCharField(max_length=40)),
+                ('hash', rokka.core.fields.BytewiseCharField(max_length=40)),
                 ('organization', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='short_hashes', to='organizations.organization')),
             ],
             options={

@@ -2,7 +2,7 @@
 
 import django.db.models.deletion
 import django.db.models.functions.datetime
-import rokka.fields
+import rokka.core.fields
 from django.conf import settings
 from django.db import migrations, models
 
@@ -26,7 +26,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('image_id', models.BigIntegerField()),
-                ('hash', rokka.fields.BytewiseCharField(max_length=40)),
+                ('hash', rokka.core.fields.BytewiseCharField(max_length=40)),
                 ('created', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('kind', models.CharField(choices=[('renamed', 'Renamed'), ('metadata_changed', 'Metadata Changed'), ('dynamic_metadata_changed', 'Dynamic Metadata Changed'), ('overwritten', 'Overwritten'), ('alias_moved', 'Alias Moved'), ('alias_deleted', 'Alias Deleted'), ('version_restored', 'Version Restored'), ('restore_conflict', 'Restore Conflict'), ('created', 'Created'), ('replaced', 'Replaced'), ('deleted', 'Deleted'), ('restored', 'Restored')], max_length=30)),
                 ('before', models.JSONField(blank=True, default=dict)),

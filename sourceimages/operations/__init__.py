@@ -1,7 +1,18 @@
 """One function for each thing somebody may ask for; each owns its transaction."""
 
-from sourceimages.operations.add import Added, Upload, add_images
-from sourceimages.operations.change import (
+from sourceimages.operations.add import Added, add_images
+from sourceimages.operations.copy import Copied, Outcome, copy_image, copy_images, copy_named
+from sourceimages.operations.delete import (
+    delete_image,
+    delete_images_with_bytes,
+    expire_tombstone,
+)
+from sourceimages.operations.dominant_colors import find_colours, read_again, to_read_again, without_colours
+from sourceimages.operations.optimize import optimize
+from sourceimages.operations.optimize import waiting as waiting_to_be_optimized
+from sourceimages.operations.restore import Restored, restore_exactly, restore_image
+from sourceimages.operations.undo_optimize import Undone, optimized_files, undo_optimize
+from sourceimages.operations.update import (
     Derived,
     change_dynamic_metadata,
     change_user_metadata,
@@ -11,18 +22,8 @@ from sourceimages.operations.change import (
     set_locked,
     set_protected,
 )
-from sourceimages.operations.copy import Copied, Outcome, copy_image, copy_images, copy_named
-from sourceimages.operations.delete import (
-    delete_image,
-    delete_images_with_bytes,
-    expire_tombstone,
-)
-from sourceimages.operations.describe import find_colours, read_again, to_read_again, without_colours
-from sourceimages.operations.optimize import optimize
-from sourceimages.operations.optimize import waiting as waiting_to_be_optimized
-from sourceimages.operations.restore import Restored, restore_exactly, restore_image
-from sourceimages.operations.undo_optimize import Undone, optimized_files, undo_optimize
 from sourceimages.operations.versions import restore_version
+from sourceimages.uploads.upload import Upload
 
 __all__ = [
     "Added",

@@ -3,24 +3,23 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
 
-from organizations import counters
 from organizations.audit import Actor, record
 from organizations.models import Organization
-from rokka import faults
-from rokka.database import Overtaken, retry_on_conflict
-from rokka.errors import DomainError, Unavailable
-from sourceimages import hashes, history, indexing, metadata, names, probing, storage
+from organizations.usage import counters
+from rokka.core import failpoints
+from rokka.core.database import Overtaken, retry_on_conflict
+from rokka.core.errors import DomainError, Unavailable
+from sourceimages import metadata, probing, storage, versions
 from sourceimages.conflicts import FILE, SAME_IMAGE
 from sourceimages.errors import FormatNotAllowed, HashCollision, ImageLocked, UnreadableImage
-from sourceimages.keeping import FileKeeper, set_aside
 from sourceimages.models import ImageVersion, SourceImage, StoredFile
-from sourceimages.operations.describe import when_to_read_again
+from sourceimages.operations.dominant_colors import when_to_read_again
 from sourceimages.operations.heal import (
     Replacement,
     Why,
@@ -28,9 +27,12 @@ from sourceimages.operations.heal import (
     replace_files,
     why_replace,
 )
+from sourceimages.operations.short_hashes import names_of
+from sourceimages.operations.staging import FileKeeper, set_aside
 from sourceimages.probing import Probe
-from sourceimages.shorthashes import names_of
-from sourceimages.spool import SpooledFile
+from sourceimages.search import indexing
+from sourceimages.uploads.filename import or_default
+from sourceimages.uploads.upload import Upload
 
 READING_SECONDS = 20  # for telling what all files of a request are
 OPTIMIZABLE = {"tif", "psd"}
@@ -40,22 +42,6 @@ TEXT_NAMES = {  # endings of the names of text
     *("yaml", "yml", "toml", "ini", "cfg", "conf", "properties", "srt", "vtt", "ics", "vcf", "bib", "tex", "cube"),
     *("css", "sql", "diff", "patch"),
 }
-
-
-@dataclass(slots=True)
-class Upload:
-    """A file that came in, and what was said about it. Metadata is in stored form, see `metadata`."""
-
-    file: SpooledFile
-    name: str
-    user_metadata: dict[str, Any] = field(default_factory=dict)
-    dynamic_metadata: dict[str, Any] = field(default_factory=dict)
-    protected: bool = False
-    optimize_to: str = ""
-
-    @property
-    def identity(self) -> str:
-        return hashes.identity(self.file.sha1, self.dynamic_metadata, protected=self.protected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +60,7 @@ def add_images(organization: Organization, uploads: Sequence[Upload], *, may_cha
     set, unless `may_change` is false. If its stored file is lost or rotten, this one takes its place (`heal`). Raises
     what `probing` raises, FormatNotAllowed, HashCollision, ImageLocked.
     """
-    faults.point("upload.spooled")
+    failpoints.point("upload.spooled")
     with UploadKeeper(organization, may_change=may_change) as keeper:
         return _keep_and_insert(organization, uploads, keeper, may_change=may_change, actor=actor)
 
@@ -125,12 +111,12 @@ class UploadKeeper(FileKeeper):
         for upload in uploads:
             had = known.get(upload.file.sha1)
             _check_name(upload, had.format if had else self.probes[upload.file.sha1].format)
-        faults.point("upload.probed")
+        failpoints.point("upload.probed")
         for sha1, upload in wanted.items():
             key = self._put(upload)
             if sha1 not in known and sha1 not in self.kept:
                 self.kept[sha1] = self._row(upload, self.probes[sha1], key)
-        faults.point("upload.stored")
+        failpoints.point("upload.stored")
         self.replacements = [
             self._replacement(known[sha1], why, by_hash[sha1]) for sha1, why in whys.items() if why is not None
         ]
@@ -143,7 +129,7 @@ class UploadKeeper(FileKeeper):
         for upload, file in zip(uploads, files, strict=True):
             _check_same(upload, file)
             metadata.check_fit(upload.dynamic_metadata, file.width, file.height)
-            upload.name = names.or_default(upload.name, file.format)
+            upload.name = or_default(upload.name, file.format)
         return files
 
     def set_aside_replaced(self) -> None:
@@ -257,19 +243,19 @@ def _insert(
             if file.pk is None:
                 file.save(force_insert=True)
                 new_bytes += file.size
-        faults.point("upload.file_inserted")
+        failpoints.point("upload.file_inserted")
         for position in sorted(range(len(uploads)), key=lambda position: uploads[position].identity):
             upload, file = uploads[position], files[position]
             image = None if upload.identity in unknown else _existing(organization, upload.identity)
             unknown.discard(upload.identity)
             added[position] = _place(organization, upload, file, image, may_change, actor)
-        faults.point("upload.image_inserted")
+        failpoints.point("upload.image_inserted")
         counters.add(organization, images=sum(one.created for one in added.values()), bytes=new_bytes)
-        faults.point("upload.counted")
+        failpoints.point("upload.counted")
         keeper.check_time()
     keeper.needed |= {file.key for file in files}
     keeper.replaced = replaced
-    faults.point("upload.committed")
+    failpoints.point("upload.committed")
     return [added[position] for position in range(len(uploads))]
 
 
@@ -344,7 +330,7 @@ def _merge(image: SourceImage, changes: dict[str, Any], actor: Actor) -> SourceI
     image.user_metadata = after
     image.save(update_fields=["user_metadata"])
     indexing.replace([image])
-    history.keep(ImageVersion.Kind.METADATA_CHANGED, {image: {"user_metadata": before}}, actor)
+    versions.keep(ImageVersion.Kind.METADATA_CHANGED, {image: {"user_metadata": before}}, actor)
     record(
         actor,
         "image.metadata_changed",

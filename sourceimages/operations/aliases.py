@@ -7,8 +7,8 @@ from django.db import transaction
 
 from organizations.audit import Actor, record
 from organizations.models import Organization
-from rokka.database import retry_on_conflict
-from sourceimages import history
+from rokka.core.database import retry_on_conflict
+from sourceimages import versions
 from sourceimages.errors import AliasExists, AliasNotFound
 from sourceimages.models import Alias, ImageVersion, SourceImage
 
@@ -68,4 +68,4 @@ def _keep(kind: ImageVersion.Kind, organization: Organization, name: str, hash: 
     """
     images = organization.images.filter(hash=hash).order_by("-id")
     if image := images.living().first() or images.first():
-        history.keep(kind, {image: {"alias": name}}, actor)
+        versions.keep(kind, {image: {"alias": name}}, actor)

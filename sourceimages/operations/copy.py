@@ -8,23 +8,25 @@ from typing import Any, NamedTuple
 import structlog
 from django.db import transaction
 
-from organizations import access, counters
 from organizations.audit import Actor, event_of
+from organizations.auth import credentials
 from organizations.models import Organization
 from organizations.permissions import Permission
-from rokka import faults
-from rokka.database import Overtaken, retry_on_conflict
-from rokka.errors import Conflict, DomainError
-from sourceimages import copyrows, indexing, storage
+from organizations.usage import counters
+from rokka.core import failpoints
+from rokka.core.database import Overtaken, retry_on_conflict
+from rokka.core.errors import Conflict, DomainError
+from sourceimages import bulk_sql, storage
 from sourceimages.conflicts import FILE, SAME_IMAGE
 from sourceimages.errors import ExistsAtDestination, ImageLocked, ImageNotFound, ProtectedOriginal
-from sourceimages.files import recover_missing
-from sourceimages.keeping import FileKeeper, set_aside
-from sourceimages.maintenance.verify import verify_file
 from sourceimages.models import SourceImage, StoredFile
 from sourceimages.operations.delete import record_each
 from sourceimages.operations.heal import Harmed, harmed, replace_by_copies
-from sourceimages.shorthashes import names_of
+from sourceimages.operations.short_hashes import names_of
+from sourceimages.operations.staging import FileKeeper, set_aside
+from sourceimages.operations.verify import verify_file
+from sourceimages.search import indexing
+from sourceimages.stored_files import recover_missing
 
 log = structlog.get_logger()
 
@@ -137,7 +139,7 @@ def copy_images(
     `along` is called within the transaction with what became of each; if it answers False, nothing was done
     after all, and there are no outcomes.
     """
-    protected_too = access.allows(actor, Permission.PROTECTED_ORIGINALS_DOWNLOAD, source)
+    protected_too = credentials.allows(actor, Permission.PROTECTED_ORIGINALS_DOWNLOAD, source)
     with CopyKeeper(destination) as keeper:
         outcomes = _keep_and_write(source, ids, keeper, overwrite, protected_too, actor, along)
     set_aside(keeper.replaced)
@@ -273,26 +275,26 @@ def _write(
         mended = {hash: keeper.harmed[hash] for hash in files.keys() & keeper.harmed.keys() & keeper.copies.keys()}
         new = sorted(files.keys() & keeper.copies.keys() - mended.keys())
         # Files, then pictures, each in an order that everybody keeps to, or two copies of the same deadlock.
-        _expect(len(new), copyrows.insert_files([keeper.copies[hash] for hash in new], destination))
+        _expect(len(new), bulk_sql.insert_files([keeper.copies[hash] for hash in new], destination))
         more = replace_by_copies(mended, keeper.copies, actor) if mended else 0
         names = names_of(destination, created)
-        faults.point("copy.stored")
+        failpoints.point("copy.stored")
         if actor.job_id is None and changed:
             _record_overwritten(changed.values(), source, destination, actor)
-        _expect(len(created), copyrows.insert_images([(created[hash].id, names[hash]) for hash in names], destination))
-        _expect(len(changed), copyrows.overwrite_images(list(changed.items()), destination, actor))
+        _expect(len(created), bulk_sql.insert_images([(created[hash].id, names[hash]) for hash in names], destination))
+        _expect(len(changed), bulk_sql.overwrite_images(list(changed.items()), destination, actor))
         _expect_protection(source, originals)
         _index(source, destination, created, changed, set(new))
         if actor.job_id is None:
             _record_created(list(created), source, destination, actor)
         else:
-            copyrows.insert_created_versions(list(created), destination, actor)
+            bulk_sql.insert_created_versions(list(created), destination, actor)
         if not along(outcomes):
             transaction.set_rollback(True)
             return {}
         counters.add(destination, images=len(created), bytes=more + sum(files[hash].size for hash in new))
         keeper.check_time()
-    faults.point("copy.committed")
+    failpoints.point("copy.committed")
     keeper.needed |= {keeper.copies[hash][1] for hash in [*new, *mended]}
     keeper.replaced = [file.key for file, _ in mended.values()]
     return outcomes
@@ -354,14 +356,14 @@ def _expect_protection(source: Organization, originals: Sequence[Original]) -> N
 
 def _record_overwritten(ids: Collection[int], source: Organization, destination: Organization, actor: Actor) -> None:
     targets = list(destination.images.filter(pk__in=ids).order_by("hash"))
-    before = {target.pk: {field: _said(target, field) for field in copyrows.SAID} for target in targets}
+    before = {target.pk: {field: _said(target, field) for field in bulk_sql.SAID} for target in targets}
     details = {id: {"before": before[id], "source": source.name} for id in before}
     record_each(actor, "image.overwritten", targets, details)
 
 
 def _record_created(hashes: Sequence[str], source: Organization, destination: Organization, actor: Actor) -> None:
     event = event_of(actor, "image.copied", organization=destination, details={"source": source.name})
-    copyrows.insert_events(event, hashes, destination)
+    bulk_sql.insert_events(event, hashes, destination)
 
 
 def _said(image: SourceImage, field: str) -> Any:

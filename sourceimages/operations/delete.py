@@ -9,10 +9,10 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
-from organizations import counters
 from organizations.audit import Actor, event_of, record
 from organizations.models import AuditEvent, Organization
-from rokka.clock import database_now
+from organizations.usage import counters
+from rokka.core.clock import database_now
 from sourceimages.errors import ImageLocked, ImageNotFound, JobUnderWay
 from sourceimages.models import SourceImage, Tombstone
 

@@ -13,14 +13,15 @@ from typing import Any, NamedTuple
 from django.utils import timezone
 
 from organizations.audit import Actor, record
-from rokka.database import Overtaken
-from sourceimages import indexing, probing
+from rokka.core.database import Overtaken
+from sourceimages import probing
 from sourceimages.errors import BytesMissing
-from sourceimages.files import file_size, file_sizes
 from sourceimages.models import StoredFile
 from sourceimages.operations.contents import Content, replace_content
-from sourceimages.operations.describe import when_to_read_again
+from sourceimages.operations.dominant_colors import when_to_read_again
 from sourceimages.probing import Probe
+from sourceimages.search import indexing
+from sourceimages.stored_files import file_size, file_sizes
 
 
 class Why(StrEnum):

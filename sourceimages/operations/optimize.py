@@ -14,17 +14,17 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from organizations import counters
 from organizations.audit import TIME, Actor, record
-from rokka import faults
-from rokka.errors import Invalid
+from organizations.usage import counters
+from rokka.core import failpoints
+from rokka.core.errors import Invalid
 from sourceimages import ownership, probing, storage
 from sourceimages.errors import ReadingInterrupted
-from sourceimages.files import local_file, move_to_trash
-from sourceimages.keeping import FileKeeper
 from sourceimages.models import StoredFile
 from sourceimages.operations.contents import Content, replace_content
-from sourceimages.probing.rewriting import SECONDS, Rewritten, rewritten
+from sourceimages.operations.staging import FileKeeper
+from sourceimages.probing.transcoding import SECONDS, Rewritten, rewritten
+from sourceimages.stored_files import local_file, move_to_trash
 
 LEASE = timedelta(seconds=SECONDS + 120)  # after which somebody who works at a file is taken for dead
 AGAIN = timedelta(days=1)  # after which a file is tried again whose process was killed
@@ -74,18 +74,18 @@ def _optimize(file: StoredFile, actor: Actor) -> bool:
         rewritten(path, file.format, file.optimize_to, folder=originals.spool) as picture,
         FileKeeper(file.organization) as keeper,
     ):
-        faults.point("optimize.rewritten")
+        failpoints.point("optimize.rewritten")
         if why := picture.left or _contradiction(file, picture):
             return _leave(file, why, actor)
         ownership.check_removable()
         new = _content_of(picture, storage.new_key(file.organization_id, file.binary_hash))
         keeper.placed.add(new.key)
         originals.put(picture.path, new.key)
-        faults.point("optimize.placed")
+        failpoints.point("optimize.placed")
         if not _switch(file, new, actor):
             return False
         keeper.needed.add(new.key)
-    faults.point("optimize.committed")
+    failpoints.point("optimize.committed")
     move_to_trash([file.key])
     return True
 
@@ -128,7 +128,7 @@ def _switch(file: StoredFile, new: Content, actor: Actor) -> bool:
         before={"format": before.format, "size": before.size},
         after={"format": new.format, "size": new.size},
     )
-    faults.point("optimize.switched")
+    failpoints.point("optimize.switched")
     counters.add(row.organization, bytes=more)
     return True
 

@@ -13,15 +13,15 @@ from uuid import UUID
 
 from django.db import transaction
 
-from organizations import counters
 from organizations.audit import Actor
 from organizations.models import Organization
-from rokka.database import Overtaken, retry_on_conflict
-from sourceimages import history, metadata
+from organizations.usage import counters
+from rokka.core.database import Overtaken, retry_on_conflict
+from sourceimages import metadata, versions
 from sourceimages.errors import ImageNotFound, InvalidMetadata
 from sourceimages.models import ImageVersion, SourceImage
-from sourceimages.operations.change import set_user_metadata_of_held
 from sourceimages.operations.delete import hold_bytes, record_each, record_of
+from sourceimages.operations.update import set_user_metadata_of_held
 
 # What is compared beside user metadata; the active image always keeps its own value.
 COMPARED = ("name", "dynamic_metadata", "protected")
@@ -85,7 +85,7 @@ def merge(
     telling = [one for one in merges if one.outcome is not Restored.EXISTING]
     details = {one.active.pk: one.details() for one in telling}
     record_each(actor, "image.restored_into", [one.active for one in telling], details, job_id=job_id)
-    history.keep(
+    versions.keep(
         ImageVersion.Kind.RESTORE_CONFLICT,
         {one.active: left for one in telling if (left := one.left())},
         actor,

@@ -7,15 +7,15 @@ from hashlib import file_digest
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from organizations import counters
 from organizations.audit import Actor, record
 from organizations.models import Organization
-from rokka import faults
+from organizations.usage import counters
+from rokka.core import failpoints
 from sourceimages import ownership, storage
 from sourceimages.errors import BytesMissing
-from sourceimages.files import move_to_trash
 from sourceimages.models import SourceImage, StoredFile
 from sourceimages.operations.contents import Content, replace_content
+from sourceimages.stored_files import move_to_trash
 
 
 class Undone(StrEnum):
@@ -58,13 +58,13 @@ def undo_optimize(file_id: int, *, actor: Actor) -> Undone:
     if not _is_back(originals, uploaded.key):
         StoredFile.objects.filter(pk=file.pk, key=file.key).update(optimized_from=None)
         return Undone.MISSING
-    faults.point("optimize.recovered")
+    failpoints.point("optimize.recovered")
     # Whatever ends this now: a file without a row is garbage, which goes to the trash by itself.
     if not _is_as_uploaded(originals, uploaded):
         return Undone.DAMAGED
     outcome = _switch_back(file, uploaded, actor)
     if outcome is Undone.DONE:
-        faults.point("optimize.undone")
+        failpoints.point("optimize.undone")
         move_to_trash([file.key])
     return outcome
 

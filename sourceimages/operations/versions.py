@@ -6,11 +6,12 @@ from typing import Any
 from django.db import transaction
 
 from organizations.audit import Actor
-from sourceimages import history, indexing
+from sourceimages import versions
 from sourceimages.errors import VersionNotFound, VersionNotRestorable
 from sourceimages.models import ImageVersion, SourceImage
 from sourceimages.operations.aliases import set_alias
 from sourceimages.operations.delete import held, record_each, refuse_locked
+from sourceimages.search import indexing
 
 
 @transaction.atomic
@@ -28,22 +29,22 @@ def restore_version(image: SourceImage, version_id: int, *, actor: Actor) -> Sou
     refuse_locked(image)
     if alias := version.before.get("alias"):
         set_alias(image, alias, overwrite=True, actor=actor)
-    put_back({image: history.values_of(version)}, actor)
+    put_back({image: versions.values_of(version)}, actor)
     return image
 
 
 def put_back(wanted: Mapping[SourceImage, Mapping[str, Any]], actor: Actor) -> None:
     """Give images of one organization, which are held and not locked, these values by field."""
-    replaced = {image: history.set_values(image, values) for image, values in wanted.items()}
+    replaced = {image: versions.set_values(image, values) for image, values in wanted.items()}
     replaced = {image: before for image, before in replaced.items() if before}
     if not replaced:
         return
     fields = {name for before in replaced.values() for name in before}
     SourceImage.objects.bulk_update(replaced, sorted(fields | {"identity"}))
     indexing.replace(list(replaced))
-    history.keep(ImageVersion.Kind.VERSION_RESTORED, replaced, actor)
+    versions.keep(ImageVersion.Kind.VERSION_RESTORED, replaced, actor)
     details = {
-        image.pk: {"before": history.to_json(before), "after": history.to_json(wanted[image])}
+        image.pk: {"before": versions.to_json(before), "after": versions.to_json(wanted[image])}
         for image, before in replaced.items()
     }
     record_each(actor, "image.version_restored", list(replaced), details)

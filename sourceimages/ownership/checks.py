@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from rokka import faults
+from rokka.core import failpoints
 from sourceimages import storage
 from sourceimages.models import Instance
 from sourceimages.ownership import database
@@ -98,7 +98,7 @@ def claim() -> None:
     unmarked = Instance.objects.filter(counter=0)
     unmarked.update(database=facts.identity)
     write_mark()
-    faults.point("owner.claimed")
+    failpoints.point("owner.claimed")
     unmarked.update(counter=1, newest_file=facts.newest_file, newest_image=facts.newest_image, raised_at=Now())
     write_mark()
 
@@ -113,7 +113,7 @@ def _raise_counter(finding: Finding) -> None:
             newest_image=facts.newest_image,
             raised_at=Now(),
         )
-        faults.point("owner.counted")
+        failpoints.point("owner.counted")
     write_mark()
     _memory.raised = (storage.originals(), time.monotonic())
 

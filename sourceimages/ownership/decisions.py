@@ -8,7 +8,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from organizations.audit import Actor, record
-from rokka.errors import Conflict
+from rokka.core.errors import Conflict
 from sourceimages import storage
 from sourceimages.models import Instance, StoredFile
 from sourceimages.ownership.checks import current, write_mark

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 
-from rokka.errors import Unavailable
+from rokka.core.errors import Unavailable
 from sourceimages.errors import FormatNotAllowed, ReadingInterrupted, TooManyPixels, UnreadableImage
 
 from .pool import BusyError, ChildDiedError, ChildKilledError, Pool, SandboxMissingError, TooMuchWorkError

@@ -6,12 +6,12 @@ from django.db.models import Q
 from django.http import QueryDict
 
 from organizations.models import Organization
-from rokka.errors import Invalid
+from rokka.core.errors import Invalid
 from sourceimages.errors import InvalidFilter
-from sourceimages.search import language
-from sourceimages.search.filters import Filter
-from sourceimages.search.language import TooMuch
-from sourceimages.search.values import All, Any, Condition, Expression, Not
+from sourceimages.search import parser
+from sourceimages.search.ast import All, Any, Condition, Expression, Not
+from sourceimages.search.compiler import Filter
+from sourceimages.search.parser import TooMuch
 
 PARAMETERS = {"limit", "offset", "sort", "deleted", "binaryHash", "operator", "facets", "q"}  # all others are filters
 NEGATION = "not:"
@@ -51,7 +51,7 @@ def read(organization: Organization, query: QueryDict, *, in_trash: bool, for_ac
 def _query(organization: Organization, text: str, *, in_trash: bool, for_action: bool) -> Search:
     """What `q` asks for: as a query, else as words. The condition is None if there is no word in it."""
     try:
-        expression = language.parse(text)
+        expression = parser.parse(text)
         if expression is None:
             return _nothing("", for_action)
         found = Filter(organization, expression, in_trash=in_trash, for_action=for_action, typed=True)
@@ -62,9 +62,9 @@ def _query(organization: Organization, text: str, *, in_trash: bool, for_action:
         reason = error.message.removeprefix("q: ")
         if for_action:
             raise Invalid(f"q: {reason} What is to be done needs a query that is understood.") from error
-    expression, complete = language.plain(text)
+    expression, complete = parser.plain(text)
     reason = f"q: {reason} It was read as words instead"
-    reason += "." if complete else f", of which the first {language.MAX_WORDS} were looked for."
+    reason += "." if complete else f", of which the first {parser.MAX_WORDS} were looked for."
     if expression is None:
         return _nothing(reason, for_action)
     return Search(Filter(organization, expression, in_trash=in_trash).condition(), reason)
@@ -94,5 +94,5 @@ def _filters(query: QueryDict) -> Expression | None:
 
 def _filter(name: str, text: str) -> Expression:
     field = name.removeprefix(NEGATION)
-    wanted = Condition(field, language.value(field, text))
+    wanted = Condition(field, parser.value(field, text))
     return Not(wanted) if field != name else wanted

@@ -11,21 +11,21 @@ from typing import Any
 
 from django.db.models import Q
 
-from rokka import cursor
-from rokka.errors import Invalid
+from rokka.core import cursors
+from rokka.core.errors import Invalid
 from sourceimages.models import SourceImage
 from sourceimages.search.sort import Key, Order
 
 
 def encode(order: Order, values: Sequence[Any] = ()) -> str:
     """The cursor for reading on behind a picture with these values in the columns of the order."""
-    return cursor.pack([order_name(order), *(_to_json(value) for value in values)])
+    return cursors.pack([order_name(order), *(_to_json(value) for value in values)])
 
 
 def decode(text: str, order: Order) -> list[Any]:
     """The values in a cursor. Raises Invalid if it is damaged or belongs to another order."""
     try:
-        name, *values = cursor.unpack(text)
+        name, *values = cursors.unpack(text)
         if not isinstance(name, str):
             raise ValueError("no order")
         if name != order_name(order):
@@ -63,13 +63,13 @@ def _value(image: Any, column: str) -> Any:
 
 
 def _to_json(value: Any) -> Any:
-    return cursor.written_moment(value) if isinstance(value, datetime) else value
+    return cursors.written_moment(value) if isinstance(value, datetime) else value
 
 
 def _from_json(key: Key, value: Any) -> Any:
     """The value as its column compares it; a forged one must not reach the database as another type."""
     if key.kind is datetime:
-        return cursor.read_moment(value)
+        return cursors.read_moment(value)
     if key.kind is float and type(value) is int:
         value = float(value)
     if type(value) is not key.kind:

@@ -7,10 +7,10 @@ from typing import Any
 from django.db.models import Count, F, QuerySet
 
 from organizations.models import Organization
-from rokka.errors import Invalid
-from sourceimages import indexstate
-from sourceimages.metadata.entries import ANYWHERE
+from rokka.core.errors import Invalid
+from sourceimages.metadata.index_entries import ANYWHERE
 from sourceimages.models import MetadataField, MetadataNumber, MetadataString, MetadataToken, SourceImage
+from sourceimages.search import index_state
 from sourceimages.search.fields import STORED, Column, Kind, fields
 
 MOST_VALUES = 1000
@@ -45,7 +45,7 @@ def _facet(images: QuerySet[SourceImage], organization: Organization, name: str)
         if found.column not in COLUMNS:
             raise Invalid(f"facets: {name!r} is none; there are {', '.join(COLUMNS)}, and {', '.join(WRITTEN)}.")
         return _counted(images.order_by().values(value=F(found.column)).annotate(count=Count("pk")), str)
-    indexstate.check_current(organization)
+    index_state.check_current(organization)
     types = [stored for type in found.types for stored in STORED.get(type, (type,))]
     used = MetadataField.objects.filter(organization=organization, name=found.name, type__in=types)
     ids = list(used.values_list("pk", flat=True))
@@ -68,7 +68,7 @@ def fields_in_use(organization: Organization) -> list[Mapping[str, Any]]:
 
     Raises IndexNotReady.
     """
-    indexstate.check_current(organization)
+    index_state.check_current(organization)
     counts: dict[int, int] = {}
     for table in MetadataString, MetadataToken, MetadataNumber:
         rows = table.objects.filter(field__organization=organization, image__tombstone__isnull=True)

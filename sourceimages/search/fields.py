@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from organizations.models import Organization
-from rokka.errors import Invalid
-from sourceimages.metadata.entries import ANYWHERE, NAME
+from rokka.core.errors import Invalid
+from sourceimages.metadata.index_entries import ANYWHERE, NAME
 from sourceimages.models import MetadataField
 
 TYPE, PART = "str|text|int|double|date|latlon|array|array_text", "[a-z0-9_]{1,54}"

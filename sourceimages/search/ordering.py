@@ -10,9 +10,8 @@ from django.db.models import BooleanField, Exists, ExpressionWrapper, F, OuterRe
 from django.db.models.functions import Coalesce
 
 from organizations.models import Organization
-from sourceimages import indexstate
 from sourceimages.models import IndexRow, MetadataField, MetadataNumber, MetadataString, SourceImage
-from sourceimages.search import cursor
+from sourceimages.search import cursor, index_state
 from sourceimages.search.sort import Key, Order
 
 Images = QuerySet[SourceImage]
@@ -24,7 +23,7 @@ def phases(images: Images, organization: Organization, order: Order, position: S
     Raises IndexNotReady for fields of metadata.
     """
     if any(key.field is not None for key in order):
-        indexstate.check_current(organization)
+        index_state.check_current(organization)
     for number, key in enumerate(order):
         if key.field is not None and not key.missing and number > 1:
             images = _annotated(images, organization, key)

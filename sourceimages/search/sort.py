@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from organizations.models import Organization
-from rokka.errors import Invalid
+from rokka.core.errors import Invalid
 from sourceimages.models import MetadataField
 from sourceimages.search.fields import COLUMNS, STORED, Column, Metadata, fields
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from django.core.files.storage import FileSystemStorage
 
-from rokka import faults
+from rokka.core import failpoints
 from sourceimages.errors import BytesMissing, StorageUnavailable
 from sourceimages.storage.base import BLOCK, OWNER_MARK, TRASH, Held, mark_from, translated, trash_key
 
@@ -37,11 +37,11 @@ class LocalStorage(FileSystemStorage):
         with translated(key):
             spooled.chmod(READ_ONLY)
             sync(spooled)
-            faults.point("storage.written")
+            failpoints.point("storage.written")
             target = Path(self.path(key))
             self._make_folders({target.parent})
             spooled.rename(target)
-            faults.point("storage.placed")
+            failpoints.point("storage.placed")
             sync(target.parent)
 
     def copy(self, pairs: Sequence[tuple[str, str]]) -> set[str]:
@@ -97,7 +97,7 @@ class LocalStorage(FileSystemStorage):
         with translated("the trash"), self._trash_lock():
             self._make_folders({self._path(to).parent for to in pairs.values()})
             moved = {key for key, to in pairs.items() if _move(self._path(key), self._path(to))}
-            faults.point("trash.moved")
+            failpoints.point("trash.moved")
             sync_all({self._path(path).parent for key in moved for path in (key, pairs[key])})
         return moved
 
@@ -108,7 +108,7 @@ class LocalStorage(FileSystemStorage):
                 return False
             self._make_folders({place.parent})
             _move(trashed, place)
-            faults.point("trash.recovered")
+            failpoints.point("trash.recovered")
             sync_all({place.parent, trashed.parent})
         return True
 

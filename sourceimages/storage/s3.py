@@ -17,7 +17,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from storages.backends.s3 import S3Storage as DjangoS3Storage
 
-from rokka import faults
+from rokka.core import failpoints
 from sourceimages.errors import BytesMissing, StorageUnavailable
 from sourceimages.storage.base import BLOCK, OWNER_MARK, TRASH, Held, mark_from, translated, trash_key
 
@@ -60,11 +60,11 @@ class S3Storage(DjangoS3Storage):
         return session_for(self.access_key, self.secret_key)
 
     def put(self, spooled: Path, key: str) -> None:
-        faults.point("storage.written")
+        failpoints.point("storage.written")
         with translated(key):
             config = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, use_threads=False)
             self.client.upload_file(str(spooled), self.bucket_name, key, Config=config)
-        faults.point("storage.placed")
+        failpoints.point("storage.placed")
         spooled.unlink()
 
     def copy(self, pairs: Sequence[tuple[str, str]]) -> set[str]:
@@ -113,7 +113,7 @@ class S3Storage(DjangoS3Storage):
         for start in range(0, len(pairs), DELETE_BATCH):
             batch = pairs[start : start + DELETE_BATCH]
             there = {key for key, _ in batch} - self.copy(batch)
-            faults.point("trash.copied")
+            failpoints.point("trash.copied")
             self._delete(sorted(there))
             moved |= there
         return moved
@@ -130,7 +130,7 @@ class S3Storage(DjangoS3Storage):
         except BytesMissing:
             if not self._copy(trashed, key):
                 return False
-            faults.point("trash.recovered")
+            failpoints.point("trash.recovered")
             self._delete([trashed])
             return True
         return False

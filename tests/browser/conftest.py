@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.conftest import PYTHON, ROOT
-from tests.outside.conftest import Server, database, environment, make_module_server, worker
+from tests.system.conftest import Server, database, environment, make_module_server, worker
 
 __all__ = ["database", "environment", "make_module_server"]
 

@@ -12,10 +12,10 @@ import requests
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-from tests import images
 from tests.browser.conftest import NARROW, WIDE, add_staff, shell, somebody
 from tests.conftest import PYTHON, ROOT
-from tests.outside.conftest import Server, free_port
+from tests.support import images
+from tests.system.conftest import Server, free_port
 
 IMAGES = ROOT / "docs" / "images"
 COLOURS = (128, 64, 32)  # of each picture, as many as fit: they are for looking at pages, not at photographs
@@ -23,7 +23,8 @@ MOST = 150_000  # bytes
 DRAWN = 24  # pictures, where there are no photographs
 
 FILL = """
-from sourceimages import jobs, tasks; from sourceimages.selection import Selection; from sourceimages.models import *
+from sourceimages import jobs, tasks; from sourceimages.models import *
+from sourceimages.jobs.selection import Selection
 from sourceimages.operations import *; from organizations.models import *; from organizations.audit import staff
 import datetime
 acme, ines = Organization.objects.get(name='acme'), User.objects.get(username='ines')

@@ -3,9 +3,9 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests import images
 from tests.browser.conftest import NARROW, ROOT, WIDE, shell, somebody
 from tests.browser.test_life import upload
+from tests.support import images
 
 pytestmark = pytest.mark.any_database
 
@@ -22,7 +22,7 @@ def pages(server):
     ids = shell(
         server,
         """
-from sourceimages import jobs; from sourceimages.selection import Selection; from sourceimages.models import *
+from sourceimages import jobs; from sourceimages.jobs.selection import Selection; from sourceimages.models import *
 from sourceimages.operations import *; from organizations.models import *; from organizations.audit import staff
 acme, ines = Organization.objects.get(name='acme'), User.objects.get(username='ines')
 ids = list(acme.images.living().order_by('id').values_list('id', flat=True))
@@ -113,7 +113,7 @@ def test_faults_are_seen(ines, node):
     page = ines.go("/admin/")
     page.evaluate(
         "document.querySelector('main').insertAdjacentHTML('beforeend', "
-        "'<p class=faint>faint</p><img src=/static/rokka/icon.svg><div class=long>long</div>');"
+        "'<p class=faint>faint</p><img src=/static/backoffice/icon.svg><div class=long>long</div>');"
         "document.querySelector('.faint').style.color = 'light-dark(#fafafa, #1a2020)';"
         "document.querySelector('.long').style.width = '3000px'"
     )

@@ -4,9 +4,9 @@ import re
 
 from playwright.sync_api import expect
 
-from tests import images
 from tests.browser.conftest import shell
 from tests.browser.test_life import upload
+from tests.support import images
 
 ENDED = re.compile("done|Completed with errors")  # images that other tests have locked are skipped
 
@@ -15,7 +15,7 @@ def queued(server, field, and_then=""):
     """The id of a job that sets this field of all images, and has not begun."""
     return shell(
         server,
-        "from sourceimages import jobs; from sourceimages.selection import Selection; "
+        "from sourceimages import jobs; from sourceimages.jobs.selection import Selection; "
         "from organizations.models import *; from organizations.audit import COMMAND; "
         "o = Organization.objects.get(name='acme'); "
         f"job = jobs.act('set-metadata', Selection(o, in_trash=False), actor=COMMAND, changes={{'{field}': 'yes'}}); "

@@ -7,8 +7,8 @@ import pytest
 import requests
 from playwright.sync_api import expect
 
-from tests import images
 from tests.browser.conftest import shell
+from tests.support import images
 
 pytestmark = pytest.mark.any_database
 

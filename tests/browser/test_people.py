@@ -6,10 +6,10 @@ import pytest
 import requests
 from playwright.sync_api import expect
 
-from tests import images
 from tests.browser.conftest import add_staff, shell, somebody
 from tests.browser.test_access import TABS
 from tests.browser.test_life import confirm, upload
+from tests.support import images
 
 pytestmark = pytest.mark.any_database
 

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from playwright.sync_api import expect
 
-from sourceimages.previews import DRAWN
-from tests import images
+from sourceimages.thumbnails import DRAWN
 from tests.browser.test_life import confirm, found, upload
+from tests.support import images
 
 pytestmark = pytest.mark.any_database
 

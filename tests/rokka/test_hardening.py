@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from organizations.models import User
-from rokka.logs import looks_secret, without_secrets
+from rokka.core.logs import looks_secret, without_secrets
 from tests.conftest import PYTHON, ROOT
 from tests.rokka.test_settings import PRODUCTION
 

@@ -3,8 +3,7 @@
 from prometheus_client.parser import text_string_to_metric_families
 
 from organizations.models import Job
-from sourceimages import storage
-from sourceimages.maintenance import state
+from sourceimages import storage, task_state
 from sourceimages.models import MaintenanceTask
 from sourceimages.storage import OWNER_MARK
 
@@ -19,10 +18,10 @@ def samples(client):
 
 def test_a_task_that_waits_for_an_operator_is_a_metric(db, client):
     MaintenanceTask.objects.create(name="verify")
-    state.hold("purge", "It would remove too many images.", count=12)
+    task_state.hold("purge", "It would remove too many images.", count=12)
     assert samples(client)["rokka_maintenance_held", "purge"] == 1
     assert samples(client)["rokka_maintenance_held", "verify"] == 0
-    state.release("purge")
+    task_state.release("purge")
     assert samples(client)["rokka_maintenance_held", "purge"] == 0
 
 

@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from rokka import environment
-from tests.outside import commands
+from rokka.core import env
+from tests.support import commands
 
 pytestmark = pytest.mark.any_database
 
@@ -29,13 +29,13 @@ def start(**variables: str) -> subprocess.CompletedProcess[str]:
         " s.CACHES['default']['BACKEND'].rpartition('.')[2], s.CELERY_TASK_ALWAYS_EAGER, s.ALLOWED_FORMATS[:2])"
     )
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    environment = kept | {"DJANGO_SETTINGS_MODULE": "rokka.settings"} | variables
-    return commands.python(script, environment)
+    env = kept | {"DJANGO_SETTINGS_MODULE": "rokka.settings"} | variables
+    return commands.python(script, env)
 
 
 def test_the_embedded_mode_needs_nothing(tmp_path):
     run = start(DATA_DIR=str(tmp_path))
-    chosen = "embedded True rokka.sqlite3 sourceimages.storage.LocalStorage LocMemCache True ['png', 'jpg']"
+    chosen = "embedded True rokka.core.sqlite3 sourceimages.storage.LocalStorage LocMemCache True ['png', 'jpg']"
     assert run.stdout.strip() == chosen
     assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
 
@@ -93,7 +93,7 @@ def test_what_is_not_understood_stops_the_start(tmp_path, name, value):
     run = start(**{"DATA_DIR": str(tmp_path), name: value})
     assert run.returncode != 0
     assert f"ImproperlyConfigured: {name}=" in run.stderr
-    assert (value in run.stderr.splitlines()[-1]) == (name not in environment.SECRET)
+    assert (value in run.stderr.splitlines()[-1]) == (name not in env.SECRET)
 
 
 def test_formats_and_sign_up_follow_their_variables(tmp_path):

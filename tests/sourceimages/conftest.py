@@ -6,14 +6,14 @@ With the database of production it is the storage of production.
 import pytest
 from django.core.files.storage import storages
 
-from rokka import environment
+from rokka.core import env
 
 
 @pytest.fixture(params=[pytest.param("local", marks=pytest.mark.any_database), "s3"])
 def storage(request, settings, tmp_path):
     """A storage with nothing in it, which is the one of the settings too."""
     if request.param == "s3":
-        config = environment.storage(request.getfixturevalue("empty_bucket"), spool=tmp_path / "spool")
+        config = env.storage(request.getfixturevalue("empty_bucket"), spool=tmp_path / "spool")
         settings.STORAGES = settings.STORAGES | {"originals": config}
     originals = storages["originals"]
     originals.spool.mkdir(parents=True, exist_ok=True)

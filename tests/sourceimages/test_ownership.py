@@ -11,24 +11,24 @@ from django.utils import timezone
 
 from organizations.audit import COMMAND
 from organizations.models import AuditEvent, Job
-from rokka import environment
-from rokka.errors import Conflict
+from rokka.core import env
+from rokka.core.errors import Conflict
 from sourceimages import jobs, ownership, tasks
 from sourceimages.errors import StorageMismatch, StorageUnavailable
 from sourceimages.models import Instance, MetadataField, SourceImage, StoredFile, Tombstone
 from sourceimages.operations import delete_image
 from sourceimages.ownership import Problem, decisions
 from sourceimages.storage import OWNER_MARK
-from tests import images
 from tests.conftest import contradictions
-from tests.storing import lose
+from tests.support import images
+from tests.support.storage import lose
 
 
 @pytest.fixture(params=["local", "s3"])
 def storage(request, settings, tmp_path):
     """A storage with nothing in it, which is the one of the settings too."""
     if request.param == "s3":
-        config = environment.storage(request.getfixturevalue("empty_bucket"), spool=tmp_path / "spool")
+        config = env.storage(request.getfixturevalue("empty_bucket"), spool=tmp_path / "spool")
         settings.STORAGES = settings.STORAGES | {"originals": config}
     return storages["originals"]
 

@@ -4,7 +4,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from organizations.audit import COMMAND
-from organizations.management.arguments import SHOWN_ONCE, OperationCommand, user
+from organizations.management.base import SHOWN_ONCE, OperationCommand, user
 from organizations.operations import create_key, import_key
 
 

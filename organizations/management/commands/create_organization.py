@@ -3,7 +3,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from organizations.audit import COMMAND
-from organizations.management.arguments import SHOWN_ONCE, OperationCommand
+from organizations.management.base import SHOWN_ONCE, OperationCommand
 from organizations.operations import create_organization
 
 

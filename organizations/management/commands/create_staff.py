@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from organizations.audit import COMMAND
-from organizations.management.arguments import OperationCommand
+from organizations.management.base import OperationCommand
 from organizations.operations import create_staff
 
 

@@ -4,7 +4,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
 from organizations.audit import COMMAND
-from organizations.management.arguments import SHOWN_ONCE, OperationCommand, organization
+from organizations.management.base import SHOWN_ONCE, OperationCommand, organization
 from organizations.operations import create_user, set_roles
 
 

@@ -3,7 +3,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from organizations.audit import COMMAND
-from organizations.management.arguments import OperationCommand, organization, user
+from organizations.management.base import OperationCommand, organization, user
 from organizations.operations import remove_member, set_roles
 from organizations.permissions import Role
 

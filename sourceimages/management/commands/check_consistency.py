@@ -2,7 +2,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from sourceimages import consistency
+from sourceimages.maintenance import consistency
 from sourceimages.management.ownership import ImageCommand
 
 

@@ -4,13 +4,13 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.template.defaultfilters import filesizeformat
 
-from organizations.management.arguments import OperationCommand
-from sourceimages import grace
+from organizations.management.base import OperationCommand
+from sourceimages import grace_period
 from sourceimages.maintenance import garbage_collection, storage_trash
 from sourceimages.maintenance.garbage_collection import Round
 from sourceimages.maintenance.survey import survey_all
+from sourceimages.management.job_command import ask
 from sourceimages.management.ownership import ImageCommand
-from sourceimages.management.progress import ask
 
 
 class Command(ImageCommand, OperationCommand):
@@ -33,7 +33,7 @@ class Command(ImageCommand, OperationCommand):
 
     def run(self, **options: Any) -> None:
         if options["grace_seconds"] is not None:
-            grace.set_seconds(options["grace_seconds"])
+            grace_period.set_seconds(options["grace_seconds"])
         if options["confirm"] or options["dry_run"]:
             found = garbage_collection.judge(survey_all())
             if options["dry_run"]:

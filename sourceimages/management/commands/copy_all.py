@@ -5,10 +5,10 @@ from django.core.management.base import CommandParser
 from django.db.models import Exists, OuterRef
 
 from organizations.audit import COMMAND
-from organizations.management.arguments import organization
+from organizations.management.base import organization
 from sourceimages import jobs
 from sourceimages.errors import InvalidDestination
-from sourceimages.management.progress import JobCommand, Work, add_filters, filters_in
+from sourceimages.management.job_command import JobCommand, Work, add_filters, filters_in
 
 
 class Command(JobCommand):

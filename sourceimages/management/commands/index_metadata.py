@@ -3,12 +3,14 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
-from organizations import counters
 from organizations.audit import COMMAND
-from organizations.management.arguments import organization
+from organizations.management.base import organization
 from organizations.models import Job, Organization
-from sourceimages import consistency, indexstate, jobs
+from organizations.usage import counters
+from sourceimages import jobs
+from sourceimages.maintenance import consistency
 from sourceimages.management.ownership import ImageCommand
+from sourceimages.search import index_state
 
 
 class Command(ImageCommand):
@@ -20,7 +22,7 @@ class Command(ImageCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         name, troubled = options["organization"], []
         for one in [organization(name)] if name else Organization.objects.order_by("name"):
-            wanted = {"index": indexstate.state_of(one.pk).wanted}
+            wanted = {"index": index_state.state_of(one.pk).wanted}
             job = jobs.interrupted(jobs.INDEX, one, wanted, COMMAND.source) or jobs.index(one, actor=COMMAND)
             job = self._run(jobs.go_on(job, actor=COMMAND))
             counters.set_totals(one, lambda one=one: consistency.count(one))  # type: ignore[misc]

@@ -5,11 +5,11 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from organizations.audit import COMMAND
-from organizations.management.arguments import OperationCommand, organization
-from rokka.errors import DomainError
+from organizations.management.base import OperationCommand, organization
+from rokka.core.errors import DomainError
 from sourceimages import operations
+from sourceimages.management.job_command import ask
 from sourceimages.management.ownership import ImageCommand
-from sourceimages.management.progress import ask
 from sourceimages.operations import Undone
 from sourceimages.search.periods import period
 

@@ -5,10 +5,11 @@ from django.db.models import Count, Sum
 from django.template.defaultfilters import filesizeformat
 
 from organizations.audit import COMMAND
-from organizations.management.arguments import OperationCommand
-from sourceimages.maintenance import purge, state
+from organizations.management.base import OperationCommand
+from sourceimages import task_state
+from sourceimages.maintenance import purge
+from sourceimages.management.job_command import EXIT_INTERRUPTED, ask, bar, patience, pictures
 from sourceimages.management.ownership import ImageCommand
-from sourceimages.management.progress import EXIT_INTERRUPTED, ask, bar, patience, pictures
 from sourceimages.models import SourceImage
 
 
@@ -47,7 +48,7 @@ class Command(ImageCommand, OperationCommand):
             ask(sentence)
         removed = self._purge(found["count"], options["confirm"])
         self.stdout.write(f"{pictures(removed)} removed for ever.")
-        if held := state.get(purge.TASK).held_reason:
+        if held := task_state.get(purge.TASK).held_reason:
             raise CommandError(f"The purge waits. {held} It goes on within a day, or with --confirm.")
 
     def _purge(self, count: int, confirmed: bool) -> int:

@@ -1,7 +1,8 @@
 from typing import Any
 
 from organizations.audit import COMMAND
-from sourceimages import files, recovery
+from sourceimages import stored_files
+from sourceimages.maintenance import recovery
 from sourceimages.maintenance.survey import BATCH, batched
 from sourceimages.management.recovering import RecoveryCommand
 
@@ -19,9 +20,9 @@ class Command(RecoveryCommand):
             return
         recovered, without_row = 0, 0
         for batch in batched([held.key for held in found], BATCH):
-            back = files.recover(batch, actor=COMMAND)
+            back = stored_files.recover(batch, actor=COMMAND)
             recovered += len(back)
-            without_row += len(back - files.named(back))
+            without_row += len(back - stored_files.named(back))
         self.stdout.write(f"{recovered} files put back")
         if without_row:
             self.stdout.write(

@@ -4,10 +4,10 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from organizations.audit import COMMAND
-from rokka.errors import DomainError
-from sourceimages import recovery
+from rokka.core.errors import DomainError
+from sourceimages.maintenance import recovery
+from sourceimages.maintenance.recovery import Outcome
 from sourceimages.management.recovering import RecoveryCommand
-from sourceimages.recovery import Outcome
 
 
 class Command(RecoveryCommand):

@@ -8,10 +8,11 @@ from django.db.models import Count
 from django.utils import timezone
 
 from organizations.audit import COMMAND
-from organizations.management.arguments import organization
+from organizations.management.base import organization
 from organizations.models import Job, Organization
-from sourceimages import jobs, restoring
-from sourceimages.management.progress import JobCommand, Work
+from sourceimages import jobs
+from sourceimages.jobs import restoring
+from sourceimages.management.job_command import JobCommand, Work
 from sourceimages.models import Tombstone
 
 

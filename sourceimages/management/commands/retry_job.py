@@ -6,8 +6,9 @@ from django.core.management.base import CommandError, CommandParser
 
 from organizations.audit import COMMAND
 from organizations.models import Job
-from sourceimages import jobs, jobsnapshot
-from sourceimages.management.progress import JobCommand, Work
+from sourceimages import jobs
+from sourceimages.jobs import snapshot
+from sourceimages.management.job_command import JobCommand, Work
 
 
 class Command(JobCommand):
@@ -23,7 +24,7 @@ class Command(JobCommand):
             job.kind,
             job.organization,
             jobs.retry_arguments(job),
-            jobsnapshot.left_out(job),
+            snapshot.left_out(job),
             f"run {job.kind} of {job.organization} again for {{}}",
             partial(jobs.retry, job, actor=COMMAND),
         )

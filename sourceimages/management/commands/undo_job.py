@@ -6,9 +6,10 @@ from django.core.management.base import CommandError, CommandParser
 
 from organizations.audit import COMMAND
 from organizations.models import Job
-from sourceimages import jobs, undo
+from sourceimages import jobs
 from sourceimages.errors import JobNotFound
-from sourceimages.management.progress import JobCommand, Work
+from sourceimages.jobs import undo
+from sourceimages.management.job_command import JobCommand, Work
 from sourceimages.models import SourceImage, Tombstone
 
 

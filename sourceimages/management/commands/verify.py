@@ -3,10 +3,11 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from organizations.audit import COMMAND
-from organizations.management.arguments import OperationCommand, organization
+from organizations.management.base import OperationCommand, organization
 from sourceimages.maintenance import verify
 from sourceimages.management.ownership import ImageCommand
 from sourceimages.models import StoredFile
+from sourceimages.operations.verify import Verified
 
 
 class Command(ImageCommand, OperationCommand):
@@ -31,7 +32,7 @@ class Command(ImageCommand, OperationCommand):
         if damaged:
             raise CommandError(f"{damaged:,} files are missing or corrupt")
 
-    def tell(self, verified: verify.Verified) -> None:
+    def tell(self, verified: Verified) -> None:
         if verified.damage:
             self.stdout.write(describe(verified.file, verified.damage))
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from . import formats, sandbox
-from .facts import NotKeptError, UnreadableError
+from .header import NotKeptError, UnreadableError
 
 SECONDS = 5  # of computing for each request
 SECONDS_OF_WRITING = 420
@@ -53,27 +53,27 @@ def opaque(path: str, format: str) -> dict[str, Any]:
 
 
 def describe(path: str, format: str) -> dict[str, Any]:
-    from . import description
+    from . import metadata
 
-    return {"groups": description.describe(path, format)}
+    return {"groups": metadata.describe(path, format)}
 
 
 def colours(path: str, format: str) -> dict[str, Any]:
-    from . import colours
+    from . import colors
 
-    return {"colours": colours.dominant(path, format)}
+    return {"colours": colors.dominant(path, format)}
 
 
 def raster(path: str, format: str, side: int, upright: bool) -> dict[str, Any]:
-    from . import raster
+    from . import thumbnail
 
-    return raster.draw(path, format, side, upright)
+    return thumbnail.draw(path, format, side, upright)
 
 
 def rewrite(path: str, format: str, to: str, out: list[Any], scratch: list[Any]) -> dict[str, Any]:
-    from . import rewriting
+    from . import transcode
 
-    return rewriting.rewrite(path, format, to, rewriting.Place(*out), rewriting.Place(*scratch))
+    return transcode.rewrite(path, format, to, transcode.Place(*out), transcode.Place(*scratch))
 
 
 QUESTIONS = {question.__name__: question for question in (header, damage, opaque, describe, colours, raster, rewrite)}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 
-from .facts import UnreadableError, take
+from .header import UnreadableError, take
 
 NEEDED = {  # types that an image or a video is made of
     *(b"ftyp", b"meta", b"mini", b"moov", b"moof", b"mdat", b"idat", b"uuid"),

@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterable
 from typing import BinaryIO, NamedTuple
 
-from . import exifblock, iptc, photoshop, tifftags
-from .facts import NotHeldError
+from . import exif_block, iptc, psd, tiff_tags
+from .header import NotHeldError
 from .ifds import Directory, Tiff
-from .photoshop import Resource
+from .psd import Resource
 
 # Of the resources of Photoshop: carried in other ways, or about layers, channels, guides, printing and previews.
 DROPPED_RESOURCES = {
@@ -91,26 +91,26 @@ def of_tiff(file: BinaryIO) -> Carried:
         raise NotHeldError(BEHIND)
     tiff = Tiff(file)
     page = tiff.directory(tiff.first)
-    exif = exifblock.from_tiff(tiff, strict=True)
-    block = _block(tiff, page, tifftags.PHOTOSHOP)
-    said = list(photoshop.resource_blocks(io.BytesIO(block), 0, len(block)))
+    exif = exif_block.from_tiff(tiff, strict=True)
+    block = _block(tiff, page, tiff_tags.PHOTOSHOP)
+    said = list(psd.resource_blocks(io.BytesIO(block), 0, len(block)))
     resources = {resource.number: resource.content() for resource in said}
     return Carried(
-        exif=_one("EXIF", exif, resources.get(photoshop.EXIF, b"")),
-        xmp=_one("XMP", _block(tiff, page, tifftags.XMP), resources.get(photoshop.XMP, b"")),
-        resources=_joined(said, iptc.straight(_block(tiff, page, tifftags.IPTC))),
+        exif=_one("EXIF", exif, resources.get(psd.EXIF, b"")),
+        xmp=_one("XMP", _block(tiff, page, tiff_tags.XMP), resources.get(psd.XMP, b"")),
+        resources=_joined(said, iptc.straight(_block(tiff, page, tiff_tags.IPTC))),
     )
 
 
 def of_psd(file: BinaryIO) -> Carried:
     """The same; everything but layers and channels counts."""
-    if photoshop.trailer(file).strip(b"\0"):
+    if psd.trailer(file).strip(b"\0"):
         raise NotHeldError(BEHIND)
-    said = list(photoshop.resources(file))
-    contents = {one.number: one.content() for one in said if one.number in (photoshop.EXIF, photoshop.XMP)}
+    said = list(psd.resources(file))
+    contents = {one.number: one.content() for one in said if one.number in (psd.EXIF, psd.XMP)}
     return Carried(
-        exif=contents.get(photoshop.EXIF, b""),
-        xmp=contents.get(photoshop.XMP, b"").rstrip(b"\0"),
+        exif=contents.get(psd.EXIF, b""),
+        xmp=contents.get(psd.XMP, b"").rstrip(b"\0"),
         resources=_joined(said, b""),
     )
 
@@ -118,7 +118,7 @@ def of_psd(file: BinaryIO) -> Carried:
 def _block(tiff: Tiff, page: Directory, tag: int) -> bytes:
     entry = page.entries.get(tag)
     block = tiff.value(entry) if entry is not None else b""
-    return block.rstrip(b"\0") if tag == tifftags.XMP else block
+    return block.rstrip(b"\0") if tag == tiff_tags.XMP else block
 
 
 def _one(name: str, *blocks: bytes) -> bytes:
@@ -132,12 +132,12 @@ def _one(name: str, *blocks: bytes) -> bytes:
 def _joined(said: Iterable[Resource], beside: bytes) -> bytes:
     """The resources that are worth keeping, with the IPTC that stands beside them."""
     kept = [one for one in said if one.number not in DROPPED_RESOURCES and not _says_nothing(one)]
-    inside = [iptc.trimmed(one.content()) for one in kept if one.number == photoshop.IPTC]
+    inside = [iptc.trimmed(one.content()) for one in kept if one.number == psd.IPTC]
     if not _one("IPTC", beside, *inside):
-        kept = [one for one in kept if one.number not in (photoshop.IPTC, IPTC_DIGEST)]
+        kept = [one for one in kept if one.number not in (psd.IPTC, IPTC_DIGEST)]
     blocks = [one.block() for one in kept]
     if beside and not inside:
-        blocks.insert(0, photoshop.resource_of(photoshop.IPTC, beside))
+        blocks.insert(0, psd.resource_of(psd.IPTC, beside))
     return b"".join(blocks)
 
 

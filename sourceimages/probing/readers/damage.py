@@ -8,8 +8,8 @@ from typing import Any, BinaryIO
 import pyvips
 from PIL import Image, ImageFile
 
-from . import alpha, frames, gif, heif, jpeg, movie, photoshop, png, tiff, webp  # noqa: F401 (alpha: no cache)
-from .facts import UnreadableError
+from . import alpha, frames, gif, heif, jpeg, movie, png, psd, tiff, webp  # noqa: F401 (alpha: no cache)
+from .header import UnreadableError
 from .ifds import Tiff
 from .native import LibraryMissingError, library
 from .structure import EMPTY
@@ -151,9 +151,9 @@ def _tiff(file: BinaryIO) -> dict[str, Any] | None:
 
 
 def _photoshop(file: BinaryIO) -> dict[str, Any] | None:
-    header = photoshop.read_header(file)
-    there, wanted = photoshop.pixel_sizes(file, header)
-    if not there and photoshop.has_layers(file):
+    header = psd.read_header(file)
+    there, wanted = psd.pixel_sizes(file, header)
+    if not there and psd.has_layers(file):
         return _missing(LAYERS_ONLY)
     return _part(PIXELS, there, wanted)
 
@@ -178,16 +178,16 @@ def _heif(file: BinaryIO, plugin: str) -> dict[str, Any] | None:
 
 
 def _jpegxl(file: BinaryIO) -> dict[str, Any] | None:
-    from . import jxlframes
+    from . import jxl_frames
 
     file.seek(0)
     data = file.read()
-    found = jxlframes.count(data)
+    found = jxl_frames.count(data)
     if found.number > 1 or (found.number and not found.complete):
         return _missing(FRAMES, found.number - found.complete)
-    if found.complete and jxlframes.ends_whole(data, found.number):
+    if found.complete and jxl_frames.ends_whole(data, found.number):
         return _missing(END)
-    if not jxlframes.is_partly_decodable(data):
+    if not jxl_frames.is_partly_decodable(data):
         raise UnreadableError(NOTHING)
     return _missing(PIXELS)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pyvips
 
 from .carried import Carried
-from .facts import NotHeldError
+from .header import NotHeldError
 
 PNG_START = 33  # bytes of a PNG before the first chunk that others may stand before: signature and header
 MAX_SEGMENT = 65_533  # bytes that a segment of a JPEG holds

@@ -6,7 +6,7 @@ A module is imported when the first file of its formats comes: most children nev
 from importlib import import_module
 from typing import Any, BinaryIO
 
-from .facts import LARGEST_SIDE, Facts, NotKeptError, UnreadableError
+from .header import LARGEST_SIDE, Facts, NotKeptError, UnreadableError
 from .signatures import HEAD_SIZE, signature
 
 MIMETYPES = {  # as registered with IANA; a format that is not here is not kept

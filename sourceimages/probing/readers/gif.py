@@ -11,7 +11,7 @@ import pyvips
 
 from . import alpha
 from .canvas import Area, Frame, always_covered
-from .facts import Facts, UnreadableError, take
+from .header import Facts, UnreadableError, take
 from .structure import EMPTY, SHORT, tail
 
 AFTERWARDS: dict[int, Literal["cleared", "restored"]] = {2: "cleared", 3: "restored"}

@@ -12,7 +12,7 @@ import pillow_heif
 
 from . import frames, movie
 from .boxes import Box, first_cut_off, readable, walk
-from .facts import Facts, UnreadableError
+from .header import Facts, UnreadableError
 from .items import Item, Items
 from .structure import EMPTY, SHORT
 

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from .facts import UnreadableError, take
+from .header import UnreadableError, take
 
 SUB_IFDS, EXIF, GPS, INTEROPERABILITY = 330, 34665, 34853, 40965  # tags that point to directories
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from .boxes import Box
-from .facts import UnreadableError, take
+from .header import UnreadableError, take
 from .structure import size_of
 
 IN_FILE, IN_BOX = 0, 1  # ways to say where an item is: in the file, or in the box "idat" within the meta box

@@ -6,7 +6,7 @@ import re
 import struct
 from typing import BinaryIO, NamedTuple
 
-from .facts import Facts, UnreadableError, take
+from .header import Facts, UnreadableError, take
 from .structure import EMPTY, SHORT, size_of
 
 FRAME_HEADERS = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}

@@ -6,7 +6,7 @@ from itertools import islice, pairwise, repeat
 from typing import BinaryIO, NamedTuple
 
 from .boxes import Box, first_cut_off, readable
-from .facts import UnreadableError
+from .header import UnreadableError
 from .structure import EMPTY, SHORT, size_of
 
 UNKNOWN = (2**32 - 1, 2**64 - 1)  # durations

@@ -7,7 +7,7 @@ from typing import BinaryIO
 import pypdfium2
 from pypdfium2.raw import FPDF_ERR_PASSWORD
 
-from .facts import LARGEST_SIDE, Facts, UnreadableError
+from .header import LARGEST_SIDE, Facts, UnreadableError
 
 USER_UNIT = re.compile(rb"/Type/Page/UserUnit ([\d.]+)")
 

@@ -15,7 +15,7 @@ from PIL import Image
 from . import alpha, composition
 from .canvas import Area, Frame, always_covered
 from .composition import Drawn
-from .facts import Facts, UnreadableError, take
+from .header import Facts, UnreadableError, take
 from .structure import EMPTY, SHORT, size_of
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser, ParseError
 
-from .facts import LARGEST_SIDE, Facts, NotKeptError, UnreadableError
+from .header import LARGEST_SIDE, Facts, NotKeptError, UnreadableError
 
 METADATA_TAGS = {"metadata", "{http://www.w3.org/2000/svg}metadata"}
 METADATA_WITHIN = 4 * 2**20  # bytes

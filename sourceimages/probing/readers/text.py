@@ -5,7 +5,7 @@ import csv
 import re
 from typing import BinaryIO
 
-from .facts import Facts, NotKeptError
+from .header import Facts, NotKeptError
 
 HEAD = 2**20  # what is looked at
 TABLE = 64 * 1024  # of that, what is tried as a table

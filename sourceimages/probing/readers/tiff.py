@@ -7,8 +7,8 @@ from typing import BinaryIO, NamedTuple
 
 import pyvips
 
-from . import alpha, cameraraw
-from .facts import Facts, UnreadableError
+from . import alpha, camera_raw
+from .header import Facts, UnreadableError
 from .ifds import Directory, Tiff
 from .structure import EMPTY, SHORT, size_of
 
@@ -21,7 +21,7 @@ ALPHA = (1, 2)  # kinds of extra samples: premultiplied or not
 
 def read(file: BinaryIO) -> Facts:
     tiff = Tiff(file)
-    if raw := cameraraw.read(tiff):
+    if raw := camera_raw.read(tiff):
         return raw
     page = tiff.directory(tiff.first)
     width, height = tiff.number(page, WIDTH), tiff.number(page, HEIGHT)

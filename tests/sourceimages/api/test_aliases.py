@@ -3,7 +3,7 @@
 import pytest
 
 from organizations.models import AuditEvent
-from tests import images
+from tests.support import images
 
 LOGO = "/sourceimages/acme/alias/logo"
 

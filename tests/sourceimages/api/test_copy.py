@@ -14,8 +14,8 @@ from organizations.operations import set_roles
 from organizations.permissions import Role
 from sourceimages import storage
 from sourceimages.models import StoredFile
-from tests import images
-from tests.storing import lose
+from tests.support import images
+from tests.support.storage import lose
 
 PROTECTED = {"options[0]": '{"protected": true}'}
 
@@ -83,7 +83,7 @@ def test_the_original_may_be_purged_without_harm_to_the_copy(image, alice, stage
     image.delete()
     lose(source.key)
     source.delete()
-    from organizations import counters
+    from organizations.usage import counters
 
     counters.add(image.organization, images=-1, bytes=-source.size)
     link = f"/sourceimages/stage/{image.hash}/download"

@@ -3,9 +3,9 @@
 import pytest
 
 from organizations.audit import COMMAND
-from sourceimages.operations.change import derive
-from tests import images
+from sourceimages.operations.update import derive
 from tests.conftest import contradictions
+from tests.support import images
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import pytest
 from organizations.models import Job
 from organizations.permissions import Role
 from sourceimages import jobs
+from sourceimages.jobs.selection import Selection
 from sourceimages.models import ImageVersion, SourceImage
 from sourceimages.operations import rename_image, set_locked
-from sourceimages.selection import Selection
-from tests import images
+from tests.support import images
 
 pytestmark = pytest.mark.usefixtures("consistent")
 

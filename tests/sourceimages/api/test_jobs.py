@@ -13,7 +13,7 @@ from organizations.operations import set_roles
 from organizations.permissions import Role
 from sourceimages import jobs, tasks
 from sourceimages.models import Tombstone
-from tests import images
+from tests.support import images
 
 pytestmark = pytest.mark.usefixtures("consistent")  # after each test
 

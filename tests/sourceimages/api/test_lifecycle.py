@@ -11,8 +11,8 @@ from organizations.models import AuditEvent
 from organizations.permissions import Role
 from sourceimages.maintenance import purge
 from sourceimages.models import SourceImage, StoredFile, Tombstone
-from tests import images
-from tests.storing import let_pass
+from tests.support import images
+from tests.support.storage import let_pass
 
 pytestmark = pytest.mark.usefixtures("consistent")  # after each test
 

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from organizations.models import Organization
-from rokka.cursor import PREFIX
-from rokka.errors import Invalid
+from rokka.core.cursors import PREFIX
+from rokka.core.errors import Invalid
 from sourceimages.models import SourceImage, Tombstone
 from sourceimages.search import cursor, sort
 from sourceimages.search.fields import COLUMNS
-from tests import images
+from tests.support import images
 
 
 @pytest.fixture

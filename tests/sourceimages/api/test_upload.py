@@ -11,9 +11,9 @@ from sourceimages.maintenance.purge import purge_expired
 from sourceimages.models import ShortHash, SourceImage, StoredFile, Tombstone
 from sourceimages.operations import delete_image
 from sourceimages.operations.add import UploadKeeper
-from tests import images
 from tests.conftest import contradictions, files_in
-from tests.storing import set_grace_time
+from tests.support import images
+from tests.support.storage import set_grace_time
 
 
 def upload_form(api, path, *parts, **fields):
@@ -410,7 +410,7 @@ def test_two_files_with_one_sha1_never_become_one(image, acme, alice, change, ow
 
 def test_an_upload_that_takes_too_long_is_given_up(acme, alice, settings, monkeypatch, own_files):
     settings.GRACE_SECONDS = 0
-    monkeypatch.setattr("sourceimages.grace.FLOOR", 0)
+    monkeypatch.setattr("sourceimages.grace_period.FLOOR", 0)
     set_grace_time(0)
     response = alice.upload(acme, images.png())
     assert response.status_code == 400

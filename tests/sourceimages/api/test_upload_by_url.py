@@ -8,12 +8,12 @@ import pytest
 
 from organizations.models import ApiKey, Organization
 from organizations.permissions import Role
-from sourceimages import fetchlimits
-from sourceimages.fetchlimits import slot
 from sourceimages.models import SourceImage
-from tests import images
+from sourceimages.uploads import remote_limits
+from sourceimages.uploads.remote_limits import slot
 from tests.conftest import files_in
-from tests.sourceimages.web import HERE, PICTURE, serving
+from tests.support import images
+from tests.support.web_server import HERE, PICTURE, serving
 
 pytestmark = pytest.mark.any_database
 
@@ -159,7 +159,7 @@ def test_uploads_by_url_are_refused_at_once_where_too_many_wait(
         refused = charlie.api.post("/sourceimages/other", url, format="multipart")
         assert "this server" in refused.json()["message"]
     assert post(alice, **url).status_code == 200
-    assert fetchlimits._taken == {}
+    assert remote_limits._taken == {}
 
 
 def test_whoever_is_refused_leaves_nothing_and_whatever_fails_leaves_its_place(acme, alice, base, settings, own_files):

@@ -6,7 +6,7 @@ import pytest
 
 from sourceimages import probing
 from sourceimages.errors import FormatNotAllowed
-from tests import photos, tiffs
+from tests.support import photos, tiffs
 
 pytestmark = pytest.mark.any_database
 

@@ -13,7 +13,7 @@ from PIL import Image
 from sourceimages.errors import UnreadableImage
 from sourceimages.models import StoredFile
 from sourceimages.probing import probe
-from tests import images, photos
+from tests.support import images, photos
 
 pytestmark = pytest.mark.any_database
 

@@ -1,0 +1,102 @@
+"""How fast a job does something to each picture that was chosen, beside one UPDATE of as many rows.
+
+What the UPDATE does not do, and a job does: hold each picture and look at its lock, write down who did what to it, keep
+what is searched up to date, and remember how far it is. On PostgreSQL, unless --database-url= stands for SQLite.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from typing import Any
+
+import django
+from django.db import connection
+
+from benchmarks.common import (
+    ORGANIZATION,
+    ROOT,
+    Comparison,
+    Installation,
+    installation,
+    options,
+    print_comparisons,
+    settle,
+)
+from benchmarks.jobs import POSTGRESQL, check, in_child
+
+CHILD = "from benchmarks import acts; acts.do()"
+COUNT = 2000  # pictures; protecting makes a new one of each
+CHANGES = {"title": "Another title", "int:year": 1999}
+BARE: dict[str, dict[str, Any]] = {  # the columns of each kind, and nothing that the job would find done
+    "lock": {"locked": False},
+    "unlock": {"locked": True},
+    "set-metadata": {"user_metadata": CHANGES | {"int:year": 1950}},
+    "protect": {"protected": False},
+    "unprotect": {"protected": True},
+    "delete": {"tombstone": None},
+}
+
+
+def main(arguments: argparse.Namespace) -> None:
+    comparisons = {kind: Comparison(kind, "pictures/s", "UPDATE", bound=True) for kind in BARE}
+    for _ in range(arguments.runs):
+        with installation(arguments) as installed:
+            in_child(installed, "fill", count=COUNT)
+            in_child(installed, "make_even")
+            for kind, comparison in comparisons.items():
+                settle()
+                comparison.theirs.append(_measured(installed, kind, bare=True))
+                settle()
+                comparison.ours.append(_measured(installed, kind, bare=False))
+            check(installed)
+    print_comparisons(list(comparisons.values()))
+
+
+def _measured(installed: Installation, kind: str, *, bare: bool) -> float:
+    """Pictures a second, done by a process of its own, whose start is not counted."""
+    ran = subprocess.run(
+        [sys.executable, "-c", CHILD],
+        check=True,
+        cwd=ROOT,
+        env=installed.environment | {"DJANGO_SETTINGS_MODULE": "rokka.settings"},
+        input=json.dumps([kind, bare]),
+        text=True,
+        stdout=subprocess.PIPE,
+    )
+    return COUNT / float(ran.stdout)
+
+
+def do() -> None:
+    """In a child: what standard input says, and how many seconds it took."""
+    django.setup()
+    from sourceimages.models import SourceImage
+
+    kind, bare = json.load(sys.stdin)
+    connection.ensure_connection()
+    began = time.monotonic()
+    done = SourceImage.objects.living().update(**BARE[kind]) if bare else _job(kind)
+    seconds = time.monotonic() - began
+    if done != COUNT:
+        raise SystemExit(f"{kind}: {done} pictures instead of {COUNT}.")
+    print(seconds)
+
+
+def _job(kind: str) -> int:
+    from organizations.audit import COMMAND
+    from organizations.models import Organization
+    from sourceimages import jobs
+    from sourceimages.jobs.selection import Selection
+
+    every = Selection(Organization.objects.get(name=ORGANIZATION), in_trash=False)
+    arguments = {"changes": CHANGES} if kind == "set-metadata" else {}
+    job = jobs.run(jobs.act(kind, every, actor=COMMAND, **arguments).pk)
+    (done,) = job.report.values()  # all of them became the same
+    return int(done)
+
+
+if __name__ == "__main__":
+    parser = options(__doc__ or "")
+    parser.set_defaults(database_url=POSTGRESQL)
+    main(parser.parse_args())

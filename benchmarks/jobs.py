@@ -1,0 +1,463 @@
+"""How fast everything is copied, deleted and restored, beside the bare work on the same tables and the same files.
+
+Each job and each bare work is done by a process of its own, whose start is not counted: about a second for a job.
+On PostgreSQL, unless --database-url is given without a value: --database-url= stands for SQLite.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from hashlib import sha1, sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import django
+from django.db import connection, transaction
+from django.db.models import Model
+
+from benchmarks.client import Connection
+from benchmarks.common import (
+    MEGABYTE,
+    ORGANIZATION,
+    ROOT,
+    Comparison,
+    Installation,
+    Server,
+    baseline,
+    installation,
+    options,
+    print_comparisons,
+    print_table,
+    settle,
+)
+
+if TYPE_CHECKING:
+    from organizations.models import Job, Organization
+
+# Models are imported within functions: only the children set Django up, each for the database it is given.
+
+DESTINATION = "destination"
+SIZE = 1000  # bytes of a picture
+AT_ONCE = 2000  # rows and files made in one go
+FEW = 10_000  # up to so many pictures, all runs are done and everything is checked after each
+OFFSET = 1_000_000_000  # from the id of a file to that of its bare copy
+REQUESTS = 500  # pictures that are deleted and restored one by one
+POSTGRESQL = "postgres://postgres@127.0.0.1:5432/benchmark"
+CHILD = "from benchmarks import lifecycle; lifecycle.do()"
+
+
+def main(arguments: argparse.Namespace) -> None:
+    comparisons: list[Comparison] = []
+    details: list[list[str]] = []
+    for size in arguments.sizes:
+        with installation(arguments) as installed:
+            prepare(installed, size)
+            runs = arguments.runs if size <= FEW else max(1, arguments.runs // 3)
+            comparisons += all_at_once(installed, size, runs, details)
+    comparisons += one_by_one(arguments)
+    print_comparisons(comparisons)
+    print()
+    print_table(["first run", "seconds", "first half", "second half", "cleaning up", "peak memory, MB"], details)
+
+
+def prepare(installed: Installation, size: int) -> None:
+    manage(installed, "create_organization", DESTINATION, "--email", "bob@example.org")
+    in_child(installed, "fill", count=size)
+
+
+def check(installed: Installation) -> None:
+    """What is fast and wrong does not count."""
+    manage(installed, "check_consistency")
+
+
+def manage(installed: Installation, *command: str) -> None:
+    python = [sys.executable, "manage.py", *command]
+    ran = subprocess.run(python, check=False, cwd=ROOT, env=installed.environment, text=True, stdout=subprocess.PIPE)
+    if ran.returncode:
+        raise SystemExit(f"{command[0]} ended with an error, see above.\n{ran.stdout[-3000:]}")
+
+
+def in_child(installed: Installation, task: str, *, child: str = CHILD, **arguments: Any) -> dict[str, Any]:
+    """What one of the tasks below answers, or of those of another module, done by a process of its own."""
+    ran = subprocess.run(
+        [sys.executable, "-c", child],
+        check=False,
+        cwd=ROOT,
+        env=installed.environment | {"DJANGO_SETTINGS_MODULE": "rokka.settings"},
+        input=json.dumps({"task": task, "arguments": arguments}),
+        text=True,
+        stdout=subprocess.PIPE,
+    )
+    if ran.returncode:
+        raise SystemExit(f"{task} ended with an error, see above.")
+    result: dict[str, Any] = json.loads(ran.stdout)
+    return result
+
+
+# --- Everything at once -----------------------------------------------------------------------------------------------
+
+
+def all_at_once(installed: Installation, size: int, runs: int, details: list[list[str]]) -> list[Comparison]:
+    beside = {
+        "copy": ("copy-all", "6 × INSERT … SELECT, link", 0.5),
+        "delete": ("delete-all", "UPDATE", 0.5),
+        "restore": ("restore", "UPDATE", None),
+    }
+    comparisons = {
+        task: Comparison(f"{name}, {size:,}", "pictures/s", what, aim, bound=True)
+        for task, (name, what, aim) in beside.items()
+    }
+    for run in range(runs):
+        # Copies are removed before the other one copies; who deletes also restores.
+        turns = [("copy",), ("bare_copy",), ("delete", "restore"), ("bare_delete", "bare_restore")]
+        if run % 2:
+            turns.reverse()
+        for task in itertools.chain(*turns):
+            in_child(installed, "make_even")
+            settle()
+            done = in_child(installed, task)
+            bare = task.startswith("bare_")
+            comparison = comparisons[task.removeprefix("bare_")]
+            (comparison.theirs if bare else comparison.ours).append(size / done["seconds"])
+            if done["count"] != size:
+                raise SystemExit(f"{task}: {done['count']} pictures instead of {size}.")
+            if not bare and size <= FEW:
+                check(installed)
+            if run == 0 and not bare:
+                parts = [f"{done[part]:.2f}" for part in ("seconds", "first", "second", "cleaning")]
+                details.append([comparison.name, *parts, f"{done['peak'] / MEGABYTE:.0f}"])
+            if task.endswith("copy"):
+                in_child(installed, "empty_destination")
+    return list(comparisons.values())
+
+
+def do() -> None:
+    """In a child: the task that standard input names."""
+    django.setup()
+    order = json.load(sys.stdin)
+    answer = TASKS[order["task"]](**order["arguments"])
+    json.dump(answer or {}, sys.stdout)
+
+
+def organization(name: str) -> "Organization":
+    from organizations.models import Organization
+
+    return Organization.objects.get(name=name)
+
+
+def files() -> Path:
+    from sourceimages import storage
+
+    return Path(storage.originals().location)  # type: ignore[attr-defined]
+
+
+def tables() -> list[type[Model]]:
+    from sourceimages.models import ShortHash, SourceImage, StoredFile
+
+    return [StoredFile, ShortHash, SourceImage]
+
+
+def index_tables() -> list[Any]:
+    from sourceimages.models import MetadataNumber, MetadataString, MetadataToken
+
+    return [MetadataString, MetadataToken, MetadataNumber]
+
+
+def fill(count: int) -> None:
+    """So many pictures, as if uploaded. Each has a file of its own, as one file could not have 100,000 names."""
+    from organizations.usage import counters
+
+    content = os.urandom(SIZE)
+    for start in range(0, count, AT_ONCE):
+        upload(range(start, min(start + AT_ONCE, count)), content)
+    counters.add(organization(ORGANIZATION), images=count, bytes=count * len(content))
+
+
+def upload(numbers: range, content: bytes) -> None:
+    from sourceimages import hashes, storage
+    from sourceimages.models import SourceImage, StoredFile
+    from sourceimages.operations.short_hashes import names_of
+    from sourceimages.search import indexing
+
+    source, sha256_of_content = organization(ORGANIZATION), sha256(content).hexdigest()
+    same = {"organization": source, "size": SIZE, "format": "jpg", "mimetype": "image/jpeg", "width": 35, "height": 35}
+    stored, images = [], []
+    for number in numbers:
+        sha1_of_number = sha1(b"%d" % number).hexdigest()
+        hash = hashes.identity(sha1_of_number, {}, protected=False)
+        file = StoredFile(
+            binary_hash=sha1_of_number,
+            uploaded_size=SIZE,
+            uploaded_sha256=sha256_of_content,
+            key=storage.new_key(source.pk, sha1_of_number),
+            content_hash=sha256_of_content,
+            opaque=True,
+            animated=False,
+            **same,
+        )
+        path = files() / file.key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        stored.append(file)
+        images.append(
+            SourceImage(
+                file=file,
+                hash=hash,
+                identity=hash,
+                name=f"picture-{number}.jpg",
+                user_metadata={"title": f"Picture {number}"},
+                binary_hash=sha1_of_number,
+                **same,
+            )
+        )
+    StoredFile.objects.bulk_create(stored)
+    names = names_of(source, [image.hash for image in images])
+    for image in images:
+        image.short_hash, image.file_id = names[image.hash], image.file.pk
+    SourceImage.objects.bulk_create(images)
+    indexing.add(images)
+
+
+def make_even() -> None:
+    """Nobody finds the tables and their indexes in another state than the one before, and nothing waits to be written.
+
+    SQLite is not told to ANALYZE, as nobody else does it there.
+    """
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            for model in [*tables(), *index_tables()]:
+                cursor.execute(f"VACUUM (FULL, ANALYZE) {model._meta.db_table}")
+            cursor.execute("CHECKPOINT")
+        else:
+            cursor.execute("VACUUM")
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def empty_destination() -> None:
+    """As if nothing had ever been copied."""
+    from sourceimages.models import ImageVersion
+
+    destination = organization(DESTINATION)
+    with transaction.atomic(), connection.cursor() as cursor:
+        ImageVersion.objects.filter(organization=destination).delete()
+        for table in index_tables():
+            table.objects.filter(image__organization=destination).delete()
+        for model in reversed(tables()):
+            cursor.execute(f"DELETE FROM {model._meta.db_table} WHERE organization_id = %s", [in_sql(destination)])
+        destination.counters.update(images=0, bytes=0)
+    shutil.rmtree(files() / destination.pk.hex)
+
+
+def in_sql(organization: "Organization") -> Any:
+    return organization._meta.pk.get_db_prep_value(organization.pk, connection)
+
+
+# Ours: the jobs.
+
+
+def run_job(begin: Callable[[], "Job"]) -> dict[str, Any]:
+    """From asking for the job to its end. What comes after the last batch is cleaning up."""
+    from organizations.models import Job
+    from sourceimages import jobs
+
+    connection.ensure_connection()
+    progress: list[tuple[float, int]] = []
+    began = time.monotonic()
+    job = jobs.run(begin().pk, watch=lambda job: progress.append((time.monotonic(), job.done)))
+    ended = time.monotonic()
+    if job.state != Job.State.DONE:
+        raise SystemExit(f"The job {job} has ended with {job.report} {job.error}.")
+    half = next(moment for moment, done in progress if done >= job.done / 2)
+    last = progress[-1][0]
+    return {
+        "count": sum(job.report.get(name, 0) for name in ("created", "deleted", "restored")),
+        "seconds": ended - began,
+        "first": half - began,
+        "second": last - half,
+        "cleaning": ended - last,
+        "peak": peak_memory(),
+    }
+
+
+def peak_memory() -> int:
+    """Of this process, in bytes. getrusage would answer that of the process it was forked from, if that had more."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def copy() -> dict[str, Any]:
+    from organizations.audit import COMMAND
+    from sourceimages import jobs
+
+    source, destination = organization(ORGANIZATION), organization(DESTINATION)
+    return run_job(lambda: jobs.copy_all(source, destination, overwrite=False, actor=COMMAND))
+
+
+def delete() -> dict[str, Any]:
+    from organizations.audit import COMMAND
+    from sourceimages import jobs
+
+    source = organization(ORGANIZATION)
+    return run_job(lambda: jobs.delete_all(source, actor=COMMAND))
+
+
+def restore() -> dict[str, Any]:
+    from organizations.audit import COMMAND
+    from sourceimages import jobs
+
+    source = organization(ORGANIZATION)
+    return run_job(lambda: jobs.restore_all(source, actor=COMMAND))
+
+
+# Theirs: what nobody can do without who wants the same rows and files in the end.
+
+
+def bare_copy() -> dict[str, Any]:
+    """One more name for each file, and the rows in one statement for each table, all in one transaction."""
+    from sourceimages.models import StoredFile
+
+    source, destination, folder = organization(ORGANIZATION), organization(DESTINATION), files()
+    pairs = [
+        (f"{folder}/{key}", f"{folder}/{key.replace(source.pk.hex, destination.pk.hex)}")
+        for key in source.files.order_by("id").values_list("key", flat=True)
+    ]
+    for parent in {os.path.dirname(to) for _, to in pairs}:
+        os.makedirs(parent)
+    other = {"id": f"id + {OFFSET}", "file_id": f"file_id + {OFFSET}", "organization_id": "%s"}
+    other["key"] = f"replace(key, '{source.pk.hex}', '{destination.pk.hex}')"
+    statements = []
+    for model in tables():
+        columns = [str(field.column) for field in model._meta.concrete_fields]
+        if model is not StoredFile:
+            columns.remove("id")
+        values = [other.get(column, column) for column in columns]
+        statements.append(
+            f"INSERT INTO {model._meta.db_table} ({', '.join(columns)}) "
+            f"SELECT {', '.join(values)} FROM {model._meta.db_table} WHERE organization_id = %s"
+        )
+    names = [table._meta.db_table for table in index_tables()]
+    searched = [  # with the fields of the source, as nobody looks
+        f"INSERT INTO {name} (field_id, value, image_id) SELECT m.field_id, m.value, i.id FROM {name} m "
+        "JOIN sourceimages_sourceimage o ON o.id = m.image_id JOIN sourceimages_sourceimage i "
+        "ON i.hash = o.hash AND i.organization_id = %s WHERE o.organization_id = %s"
+        for name in names
+    ]
+    began = time.monotonic()
+    for path, to in pairs:
+        os.link(path, to)
+    with transaction.atomic(), connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement, [in_sql(destination), in_sql(source)])
+            count = cursor.rowcount
+        for statement in searched:
+            cursor.execute(statement, [in_sql(destination), in_sql(source)])
+    return {"count": count, "seconds": time.monotonic() - began}
+
+
+def bare_delete() -> dict[str, Any]:
+    from organizations.audit import COMMAND
+    from sourceimages.models import Tombstone
+    from sourceimages.operations.delete import bury
+
+    source = organization(ORGANIZATION)
+    tombstone = bury(source, Tombstone.Reason.DELETE_ALL, COMMAND)
+    began = time.monotonic()
+    count = source.images.living().update(tombstone=tombstone)
+    return {"count": count, "seconds": time.monotonic() - began}
+
+
+def bare_restore() -> dict[str, Any]:
+    source = organization(ORGANIZATION)
+    tombstone = source.tombstones.latest("deleted_at")
+    began = time.monotonic()
+    count = tombstone.images.update(tombstone=None)
+    return {"count": count, "seconds": time.monotonic() - began}
+
+
+PREPARATIONS = fill, make_even, empty_destination
+MEASURED = copy, delete, restore, bare_copy, bare_delete, bare_restore
+TASKS: dict[str, Callable[..., Any]] = {task.__name__: task for task in (*PREPARATIONS, *MEASURED)}
+
+
+# --- One by one, over HTTP --------------------------------------------------------------------------------------------
+
+
+def one_by_one(arguments: argparse.Namespace) -> list[Comparison]:
+    numbers = 1, 8
+    comparisons = [
+        Comparison(f"delete one, restore it, {clients} client{'s'[: clients - 1]}", "requests/s", "trivial Django view")
+        for clients in numbers
+    ]
+    with ExitStack() as stack:
+        installed = stack.enter_context(installation(arguments))
+        prepare(installed, REQUESTS)
+        ours = stack.enter_context(installed.server(RATE_LIMIT_ENABLED="false"))
+        theirs = stack.enter_context(baseline(arguments))
+        pictures = [item["link"] for item in ours.get(f"/sourceimages/{ORGANIZATION}?limit={REQUESTS}")["items"]]
+        delete_and_restore(ours, pictures, clients=8, seconds=1)
+        theirs.load("/trivial", clients=8, seconds=1)
+        rows = list(zip(numbers, comparisons, strict=True))
+        for run, (clients, comparison) in itertools.product(range(arguments.runs), rows):
+            turns: list[tuple[list[float], Callable[[int], float]]] = [
+                (comparison.ours, lambda number: delete_and_restore(ours, pictures, number, arguments.seconds)),
+                (comparison.theirs, lambda number: theirs.load("/trivial", clients=number, seconds=arguments.seconds)),
+            ]
+            for results, measure in turns if run % 2 else reversed(turns):
+                settle()
+                results.append(measure(clients))
+        check(installed)
+    return comparisons
+
+
+def delete_and_restore(server: Server, pictures: list[str], clients: int, seconds: float) -> float:
+    """Requests a second; every client has pictures of its own."""
+    headers = "".join(f"{name}: {value}\r\n" for name, value in {"Host": "127.0.0.1", **server.headers}.items())
+
+    def work(number: int) -> int:
+        connection = Connection(server.port)
+        for count, path in enumerate(itertools.cycle(pictures[number::clients])):
+            if time.monotonic() > deadline:
+                return 2 * count
+            ask_without_content(connection, f"DELETE {path} HTTP/1.1\r\n{headers}\r\n".encode())
+            connection.ask(f"POST {path}/restore HTTP/1.1\r\n{headers}Content-Length: 0\r\n\r\n".encode())
+        raise SystemExit("There are fewer pictures than clients.")
+
+    began = time.monotonic()
+    deadline = began + seconds
+    with ThreadPoolExecutor(clients) as pool:
+        requests = sum(pool.map(work, range(clients)))
+    return requests / (time.monotonic() - began)
+
+
+def ask_without_content(connection: Connection, request: bytes) -> None:
+    """Anything but 204, which ends with its head, ends the benchmark."""
+    connection.socket.sendall(request)
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        received = connection.socket.recv(4096)
+        if not received:
+            raise RuntimeError("the server closed the connection")
+        answer += received
+    if b" 204 " not in answer[:13]:
+        raise RuntimeError(f"answered {answer!r}")
+
+
+if __name__ == "__main__":
+    parser = options(__doc__ or "")
+    parser.set_defaults(database_url=POSTGRESQL)
+    parser.add_argument(
+        "--sizes",
+        type=int,
+        nargs="+",
+        default=[10_000, 100_000],
+        help="how many pictures; a third of the runs above 10,000 (10000 100000)",
+    )
+    main(parser.parse_args())

@@ -1,0 +1,66 @@
+"""Tables as they are, for whoever has to look into them."""
+
+from django.contrib import admin
+
+from organizations.admin.base import ReadOnlyAdmin
+from organizations.models import (
+    ApiKey,
+    AuditEvent,
+    Counter,
+    DailyStats,
+    Membership,
+    SigningKey,
+)
+from organizations.permissions import Permission
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ReadOnlyAdmin):
+    list_display = ("id", "user", "comment", "created", "accessed")
+    list_select_related = ("user",)
+    search_fields = ("user__email", "comment")
+    exclude = ("digest",)
+
+
+@admin.register(Membership)
+class MembershipAdmin(ReadOnlyAdmin):
+    needs = Permission.MEMBERSHIPS_READ
+    # No e-mail address of users who have not accepted, nor a way to guess it by searching.
+    list_display = ("organization", "member_name", "roles", "active", "created")
+    list_select_related = ("organization", "user")
+    list_filter = ("active",)
+    search_fields = ("organization__name", "user__username")
+    exclude = ("user",)
+
+
+@admin.register(SigningKey)
+class SigningKeyAdmin(ReadOnlyAdmin):
+    needs = Permission.ORGANIZATION_WRITE
+    list_display = ("id", "organization", "created", "accessed")
+    list_select_related = ("organization",)
+    exclude = ("key",)
+
+
+@admin.register(Counter)
+class CounterAdmin(ReadOnlyAdmin):
+    needs = Permission.STATS_READ
+    list_display = ("organization", "slot", "images", "bytes")
+    list_select_related = ("organization",)
+
+
+@admin.register(DailyStats)
+class DailyStatsAdmin(ReadOnlyAdmin):
+    needs = Permission.STATS_READ
+    list_display = ("organization", "day", "images", "bytes", "bytes_downloaded")
+    list_select_related = ("organization",)
+    ordering = ("-day", "organization")
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(ReadOnlyAdmin):
+    needs = Permission.AUDIT_READ
+    list_display = ("created", "verb", "organization", "target", "count", "source", "user", "address")
+    list_select_related = ("organization", "user")
+    list_filter = ("source",)
+    search_fields = ("=target", "=verb")
+    ordering = ("-created", "-id")

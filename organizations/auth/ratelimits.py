@@ -1,0 +1,9 @@
+"""How often callers may come: generous for programs, tight for those who try keys and passwords."""
+
+from rokka.core.ratelimits import HOUR, Limit
+
+PER_KEY = Limit("RATE_LIMIT_PER_KEY")
+PER_ORGANIZATION = Limit("RATE_LIMIT_PER_ORGANIZATION")
+PER_ADDRESS = Limit("RATE_LIMIT_PER_ADDRESS")  # calls that need no credentials
+FAILURES = Limit("RATE_LIMIT_FAILURES")  # unknown keys, bad tokens and wrong passwords, from one address
+SIGN_UPS = Limit("RATE_LIMIT_SIGN_UPS", HOUR)  # from one address

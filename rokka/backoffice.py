@@ -1,8 +1,0 @@
-"""Lets Django's admin be ours. Apart from rokka.site, as Django reads this before there are models."""
-
-from django.contrib.admin.apps import AdminConfig
-
-
-class BackOfficeConfig(AdminConfig):
-    default = False
-    default_site = "rokka.site.BackOffice"

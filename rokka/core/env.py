@@ -1,0 +1,146 @@
+"""Reading environment variables. What is not understood stops the start, and says which variable it was."""
+
+import ipaddress
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+Value = TypeVar("Value")
+
+SECRET = {"SECRET_KEY", "TOKEN_SECRETS", "DATABASE_URL", "REDIS_URL", "STORAGE_URL"}  # or with a password inside
+
+
+class NotUnderstood(ValueError):
+    """Our own word on a value, which does not repeat it."""
+
+
+def variable(name: str, read: Callable[[str], Value], default: Value | None = None) -> Value:
+    """The environment variable read by `read`; empty counts as not given. No default: it has to be given."""
+    text = os.environ.get(name, "").strip()
+    if not text:
+        if default is None:
+            raise ImproperlyConfigured(f"{name} must be set when ROKKA_MODE is production.")
+        return default
+    try:
+        return read(text)
+    except (ValueError, KeyError) as error:
+        shown, reason = repr(text), str(error)
+        if name in SECRET:  # what others say of it may quote it
+            shown, reason = "…", str(error) if isinstance(error, NotUnderstood) else "it is malformed."
+        raise ImproperlyConfigured(f"{name}={shown} is not understood: {reason}") from None
+
+
+def choice(*options: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in options:
+            raise NotUnderstood(f"it must be one of {', '.join(options)}.")
+        return text
+
+    return read
+
+
+def boolean(text: str) -> bool:
+    return {"true": True, "1": True, "false": False, "0": False}[choice("true", "false", "1", "0")(text.lower())]
+
+
+def positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise NotUnderstood("it must be a whole number above zero.")
+    return int(text)
+
+
+def whole(text: str) -> int:
+    return 0 if text == "0" else positive(text)
+
+
+NOTHING: list[str] = []
+
+
+def words(text: str) -> list[str]:
+    return [word for part in text.split(",") if (word := part.strip())]
+
+
+def networks(text: str) -> list[str]:
+    return [str(ipaddress.ip_network(word, strict=False)) for word in words(text)]
+
+
+def secret(text: str) -> str:
+    if len(text) < 32:
+        raise NotUnderstood("it must have at least 32 characters.")
+    return text
+
+
+SQLITE_OPTIONS = {
+    "transaction_mode": "IMMEDIATE",
+    "timeout": 20,
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+}
+
+
+def database(url: str) -> dict[str, Any]:
+    choice("sqlite", "postgres", "postgresql")(urlsplit(url).scheme)
+    config: dict[str, Any] = environ.Env.db_url_config(url) | {"CONN_MAX_AGE": 300, "CONN_HEALTH_CHECKS": True}
+    if urlsplit(url).scheme == "sqlite":
+        return {**config, "ENGINE": "rokka.core.sqlite3", "OPTIONS": SQLITE_OPTIONS}
+    return config
+
+
+def storage(url: str, *, spool: Path) -> dict[str, Any]:
+    """`file:///folder?links=…` or `s3://key:secret@host:port/bucket?region=…&secure=…`; key and secret URL-quoted."""
+    parts, query = urlsplit(url), dict(parse_qsl(urlsplit(url).query))
+    known = ["links"] if parts.scheme == "file" else ["region", "secure"]
+    if not set(query) <= set(known):
+        raise NotUnderstood(f"after the question mark there may be {' and '.join(known)} only.")
+    if parts.scheme == "file" and parts.path and not parts.netloc:
+        options = {"location": unquote(parts.path), "links": boolean(query.get("links", "true"))}
+        return {"BACKEND": "sourceimages.storage.LocalStorage", "OPTIONS": options}
+    bucket = parts.path.strip("/")
+    if parts.scheme != "s3" or not (parts.hostname and parts.username and parts.password and bucket):
+        raise NotUnderstood("it must be file:///folder or s3://key:secret@host/bucket.")
+    scheme = "https" if boolean(query.get("secure", "true")) else "http"
+    return {
+        "BACKEND": "sourceimages.storage.S3Storage",
+        "OPTIONS": {
+            "access_key": unquote(parts.username),
+            "secret_key": unquote(parts.password),
+            "endpoint_url": f"{scheme}://{parts.netloc.rpartition('@')[2]}",
+            "bucket_name": bucket,
+            "region_name": query.get("region", "us-east-1"),
+            "spool": spool,
+        },
+    }
+
+
+def check_apart(storage: dict[str, Any], *, database: dict[str, Any], data_dir: Path, others: Sequence[Path]) -> None:
+    """Refuse local files in a folder that holds something else of ours, or lies in one that is emptied (`others`).
+
+    Maintenance removes what it does not know from the storage: that would be the database, secrets and documents.
+    """
+    if "location" not in storage["OPTIONS"]:
+        return
+    folder = Path(storage["OPTIONS"]["location"]).resolve()
+    inside = {"DATA_DIR": data_dir.resolve()}
+    if database["ENGINE"] == "rokka.core.sqlite3" and ":memory:" not in str(database["NAME"]):
+        inside["the database of DATABASE_URL"] = Path(database["NAME"]).resolve()
+    for name, path in inside.items():
+        if path.is_relative_to(folder):
+            raise ImproperlyConfigured(
+                f"STORAGE_URL: the folder {folder} contains {name} ({path}). "
+                f"Give the storage a folder of its own, such as {data_dir / 'files'}."
+            )
+    for other in others:
+        if folder.is_relative_to(other.resolve()):
+            raise ImproperlyConfigured(
+                f"STORAGE_URL: the folder {folder} is in {other.resolve()}, from which files are removed. "
+                f"Give the storage a folder of its own, such as {data_dir / 'files'}."
+            )
+
+
+def redis_url(text: str) -> str:
+    choice("redis", "rediss", "unix")(urlsplit(text).scheme)
+    return text

@@ -1,0 +1,141 @@
+"""What the OpenAPI document says of all endpoints alike."""
+
+from http import HTTPStatus
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from rest_framework import serializers
+
+from rokka.core import openapi_examples
+
+ORGANIZATION = OpenApiParameter(
+    "organization", OpenApiTypes.STR, OpenApiParameter.PATH, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+)
+
+# In the order in which people need them.
+TAGS = [
+    {"name": "Source images", "description": "Upload, find, download, change, copy, delete and restore images."},
+    {"name": "Aliases", "description": "Name images, so that a name can mean another image later."},
+    {"name": "Jobs", "description": "Copy, delete or restore everything of an organization, and watch how far it is."},
+    {"name": "Organizations", "description": "Create organizations, set their options and their signing keys."},
+    {"name": "Memberships", "description": "Decide who belongs to an organization, with which roles."},
+    {"name": "Account", "description": "See who calls, and manage the keys and tokens of the current user."},
+    {"name": "Users", "description": "Sign up, where the server allows it."},
+    {"name": "Signed URLs", "description": "Sign URLs without knowing the signing key."},
+    {"name": "Statistics", "description": "See how much is stored and downloaded."},
+    {"name": "Audit log", "description": "See who did what."},
+    {"name": "Stacks", "description": "See what stacks may say. Nothing renders yet."},
+    {"name": "Server", "description": "Check credentials."},
+]
+# What methods of generated clients are called: these or the action itself, after the tag.
+METHODS = {
+    "Jobs destroy": "cancel",
+    "Aliases update": "set",
+    "Memberships update": "set_roles",
+    "retrieve": "get",
+    "destroy": "delete",
+    "archive": "download_many",
+    "copy_one": "copy",
+    "destroy_with_bytes": "delete_by_binary_hash",
+    "binary_hash": "find_by_binary_hash",
+    "fields": "list_fields",
+    "history": "list_versions",
+    "user_metadata": "get_user_metadata",
+    "replace_metadata": "replace_user_metadata",
+    "change_metadata": "change_user_metadata",
+    "clear_metadata": "remove_user_metadata",
+    "field": "get_user_metadata_field",
+    "set_field": "set_user_metadata_field",
+    "remove_field": "remove_user_metadata_field",
+    "set_entry": "set_dynamic_metadata",
+    "remove_entry": "remove_dynamic_metadata",
+    "invalidate_cache": "clear_cache",
+    "autolabel": "label",
+    "autodescription": "describe",
+    "create_or_change": "create_or_update",
+    "keys": "list_keys",
+    "current_key": "get_current_key",
+    "token": "create_token",
+    "memberships": "list_memberships",
+    "billing": "get_bills",
+    "sign_url": "create",
+    "operations": "list_operations",
+    "stack_options": "list_options",
+    "root": "check_credentials",
+}
+
+
+class Schema(AutoSchema):
+    """The actions of viewsets: `source_images_create`, under the tag of the viewset, with bodies in JSON."""
+
+    view: Any  # a scope of organizations.api
+
+    def get_tags(self) -> list[str]:
+        return [self.view.tag]
+
+    def get_operation_id(self) -> str:
+        tag, action = self.view.tag, self.view.action
+        method = METHODS.get(f"{tag} {action}") or METHODS.get(action, action)
+        return f"{tag.lower().replace(' ', '_')}_{method}"
+
+    def map_parsers(self) -> list[str]:
+        """The server takes JSON under any media type; generators need one."""
+        return ["application/json"]
+
+
+class ErrorDetailSerializer(serializers.Serializer):
+    code = serializers.IntegerField(min_value=400, max_value=599, help_text="The HTTP status.")
+    message = serializers.CharField(help_text="For people; it may change.")
+    reason = serializers.CharField(help_text="For programs; stable, see docs/errors.md.")
+
+
+class ErrorSerializer(ErrorDetailSerializer):
+    """Every error."""
+
+    error = ErrorDetailSerializer()
+    invalid_authentication = serializers.BooleanField(required=False, help_text="Only when the credentials failed.")
+
+
+def errors(*statuses: int) -> dict[Any, Any]:
+    """Answers in the shape of every error. What any endpoint may answer that asks who calls is among them."""
+    return {status: OpenApiResponse(ErrorSerializer, HTTPStatus(status).phrase) for status in statuses}
+
+
+class CredentialsScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """Keys and tokens."""
+
+    target_class = "organizations.api.authentication.CredentialsAuthentication"
+    name = ["ApiKey", "Token"]
+
+    def get_security_requirement(self, auto_schema: object) -> list[dict[str, list[Any]]]:
+        """One of them is enough."""
+        return [{name: []} for name in self.name]
+
+    def get_security_definition(self, auto_schema: object) -> list[dict[str, str]]:
+        return [
+            {"type": "apiKey", "in": "header", "name": "Api-Key"},
+            {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+        ]
+
+
+def finished(result: dict[str, Any], **options: Any) -> dict[str, Any]:
+    """Paths in the order of tags, public calls marked as such, descriptions and examples everywhere."""
+    result["tags"] = TAGS
+    ranks = {tag["name"]: rank for rank, tag in enumerate(TAGS)}
+    order = {path: min(ranks[one["tags"][0]] for one in methods.values()) for path, methods in result["paths"].items()}
+    result["paths"] = {path: result["paths"][path] for path in sorted(order, key=lambda path: order[path])}
+    for methods in result["paths"].values():
+        for operation in methods.values():
+            operation.setdefault("security", [])
+            name = operation["operationId"]
+            for body in (operation.get("requestBody", {}).get("content", {}) or {}).values():
+                body["example"] = openapi_examples.of_request(name, body["schema"])
+            for status, response in operation["responses"].items():
+                response["description"] = response["description"] or HTTPStatus(int(status)).phrase
+                for body in response.get("content", {}).values():
+                    if body["schema"].get("format") != "binary":
+                        body["example"] = openapi_examples.of_answer(name, status, body["schema"])
+    return result

@@ -1,0 +1,99 @@
+"""The root and what is public: a page for browsers, the list of resources for API keys, what stacks may say."""
+
+from threading import Lock
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import render
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema, inline_serializer
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from organizations.api.base import CallerScope
+from organizations.permissions import Need
+from rendering.catalogue import OPERATIONS, STACK_OPTIONS
+from rokka.core.methods import PlainOptions
+from rokka.core.openapi import errors
+
+RESOURCES = ["/operations", "/organizations", "/sourceimages", "/stackoptions", "/stats", "/user", "/users"]
+CREDENTIALS = ("Api-Key", "Authorization")
+
+
+class StartViewSet(CallerScope):
+    """One address for two: API keys learn that they are valid, browsers, which have none, get a page."""
+
+    tag = "Server"
+    needs = {"root": Need.CREDENTIALS}
+    serializer_class = serializers.Serializer
+
+    def dispatch(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
+        asks_for_html = "text/html" in request.headers.get("Accept", "").lower()
+        if request.method in ("GET", "HEAD") and asks_for_html and not set(CREDENTIALS) & request.headers.keys():
+            return start_page(request)
+        return super().dispatch(request, *args, **kwargs)
+
+    @extend_schema(
+        summary="Check the credentials",
+        responses={
+            200: inline_serializer(
+                "Root",
+                {
+                    "resources": serializers.ListField(child=serializers.CharField()),
+                    "environment": serializers.CharField(),
+                },
+            ),
+            **errors(401, 403, 429),
+        },
+    )
+    def root(self, request: Request) -> Response:
+        """What clients call to find out whether a key is valid."""
+        return Response({"resources": RESOURCES, "environment": settings.ROKKA_MODE})
+
+
+class CatalogueViewSet(CallerScope):
+    """What stacks may say. Nothing here renders yet."""
+
+    tag = "Stacks"
+    needs = {"operations": Need.NOTHING, "stack_options": Need.NOTHING}
+    serializer_class = serializers.Serializer
+
+    @extend_schema(
+        summary="List operations of stacks",
+        auth=[],
+        responses={200: OpenApiTypes.OBJECT, **errors(429)},
+    )
+    def operations(self, request: Request) -> Response:
+        """By name: description, properties and which of them are required."""
+        return Response(OPERATIONS)
+
+    @extend_schema(
+        summary="List options of stacks",
+        auth=[],
+        responses={200: OpenApiTypes.OBJECT, **errors(429)},
+    )
+    def stack_options(self, request: Request) -> Response:
+        """All options that a stack may have."""
+        return Response(STACK_OPTIONS)
+
+
+class DocumentView(PlainOptions, SpectacularJSONAPIView):
+    """The OpenAPI document; made by one thread at a time, as making it is not safe for several."""
+
+    making = Lock()
+
+    @extend_schema(exclude=True)
+    def get(self, *args: Any, **kwargs: Any) -> Any:
+        with self.making:
+            return super().get(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+
+class DocumentPage(PlainOptions, SpectacularSwaggerSplitView):
+    """The OpenAPI document for people, who can try it."""
+
+
+def start_page(request: HttpRequest) -> HttpResponse:
+    return render(request, "welcome.html", {"host": request.build_absolute_uri("/").rstrip("/")})

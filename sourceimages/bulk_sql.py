@@ -1,0 +1,189 @@
+"""Rows of copies, which the database makes of the rows they are copies of: none of them passes through Python.
+
+Each function takes pairs, of what is copied and of what is the copy's own, and answers how many rows it made: fewer
+than there are pairs where somebody has removed what was to be copied.
+"""
+
+# ruff: noqa: S608 (what is put into the statements are the names of our own tables and columns)
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, models
+from django.utils import timezone
+
+from organizations.audit import Actor
+from organizations.models import AuditEvent, Organization
+from sourceimages.models import ImageVersion, IndexRow, MetadataField, SourceImage, StoredFile
+from sourceimages.versions import FIELDS as VERSIONED
+
+IMAGES, FILES = SourceImage._meta.db_table, StoredFile._meta.db_table
+FIELDS, VERSIONS = MetadataField._meta.db_table, ImageVersion._meta.db_table
+
+# What a copy has from its picture, and what it has from the file that shows it at the destination. Not the lock.
+SAID = ("identity", "name", "created", "user_metadata", "dynamic_metadata", "protected")
+OF_FILE = ("binary_hash", "size", "format", "mimetype", "width", "height")
+NOT_YET = ("content_since", "verified_at", "optimize_since", "optimized_from")  # of a new file
+COPIED = {
+    "file_id": "file.id",
+    **{column: f"image.{column}" for column in SAID},
+    **{column: f"file.{column}" for column in OF_FILE},
+}
+
+# A column's value as JSON text.
+AS_JSON = {
+    "postgresql": dict.fromkeys(VERSIONED, "CAST(to_jsonb({}) AS text)"),
+    "sqlite": dict.fromkeys(VERSIONED, "json_quote({})")
+    | {"user_metadata": "{}", "dynamic_metadata": "{}", "protected": "iif({}, 'true', 'false')"},
+}
+
+Pairs = Sequence[tuple[Any, Any]]
+
+
+def insert_files(keys: Pairs, destination: Organization) -> int:
+    """Rows for bytes, by their key and by the one under which their copy lies."""
+    own = {"organization_id": "%s", "key": "pair.column2", "created": "%s"} | dict.fromkeys(NOT_YET, "NULL")
+    columns = _columns(StoredFile, own | {name: f"file.{name}" for name in _names(StoredFile) if name not in own})
+    return _execute(
+        keys,
+        f"INSERT INTO {FILES} ({', '.join(columns)}) SELECT {', '.join(columns.values())} "
+        f"FROM {_table(keys)} JOIN {FILES} file ON file.key = pair.column1 ORDER BY file.binary_hash",
+        [_id_of(destination), connection.ops.adapt_datetimefield_value(timezone.now()), *chain(*keys)],
+    )
+
+
+def insert_images(short_hashes: Pairs, destination: Organization) -> int:
+    """Copies of pictures, by their id and the short hash that the copy gets."""
+    own = {"organization_id": "%s", "hash": "image.hash", "short_hash": "pair.column2"}
+    columns = _columns(SourceImage, own | COPIED | {"locked": "%s", "tombstone_id": "NULL"})
+    return _execute(
+        short_hashes,
+        f"INSERT INTO {IMAGES} ({', '.join(columns)}) SELECT {', '.join(columns.values())} "
+        f"FROM {_table(short_hashes)} JOIN {IMAGES} image ON image.id = pair.column1 "
+        f"JOIN {FILES} file ON file.organization_id = %s AND file.binary_hash = image.binary_hash ORDER BY image.hash",
+        [_id_of(destination), False, *chain(*short_hashes), _id_of(destination)],
+    )
+
+
+def overwrite_images(targets: Pairs, destination: Organization, actor: Actor) -> int:
+    """Give what pictures have, by their id, to rows of the destination, by theirs, and keep what these had before."""
+    changes = ", ".join(f"{column} = {value}" for column, value in COPIED.items())
+    update = (
+        f"UPDATE {IMAGES} AS target SET {changes} "
+        f"FROM {_table(targets)} JOIN {IMAGES} image ON image.id = pair.column1 "
+        f"JOIN {FILES} file ON file.organization_id = %s AND file.binary_hash = image.binary_hash "
+        f"WHERE target.id = pair.column2"
+    )
+    keep, who = _versions_of_overwritten(targets, actor)
+    parameters = [*chain(*targets), _id_of(destination)]
+    if connection.vendor == "postgresql":
+        # One statement sees one snapshot: what is copied may be changed at this moment, and is not locked.
+        return _execute(targets, f"WITH kept AS ({keep}) {update}", [*who, *chain(*targets), *parameters])
+    _execute(targets, keep, [*who, *chain(*targets)])
+    return _execute(targets, update, parameters)
+
+
+def _versions_of_overwritten(targets: Pairs, actor: Actor) -> tuple[str, list[Any]]:
+    """A statement that keeps those fields of the targets which the copy will change, and its first parameters.
+
+    The JSON is put together as text: an object that the databases merge would lose nulls, or be merged in depth.
+    """
+    changed = " || ".join(
+        f"CASE WHEN target.{name} <> image.{name} THEN ',\"{name}\":' || {text.format(f'target.{name}')} ELSE '' END"
+        for name, text in AS_JSON[connection.vendor].items()
+    )
+    before = "'{' || substr(old.changed, 2) || '}'"
+    if connection.vendor == "postgresql":
+        before = f"CAST({before} AS jsonb)"
+    values, who = _version_values(ImageVersion.Kind.OVERWRITTEN, actor)
+    return (
+        f'INSERT INTO {VERSIONS} (organization_id, image_id, hash, "before", {", ".join(values)}) '
+        f"SELECT old.organization_id, old.id, old.hash, {before}, {', '.join(values.values())} "
+        f"FROM (SELECT target.organization_id, target.id, target.hash, {changed} AS changed "
+        f"FROM {_table(targets)} JOIN {IMAGES} image ON image.id = pair.column1 "
+        f"JOIN {IMAGES} target ON target.id = pair.column2) old WHERE old.changed <> ''",
+        who,
+    )
+
+
+def insert_created_versions(hashes: Sequence[str], destination: Organization, actor: Actor) -> int:
+    """The first entry in the history of copies that a job has made, by which undoing the job finds them."""
+    values, who = _version_values(ImageVersion.Kind.CREATED, actor)
+    return _execute(
+        [(hash, None) for hash in hashes],
+        f'INSERT INTO {VERSIONS} (organization_id, image_id, hash, "before", {", ".join(values)}) '
+        f"SELECT organization_id, id, hash, '{{}}', {', '.join(values.values())} FROM {IMAGES} "
+        f"WHERE organization_id = %s AND tombstone_id IS NULL AND hash IN ({', '.join(['%s'] * len(hashes))})",
+        [*who, _id_of(destination), *hashes],
+    )
+
+
+def insert_events(event: AuditEvent, hashes: Sequence[str], destination: Organization) -> int:
+    """An event like this one, which is not stored, about each of the images with these hashes."""
+    fields = [field for field in AuditEvent._meta.concrete_fields if not field.primary_key]
+    own = {"target": "hash", "target_id": "CAST(id AS varchar(40))"}
+    columns = _columns(AuditEvent, {str(field.column): "%s" for field in fields} | own)
+    said = [field for field in fields if field.column not in own]
+    values = [field.get_db_prep_save(getattr(event, field.attname), connection) for field in said]
+    return _execute(
+        [(hash, None) for hash in hashes],
+        f"INSERT INTO {AuditEvent._meta.db_table} ({', '.join(columns)}) SELECT {', '.join(columns.values())} "
+        f"FROM {IMAGES} WHERE organization_id = %s AND tombstone_id IS NULL "
+        f"AND hash IN ({', '.join(['%s'] * len(hashes))}) ORDER BY hash",
+        [*values, _id_of(destination), *hashes],
+    )
+
+
+def _version_values(kind: ImageVersion.Kind, actor: Actor) -> tuple[dict[str, str], list[Any]]:
+    """Columns of a version that are the same for all that is changed at once, their place in SQL, and parameters."""
+    columns = dict.fromkeys(("kind", "source", "user_id", "api_key_id", "job_id"), "%s")
+    ids = (actor.user.pk if actor.user else None, actor.api_key_id, actor.job_id)
+    return columns, [kind.value, actor.source, *map(_uuid, ids)]
+
+
+def insert_index(table: type[IndexRow], hashes: Pairs, destination: Organization) -> int:
+    """What is searched of pictures, by their id and the hash that their copy has, too. The fields are there already."""
+    name = table._meta.db_table
+    return _execute(
+        hashes,
+        f"INSERT INTO {name} (field_id, value, image_id) SELECT field.id, original.value, image.id "
+        f"FROM {_table(hashes)} JOIN {name} original ON original.image_id = pair.column1 "
+        f"JOIN {FIELDS} meant ON meant.id = original.field_id "
+        f"JOIN {FIELDS} field ON field.organization_id = %s AND field.name = meant.name AND field.type = meant.type "
+        f"JOIN {IMAGES} image ON image.organization_id = %s AND image.hash = pair.column2 "
+        f"AND image.tombstone_id IS NULL",
+        [*chain(*hashes), _id_of(destination), _id_of(destination)],
+    )
+
+
+def _names(model: type[models.Model]) -> list[str]:
+    return [str(field.column) for field in model._meta.concrete_fields if not field.primary_key]
+
+
+def _columns(model: type[models.Model], values: Mapping[str, str]) -> dict[str, str]:
+    """The values in the order of the columns; a column that nobody thought of is a KeyError."""
+    return {name: values[name] for name in _names(model)}
+
+
+def _table(pairs: Pairs) -> str:
+    """The pairs as a table; both databases call its columns column1 and column2."""
+    return f"(VALUES {', '.join(['(%s, %s)'] * len(pairs))}) AS pair"
+
+
+def _execute(pairs: Pairs, statement: str, parameters: Sequence[Any]) -> int:
+    if not pairs:
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return int(cursor.rowcount)
+
+
+def _id_of(organization: Organization) -> Any:
+    return _uuid(organization.pk)
+
+
+def _uuid(value: UUID | None) -> Any:
+    """As the database stores it: SQLite has no UUIDs."""
+    return Organization._meta.pk.get_db_prep_value(value, connection)

@@ -1,0 +1,98 @@
+"""Originals over HTTP: exact bytes, in blocks, never shown by a browser on our origin."""
+
+import re
+from collections.abc import Iterator
+from urllib.parse import quote
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.utils.cache import get_conditional_response
+from django.utils.http import http_date, parse_etags
+
+from organizations.usage import daily_stats
+from rokka.core.errors import PreconditionFailed
+from rokka.core.http import error_response
+from sourceimages import stored_files
+from sourceimages.models import SourceImage
+
+RANGE = re.compile(r"bytes=(?P<first>[0-9]{0,18})-(?P<last>[0-9]{0,18})\Z")
+
+
+def response(request: HttpRequest, image: SourceImage) -> HttpResponseBase:
+    """200, 206 for one byte range, 304, 412 or 416 (RFC 9110); several ranges at once get everything, as it allows."""
+    etag = f'"{image.file.content_hash}"'
+    match _unmet(request, image, etag):
+        case 304:
+            return _with_headers(HttpResponse(status=304), image, etag)
+        case 412:
+            message = f"The file is not the one that the request is about: its ETag is {etag}."
+            return _with_headers(error_response(412, message, PreconditionFailed.reason), image, etag)
+    size = image.file.size
+    span = _range(request, size, etag)
+    if span == ():
+        answer = error_response(416, f"The file has {size} bytes, and none of those asked for.", "no_such_range")
+        answer["Content-Range"] = f"bytes */{size}"
+        return _with_headers(answer, image, etag)
+    start, end = span or (0, size)
+    body = _bytes(request, image, start, end - start)
+    streamed = StreamingHttpResponse(body, status=206 if span else 200, content_type=image.mimetype)
+    streamed["Content-Length"] = str(end - start)
+    if span:
+        streamed["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    return _with_headers(streamed, image, etag)
+
+
+def _unmet(request: HttpRequest, image: SourceImage, etag: str) -> int | None:
+    """The status that the conditions of the request ask for; None if they let it pass."""
+    if (sent := request.headers.get("If-Match")) and not parse_etags(sent):
+        return 412  # what is no list of ETags is none of this file, and must not be taken for no condition
+    answer = get_conditional_response(request, etag, int(image.file.modified.timestamp()))
+    return answer.status_code if answer is not None else None
+
+
+def _bytes(request: HttpRequest, image: SourceImage, start: int, length: int) -> Iterator[bytes]:
+    """What goes into the body. If the bytes are missing, GET and HEAD alike find out before anything is answered."""
+    if request.method == "HEAD":
+        stored_files.file_size(image.file)
+        return iter(())
+    return daily_stats.downloads.counted(stored_files.open_file(image.file, start, length), image.organization_id)
+
+
+def _with_headers(answer: HttpResponseBase, image: SourceImage, etag: str) -> HttpResponseBase:
+    if answer.status_code == 304:
+        del answer["Content-Type"]
+    elif answer.status_code < 400:
+        answer["Content-Disposition"] = content_disposition(image.name)
+    answer["ETag"] = etag
+    answer["Last-Modified"] = http_date(image.file.modified.timestamp())
+    answer["Accept-Ranges"] = "bytes"
+    answer["Cache-Control"] = "private, no-cache"  # who may read it is asked every time
+    answer["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    answer["X-Content-Type-Options"] = "nosniff"
+    return answer
+
+
+def _range(request: HttpRequest, size: int, etag: str) -> tuple[int, int] | tuple[()] | None:
+    """First byte and the one behind the last; () if there are none of these bytes; None for everything."""
+    parsed = RANGE.match(request.headers.get("Range", "").replace(" ", ""))
+    if parsed is None or request.headers.get("If-Range", etag) != etag or request.method == "HEAD":
+        return None
+    first, last = parsed["first"], parsed["last"]
+    if not first and not last:
+        return None
+    if not first:  # the last so many bytes
+        start, end = max(0, size - int(last)), size
+    else:
+        start, end = int(first), min(size, int(last) + 1 if last else size)
+        if last and int(last) < start:
+            return None  # not a range at all, which is to be ignored
+    return (start, end) if start < end else ()
+
+
+def content_disposition(name: str) -> str:
+    """An attachment under this name. Clients read the quoted form, and only as the last parameter.
+
+    For names beyond ASCII the exact one comes before it (RFC 6266, RFC 8187).
+    """
+    plain = re.sub(r'[^\x20-\x7e]|["\\/%]', "_", name).strip() or "file"
+    exact = "" if plain == name else f" filename*=UTF-8''{quote(name, safe='')};"
+    return f'attachment;{exact} filename="{plain}"'

@@ -1,0 +1,120 @@
+"""What of a picture's documents is searched: names of fields, their types and their values, as the index keeps them."""
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sourceimages.metadata.dates import static_date
+from sourceimages.metadata.stemming import neighbors, tokens
+from sourceimages.metadata.values import nfc
+
+LONGEST = 512  # bytes of a string
+STRING, TOKEN, NUMBER = "string", "token", "number"
+NAME = "name"  # the field of the words in an image's name
+ANYWHERE = "anywhere"  # the field of the words in its name and in all texts of its user and static metadata
+NOT_SEARCHED = {"color", "optimize"}  # groups of static metadata that come later, and that nobody asks for
+WITHOUT_WORDS = NOT_SEARCHED | {"damaged"}  # it is about the file, not about what it shows
+TEXTS = {"", "str", "text", "array", "array_text"}  # types of user metadata; str is left out of keys
+WITHOUT_LETTERS = re.compile(r"[\W\d_]*\Z")
+
+Value = str | float
+
+
+class Entry(NamedTuple):
+    name: str
+    type: str
+    kind: str  # STRING, TOKEN or NUMBER: where the value is
+    value: Value
+
+
+def entries(
+    name: str,
+    user: Mapping[str, Any],
+    dynamic: Mapping[str, Mapping[str, Any]],
+    static: Mapping[str, Mapping[str, Any]],
+    language: str,
+) -> set[Entry]:
+    """Everything that is searched of an image with this name and these documents, in stored form.
+
+    Texts are compared in Unicode normal form C, whatever form an earlier version stored, or a file has.
+    """
+    found = {Entry(NAME, "text", TOKEN, word) for word in tokens(name, language)}
+    for text in (name, *_texts(user, static)):
+        found |= {Entry(ANYWHERE, "text", TOKEN, word) for word in tokens(text, language)}
+        found |= {Entry(ANYWHERE, "text", TOKEN, pair) for pair in neighbors(text, language)}
+    for key, value in user.items():
+        type, _, field = key.rpartition(":")
+        found |= set(_typed(f"user:{field}", type or "str", value, language))
+    for prefix, groups in (("dynamic", dynamic), ("static", static)):
+        for group, properties in groups.items():
+            if group not in NOT_SEARCHED:
+                for field, value in properties.items():
+                    if type := _type_of(value):
+                        found |= set(_typed(f"{prefix}:{group}:{field}", type, value, language))
+    return found | set(_dates(static))
+
+
+def _dates(static: Mapping[str, Mapping[str, Any]]) -> Iterator[Entry]:
+    """Texts of files that name a point in time: they are dates, too."""
+    for group, properties in static.items():
+        for field, value in properties.items() if group not in NOT_SEARCHED else ():
+            if isinstance(value, str) and (moment := static_date(group, field, value, properties)):
+                yield Entry(f"static:{group}:{field}", "date", NUMBER, moment.timestamp())
+
+
+def _texts(user: Mapping[str, Any], static: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Texts and tags: no numbers, dates and places of user metadata, nor what files say without a letter."""
+    for key, value in user.items():
+        if key.rpartition(":")[0] in TEXTS:
+            yield from [value] if isinstance(value, str) else value
+    for group, properties in static.items():
+        for value in properties.values() if group not in WITHOUT_WORDS else ():
+            for text in value if isinstance(value, list) else [value]:
+                if isinstance(text, str) and not WITHOUT_LETTERS.match(text):
+                    yield text
+
+
+def _type_of(value: Any) -> str:
+    """The type of a value that nobody has given one; empty for what is not searched."""
+    match value:
+        case bool():
+            return "str"
+        case int():
+            return "int"
+        case float():
+            return "double"
+        case str():
+            return "str"
+        case list() if all(isinstance(item, str) for item in value):
+            return "array"
+    return ""
+
+
+def _typed(name: str, type: str, value: Any, language: str) -> Iterator[Entry]:
+    match type:
+        case "str":
+            yield Entry(name, type, STRING, cut(nfc(str(value).lower() if isinstance(value, bool) else value)))
+        case "array":
+            yield from (Entry(name, type, STRING, cut(nfc(item))) for item in value)
+        case "text":
+            yield from (Entry(name, type, TOKEN, word) for word in tokens(value, language))
+        case "array_text":
+            yield from (Entry(name, type, TOKEN, word) for item in value for word in tokens(item, language))
+        case "int" | "double":
+            yield Entry(name, type, NUMBER, float(value))
+        case "date":
+            yield Entry(name, type, NUMBER, seconds(value))
+        case "latlon":
+            latitude, longitude = map(float, value.split(","))
+            yield Entry(name, "lat", NUMBER, latitude)
+            yield Entry(name, "lon", NUMBER, longitude)
+
+
+def cut(text: str) -> str:
+    """As much of it as is indexed, cut at a character."""
+    return text.encode()[:LONGEST].decode(errors="ignore") if len(text) > LONGEST // 4 else text
+
+
+def seconds(date: str) -> float:
+    return datetime.fromisoformat(date).timestamp()

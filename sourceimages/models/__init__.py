@@ -1,0 +1,55 @@
+"""What is stored: files, the images that show them, deletions, the search index, and the state of long work."""
+
+from sourceimages.models.files import (
+    StoredFile,
+)
+from sourceimages.models.images import (
+    FILTERS,
+    HASH,
+    Alias,
+    ShortHash,
+    SourceImage,
+    SourceImageQuerySet,
+    Tombstone,
+    TombstoneQuerySet,
+    beginning_with,
+)
+from sourceimages.models.maintenance import (
+    Instance,
+    JobImage,
+    MaintenanceTask,
+)
+from sourceimages.models.search import (
+    IndexRow,
+    MetadataField,
+    MetadataNumber,
+    MetadataString,
+    MetadataToken,
+    SearchIndex,
+)
+from sourceimages.models.versions import (
+    ImageVersion,
+)
+
+__all__ = [
+    "FILTERS",
+    "HASH",
+    "Alias",
+    "ImageVersion",
+    "IndexRow",
+    "Instance",
+    "JobImage",
+    "MaintenanceTask",
+    "MetadataField",
+    "MetadataNumber",
+    "MetadataString",
+    "MetadataToken",
+    "SearchIndex",
+    "ShortHash",
+    "SourceImage",
+    "SourceImageQuerySet",
+    "StoredFile",
+    "Tombstone",
+    "TombstoneQuerySet",
+    "beginning_with",
+]

@@ -1,0 +1,253 @@
+"""Images, deletions, and the querysets that find them. No manager hides rows: say `living()` or `in_trash()`."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Self
+from uuid import UUID
+
+from django.db import models
+from django.db.models import (
+    CheckConstraint,
+    DateTimeField,
+    Exists,
+    ExpressionWrapper,
+    F,
+    Index,
+    OuterRef,
+    Q,
+    UniqueConstraint,
+)
+from django.db.models.functions import Greatest
+from django.utils import timezone
+
+from organizations.models import Job, Organization, User
+from rokka.core.clock import DatabaseNow
+from rokka.core.fields import BytewiseCharField
+from sourceimages.models.files import StoredFile
+
+FULL_HASH_LENGTH = 40
+HASH = re.compile(r"[0-9a-f]{1,40}\Z")
+LIVING = Q(tombstone__isnull=True)
+
+
+RESTORE = "restore"  # the kind of jobs that undo a deletion, which is in their arguments
+
+
+def _restored_by(jobs: models.QuerySet[Job]) -> list[UUID]:
+    named = jobs.filter(kind=RESTORE).values_list("arguments__tombstone", flat=True)
+    return [UUID(tombstone) for tombstone in named]
+
+
+class TombstoneQuerySet(models.QuerySet["Tombstone"]):
+    def restorable(self) -> Self:
+        return self.filter(expires_at__gt=DatabaseNow())
+
+    def expired(self) -> Self:
+        return self.filter(expires_at__lte=DatabaseNow())
+
+    def extend(self, time: timedelta) -> int:
+        """Keep them for at least so long from now on; answer how many there are."""
+        return self.update(
+            expires_at=Greatest(F("expires_at"), ExpressionWrapper(DatabaseNow() + time, DateTimeField()))
+        )
+
+    def under_restore(self) -> Self:
+        """Those that an unfinished job restores: not to be purged, whatever their time is."""
+        return self.filter(pk__in=_restored_by(Job.objects.unfinished()))
+
+    def left_by_restore(self) -> Self:
+        """Those of which a job has restored some images and left others."""
+        return self.filter(pk__in=_restored_by(Job.objects.all())).with_images()
+
+    def with_images(self) -> Self:
+        """Those that still hold a picture; a look at one of each, however many there are."""
+        return self.filter(Exists(SourceImage.objects.filter(tombstone=OuterRef("pk"))))
+
+
+class Tombstone(models.Model):
+    """One act of deleting, of one picture or of a million. Clearing the pointers to it undoes the whole act."""
+
+    class Reason(models.TextChoices):
+        API = "api"
+        BINARY_HASH = "binary hash"
+        DELETE_ALL = "delete-all"
+        REPLACED = "replaced"
+        STAFF = "staff"
+        UNDO = "undo"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="tombstones", db_index=False)
+    deleted_at = models.DateTimeField(default=timezone.now)
+    deleted_by = models.ForeignKey(User, models.PROTECT, null=True, blank=True, related_name="+", db_index=False)
+    expires_at = models.DateTimeField()
+    reason = models.CharField(max_length=20, choices=Reason)
+    purge_confirmed = models.BooleanField(default=False, db_default=False)  # a person let it expire before its time
+
+    objects = TombstoneQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            Index(fields=["organization", "-deleted_at", "id"], name="tombstone_newest"),
+            Index(fields=["expires_at"], name="tombstone_expiry"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.reason} {self.deleted_at:%Y-%m-%d %H:%M}"
+
+
+class SourceImageQuerySet(models.QuerySet["SourceImage"]):
+    def living(self) -> Self:
+        return self.filter(tombstone__isnull=True)
+
+    def in_trash(self) -> Self:
+        """Deleted, and not so long ago that the purge may take it at any moment."""
+        return self.filter(tombstone__isnull=False, tombstone__expires_at__gt=DatabaseNow())
+
+    def named(self, text: str) -> Self:
+        """With exactly this hash or exactly this short hash; nothing in between."""
+        if not HASH.match(text):
+            return self.none()
+        if len(text) < FULL_HASH_LENGTH:
+            return self.filter(short_hash=text)
+        return self.filter(hash=text)
+
+    def ids_by_name(self, names: Iterable[str]) -> dict[str, tuple[int, str]]:
+        """Id and hash of the images with these hashes or short hashes, by the name they were asked for by."""
+        wanted = {name for name in names if HASH.match(name)}
+        found = self.filter(Q(hash__in=wanted) | Q(short_hash__in=wanted)).values_list("id", "hash", "short_hash")
+        by_name: dict[str, tuple[int, str]] = {}
+        for id, hash, short_hash in found:
+            by_name |= dict.fromkeys({hash, short_hash} & wanted, (id, hash))
+        return by_name
+
+    def with_bytes(self, binary_hash: str) -> Self:
+        """Made of the bytes with this sha1."""
+        return self.filter(binary_hash=binary_hash) if HASH.match(binary_hash) else self.none()
+
+    def identical(self, hash: str) -> Self:
+        """What an upload of this identity already is here: the same content, or the same hash from elsewhere."""
+        return self.filter(Q(identity=hash) | Q(hash=hash))
+
+    def matching(self, filters: Mapping[str, str]) -> Self:
+        """Of a format, made before or after a moment, or with a name that begins so; see FILTERS."""
+        found = self
+        for name, value in filters.items():
+            found = found.filter(FILTERS[name](value))
+        return found
+
+    def between(self, position: int, upto: int) -> Self:
+        """Those whose turn it is in work that goes by id."""
+        return self.filter(id__gt=position, id__lte=upto)
+
+    def hold(self, image: SourceImage) -> SourceImage:
+        """The row as it is now, locked until the transaction ends."""
+        return self.select_for_update(of=("self",)).get(pk=image.pk)
+
+    def hold_all(self) -> list[SourceImage]:
+        """All rows as they are now, locked in the order that everybody locks in."""
+        return list(
+            self.select_related("organization", "file", "tombstone").order_by("id").select_for_update(of=("self",))
+        )
+
+
+def beginning_with(prefix: str) -> Q:
+    """Bytewise, so that an index serves it: what begins so comes before the prefix with the last of all characters."""
+    return Q(name__gte=prefix, name__lt=prefix + chr(0x10FFFF))
+
+
+FILTERS: dict[str, Callable[[str], Q]] = {
+    "format": lambda text: Q(format=text),
+    "created_before": lambda text: Q(created__lt=datetime.fromisoformat(text)),
+    "created_after": lambda text: Q(created__gt=datetime.fromisoformat(text)),
+    "name": beginning_with,
+}
+
+
+class SourceImage(models.Model):
+    """A picture as the API shows it. What lists sort by is copied from the file, so that a list reads one table."""
+
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="images", db_index=False)
+    file = models.ForeignKey(StoredFile, models.PROTECT, related_name="images")
+    hash = BytewiseCharField(max_length=40)
+    identity = BytewiseCharField(max_length=40)
+    short_hash = BytewiseCharField(max_length=40)
+    name = BytewiseCharField(max_length=500)
+    created = models.DateTimeField(default=timezone.now)
+    user_metadata = models.JSONField(default=dict, blank=True)
+    dynamic_metadata = models.JSONField(default=dict, blank=True)
+    protected = models.BooleanField(default=False)
+    locked = models.BooleanField(default=False)
+    tombstone = models.ForeignKey(
+        Tombstone, models.PROTECT, null=True, blank=True, related_name="images", db_index=False
+    )
+    binary_hash = BytewiseCharField(max_length=40)
+    size = models.BigIntegerField()
+    format = BytewiseCharField(max_length=10)
+    mimetype = BytewiseCharField(max_length=100)
+    width = models.PositiveIntegerField()
+    height = models.PositiveIntegerField()
+
+    objects = SourceImageQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            UniqueConstraint(fields=["organization", "hash"], condition=LIVING, name="image_living_hash_unique"),
+            CheckConstraint(condition=~Q(locked=True, tombstone__isnull=False), name="image_locked_is_not_deleted"),
+        ]
+        indexes = [
+            Index(fields=["organization", "-created", "hash", "id"], condition=LIVING, name="image_newest"),
+            Index(fields=["organization", "identity"], condition=LIVING, name="image_identity"),
+            Index(fields=["organization", "short_hash"], condition=LIVING, name="image_short_hash"),
+            Index(fields=["organization", "binary_hash"], condition=LIVING, name="image_binary_hash"),
+            Index(fields=["organization", "name", "hash", "id"], condition=LIVING, name="image_name"),
+            Index(fields=["organization", "size", "hash", "id"], condition=LIVING, name="image_size"),
+            Index(fields=["organization", "id"], condition=LIVING, name="image_in_batches"),
+            Index(fields=["organization", "hash"], condition=~LIVING, name="image_trash_hash"),
+            Index(fields=["tombstone", "id"], condition=~LIVING, name="image_trash"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.short_hash} {self.name}"
+
+    @property
+    def deleted(self) -> bool:
+        return self.tombstone_id is not None
+
+
+class ShortHash(models.Model):
+    """What a short hash stands for in an organization. Never removed: it must not come to name another picture."""
+
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="short_hashes", db_index=False)
+    short_hash = BytewiseCharField(max_length=40)
+    hash = BytewiseCharField(max_length=40)
+
+    class Meta:
+        verbose_name_plural = "short hashes"
+        constraints = [
+            UniqueConstraint(fields=["organization", "short_hash"], name="short_hash_unique"),
+            UniqueConstraint(fields=["organization", "hash"], name="short_hash_once_per_hash"),
+        ]
+
+    def __str__(self) -> str:
+        return self.short_hash
+
+
+class Alias(models.Model):
+    """A name for a picture. It keeps the hash, not the row, so that it outlives a deletion."""
+
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="aliases", db_index=False)
+    alias = BytewiseCharField(max_length=255)
+    hash = BytewiseCharField(max_length=40)
+    created = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name_plural = "aliases"
+        constraints = [UniqueConstraint(fields=["organization", "alias"], name="alias_unique")]
+        indexes = [Index(fields=["organization", "hash"], name="alias_hash")]
+
+    def __str__(self) -> str:
+        return self.alias

@@ -1,0 +1,60 @@
+"""The state of jobs and of scheduled tasks, and the identity of this instance."""
+
+import uuid
+
+from django.db import models
+from django.db.models import CheckConstraint, Q
+from django.utils import timezone
+
+from organizations.models import Job
+
+
+class JobImage(models.Model):
+    """An image that a job has yet to deal with; or, with a message, one that it skipped or failed with, and why.
+
+    No foreign key to the image: the row remains what was confirmed, whatever becomes of the image.
+    """
+
+    pk = models.CompositePrimaryKey("job_id", "image_id")
+    job = models.ForeignKey(Job, models.CASCADE, related_name="images", db_index=False)
+    image_id = models.BigIntegerField()
+    message = models.TextField(blank=True, db_default="")
+
+    def __str__(self) -> str:
+        return f"{self.image_id} {self.message}".strip()
+
+
+class MaintenanceTask(models.Model):
+    """State of a scheduled task between its runs. `held_*` say why it waits for an operator, if it does."""
+
+    name = models.CharField(max_length=40, primary_key=True)
+    last_run = models.DateTimeField(null=True, blank=True)  # by the database's clock
+    position = models.TextField(blank=True)  # where the next run begins, such as a key or an id
+    progress = models.JSONField(default=dict, blank=True)  # counts of the round under way, and of the last one
+    held_since = models.DateTimeField(null=True, blank=True)
+    held_reason = models.TextField(blank=True)
+    held_details = models.JSONField(default=dict, blank=True)  # what an operator has to see: count, bytes, examples
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Instance(models.Model):
+    """Which instance this is, in one row. The owner mark in the storage says the same, unless one of them is wrong."""
+
+    only = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    instance_id = models.UUIDField(default=uuid.uuid4, editable=False)
+    database = models.TextField()  # which database the instance lives in: sourceimages.ownership.database
+    counter = models.BigIntegerField(default=0)  # raised by maintenance; 0: there has been no mark in the storage yet
+    newest_file = models.BigIntegerField(default=0)  # ids that had been given out when it was raised
+    newest_image = models.BigIntegerField(default=0)
+    raised_at = models.DateTimeField(null=True, blank=True)
+    accepted = models.PositiveIntegerField(default=0)  # how often an operator said that the two belong together
+    accepted_at = models.DateTimeField(null=True, blank=True)
+    created = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [CheckConstraint(condition=Q(only=1), name="instance_is_one_row")]
+
+    def __str__(self) -> str:
+        return str(self.instance_id)

@@ -1,0 +1,494 @@
+"""What a file tells of itself beyond its size: EXIF, IPTC, XMP, colour profile, pages, frames, seconds.
+
+Groups of plain values, as they go into JSON. What cannot be read is left out; nothing here refuses a file.
+"""
+
+import io
+import json
+import math
+import re
+import struct
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import takewhile
+from numbers import Rational
+from typing import Any, BinaryIO
+
+import pyvips
+from PIL import ExifTags, Image, ImageCms
+
+from . import boxes, exif_block, ifds, iptc, movie, packets, png, psd, svg, tiff_tags
+from .header import UnreadableError, take
+from .ifds import Tiff
+from .items import Items
+
+Groups = dict[str, dict[str, Any]]
+
+LONGEST_TEXT = 1000  # characters
+LONGEST_LIST = 32
+LONGEST_BLOCK = 2**20  # bytes of an XMP packet or a profile
+LARGEST = 32_000  # characters of all groups together, as JSON
+WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9]+")
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+
+# Where the bytes of the file are and how they are packed says nothing about the image.
+NOT_TOLD = tiff_tags.DROPPED | tiff_tags.BLOCKS | {
+    301,  # TransferFunction
+    tiff_tags.SUB_IFDS, ifds.EXIF, ifds.GPS, ifds.INTEROPERABILITY,
+    tiff_tags.MAKER_NOTE,
+    37121,  # ComponentsConfiguration
+    37510,  # UserComment
+    50341,  # PrintImageMatching
+}  # fmt: skip
+IPTC = {  # records and datasets of the Information Interchange Model, version 4.2
+    (2, 5): "title",
+    (2, 12): "subject_reference",
+    (2, 15): "category",
+    (2, 25): "keywords",
+    (2, 40): "special_instructions",
+    (2, 55): "date_created",
+    (2, 60): "time_created",
+    (2, 80): "byline",
+    (2, 85): "byline_title",
+    (2, 90): "city",
+    (2, 92): "sublocation",
+    (2, 95): "province_state",
+    (2, 100): "country_code",
+    (2, 101): "country",
+    (2, 103): "original_transmission_reference",
+    (2, 105): "headline",
+    (2, 110): "credit",
+    (2, 115): "source",
+    (2, 116): "copyright_notice",
+    (2, 118): "contact",
+    (2, 120): "caption",
+    (2, 122): "writer_editor",
+}
+BLANKS = " :"  # of which EXIF makes a text that is not known, such as a date
+ZERO_DATE = re.compile(r"[0 :/-]*")
+UNKNOWN_IF_ZERO = {  # tags of EXIF
+    34850,  # ExposureProgram
+    34864,  # SensitivityType
+    37382,  # SubjectDistance
+    37383,  # MeteringMode
+    37384,  # LightSource
+    41989,  # FocalLengthIn35mmFilm
+    41996,  # SubjectDistanceRange
+    42080,  # CompositeImage
+}
+DATES = {306, 36867, 36868}  # DateTime, DateTimeOriginal, DateTimeDigitized
+RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+NOT_XMP = ("{adobe:ns:meta/}", packets.UNDECLARED)
+LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
+
+
+def describe(path: str, format: str) -> Groups:
+    return _bounded(describe_all(path, format))
+
+
+def describe_all(path: str, format: str) -> Groups:
+    """The same, however much it is."""
+    groups: Groups = {}
+    with open(path, "rb") as file:
+        for part in PARTS.get(format, ()):
+            groups |= _tried(part, file)
+    return {name: fields for name, fields in groups.items() if fields}
+
+
+def _tried(part: Callable[..., Groups], *arguments: Any) -> Groups:
+    """What the part finds; nothing if what it reads makes no sense."""
+    try:
+        return part(*arguments)
+    except Exception:  # noqa: BLE001, there is no list of what a broken file can do to a library
+        return {}
+
+
+def _bounded(groups: Groups) -> Groups:
+    """Without the largest groups if all of them are too much."""
+    while len(json.dumps(groups)) > LARGEST:
+        groups.pop(max(groups, key=lambda name: len(json.dumps(groups[name]))))
+    return groups
+
+
+# --- Values -----------------------------------------------------------------------------------------------------------
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON has it, or None if it would say nothing."""
+    match value:
+        case bytes():
+            return plain(value.decode("utf-8", "replace")) if b"\0" not in value.rstrip(b"\0") else None
+        case str():
+            return CONTROLS.sub("", value).strip()[:LONGEST_TEXT] or None
+        case bool() | int():
+            return value if abs(value) < 2**53 else None
+        case float() | Rational():
+            try:
+                number = float(value)
+            except ZeroDivisionError:
+                return None
+            return round(number, 6) if math.isfinite(number) else None
+        case tuple() | list() if len(value) <= LONGEST_LIST:
+            items = [plain(item) for item in value]
+            return items if items and None not in items else None
+    return None
+
+
+def _named(fields: dict[str, Any]) -> dict[str, Any]:
+    """Names in the style of all the others here, and plain values only."""
+    told = {WORDS.sub("_", name).strip("_").lower(): plain(value) for name, value in fields.items()}
+    return {name: value for name, value in told.items() if value is not None and name}
+
+
+# --- EXIF, IPTC, XMP, colour profile ----------------------------------------------------------------------------------
+
+
+def _pillow(*formats: str) -> Callable[[BinaryIO], Groups]:
+    """For files whose header Pillow reads without touching the pixels."""
+
+    def read(file: BinaryIO) -> Groups:
+        file.seek(0)
+        with Image.open(file, formats=formats) as image:
+            groups = _tried(lambda: _exif(_tiff_tags(image)) if image.format == "TIFF" else _exif_of(image))
+            groups |= _tried(_xmp, image.info.get("xmp")) | _tried(_icc, image.info.get("icc_profile"))
+            groups |= _tried(lambda: _iptc(image.info["photoshop"][psd.IPTC]))
+        return groups
+
+    return read
+
+
+def _exif_of(image: Image.Image) -> Groups:
+    """Of what the file has: Image.getexif() would add the orientation that XMP tells."""
+    return _exif_block(image.info.get("exif"))
+
+
+def _tiff_tags(image: Image.Image) -> Image.Exif:
+    exif = image.getexif()
+    if ExifTags.Base.Orientation not in getattr(image, "tag_v2", ()):
+        exif.pop(ExifTags.Base.Orientation, None)
+    return exif
+
+
+def _heif(file: BinaryIO) -> Groups:
+    """From the items of the file: decoders tell its turning as the orientation of EXIF, which it may not have."""
+    meta = next(box for box in boxes.walk(file) if box.type == b"meta")
+    items = Items(meta)
+    groups: Groups = {}
+    for item in items.of_type(b"Exif"):
+        groups |= _tried(lambda item=item: _heif_exif(items.content(item)))
+    for item in items.of_type(b"mime", b"application/rdf+xml"):
+        groups |= _tried(lambda item=item: _xmp(items.content(item)))
+    return groups | _tried(lambda: next((_icc(profile) for profile in items.profiles()), {}))
+
+
+def _heif_exif(content: bytes) -> Groups:
+    """It begins with how many bytes are before the block."""
+    return _exif_block(content[4 + int.from_bytes(content[:4]) :])
+
+
+def _sequence(file: BinaryIO) -> Groups:
+    """Frames and seconds of a sequence in HEIF."""
+    track = next(track for track in movie.tracks(file) if track.handler == movie.IMAGES)
+    if track.samples < 2:
+        return {}
+    return {"animation": {"frames": track.samples} | ({"duration": round(track.seconds, 3)} if track.seconds else {})}
+
+
+def _png(file: BinaryIO) -> Groups:
+    """Chunk by chunk: Pillow would decode all pixels on the way to what comes behind them."""
+    groups: Groups = {}
+    frames, seconds = 0, 0.0
+    for type, size in png.chunks(file):
+        if type == b"fcTL":
+            numerator, denominator = struct.unpack(">20xHH2x", take(file, 26))
+            frames, seconds = frames + 1, seconds + numerator / (denominator or 100)
+        elif size > LONGEST_BLOCK:
+            continue
+        elif type == b"eXIf":
+            groups |= _tried(_exif_block, take(file, size))
+        elif type == b"iCCP":
+            _, _, packed = take(file, size).partition(b"\0")
+            groups |= _tried(lambda data: _icc(zlib.decompressobj().decompress(data, LONGEST_BLOCK)), packed[1:])
+        elif type in (b"zTXt", b"tEXt"):
+            keyword, _, rest = take(file, size).partition(b"\0")
+            if keyword.lower() == b"raw profile type iptc":
+                groups |= _tried(_raw_profile, rest, type == b"zTXt")
+        elif type == b"iTXt":
+            keyword, _, rest = take(file, size).partition(b"\0")
+            if keyword == b"XML:com.adobe.xmp" and rest[:1] == b"\0":
+                groups |= _tried(_xmp, rest[2:].split(b"\0", 2)[-1])
+    if frames > 1:
+        groups["animation"] = {"frames": frames, "duration": round(seconds, 3)}
+    return groups
+
+
+def _raw_profile(text: bytes, packed: bool) -> Groups:
+    """A line with the name, a line with the number of bytes, and lines with those as hex digits (ImageMagick)."""
+    if packed:
+        text = zlib.decompressobj().decompress(text[1:], 2 * LONGEST_BLOCK)
+    return _resources(bytes.fromhex(b"".join(text.split()[2:]).decode("ascii")))
+
+
+def _exif_block(content: bytes | None) -> Groups:
+    """What is a small TIFF of its own."""
+    exif = Image.Exif()
+    exif.load(content or b"")
+    return _exif(exif)
+
+
+def _exif(exif: Image.Exif) -> Groups:
+    tags = dict(exif) | exif.get_ifd(ExifTags.IFD.Exif)
+    told = {ExifTags.TAGS.get(tag, ""): _known(tag, value) for tag, value in tags.items() if tag not in NOT_TOLD}
+    return {"exif": _named(told), "location": _location(exif.get_ifd(ExifTags.IFD.GPSInfo))}
+
+
+def _known(tag: int, value: Any) -> Any:
+    """The value of a tag, or None where it says that it is not known."""
+    if isinstance(value, str):
+        text = _utf8(value)
+        if tag == ExifTags.Base.Copyright:  # that of the photographer, then that of the editor
+            return "; ".join(part for part in (part.strip() for part in text.split("\0")[:2]) if part)
+        text = text.partition("\0")[0]
+        unknown = not text.strip(BLANKS) or (tag in DATES and ZERO_DATE.fullmatch(text))
+        return None if unknown else text
+    return None if tag in UNKNOWN_IF_ZERO and value == 0 else value
+
+
+def _utf8(value: Any) -> Any:
+    """Pillow takes all text for Latin-1; EXIF says ASCII, and cameras write UTF-8."""
+    try:
+        return value.encode("latin-1").decode() if isinstance(value, str) else value
+    except UnicodeError:
+        return value
+
+
+def _location(gps: dict[int, Any]) -> dict[str, Any]:
+    """Decimal degrees, north and east positive; metres above the sea."""
+    tag = ExifTags.GPS
+    degrees = {
+        "latitude": _degrees(gps.get(tag.GPSLatitude), gps.get(tag.GPSLatitudeRef) == "S", 90),
+        "longitude": _degrees(gps.get(tag.GPSLongitude), gps.get(tag.GPSLongitudeRef) == "W", 180),
+    }
+    if None in degrees.values():
+        return {}
+    altitude = plain(gps.get(tag.GPSAltitude))
+    if isinstance(altitude, int | float):
+        degrees["altitude"] = -altitude if gps.get(tag.GPSAltitudeRef) in (1, b"\x01") else altitude
+    return degrees
+
+
+def _degrees(parts: Any, negative: bool, most: int) -> float | None:
+    """Minutes and seconds may be undefined: then the place is known less exactly."""
+    numbers = [plain(part) for part in parts] if isinstance(parts, tuple | list) and len(parts) <= 3 else []
+    if not numbers or not isinstance(numbers[0], int | float):
+        return None
+    known = list(takewhile(lambda number: isinstance(number, int | float), numbers))
+    degrees = round(sum(number / 60**power for power, number in enumerate(known)), 6)
+    return (-degrees if negative else degrees) if 0 <= degrees <= most else None
+
+
+def _iptc(block: bytes) -> Groups:
+    fields: dict[str, Any] = {}
+    for dataset in iptc.datasets(block):
+        name = IPTC.get((dataset.record, dataset.number))
+        if name == "keywords":
+            fields.setdefault(name, []).append(_text(dataset.value))
+        elif name:
+            fields.setdefault(name, _text(dataset.value))
+    return {"iptc": _named(fields)}
+
+
+def _resources(block: bytes) -> Groups:
+    """IPTC among the resources of Photoshop, or bare, as they stand in a PNG."""
+    if not block.startswith(b"8BIM"):
+        return _iptc(block)
+    resources = psd.resource_blocks(io.BytesIO(block), 0, len(block))
+    return next((_iptc(one.content()) for one in resources if one.number == psd.IPTC), {})
+
+
+def _text(content: bytes) -> str:
+    """UTF-8 where it is, else what older programs wrote."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content.decode("cp1252", "replace")
+
+
+def _xmp(packet: bytes | str | None) -> Groups:
+    packet = packet.encode() if isinstance(packet, str) else packet
+    if not packet or len(packet) > LONGEST_BLOCK:
+        return {}
+    return _rdf(packets.parse(packet))
+
+
+def _rdf(root: Any) -> Groups:
+    fields: dict[str, Any] = {}
+    for description in (*root.iter(f"{RDF}Description"), *_typed_nodes(root)):
+        for name, value in (*description.attrib.items(), *((child.tag, _values(child)) for child in description)):
+            local = name.rpartition("}")[2]
+            if name.startswith("{") and not name.startswith((RDF, *NOT_XMP)) and value:
+                fields.setdefault(local, value)
+    return {"xmp": _named(fields)}
+
+
+def _typed_nodes(root: Any) -> list[Any]:
+    """What stands in RDF as a description, but is called by what it describes, as drawing programs do in SVG."""
+    return [node for rdf in root.iter(f"{RDF}RDF") for node in rdf if node.tag != f"{RDF}Description"]
+
+
+def _values(element: Any) -> Any:
+    """A text, the texts of a list, or the default one of several languages."""
+    container = next((child for child in element if child.tag.startswith(RDF)), None)
+    if container is None:
+        return element.text if not len(element) else None
+    items = list(container)
+    if container.tag == f"{RDF}Alt":
+        return next((item.text for item in items if item.get(LANGUAGE) == "x-default"), items[0].text if items else "")
+    return [item.text for item in items if item.text][:LONGEST_LIST]
+
+
+def _icc(profile: bytes | None) -> Groups:
+    if not profile or len(profile) > LONGEST_BLOCK:
+        return {}
+    facts = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile
+    told = {"description": facts.profile_description, "color_space": facts.xcolor_space}
+    return {"icc": _named(told)}
+
+
+# --- Pages, frames, seconds -------------------------------------------------------------------------------------------
+
+
+def _vips_animation(load: str) -> Callable[[BinaryIO], Groups]:
+    def read(file: BinaryIO) -> Groups:
+        image = getattr(pyvips.Image, load)(file.name)
+        frames = image.get("n-pages") if image.get_typeof("n-pages") else 1
+        if frames < 2:
+            return {}
+        delays = image.get("delay") if image.get_typeof("delay") else []
+        return {"animation": {"frames": frames, "duration": sum(delays) / 1000}}
+
+    return read
+
+
+def _pdf(file: BinaryIO) -> Groups:
+    import pypdfium2
+
+    file.seek(0)
+    document = pypdfium2.PdfDocument(file)
+    groups: Groups = {"pdf": {"pages": len(document)} | _named(document.get_metadata_dict(skip_empty=True))}
+    return groups | _tried(lambda: _xmp(packets.of_pdf(file)))
+
+
+def _gif(file: BinaryIO) -> Groups:
+    return _xmp(packets.of_gif(file))
+
+
+def _eps(file: BinaryIO) -> Groups:
+    return _xmp(packets.of_text(file))
+
+
+def _svg(file: BinaryIO) -> Groups:
+    metadata = svg.metadata(file)
+    return {} if metadata is None else _rdf(metadata)
+
+
+def _video(file: BinaryIO) -> Groups:
+    """Seconds and size, from the boxes of MP4 and QuickTime (ISO/IEC 14496-12)."""
+    facts: dict[str, Any] = {}
+    moov = next(box for box in boxes.readable(file) if box.type == b"moov")
+    for box in moov.children():
+        if box.type == b"mvhd":
+            head = box.content(32)
+            scale, duration = struct.unpack(">20xIQ" if head[0] == 1 else ">12xII12x", head)
+            if scale and duration not in (2**32 - 1, 2**64 - 1):
+                facts["duration"] = round(duration / scale, 3)
+    for track in movie.tracks(file):
+        if track.width and track.height:
+            facts |= {"width": track.width, "height": track.height}
+    return {"video": facts}
+
+
+def _jxl(file: BinaryIO) -> Groups:
+    groups = _tried(_jxl_animation, file)
+    file.seek(0)
+    if file.read(2) == b"\xff\x0a":  # a bare codestream has no boxes
+        return groups
+    for box in boxes.walk(file):
+        if box.type == b"Exif" and box.size < LONGEST_BLOCK:
+            groups |= _tried(_exif_block, box.content()[4:])
+        elif box.type == b"xml " and box.size < LONGEST_BLOCK:
+            groups |= _tried(_xmp, box.content())
+    return groups
+
+
+def _jxl_animation(file: BinaryIO) -> Groups:
+    from . import jxl_frames
+
+    file.seek(0)
+    found = jxl_frames.count(file.read())
+    if found.number < 2:
+        return {}
+    return {"animation": {"frames": found.number, "duration": round(found.seconds, 3)}}
+
+
+def _font(file: BinaryIO) -> Groups:
+    from PIL import ImageFont
+
+    family, style = ImageFont.truetype(file.name).getname()
+    return {"font": _named({"family": family, "style": style})}
+
+
+def _tiff(file: BinaryIO) -> Groups:
+    """Pages, and IPTC of the first one, which Pillow takes for numbers."""
+    tiff = Tiff(file)
+    return {"tiff": {"pages": tiff.pages()}} | _tried(_tiff_iptc, tiff)
+
+
+def _tiff_iptc(tiff: Tiff) -> Groups:
+    entry = tiff.directory(tiff.first).entries.get(tiff_tags.IPTC)
+    return _iptc(iptc.straight(tiff.value(entry))) if entry else {}
+
+
+def _raw(file: BinaryIO) -> Groups:
+    """What cameras write into TIFF, for Pillow knows none of these as one."""
+    tiff = Tiff(file)
+    entry = tiff.directory(tiff.first).entries.get(tiff_tags.XMP)
+    groups = _tried(lambda: _exif_block(exif_block.from_tiff(tiff, strict=False)))
+    return groups | _tried(lambda: _xmp(tiff.value(entry) if entry else None)) | _tried(_tiff_iptc, tiff)
+
+
+def _photoshop(file: BinaryIO) -> Groups:
+    groups: Groups = {}
+    with suppress(UnreadableError):
+        for resource in psd.resources(file):
+            if part := RESOURCES.get(resource.number):
+                groups |= _tried(part, resource.content())
+    return groups
+
+
+RESOURCES: dict[int, Callable[[bytes], Groups]] = {
+    psd.ICC: _icc,
+    psd.EXIF: _exif_block,
+    psd.XMP: _xmp,
+    psd.IPTC: _iptc,
+}
+PARTS: dict[str, tuple[Callable[[BinaryIO], Groups], ...]] = {
+    "jpg": (_pillow("JPEG", "MPO"),),
+    "tif": (_pillow("TIFF"), _tiff),
+    **dict.fromkeys(("dng", "nef", "nrw", "cr2", "arw", "pef", "srw", "orf", "rw2", "3fr", "iiq"), (_raw,)),
+    "webp": (_pillow("WEBP"), _vips_animation("webpload")),
+    "gif": (_gif, _vips_animation("gifload")),
+    "avif": (_heif, _sequence),
+    "png": (_png,),
+    "heic": (_heif, _sequence),
+    "svg": (_svg,),
+    "eps": (_eps,),
+    "jxl": (_jxl,),
+    "psd": (_photoshop,),
+    "pdf": (_pdf,),
+    "mp4": (_video,),
+    "mov": (_video,),
+    "ttf": (_font,),
+    "otf": (_font,),
+}

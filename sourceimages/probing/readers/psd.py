@@ -1,0 +1,227 @@
+"""PSD and PSB.
+
+What counts is the merged picture. Its first channel beyond the colours is alpha if the number of layers is negative.
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+from .header import Facts, UnreadableError, take
+from .structure import EMPTY, SHORT, size_of
+
+COLOURS = {1: 1, 2: 1, 3: 3, 4: 4, 8: 1, 9: 3}  # channels by colour mode
+DEEP_LAYERS = (b"Lr16", b"Lr32")  # where the layers are if a channel has 16 or 32 bits
+LONG_IN_PSB = {b"LMsk", b"Lr16", b"Lr32", b"Layr", b"Mt16", b"Mt32", b"Mtrn", b"Alph", b"FMsk", b"lnk2", b"FEid",
+               b"FXid", b"PxSD"}  # fmt: skip
+RAW, RUN_LENGTHS = 0, 1
+RESOLUTION, IPTC, ICC, EXIF, XMP = 1005, 1028, 1039, 1058, 1060  # numbers of resources
+SIGNATURES = {b"8BIM", b"MeSa", b"PHUT", b"AgHg", b"DCSR"}  # of resources: of Photoshop and of those who write like it
+LARGEST_RESOURCE = 16 * 2**20  # bytes
+BLOCK = 2**20
+LEAST_LAYERS = 1024  # bytes
+
+
+class Header(NamedTuple):
+    large: bool  # PSB: some lengths take more bytes
+    channels: int
+    height: int
+    width: int
+    depth: int
+    mode: int
+
+
+def read(file: BinaryIO) -> Facts:
+    header = read_header(file)
+    if not header.width or not header.height:
+        raise UnreadableError("its header tells no size")
+    maybe_transparent = header.channels > COLOURS.get(header.mode, header.channels) and has_alpha(file, header)
+    return Facts("psd", header.width, header.height, opaque=None if maybe_transparent else True)
+
+
+def is_opaque(path: str) -> bool:
+    with open(path, "rb") as file:
+        header = read_header(file)
+        if header.depth not in (8, 16):
+            raise UnreadableError("its channels are not made of whole bytes")
+        compression = find_pixels(file, header)
+        if compression == RAW:
+            return _is_raw_alpha_full(file, header)
+        if compression == RUN_LENGTHS:
+            return _is_packed_alpha_full(file, header)
+        raise UnreadableError("its pixels are compressed in another way")
+
+
+def read_header(file: BinaryIO) -> Header:
+    file.seek(4)
+    version, *numbers = struct.unpack(">H6xHIIHH", take(file, 22))
+    return Header(version == 2, *numbers)
+
+
+def _layers(file: BinaryIO, header: Header) -> tuple[int, int]:
+    """Where the section of the layers begins, and its size; the colours and the resources come before it."""
+    file.seek(26)
+    for _ in range(2):
+        file.seek(_length(file), os.SEEK_CUR)
+    size = _length(file, header.large)
+    return file.tell(), size
+
+
+def find_pixels(file: BinaryIO, header: Header) -> int:
+    """Go to the pixels of the merged picture, channel after channel; answer how they are compressed."""
+    start, size = _layers(file, header)
+    file.seek(start + size)
+    return int.from_bytes(take(file, 2))
+
+
+def row_lengths(file: BinaryIO, header: Header) -> tuple[int, ...]:
+    """Of RUN_LENGTHS: how many bytes each row of each channel takes. All of it stands before the first row."""
+    count, item = header.channels * header.height, "I" if header.large else "H"
+    return struct.unpack(f">{count}{item}", take(file, count * struct.calcsize(f">{item}")))
+
+
+def trailer(file: BinaryIO) -> bytes:
+    """The beginning of what stands behind the pixels, where nothing belongs; empty if their end is not known."""
+    header = read_header(file)
+    compression = find_pixels(file, header)
+    if compression == RAW:
+        size = header.channels * header.height * header.width * header.depth // 8
+    elif compression == RUN_LENGTHS:
+        size = sum(row_lengths(file, header))
+    else:
+        return b""
+    file.seek(size, os.SEEK_CUR)
+    return file.read(BLOCK)
+
+
+class Resource(NamedTuple):
+    """Something that is said about the image as a whole: its profile, resolution, EXIF, a path."""
+
+    number: int
+    head: bytes  # signature, number and name, as they are in the file
+    file: BinaryIO
+    start: int
+    size: int
+
+    def content(self) -> bytes:
+        if self.size > LARGEST_RESOURCE:
+            raise UnreadableError("one of its resources is too large")
+        self.file.seek(self.start)
+        return take(self.file, self.size)
+
+    def block(self) -> bytes:
+        """All of it, as it stands among others."""
+        content = self.content()
+        return self.head + struct.pack(">I", self.size) + content + b"\0" * (self.size % 2)
+
+
+def resources(file: BinaryIO) -> Iterator[Resource]:
+    """The resources of a PSD."""
+    file.seek(26)
+    file.seek(_length(file), os.SEEK_CUR)
+    size = _length(file)
+    return resource_blocks(file, file.tell(), file.tell() + size)
+
+
+def resource_blocks(file: BinaryIO, start: int, end: int) -> Iterator[Resource]:
+    """The resources that stand one after the other in this part of a file: in a PSD, a TIFF, a JPEG or a PNG."""
+    position = start
+    while position + 12 <= end:
+        file.seek(position)
+        head = take(file, 7)
+        signature, number, name = struct.unpack(">4sHB", head)
+        if signature not in SIGNATURES:
+            raise UnreadableError("its resources make no sense")
+        head += take(file, name | 1)  # with its length, an even number of bytes
+        size = _length(file)
+        yield Resource(number, head, file, file.tell(), size)
+        position += len(head) + 4 + size + size % 2
+
+
+def resource_of(number: int, content: bytes) -> bytes:
+    """A resource without a name, as it stands among others."""
+    return b"8BIM" + struct.pack(">HHI", number, 0, len(content)) + content + b"\0" * (len(content) % 2)
+
+
+def has_alpha(file: BinaryIO, header: Header) -> bool:
+    """A negative number of layers says that the merged picture has alpha."""
+    start, size = _layers(file, header)
+    if size == 0:
+        return False
+    if _length(file, header.large) > 0:
+        return _count(file) < 0
+    file.seek(_length(file), os.SEEK_CUR)  # the global mask
+    while file.tell() + 12 <= start + size:
+        key = take(file, 8)[4:]
+        length = _length(file, header.large and key in LONG_IN_PSB)
+        if key in DEEP_LAYERS:
+            return length > 0 and _count(file) < 0
+        file.seek(-length // 4 * -4, os.SEEK_CUR)  # padded to four bytes
+    return False
+
+
+def _is_raw_alpha_full(file: BinaryIO, header: Header) -> bool:
+    size = header.width * header.height * header.depth // 8
+    file.seek(size * COLOURS[header.mode], os.SEEK_CUR)
+    return all(_is_full(take(file, min(BLOCK, size - done))) for done in range(0, size, BLOCK))
+
+
+def _is_packed_alpha_full(file: BinaryIO, header: Header) -> bool:
+    lengths = row_lengths(file, header)
+    first = COLOURS[header.mode] * header.height
+    file.seek(sum(lengths[:first]), os.SEEK_CUR)
+    return all(_is_packed_row_full(take(file, length)) for length in lengths[first : first + header.height])
+
+
+def _is_packed_row_full(row: bytes) -> bool:
+    position = 0
+    while position < len(row):
+        control = row[position]
+        size = control + 1 if control < 128 else 1 if control > 128 else 0  # literals, one repeated byte, nothing
+        if not _is_full(row[position + 1 : position + 1 + size]):
+            return False
+        position += 1 + size
+    return True
+
+
+def _is_full(data: bytes) -> bool:
+    return data.count(0xFF) == len(data)
+
+
+def _length(file: BinaryIO, large: bool = False) -> int:
+    return int.from_bytes(take(file, 8 if large else 4))
+
+
+def _count(file: BinaryIO) -> int:
+    return int.from_bytes(take(file, 2), signed=True)
+
+
+def problem(file: BinaryIO) -> str | None:
+    there, wanted = pixel_sizes(file, read_header(file))
+    if there:
+        return None if there >= wanted else SHORT
+    return EMPTY
+
+
+def pixel_sizes(file: BinaryIO, header: Header) -> tuple[int, int]:
+    """How many bytes of the merged picture there are, and how many there should be, as far as that is known."""
+    end = size_of(file)
+    try:
+        compression = find_pixels(file, header)
+        if compression == RAW:
+            wanted = header.channels * header.height * -(-header.width * header.depth // 8)
+        elif compression == RUN_LENGTHS:
+            wanted = sum(row_lengths(file, header))
+        else:
+            wanted = 1
+    except UnreadableError:
+        return 0, 1
+    return min(max(0, end - file.tell()), wanted), wanted
+
+
+def has_layers(file: BinaryIO) -> bool:
+    """Whether there are layers, and enough of them is in the file to show something."""
+    header, end = read_header(file), size_of(file)
+    start, size = _layers(file, header)
+    return size > 4 and min(size, LEAST_LAYERS) <= end - start

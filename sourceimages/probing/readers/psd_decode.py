@@ -1,0 +1,98 @@
+"""The merged picture of a PSD or PSB as libvips takes it: channels that lie one after the other in a file."""
+
+import struct
+from collections.abc import Sequence
+from typing import BinaryIO
+
+import pyvips
+from PIL import Image
+
+from . import psd
+from .header import NotHeldError, UnreadableError, take
+
+GREY, INDEXED, RGB, CMYK = 1, 2, 3, 4  # colour modes
+MODES = {GREY: ("b-w", "grey16"), INDEXED: ("srgb", ""), RGB: ("srgb", "rgb16"), CMYK: ("cmyk", "")}
+INCH = 25.4  # millimetres
+
+
+def unpack(path: str, descriptor: int) -> None:
+    """Write the channels to an open file, if they are packed."""
+    with open(path, "rb") as file:
+        header = _checked_header(file)
+        if psd.find_pixels(file, header) != psd.RUN_LENGTHS:
+            return
+        width = header.width * header.depth // 8
+        with open(descriptor, "wb", buffering=2**20, closefd=False) as plain:
+            for length in psd.row_lengths(file, header):
+                # The run lengths of Macintosh, "packbits" to Pillow; a row that is too short is an error there.
+                row = Image.frombytes("L", (width, 1), take(file, length), "packbits", "L")
+                plain.write(row.tobytes())
+
+
+def load(path: str, unpacked: str) -> pyvips.Image:
+    """The image with profile and resolution; its channels are in `unpacked` if they were packed."""
+    with open(path, "rb") as file:
+        header = _checked_header(file)
+        if psd.find_pixels(file, header) == psd.RAW:
+            image = _joined(path, file.tell(), header)
+        else:
+            image = _joined(unpacked, 0, header)
+        if header.mode == CMYK:
+            image = image.invert()  # it stands for light there, not for ink
+        elif header.mode == INDEXED:
+            image = image.maplut(_palette(file))
+        return _with_properties(image.copy(interpretation=_interpretation(header)), file)
+
+
+def _checked_header(file: BinaryIO) -> psd.Header:
+    header = psd.read_header(file)
+    if header.depth not in (8, 16):
+        raise NotHeldError(f"{header.depth} bits a channel are more than PNG holds, or fewer than a byte")
+    if not _interpretation(header):
+        raise NotHeldError(f"its colour mode {header.mode} with {header.depth} bits is one that is kept as it is")
+    if header.channels != psd.COLOURS[header.mode] + psd.has_alpha(file, header):
+        raise NotHeldError("it has channels beyond colours and transparency")
+    if psd.find_pixels(file, header) not in (psd.RAW, psd.RUN_LENGTHS):
+        raise NotHeldError("its pixels are compressed in a way that is not read here")
+    return header
+
+
+def _interpretation(header: psd.Header) -> str:
+    return MODES.get(header.mode, ("", ""))[header.depth == 16]
+
+
+def _joined(source: str, start: int, header: psd.Header) -> pyvips.Image:
+    size = header.width * header.height * header.depth // 8
+    channels: Sequence[pyvips.Image] = [
+        pyvips.Image.rawload(
+            source,
+            header.width,
+            header.height,
+            1,
+            offset=start + number * size,
+            format="ushort" if header.depth == 16 else "uchar",
+        )
+        for number in range(header.channels)
+    ]
+    image = channels[0].bandjoin(list(channels[1:])) if len(channels) > 1 else channels[0]
+    return image.byteswap() if header.depth == 16 else image
+
+
+def _palette(file: BinaryIO) -> pyvips.Image:
+    """All red, then all green, then all blue values."""
+    file.seek(26)
+    if int.from_bytes(take(file, 4)) != 768:
+        raise UnreadableError("it has no palette")
+    planes = [pyvips.Image.new_from_memory(take(file, 256), 256, 1, 1, "uchar") for _ in range(3)]
+    return planes[0].bandjoin(planes[1:])
+
+
+def _with_properties(image: pyvips.Image, file: BinaryIO) -> pyvips.Image:
+    for resource in psd.resources(file):
+        if resource.number == psd.ICC:
+            image.set_type(pyvips.GValue.blob_type, "icc-profile-data", resource.content())
+        elif resource.number == psd.RESOLUTION:
+            across, down = (value / 2**16 / INCH for value in struct.unpack(">I4xI", resource.content()[:12]))
+            if across > 0 and down > 0:
+                image = image.copy(xres=across, yres=down)
+    return image

@@ -1,0 +1,223 @@
+"""The query language: `q` as a whole, and values of single filters. The grammar is in grammar.lark.
+
+`q` is also what users type into a search box. What is not a query is read as words.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any as Anything
+
+from lark import Lark, Token, Transformer, v_args
+from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken, VisitError
+
+from rokka.core.errors import Invalid
+from sourceimages.metadata.stemming import is_unspaced, words
+from sourceimages.search.ast import All, Any, Begins, Between, Condition, Equals, Expression, Near, Not, Phrase, Value
+
+LONGEST = 10_000  # characters of q
+MOST = 50  # conditions
+DEEPEST = 20  # levels of brackets
+MAX_WORDS = 50  # that are looked for where `q` is read as words
+FREE_TEXT = "any_text"  # what a word without a field is looked for in
+# Only a query with a field means operators by `and`, `or` and `not`: "do not enter" is three words.
+WITH_FIELD = re.compile(r"[A-Za-z0-9_]:\S")
+PIECE = re.compile(r"""[(\[{]*(?P<minus>-(?=[^\s-]))?(?:"(?P<quoted>[^"]*)"|(?P<word>[^\s"]+))""")
+OPERATORS = {"AND", "OR", "NOT"}
+
+
+def _lark(grammar: str) -> Lark:
+    return Lark(
+        grammar,
+        start=["expression", "range", "near"],
+        parser="lalr",
+        lexer="contextual",
+        maybe_placeholders=True,
+        propagate_positions=True,
+    )
+
+
+_grammar = Path(__file__).with_name("grammar.lark").read_text()
+_parser = _lark(_grammar)
+_parser_of_any_case = _lark(_grammar.replace("|$)/", "|$)/i"))
+EXPECTED = {  # what the names of the grammar mean to people
+    "FIELD": "a field and a colon",
+    "WORD": "a word",
+    "_AND": "AND",
+    "_OR": "OR",
+    "_NOT": "NOT",
+    "_MINUS": "-",
+    "QUOTED": "a text in quotes",
+    "PREFIX": "a beginning and *",
+    "NEAR": "a place and a distance",
+    "BOUND": "a value",
+    "OPEN": "[ or {",
+    "CLOSE": "] or }",
+    "LPAR": "(",
+    "RPAR": ")",
+    "_SEPARATOR": "a comma or TO",
+    "$END": "the end",
+}
+
+
+class TooMuch(Invalid):
+    """A query beyond a limit, which reading it as words would not make better."""
+
+
+def parse(text: str) -> Expression | None:
+    """What `q` asks for; None if there is no word in it.
+
+    Raises Invalid with the position of what is not understood, TooMuch.
+    """
+    if len(text) > LONGEST:
+        raise TooMuch(f"q: it has {len(text)} characters; the limit is {LONGEST}.")
+    if deepest(text) > DEEPEST:
+        raise TooMuch(f"q: brackets are nested deeper than {DEEPEST} levels.")
+    parser = _parser_of_any_case if WITH_FIELD.search(text) else _parser
+    expression: Expression | None = _parsed("q", text, "expression", parser)
+    found = list(conditions(expression)) if expression else []
+    if len(found) > MOST:
+        only_words = all(one.field == FREE_TEXT for one in found)
+        raise (Invalid if only_words else TooMuch)(f"q: it has {len(found)} conditions; the limit is {MOST}.")
+    return expression
+
+
+def plain(text: str) -> tuple[Expression | None, bool]:
+    """`q` as words, all of which have to be there, and whether that is all of them; at most MAX_WORDS are looked for.
+
+    A hyphen before a word excludes it, double quotes keep words together, an asterisk behind a word lets it go on.
+    """
+    parts: list[Expression] = []
+    left = MAX_WORDS
+    for piece in PIECE.finditer(text):
+        sought = piece["word"] if piece["quoted"] is None else piece["quoted"]
+        if sought in OPERATORS or not (found := words(sought)):
+            continue
+        weight = sum(len(word) if is_unspaced(word) else 1 for word in found)
+        if weight > left:
+            if not parts and not piece["minus"]:
+                parts.append(_shortened(found))
+            return (All(tuple(parts)) if parts else None), False
+        left -= weight
+        begins = piece["quoted"] is None and sought.endswith("*")
+        wanted = Condition(FREE_TEXT, Begins(sought) if begins else Phrase(sought))
+        parts.append(Not(wanted) if piece["minus"] else wanted)
+    return (All(tuple(parts)) if parts else None), True
+
+
+def _shortened(found: list[str]) -> Expression:
+    """As much as may be looked for of one text that is longer."""
+    kept, left = [], MAX_WORDS
+    for word in found:
+        kept.append(word[:left] if is_unspaced(word) else word)
+        left -= len(kept[-1]) if is_unspaced(word) else 1
+        if left <= 0:
+            break
+    return Condition(FREE_TEXT, Phrase(" ".join(kept)))
+
+
+def value(name: str, text: str) -> Value:
+    """The value of a filter: a range, a beginning with *, a place with a distance, or all of it as it is."""
+    if text[:1] in ("[", "{") and text[-1:] in ("]", "}") and len(text) > 1:
+        found: Value = _parsed(name, text, "range")
+        return found
+    if "~" in text and text.rpartition("~")[2].rstrip("km").replace(".", "").isdigit():
+        return _parsed(name, text, "near")  # type: ignore[no-any-return]
+    if text.endswith("*") and len(text) > 1:
+        return Begins(text[:-1])
+    return Equals(unquoted(text))
+
+
+def unquoted(text: str) -> str:
+    return str(text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text)
+
+
+def deepest(text: str) -> int:
+    depth = most = 0
+    for character in text:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        most = max(most, depth)
+    return most
+
+
+def _parsed(name: str, text: str, start: str, parser: Lark = _parser) -> Anything:
+    try:
+        return Builder().transform(parser.parse(text, start=start))
+    except UnexpectedInput as error:
+        raise Invalid(f"{name}: {_reason(error, text)}") from None
+    except VisitError as error:
+        raise error.orig_exc from None
+
+
+def _reason(error: UnexpectedInput, text: str) -> str:
+    names = error.accepts if isinstance(error, UnexpectedToken) else getattr(error, "allowed", None)
+    names = names or getattr(error, "expected", None) or set()
+    wanted = sorted({EXPECTED.get(name, name) for name in names})
+    at_end = isinstance(error, UnexpectedEOF) or (isinstance(error, UnexpectedToken) and error.token.type == "$END")
+    at = error.pos_in_stream or 0
+    where = "at the end" if at_end else f"at position {at + 1}, {text[at:][:20]!r}"
+    if isinstance(error, UnexpectedCharacters | UnexpectedToken | UnexpectedEOF) and wanted:
+        return f"{where}: expected {', '.join(wanted)}."
+    return f"{where}: this is not understood."
+
+
+def conditions(expression: Expression) -> Iterable[Condition]:
+    match expression:
+        case Condition():
+            yield expression
+        case Not(part):
+            yield from conditions(part)
+        case All(parts) | Any(parts):
+            for part in parts:
+                yield from conditions(part)
+
+
+@v_args(inline=True)
+class Builder(Transformer[Token, Anything]):
+    """Trees of the grammar as conditions. None is what has no word in it, and is left out: `harbour & lake`."""
+
+    def any(self, *parts: Expression | None) -> Expression | None:
+        return self._joined(Any, parts)
+
+    def all(self, *parts: Expression | None) -> Expression | None:
+        return self._joined(All, parts)
+
+    def _joined(self, join: type[All | Any], parts: Iterable[Expression | None]) -> Expression | None:
+        found = tuple(part for part in parts if part is not None)
+        return join(found) if len(found) > 1 else (found[0] if found else None)
+
+    def negated(self, part: Expression | None) -> Expression | None:
+        return None if part is None else Not(part)
+
+    def condition(self, field: Token, value: Value) -> Expression:
+        return Condition(str(field[:-1]), value, (field.start_pos or 0) + 1)
+
+    def word(self, text: Token) -> Expression | None:
+        return self._sought(Phrase(unquoted(text)), text)
+
+    def beginning(self, text: Token) -> Expression | None:
+        return self._sought(Begins(unquoted(text[:-1])), text)
+
+    def _sought(self, value: Phrase | Begins, text: Token) -> Expression | None:
+        return Condition(FREE_TEXT, value, (text.start_pos or 0) + 1) if words(value.text) else None
+
+    def text(self, text: Token) -> Value:
+        return Equals(unquoted(text))
+
+    def prefix(self, text: Token) -> Value:
+        return Begins(unquoted(text[:-1]))
+
+    def near(self, text: Token) -> Value:
+        place, _, distance = text.partition("~")
+        latitude, _, longitude = place.partition(",")
+        factor = 1000 if distance.endswith("km") else 1
+        try:
+            return Near(float(latitude), float(longitude), float(distance.rstrip("km")) * factor)
+        except ValueError:
+            raise Invalid(f"{text!r} is no place with a distance, like 47.38,8.52~10km.") from None
+
+    def range(self, low_bracket: Token, low: str | None, high: str | None, high_bracket: Token) -> Value:
+        return Between(low, high, with_low=low_bracket == "[", with_high=high_bracket == "]")
+
+    def bound(self, text: Token) -> str:
+        return unquoted(text)

@@ -1,0 +1,23 @@
+"""A file that came in."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sourceimages import hashes
+from sourceimages.storage.temp_file import SpooledFile
+
+
+@dataclass(slots=True)
+class Upload:
+    """A file that came in, and what was said about it. Metadata is in stored form, see `metadata`."""
+
+    file: SpooledFile
+    name: str
+    user_metadata: dict[str, Any] = field(default_factory=dict)
+    dynamic_metadata: dict[str, Any] = field(default_factory=dict)
+    protected: bool = False
+    optimize_to: str = ""
+
+    @property
+    def identity(self) -> str:
+        return hashes.identity(self.file.sha1, self.dynamic_metadata, protected=self.protected)

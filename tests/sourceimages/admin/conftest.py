@@ -1,0 +1,162 @@
+"""Ines is a superuser; colleagues are staff with roles in acme; the outsider is staff of another organization."""
+
+import re
+from html import unescape
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from organizations.audit import COMMAND
+from organizations.models import AuditEvent, Counter, Job, Membership, User
+from organizations.operations import create_staff
+from organizations.permissions import Role
+from sourceimages.models import Alias, SourceImage, Tombstone
+from sourceimages.operations import delete_image
+from tests.support import images
+
+PICTURES = "/admin/sourceimages/sourceimage/"
+ACT = PICTURES + "act/"
+TOMBSTONES = "/admin/sourceimages/tombstone/"
+JOBS = "/admin/organizations/job/"
+TAG = re.compile(r"<(?:input|button)\b[^>]*>")
+ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
+
+
+@pytest.fixture
+def ines(db):
+    made = create_staff("ines", "a long password", email="ines@example.org", actor=COMMAND)
+    User.objects.filter(pk=made.pk).update(is_superuser=True)
+    made.refresh_from_db()
+    return made
+
+
+@pytest.fixture
+def staff(ines):
+    return logged_in(ines)
+
+
+@pytest.fixture
+def colleague(acme):
+    """Makes a browser of somebody of the staff with these roles in acme."""
+
+    def make(*roles, name="carla", organization=acme):
+        user = User.objects.create(username=name, email=f"{name}@example.org", password="!", is_staff=True)
+        Membership.objects.create(organization=organization, user=user, roles=list(roles))
+        return logged_in(user)
+
+    return make
+
+
+@pytest.fixture
+def outsider(charlie):
+    """An admin of another organization, who sits in the back-office too."""
+    User.objects.filter(pk=charlie.user.pk).update(is_staff=True)
+    return logged_in(User.objects.get(pk=charlie.user.pk))
+
+
+@pytest.fixture
+def stage_writer(acme, stage, colleague):
+    """May write in acme, and in stage."""
+    browser = colleague(Role.WRITE, name="dora")
+    Membership.objects.create(organization=stage, user=User.objects.get(username="dora"), roles=[Role.WRITE])
+    return browser
+
+
+@pytest.fixture
+def three(acme, alice):
+    """Three pictures of acme."""
+    return uploaded(alice, acme, 3)
+
+
+@pytest.fixture
+def in_trash(three, alice):
+    for image in three:
+        delete_image(image, actor=alice.actor)
+    return [fresh(image) for image in three]
+
+
+def uploaded(person, organization, count, *, first=0):
+    for seed in range(first, first + count):
+        assert person.upload(organization, images.png(seed=seed), name=f"{seed}.png").status_code == 200
+    return list(organization.images.order_by("id"))[-count:]
+
+
+def logged_in(user, **options):
+    browser = Client(**options)
+    browser.force_login(user)
+    return browser
+
+
+def fresh(row):
+    return type(row).objects.get(pk=row.pk)
+
+
+def page_of(row):
+    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+
+
+def text_of(answer):
+    return answer.content.decode()
+
+
+def told(answer):
+    return [str(message) for message in answer.context["messages"]]
+
+
+def everything():
+    """All that an act could change."""
+    models = (SourceImage, Tombstone, Job, AuditEvent, Alias, Counter)
+    return [list(model.objects.order_by("pk").values()) for model in models]
+
+
+def chosen(rows, kind, *, organization="acme", in_trash=False, **fields):
+    """What a list sends when these pictures are ticked."""
+    return {
+        "kind": kind,
+        "organization": organization,
+        "ids": [row.pk for row in rows],
+        "in_trash": "yes" if in_trash else "no",
+        **fields,
+    }
+
+
+def found(search, kind, *, organization="acme", in_trash=False, **fields):
+    """What a list sends when everything that matches is meant."""
+    return {
+        "kind": kind,
+        "organization": organization,
+        "all": "yes",
+        "search": search,
+        "in_trash": "yes" if in_trash else "no",
+        **fields,
+    }
+
+
+def inputs(answer):
+    """Name, value and type of what is in the forms of a page."""
+    for tag in TAG.findall(text_of(answer)):
+        attributes = dict(ATTRIBUTE.findall(tag))
+        if "name" in attributes:
+            yield attributes["name"], unescape(attributes.get("value", "")), attributes.get("type", "")
+
+
+def confirm(browser, question, **fields):
+    """Press the button of the page that asks back."""
+    assert question.status_code == 200
+    sent = {"confirmed": "yes"}
+    for name, value, kind in inputs(question):
+        if kind == "hidden" and name != "csrfmiddlewaretoken":
+            sent.setdefault(name, []).append(value)
+    return browser.post(question.wsgi_request.path, sent | fields, follow=True)
+
+
+def press(browser, row, action):
+    """Press the button of an operation on the page of the row."""
+    assert f'name="_{action}"' in text_of(browser.get(page_of(row)))
+    return browser.post(page_of(row), {f"_{action}": "yes"})
+
+
+def choose(browser, page, action, rows, **fields):
+    """Choose the action for these rows of one of Django's lists."""
+    return browser.post(page, {"action": action, "_selected_action": [row.pk for row in rows], "index": 0, **fields})

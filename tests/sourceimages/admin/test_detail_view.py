@@ -1,0 +1,421 @@
+"""The page of one picture: what it says, and what may be changed there."""
+
+import re
+from html import unescape
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from organizations.models import AuditEvent
+from organizations.permissions import Role
+from sourceimages import storage
+from sourceimages.admin.detail_view import version_of
+from sourceimages.operations import change_user_metadata, delete_image, rename_image, set_locked, set_protected
+from sourceimages.operations.aliases import set_alias
+from sourceimages.operations.update import derive
+from tests.sourceimages.admin.conftest import PICTURES, everything, fresh, page_of, text_of, told, uploaded
+from tests.support import images
+
+pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
+
+DOWNLOADERS = {Role.ADMIN, Role.ADMIN_READ, Role.WRITE, Role.READ}
+WRITERS = {Role.ADMIN, Role.WRITE, Role.IMAGES_WRITE}
+READERS = DOWNLOADERS | WRITERS | {Role.IMAGES_READ}
+
+
+def change(browser, image, do, **fields):
+    return browser.post(page_of(image), {"do": do, **fields})
+
+
+def save(browser, image, *fields, version=None):
+    """Send the form of metadata with these fields: name, type, value."""
+    sent = {"version": version or version_of(fresh(image))}
+    names, types, values = zip(*fields, strict=True) if fields else ((), (), ())
+    return change(browser, image, "metadata", field=names, type=types, value=values, **sent)
+
+
+def offered(browser, image):
+    return {kind for kind, _, _ in browser.get(page_of(image)).context["acts"]}
+
+
+def test_a_damaged_image_says_so(staff, acme, alice):
+    content = images.encoded(images.picture(160, 120), "PNG")
+    alice.upload(acme, content[: len(content) // 2])
+    image = acme.images.get()
+    assert "The file is damaged: a part of the image is missing (rows, " in text_of(staff.get(page_of(image)))
+
+
+# --- What it offers ---------------------------------------------------------------------------------------------------
+
+
+def test_a_page_offers_what_makes_sense(staff, image, alice):
+    always = {"copy", "archive", "delete"}
+    assert offered(staff, image) == always | {"lock", "protect"}
+    set_locked(image, True, actor=alice.actor)
+    assert offered(staff, image) == always | {"unlock", "protect"}
+    set_locked(image, False, actor=alice.actor)
+    protected = set_protected(image, True, delete_previous=True, actor=alice.actor).image
+    assert offered(staff, protected) == always | {"lock", "unprotect"}
+    assert offered(staff, image) == {"restore-some"}
+
+
+@pytest.mark.parametrize("role", Role)
+def test_who_may_not_write_is_offered_nothing_and_refused(colleague, image, role):
+    browser = colleague(role)
+    page = browser.get(page_of(image))
+    assert page.status_code == (200 if role in READERS else 404)
+    if role in READERS:
+        assert ('name="do"' in text_of(page)) == (role in WRITERS)
+    before = everything()
+    answers = [
+        change(browser, image, "name", name="other.png").status_code,
+        save(browser, image, ("year", "int", "1999")).status_code,
+        change(browser, image, "area", area="crop_area", x=0, y=0, width=1, height=1).status_code,
+        change(browser, image, "alias", alias="cover").status_code,
+        change(browser, image, "no-alias", alias="cover").status_code,
+    ]
+    expected = 302 if role in WRITERS else 403 if role in READERS else 404
+    assert set(answers) == {expected}
+    assert (everything() == before) == (role not in WRITERS)
+
+
+def test_there_is_no_other_change(staff, image):
+    before = everything()
+    for do in ("", "delete", "__class__"):
+        assert change(staff, image, do).status_code == 400
+    assert everything() == before
+
+
+@pytest.mark.parametrize("key", ["0", "999999", "x", "9" * 40, "1%20or%201"])
+def test_what_is_not_there(staff, image, key):
+    assert staff.get(f"{PICTURES}{key}/change/").status_code == 404
+
+
+def test_get_changes_nothing(staff, image):
+    before = everything()
+    assert staff.get(page_of(image), {"do": "name", "name": "other.png"}).status_code == 200
+    assert everything() == before
+
+
+# --- Names ------------------------------------------------------------------------------------------------------------
+
+
+def test_renaming(staff, ines, image):
+    answer = staff.post(page_of(image), {"do": "name", "name": "<i>quay.png"}, follow=True)
+    assert fresh(image).name == "<i>quay.png"
+    assert told(answer) == ["It has another name."]
+    assert "<i>quay" not in text_of(answer)
+    event = AuditEvent.objects.get(verb="image.renamed")
+    assert (event.user, event.source, event.details) == (
+        ines,
+        "staff",
+        {"before": "harbour.png", "after": "<i>quay.png"},
+    )
+
+
+@pytest.mark.parametrize("name", ["", "   ", "a" * 600])
+def test_bad_names(staff, image, name):
+    before = everything()
+    answer = change(staff, image, "name", name=name)
+    if answer.status_code == 400:
+        assert 'role="alert"' in text_of(answer)
+        assert everything() == before
+    else:
+        assert 0 < len(fresh(image).name) <= 500
+
+
+# --- Metadata ---------------------------------------------------------------------------------------------------------
+
+EVERY_TYPE = [
+    ("artist", "str", "Ada <b>"),
+    ("caption", "text", "Two\nlines"),
+    ("year", "int", "-1999"),
+    ("weight", "double", "1.5"),
+    ("taken", "date", "2026-03-05T09:30:00Z"),
+    ("place", "latlon", "47.38,8.52"),
+    ("tags", "array", "one\ntwo words"),
+    ("notes", "array_text", "a, b\nc"),
+]
+STORED = {
+    "artist": "Ada <b>",
+    "text:caption": "Two\nlines",
+    "int:year": -1999,
+    "double:weight": 1.5,
+    "date:taken": "2026-03-05T09:30:00Z",
+    "latlon:place": "47.38,8.52",
+    "array:tags": ["one", "two words"],
+    "array_text:notes": ["a, b", "c"],
+}
+
+
+def test_every_type_is_saved_shown_and_saved_again_as_it_is(staff, ines, image):
+    assert save(staff, image, *EVERY_TYPE).status_code == 302
+    assert fresh(image).user_metadata == STORED
+    event = AuditEvent.objects.get(verb="image.metadata_changed")
+    assert (event.user, event.source) == (ines, "staff")
+    page = staff.get(page_of(image))
+    assert sorted(page.context["fields"]) == sorted(EVERY_TYPE)
+    assert "Ada &lt;b&gt;" in text_of(page)
+    before = everything()
+    texts = [unescape(text) for text in re.findall(r'<textarea name="value"[^>]*>([^<]*)</textarea>', text_of(page))]
+    sent = [
+        (name, kind, text.replace("\n", "\r\n"))
+        for (name, kind, _), text in zip(page.context["fields"], texts, strict=False)
+    ]
+    assert save(staff, image, *sent).status_code == 302
+    assert everything() == before
+
+
+def test_fields_are_renamed_retyped_and_left_out(staff, image, alice):
+    change_user_metadata(image, {"int:year": 1999, "artist": "Ada", "array:tags": ["a"]}, actor=alice.actor)
+    save(staff, image, ("made", "int", "1999"), ("artist", "text", "Ada"), ("", "str", "nothing"))
+    assert fresh(image).user_metadata == {"int:made": 1999, "text:artist": "Ada"}
+    save(staff, image)
+    assert fresh(image).user_metadata == {}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [("year", "int", "1"), ("year", "int", "2")],
+        [("year", "int", "1"), ("year", "str", "1")],
+        [("year", "int", "many")],
+        [("Year", "int", "1")],
+        [("int:year", "str", "1")],
+        [("year", "nothing", "1")],
+        [("place", "latlon", "here")],
+        [("taken", "date", "yesterday")],
+        [("long", "str", "x" * 10_001)],
+    ],
+)
+def test_bad_fields_are_refused_and_what_was_typed_stays(staff, image, fields):
+    before = everything()
+    answer = save(staff, image, *fields)
+    assert answer.status_code == 400
+    assert answer.context["problem"][0] == "metadata"
+    assert answer.context["fields"] == fields
+    assert everything() == before
+
+
+def test_a_form_that_is_not_whole_is_refused(staff, image):
+    before = everything()
+    answer = change(staff, image, "metadata", version=version_of(image), field=["a", "b"], type=["str"], value=["x"])
+    assert answer.status_code == 400
+    assert everything() == before
+
+
+def test_a_change_meanwhile_is_not_overwritten(staff, image, alice):
+    version = version_of(image)
+    change_user_metadata(image, {"artist": "Ada"}, actor=alice.actor)
+    before = everything()
+    answer = save(staff, image, ("artist", "str", "Bob"), version=version)
+    assert answer.status_code == 400
+    assert "Somebody else has changed the metadata" in text_of(answer)
+    assert answer.context["version"] == version  # what is sent again is refused again
+    assert everything() == before
+    assert save(staff, image, ("artist", "str", "Bob"), version="nonsense").status_code == 400
+    assert everything() == before
+
+
+def test_a_name_is_changed_beside_metadata(staff, image, alice):
+    version = version_of(image)
+    rename_image(image, "quay.png", actor=alice.actor)
+    assert save(staff, image, ("artist", "str", "Bob"), version=version).status_code == 302
+
+
+def test_what_is_locked_or_deleted_meanwhile_stays(staff, image, alice):
+    set_locked(image, True, actor=alice.actor)
+    before = everything()
+    area = {"area": "crop_area", "x": 0, "y": 0, "width": 2, "height": 2}
+    assert save(staff, image, ("artist", "str", "Bob")).status_code == 400
+    for how in ("instead", "keep"):
+        assert change(staff, image, "area", how=how, **area).status_code == 400
+    assert everything() == before
+    set_locked(image, False, actor=alice.actor)
+    delete_image(image, actor=alice.actor)
+    before = everything()
+    assert save(staff, image, ("artist", "str", "Bob")).status_code == 400
+    assert change(staff, image, "name", name="other.png").status_code == 400
+    for how in ("beside", "instead", "keep"):
+        assert change(staff, image, "area", how=how, **area).status_code == 400
+    assert everything() == before
+
+
+# --- Areas ------------------------------------------------------------------------------------------------------------
+
+AREA = {"area": "subject_area", "x": "1", "y": "2", "width": "3", "height": "4"}
+STORED_AREA = {"x": 1, "y": 2, "width": 3, "height": 4}
+
+
+def test_an_area_is_kept_on_another_picture_beside(staff, acme, image):
+    answer = change(staff, image, "area", how="beside", **AREA)
+    other = acme.images.living().exclude(pk=image.pk).get()
+    assert answer["Location"] == f"{page_of(other)}#area"
+    assert other.hash != image.hash
+    assert {key: other.dynamic_metadata["subject_area"][key] for key in STORED_AREA} == STORED_AREA
+    assert not fresh(image).deleted
+    assert fresh(image).dynamic_metadata == {}
+
+
+def test_an_area_is_kept_on_another_picture_instead(staff, acme, image):
+    change(staff, image, "area", how="instead", **AREA)
+    assert fresh(image).deleted
+    assert acme.images.living().get().dynamic_metadata["subject_area"]["width"] == 3
+
+
+def test_an_area_is_kept_on_the_picture_itself(staff, ines, acme, image):
+    answer = change(staff, image, "area", how="keep", **AREA)
+    assert answer["Location"] == f"{page_of(image)}#area"
+    now = acme.images.get()
+    assert (now.hash, now.dynamic_metadata["subject_area"]["height"]) == (image.hash, 4)
+    assert AuditEvent.objects.get(verb="image.dynamic_metadata_changed").user == ines
+    page = staff.get(page_of(image))
+    assert page.context["numbers"] == [("x", 1), ("y", 2), ("width", 3), ("height", 4)]
+    change(staff, image, "area", how="keep", area="subject_area", remove="yes")
+    assert acme.images.get().dynamic_metadata == {}
+
+
+def test_removing_an_area_leads_back_to_the_picture_without(staff, acme, image):
+    change(staff, image, "area", how="instead", **AREA)
+    other = acme.images.living().get()
+    change(staff, other, "area", how="instead", area="subject_area", remove="yes")
+    assert acme.images.living().get().hash == image.hash
+
+
+def test_each_area_is_set_for_itself(staff, acme, image):
+    change(staff, image, "area", how="keep", **AREA)
+    change(staff, image, "area", how="keep", **(AREA | {"area": "crop_area", "x": "0"}))
+    assert {name: area["x"] for name, area in acme.images.get().dynamic_metadata.items()} == {
+        "subject_area": 1,
+        "crop_area": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"x": "6"},  # of a width of 8 and a height of 6
+        {"y": "3"},
+        {"width": "9"},
+        {"width": "0"},
+        {"height": "-1"},
+        {"x": "-1"},
+        {"x": "1.5"},
+        {"x": ""},
+        {"x": "nan"},
+        {"x": "9" * 30},
+        {"area": "multi_areas"},
+        {"area": ""},
+        {"how": "otherwise"},
+    ],
+)
+def test_bad_areas(staff, image, fields):
+    for how in ("beside", "instead", "keep"):
+        before = everything()
+        answer = change(staff, image, "area", **({"how": how} | AREA | fields))
+        assert answer.status_code == 400
+        assert answer.context["problem"][0] == "area"
+        assert everything() == before
+
+
+def test_percentages_are_shown_in_pixels(staff, acme, alice):
+    alice.upload(acme, images.png(400, 200), name="large.png")
+    area = {"crop_area": {"x": 10, "y": 20, "width": 50, "height": 50, "percentage": True}}
+    derived = derive(acme.images.get(), area, protected=False, delete_previous=True, actor=alice.actor).image
+    (shown,) = [area for area in staff.get(page_of(derived)).context["areas"] if area["name"] == "crop_area"]
+    assert [shown[side] for side in ("x", "y", "width", "height")] == [40, 40, 200, 100]
+
+
+# --- Aliases ----------------------------------------------------------------------------------------------------------
+
+
+def test_aliases_are_added_and_removed(staff, ines, acme, image):
+    assert change(staff, image, "alias", alias="cover").status_code == 302
+    assert acme.aliases.get().hash == image.hash
+    assert "cover" in text_of(staff.get(page_of(image)))
+    assert change(staff, image, "no-alias", alias="cover").status_code == 302
+    assert not acme.aliases.exists()
+    events = AuditEvent.objects.filter(verb__startswith="alias.")
+    assert {(event.user, event.source) for event in events} == {(ines, "staff")}
+    assert len(events) == 2
+
+
+def test_an_alias_of_another_picture_is_taken_only_when_asked_for(staff, acme, three, alice):
+    set_alias(three[0], "cover", overwrite=False, actor=alice.actor)
+    before = everything()
+    answer = change(staff, three[1], "alias", alias="cover")
+    assert answer.status_code == 400
+    assert 'value="cover"' in text_of(answer)
+    assert change(staff, three[1], "no-alias", alias="cover").status_code == 400
+    assert everything() == before
+    assert change(staff, three[1], "alias", alias="cover", overwrite="yes").status_code == 302
+    assert acme.aliases.get().hash == three[1].hash
+
+
+@pytest.mark.parametrize("alias", ["", "a b", "ä", "<b>", "../x", "a" * 256])
+def test_bad_aliases(staff, image, alias):
+    before = everything()
+    for do in ("alias", "no-alias"):
+        answer = change(staff, image, do, alias=alias)
+        assert answer.status_code == 400
+        assert "<b>" not in text_of(answer).partition("<main")[2]
+    assert everything() == before
+
+
+# --- Originals --------------------------------------------------------------------------------------------------------
+
+
+def download(browser, image):
+    return browser.get(f"{PICTURES}{image.pk}/download/")
+
+
+@pytest.mark.parametrize("role", Role)
+def test_originals_are_for_those_whose_role_says_so(colleague, image, alice, role):
+    protected = set_protected(image, True, delete_previous=False, actor=alice.actor).image
+    browser = colleague(role)
+    assert download(browser, image).status_code == (200 if role in READERS else 404)
+    expected = 200 if role in DOWNLOADERS else 403 if role in READERS else 404
+    assert download(browser, protected).status_code == expected
+    page = browser.get(page_of(protected))
+    if role in READERS:
+        assert page.context["visible"] == (role in DOWNLOADERS)
+        assert ("preview/large/" in text_of(page)) == (role in DOWNLOADERS)
+
+
+def test_an_original_is_an_attachment_and_nothing_that_a_browser_runs(staff, acme, alice):
+    alice.upload(acme, images.svg(), name="drawing.svg")
+    image = acme.images.get()
+    answer = download(staff, image)
+    with storage.originals().local(image.file.key) as path:
+        assert b"".join(answer.streaming_content) == path.read_bytes()
+    assert answer["Content-Disposition"].startswith("attachment;")
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    assert "sandbox" in answer["Content-Security-Policy"]
+    assert "private" in answer["Cache-Control"]
+
+
+# --- How often the database is asked ----------------------------------------------------------------------------------
+
+
+def test_more_of_everything_takes_no_more_queries(staff, acme, image, alice):
+    def queries():
+        with CaptureQueriesContext(connection) as captured:
+            assert staff.get(page_of(image)).status_code == 200
+        return len(captured)
+
+    def more(count, first):
+        for number in range(first, first + count):
+            set_alias(image, f"alias{number}", overwrite=False, actor=alice.actor)
+            rename_image(image, f"{number}.png", actor=alice.actor)
+            text = {"version": {"text": str(number)}}
+            other = derive(image, text, protected=False, delete_previous=False, actor=alice.actor).image
+            if number % 2:
+                delete_image(other, actor=alice.actor)
+
+    uploaded(alice, acme, 1, first=50)
+    more(2, 0)
+    queries()
+    few = queries()
+    more(20, 2)
+    assert queries() == few

@@ -1,0 +1,111 @@
+"""Versions on the page of an image, and undoing on the page of a job."""
+
+import pytest
+
+from organizations.models import Job
+from organizations.permissions import Role
+from sourceimages import jobs, tasks
+from sourceimages.jobs.selection import Selection
+from sourceimages.models import ImageVersion
+from sourceimages.operations import rename_image, set_locked
+from tests.sourceimages.admin.conftest import confirm, everything, fresh, logged_in, page_of, press, text_of, told
+
+pytestmark = pytest.mark.usefixtures("consistent")
+
+BUTTON = "Restore this version"
+
+
+@pytest.fixture(autouse=True)
+def nobody_works(monkeypatch):
+    """Jobs wait until a test has them done."""
+    monkeypatch.setattr(tasks, "hurry", lambda job_id: None)
+
+
+@pytest.fixture
+def renamed(image, alice):
+    rename_image(image, "<b>other.png", actor=alice.actor)
+    rename_image(image, "third.png", actor=alice.actor)
+    return image
+
+
+def restore(browser, image, version):
+    return browser.post(page_of(image), {"do": "history", "of": version})
+
+
+def test_a_version_is_restored_on_the_page_of_its_image(staff, ines, renamed):
+    text = text_of(staff.get(page_of(renamed)))
+    assert (text.count(BUTTON), "&lt;b&gt;other.png" in text, "<b>other" in text) == (2, True, False)
+    first = ImageVersion.objects.earliest("pk")
+    restore(staff, renamed, first.pk)
+    assert fresh(renamed).name == "harbour.png"
+    undone = ImageVersion.objects.latest("pk")
+    assert (undone.kind, undone.user, undone.source) == ("version_restored", ines, "staff")
+
+
+def test_a_locked_image_offers_and_restores_nothing(staff, renamed, alice):
+    set_locked(renamed, True, actor=alice.actor)
+    assert BUTTON not in text_of(staff.get(page_of(renamed)))
+    before = everything()
+    assert restore(staff, renamed, ImageVersion.objects.earliest("pk").pk).status_code == 400
+    assert everything() == before
+
+
+@pytest.mark.parametrize("version", ["", "x", "0", "9" * 19])
+def test_a_version_that_does_not_exist_is_refused(staff, renamed, version):
+    before = everything()
+    assert restore(staff, renamed, version).status_code == 400
+    assert everything() == before
+
+
+def test_who_may_only_read_restores_nothing(colleague, renamed):
+    reader = colleague(Role.READ)
+    assert BUTTON not in text_of(reader.get(page_of(renamed)))
+    before = everything()
+    assert restore(reader, renamed, ImageVersion.objects.earliest("pk").pk).status_code == 403
+    assert everything() == before
+
+
+def test_a_restore_without_the_token_of_the_form_is_refused(ines, renamed):
+    before = everything()
+    assert restore(logged_in(ines, enforce_csrf_checks=True), renamed, 1).status_code == 403
+    assert everything() == before
+
+
+# --- Jobs -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def described(acme, three, alice):
+    chosen = Selection(acme, in_trash=False, ids=tuple(image.pk for image in three))
+    return jobs.run(jobs.act("set-metadata", chosen, actor=alice.actor, changes={"title": "All"}).pk)
+
+
+def test_a_job_is_undone_once_that_is_confirmed(staff, described, three):
+    before = everything()
+    question = press(staff, described, "undo")
+    assert "set-metadata of acme, 3 of 3 pictures" in text_of(question)
+    assert everything() == before
+    answer = confirm(staff, question)
+    undoing = Job.objects.get(kind="undo")
+    (message,) = told(answer)
+    assert page_of(undoing) in message
+    assert jobs.run(undoing.pk).report == {"undone": 3}
+    assert [fresh(image).user_metadata for image in three] == [{}, {}, {}]
+
+
+def test_only_those_who_may_write_where_a_copy_went_undo_it(colleague, stage_writer, acme, stage, three, alice):
+    job = jobs.run(jobs.copy_all(acme, stage, overwrite=False, actor=alice.actor).pk)
+    here = colleague(Role.WRITE)
+    assert 'name="_undo"' not in text_of(here.get(page_of(job)))
+    refused = here.post(page_of(job), {"_undo": "yes", "confirmed": "yes", "_selected_action": [job.pk]}, follow=True)
+    assert refused.status_code == 200
+    assert (stage.images.living().count(), Job.objects.count()) == (3, 1)
+    confirm(stage_writer, press(stage_writer, job, "undo"))
+    jobs.run(Job.objects.get(kind="undo").pk)
+    assert stage.images.living().count() == 0
+
+
+def test_what_cannot_be_undone_offers_no_undoing(staff, acme, three, alice):
+    indexing, deleting = jobs.index(acme, actor=alice.actor), jobs.delete_all(acme, actor=alice.actor)
+    for job in (jobs.run(indexing.pk), jobs.run(deleting.pk)):
+        assert 'name="_undo"' not in text_of(staff.get(page_of(job)))

@@ -1,0 +1,393 @@
+"""The list of pictures: what it finds, how it counts, and how one turns its pages."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from organizations.permissions import Role
+from sourceimages.admin import list_filters
+from sourceimages.models import SourceImage
+from sourceimages.operations import delete_image, set_locked, set_protected
+from tests.sourceimages.admin.conftest import PICTURES, everything, text_of, uploaded
+from tests.support import images
+
+pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
+
+COUNTS = PICTURES + "counts/"
+
+
+def names(answer):
+    assert answer.status_code == 200
+    return [image.name for image in answer.context["page"].items]
+
+
+def listed(browser, **parameters):
+    return names(browser.get(PICTURES, {"organization": "acme", **parameters}))
+
+
+@pytest.fixture
+def various(acme, alice):
+    """A locked PNG, a protected JPEG, an old SVG, a large PNG and one in the trash."""
+    contents = {
+        "locked.png": images.png(seed=1),
+        "protected.jpg": images.jpeg(seed=2),
+        "old.svg": images.svg(),
+        "large.png": images.png(400, 200, seed=3),
+        "gone.png": images.png(seed=4),
+    }
+    found = {}
+    for name, content in contents.items():
+        assert alice.upload(acme, content, name=name).status_code == 200
+        found[name] = acme.images.get(name=name)
+    set_locked(found["locked.png"], True, actor=alice.actor)
+    set_protected(found["protected.jpg"], True, delete_previous=True, actor=alice.actor)
+    SourceImage.objects.filter(name="old.svg").update(created=timezone.now() - timedelta(days=60))
+    delete_image(found["gone.png"], actor=alice.actor)
+    return found
+
+
+# --- What is found ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({}, {"locked.png", "protected.jpg", "old.svg", "large.png"}),
+        ({"state": "locked"}, {"locked.png"}),
+        ({"state": "protected"}, {"protected.jpg"}),
+        ({"state": "trash"}, {"gone.png", "protected.jpg"}),
+        ({"format": "png"}, {"locked.png", "large.png"}),
+        ({"format": "svg"}, {"old.svg"}),
+        ({"size": "tiny"}, {"locked.png", "protected.jpg", "old.svg"}),
+        ({"size": "small"}, {"large.png"}),
+        ({"size": "large"}, set()),
+        ({"age": "day"}, {"locked.png", "protected.jpg", "large.png"}),
+        ({"age": "year"}, {"old.svg"}),
+        ({"age": "older"}, set()),
+        ({"format": "png", "state": "locked", "size": "tiny", "age": "day"}, {"locked.png"}),
+        ({"format": "png", "age": "year"}, set()),
+        ({"state": "trash", "format": "png"}, {"gone.png"}),
+    ],
+)
+def test_filters(staff, various, parameters, expected):
+    assert set(listed(staff, **parameters)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("large", {"large.png"}),
+        ("lar", {"large.png"}),
+        ("  LAR  ", {"large.png"}),
+        ("large.png", {"large.png"}),
+        ("locked pn", {"locked.png"}),
+        ("nothing", set()),
+        ("format:png", {"locked.png", "large.png"}),
+        ("format:png AND locked:true", {"locked.png"}),
+        ("old OR large", {"old.svg", "large.png"}),
+    ],
+)
+def test_searching(staff, various, text, expected):
+    assert set(listed(staff, q=text)) == expected
+
+
+@pytest.mark.parametrize("field", ["hash", "short_hash", "binary_hash"])
+def test_a_hash_finds_its_picture(staff, various, field):
+    image = various["large.png"]
+    assert listed(staff, q=getattr(image, field)) == ["large.png"]
+    assert names(staff.get(PICTURES, {"organization": "", "q": getattr(image, field)})) == ["large.png"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("user:int:year:[", set()), ('"large', {"large.png"}), ("(large", {"large.png"}), ("large AND", {"large.png"})],
+)
+def test_what_is_no_query_is_read_as_words_and_the_page_says_so(staff, various, text, expected):
+    answer = staff.get(PICTURES, {"organization": "acme", "q": text})
+    assert (answer.status_code, set(names(answer))) == (200, expected)
+    assert "read as words" in text_of(answer)
+    assert "read as words" not in text_of(staff.get(PICTURES, {"organization": "acme", "q": "large"}))
+
+
+def test_days_are_whole_days(staff, various):
+    created = various["large.png"].created.date()
+    assert "large.png" in listed(staff, q=f"created:{created}")
+    assert "large.png" in listed(staff, q=f"created:[{created},{created}]")
+    assert "large.png" not in listed(staff, q=f"created:{{{created},}}")
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"offset": "nonsense"},
+        {"offset": "-1"},
+        {"offset": "9" * 17},
+    ],
+)
+def test_what_cannot_be_looked_for_is_said_beside_it(staff, various, parameters):
+    answer = staff.get(PICTURES, {"organization": "acme", **parameters})
+    assert answer.status_code == 400
+    assert answer.context["problem"]
+    assert answer.context["page"].items == []
+    assert 'role="alert"' in text_of(answer)
+
+
+@pytest.mark.parametrize("name", ["state", "size", "age"])
+def test_unknown_values_of_filters_are_refused(staff, various, name):
+    for organization in ("acme", ""):
+        answer = staff.get(PICTURES, {"organization": organization, name: "<b>nothing"})
+        assert answer.status_code in (200, 400)
+        assert "<b>nothing" not in text_of(answer)
+    assert staff.get(PICTURES, {"organization": "acme", name: "nothing"}).status_code == 400
+
+
+def test_the_trash_says_when_it_expires(staff, various):
+    assert "in the trash, 30 days left" in text_of(staff.get(PICTURES, {"organization": "acme", "state": "trash"}))
+
+
+def test_what_is_searched_for_is_shown_as_it_is(staff, acme):
+    page = text_of(staff.get(PICTURES, {"organization": "acme", "q": '"><script>alert(1)</script>'}))
+    assert "<script>alert" not in page
+
+
+# --- Organizations ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def everywhere(acme, stage, alice, charlie):
+    """A picture in each of three organizations."""
+    for number, (person, name) in enumerate([(alice, "acme"), (alice, "stage"), (charlie, "other")]):
+        person.upload(name, images.png(seed=number), name=f"of {name}.png")
+
+
+def test_superusers_look_at_all_or_at_one(staff, everywhere):
+    assert names(staff.get(PICTURES, {"organization": ""})) == ["of other.png", "of stage.png", "of acme.png"]
+    assert names(staff.get(PICTURES, {"organization": "stage"})) == ["of stage.png"]
+    assert [one.name for one in staff.get(PICTURES).context["organizations"]] == ["acme", "other", "stage"]
+
+
+def test_the_choice_is_remembered(staff, everywhere):
+    assert names(staff.get(PICTURES, {"organization": "stage"})) == ["of stage.png"]
+    assert names(staff.get(PICTURES)) == ["of stage.png"]
+    staff.get(PICTURES, {"organization": ""})
+    assert len(names(staff.get(PICTURES))) == 3
+
+
+def test_staff_see_their_organizations_only(stage_writer, everywhere):
+    assert names(stage_writer.get(PICTURES, {"organization": ""})) == ["of stage.png", "of acme.png"]
+    assert names(stage_writer.get(PICTURES, {"organization": "", "q": "of "})) == ["of stage.png", "of acme.png"]
+    assert [one.name for one in stage_writer.get(PICTURES).context["organizations"]] == ["acme", "stage"]
+    there = stage_writer.get(PICTURES, {"organization": "other"})
+    not_there = stage_writer.get(PICTURES, {"organization": "nobody"})
+    assert (there.status_code, not_there.status_code) == (404, 404)
+    assert text_of(there).replace("other", "nobody").count("nobody") == text_of(not_there).count("nobody")
+
+
+def test_the_only_organization_is_chosen(colleague, everywhere):
+    assert names(colleague(Role.READ).get(PICTURES)) == ["of acme.png"]
+
+
+def test_who_lost_the_remembered_organization_sees_none_of_it(stage_writer, stage, everywhere):
+    assert names(stage_writer.get(PICTURES, {"organization": "stage"})) == ["of stage.png"]
+    stage.memberships.filter(user__username="dora").update(active=False)
+    assert names(stage_writer.get(PICTURES)) == ["of acme.png"]
+    assert stage_writer.get(COUNTS).json() in ({"total": None, "filters": {}},) or stage_writer.get(
+        COUNTS
+    ).status_code in (403, 404)
+
+
+def test_all_organizations_are_searched_by_name_and_have_a_trash(staff, stage, everywhere, alice):
+    assert names(staff.get(PICTURES, {"organization": "", "q": "of st"})) == ["of stage.png"]
+    delete_image(stage.images.get(), actor=alice.actor)
+    assert names(staff.get(PICTURES, {"organization": "", "state": "trash"})) == ["of stage.png"]
+    answer = staff.get(PICTURES, {"organization": ""})
+    assert len(names(answer)) == 2
+    assert answer.context["acts"] == []
+    assert 'name="ids"' not in text_of(answer)
+
+
+def test_staff_without_memberships_see_nothing(client, everywhere, django_user_model):
+    client.force_login(django_user_model.objects.create(email="new@example.org", password="!", is_staff=True))
+    for address in (PICTURES, PICTURES + "?organization=acme", PICTURES + "?organization="):
+        assert client.get(address).status_code == 403
+
+
+# --- Counts -----------------------------------------------------------------------------------------------------------
+
+
+def test_counts_say_what_each_filter_would_find(staff, various):
+    counted = staff.get(COUNTS, {"organization": "acme"}).json()
+    assert counted == {
+        "total": 4,
+        "filters": {
+            "state": {"": 4, "locked": 1, "protected": 1, "trash": 2},
+            "format": {"png": 2, "jpg": 1, "svg": 1},
+            "size": {"tiny": 3, "small": 1},
+            "age": {"day": 3, "year": 1},
+        },
+    }
+    for name in ("format", "size", "age"):
+        for value, count in counted["filters"][name].items():
+            assert len(listed(staff, **{name: value})) == count
+
+
+def test_counts_are_of_what_is_filtered_already(staff, various):
+    counted = staff.get(COUNTS, {"organization": "acme", "format": "png"}).json()
+    assert counted["total"] == 2
+    assert counted["filters"]["size"] == {"tiny": 1, "small": 1}
+    assert counted["filters"]["state"]["locked"] == 1
+    trash = staff.get(COUNTS, {"organization": "acme", "state": "trash"}).json()
+    assert trash["total"] == 2
+    assert trash["filters"]["state"][""] == 4
+
+
+def test_counts_are_of_one_organization(staff, colleague, outsider, various):
+    assert staff.get(COUNTS, {"organization": ""}).json() == {"total": None, "filters": {}}
+    assert outsider.get(COUNTS, {"organization": "acme"}).status_code == 404
+    assert colleague(Role.UPLOAD).get(COUNTS, {"organization": "acme"}).status_code == 403
+
+
+def test_counts_of_a_bad_search_are_refused(staff, various):
+    assert staff.get(COUNTS, {"organization": "acme", "q": "(" * 21}).status_code == 400
+
+
+def test_the_total_is_exact_until_it_takes_too_long(staff, acme, alice, monkeypatch):
+    monkeypatch.setattr(list_filters, "COUNTED", 3)
+    uploaded(alice, acme, 5)
+
+    def total(**parameters):
+        return staff.get(PICTURES, {"organization": "acme", **parameters}).context["total"]
+
+    assert total() == "5"
+    assert total(format="png") == "more than 3"
+    assert total(format="jpg") == "0"
+    assert staff.get(PICTURES, {"organization": ""}).context["total"] == ""
+
+
+# --- Order and pages --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sort", "expected"),
+    [
+        ("", ["2.png", "1.png", "0.png"]),
+        ("created asc", ["0.png", "1.png", "2.png"]),
+        ("name asc", ["0.png", "1.png", "2.png"]),
+        ("nonsense", ["2.png", "1.png", "0.png"]),
+    ],
+)
+def test_sorting(staff, three, sort, expected):
+    assert listed(staff, sort=sort) == expected
+
+
+def test_sorting_by_size(staff, various):
+    assert listed(staff, sort="size desc")[0] == "large.png"
+    assert listed(staff, sort="size asc")[-1] == "large.png"
+
+
+def test_the_trash_shows_first_what_was_deleted_last(staff, three, alice):
+    for number in (1, 2, 0):
+        delete_image(three[number], actor=alice.actor)
+    assert listed(staff, state="trash") == ["0.png", "2.png", "1.png"]
+    assert listed(staff, state="trash", sort="") == ["2.png", "1.png", "0.png"]
+
+
+def turned(browser, parameters):
+    """The names on each page, from the first one on."""
+    pages, address = [], PICTURES + parameters
+    while address:
+        answer = browser.get(address)
+        pages.append(names(answer))
+        address = answer.context["page"].after and PICTURES + answer.context["page"].after
+        assert len(pages) < 20
+    return pages
+
+
+@pytest.mark.parametrize("numbered", [10_000, 4, 2, 0])
+@pytest.mark.parametrize("parameters", ["?organization=acme", "?organization=acme&sort=name+asc&format=png&view=table"])
+def test_every_picture_is_on_one_page(staff, acme, alice, monkeypatch, numbered, parameters):
+    monkeypatch.setattr(list_filters, "PER_PAGE", 2)
+    monkeypatch.setattr(list_filters, "NUMBERED", numbered)
+    uploaded(alice, acme, 7)
+    expected = [f"{number}.png" for number in range(7)]
+    if "sort" not in parameters:
+        expected.reverse()
+    pages = turned(staff, parameters)
+    assert [len(page) for page in pages] == [2, 2, 2, 1]
+    assert [name for page in pages for name in page] == expected
+
+
+def test_pages_of_all_organizations(staff, acme, stage, alice, monkeypatch):
+    monkeypatch.setattr(list_filters, "PER_PAGE", 2)
+    uploaded(alice, acme, 3)
+    uploaded(alice, stage, 2, first=3)
+    assert turned(staff, "?organization=") == [["4.png", "3.png"], ["2.png", "1.png"], ["0.png"]]
+
+
+def test_one_goes_back_by_numbers_and_to_the_start_by_cursors(staff, acme, alice, monkeypatch):
+    monkeypatch.setattr(list_filters, "PER_PAGE", 2)
+    monkeypatch.setattr(list_filters, "NUMBERED", 3)
+    uploaded(alice, acme, 9)
+    first = staff.get(PICTURES, {"organization": "acme", "format": "png"}).context["page"]
+    assert (first.before, first.first) == ("", "")
+    second = staff.get(PICTURES + first.after).context["page"]
+    assert "offset=2" in first.after
+    assert names(staff.get(PICTURES + second.before)) == [image.name for image in first.items]
+    third = staff.get(PICTURES + second.after).context["page"]
+    fourth = staff.get(PICTURES + third.after).context["page"]
+    assert re.search(r"offset=\D", third.after)
+    assert names(staff.get(PICTURES + fourth.first)) == [image.name for image in first.items]
+    assert "format=png" in fourth.first
+
+
+def test_filters_start_at_the_first_page(staff, acme, alice, monkeypatch):
+    monkeypatch.setattr(list_filters, "PER_PAGE", 2)
+    uploaded(alice, acme, 5)
+    answer = staff.get(PICTURES, {"organization": "acme", "offset": "2"})
+    assert all("offset" not in href for _, href in answer.context["views"])
+
+
+def test_the_view_is_remembered(staff, three):
+    assert 'class="grid"' in text_of(staff.get(PICTURES, {"organization": "acme"}))
+    assert "<caption" in text_of(staff.get(PICTURES, {"organization": "acme", "view": "table"}))
+    assert "<caption" in text_of(staff.get(PICTURES, {"organization": "acme"}))
+    assert staff.get(PICTURES, {"view": "nonsense"}).context["view"] == "table"
+
+
+def test_looking_changes_nothing(staff, various):
+    before = everything()
+    for parameters in ({}, {"state": "trash"}, {"view": "table"}, {"organization": ""}):
+        staff.get(PICTURES, {"organization": "acme", **parameters})
+        staff.get(COUNTS, {"organization": "acme", **parameters})
+    assert everything() == before
+
+
+# --- How often the database is asked ----------------------------------------------------------------------------------
+
+
+def test_more_pictures_take_no_more_queries(staff, colleague, acme, alice):
+    browsers = {"superuser": staff, "colleague": colleague(Role.WRITE)}
+
+    def queries():
+        counted = {}
+        for who, browser in browsers.items():
+            for parameters in ("organization=acme", "organization=acme&view=table", "organization=&view=grid"):
+                for more in ("", "&state=trash", "&q=pn"):
+                    with CaptureQueriesContext(connection) as captured:
+                        assert browser.get(f"{PICTURES}?{parameters}{more}").status_code == 200
+                    counted[who, parameters, more] = len(captured)
+        return counted
+
+    def more(count, first):
+        for image in uploaded(alice, acme, count, first=first)[: count // 2]:
+            delete_image(image, actor=alice.actor)
+
+    more(4, 0)
+    queries()
+    few = queries()
+    more(30, 4)
+    assert queries() == few

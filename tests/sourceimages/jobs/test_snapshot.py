@@ -1,0 +1,148 @@
+"""What was confirmed is what is touched: nothing that begins to match later, and everything that does not any more."""
+
+from datetime import timedelta
+from urllib.parse import urlencode
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from organizations.audit import COMMAND
+from organizations.models import AuditEvent, Job
+from sourceimages import jobs
+from sourceimages.errors import JobExpired, SelectionChanged
+from sourceimages.jobs import batches, bulk_actions, snapshot
+from sourceimages.jobs.selection import Selection
+from sourceimages.models import JobImage, Tombstone
+from sourceimages.operations import change_user_metadata, delete_image, rename_image, restore_image
+from tests.support import images
+
+pytestmark = pytest.mark.usefixtures("consistent")
+
+
+@pytest.fixture
+def six(acme, alice):
+    """Three images of 1950 and three of 1999."""
+    for seed in range(6):
+        alice.upload(acme, images.png(seed=seed), name=f"{'old' if seed < 3 else 'new'} {seed}.png")
+    for number, image in enumerate(acme.images.order_by("id")):
+        change_user_metadata(image, {"int:year": 1950 if number < 3 else 1999}, actor=alice.actor)
+    return list(acme.images.order_by("id"))
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch):
+    for module, name in ((bulk_actions, "BATCH"), (bulk_actions, "TOGETHER"), (batches, "BATCH")):
+        monkeypatch.setattr(module, name, 2)
+
+
+def searched(acme, **parameters):
+    return Selection(acme, in_trash=False, search=urlencode(parameters))
+
+
+def names(images):
+    return {image.name for image in images}
+
+
+def test_images_that_begin_to_match_meanwhile_are_not_deleted(acme, six, alice):
+    job = jobs.act("delete", searched(acme, q="user:int:year:1950"), actor=alice.actor)
+    jobs.step(job.pk)
+    change_user_metadata(six[5], {"int:year": 1950}, actor=alice.actor)
+    alice.upload(acme, images.png(seed=9), name="later.png", **{"meta_user[0]": '{"int:year": 1950}'})
+    job = jobs.run(job.pk)
+    assert (job.state, job.total, job.done, job.report) == ("done", 3, 3, {"deleted": 3})
+    assert names(acme.images.living()) == {"new 3.png", "new 4.png", "new 5.png", "later.png"}
+    assert not JobImage.objects.exists()
+
+
+def test_images_that_do_not_match_any_more_were_confirmed_all_the_same(acme, six, alice):
+    job = jobs.act("delete", searched(acme, q="user:int:year:1950"), actor=alice.actor)
+    change_user_metadata(six[1], {"int:year": 1999}, actor=alice.actor)
+    assert jobs.run(job.pk).report == {"deleted": 3}
+    assert names(acme.images.living()) == {"new 3.png", "new 4.png", "new 5.png"}
+
+
+@pytest.mark.parametrize("filters", [{}, {"name": "old"}])
+def test_what_comes_back_or_is_renamed_meanwhile_is_not_part_of_delete_all(acme, six, alice, filters):
+    delete_image(six[2], actor=alice.actor)
+    job = jobs.delete_all(acme, filters=filters, actor=alice.actor)
+    restore_image(acme, six[2].hash, actor=alice.actor)
+    rename_image(six[5], "old 5.png", actor=alice.actor)
+    job = jobs.run(job.pk)
+    assert (job.state, job.done) == ("done", job.total)
+    assert six[2] in acme.images.living()
+    assert (six[5] in acme.images.living()) == bool(filters)
+
+
+def test_what_is_renamed_meanwhile_is_not_copied(acme, stage, six, alice):
+    job = jobs.copy_all(acme, stage, overwrite=False, filters={"name": "old"}, actor=alice.actor)
+    rename_image(six[5], "old 5.png", actor=alice.actor)
+    assert jobs.run(job.pk).report == {"created": 3}
+    assert stage.images.count() == 3
+
+
+def test_what_is_deleted_before_its_turn_is_not_copied_as_if_it_were_active(acme, stage, six, alice):
+    job = jobs.copy_all(acme, stage, overwrite=False, actor=alice.actor)
+    delete_image(six[3], actor=alice.actor)
+    job = jobs.run(job.pk)
+    assert (job.state, job.report, job.failed) == ("succeeded_with_errors", {"created": 5, "gone": 1}, 1)
+    assert six[3].hash not in set(stage.images.values_list("hash", flat=True))
+
+
+def test_chosen_images_that_are_gone_by_then_are_not_forgotten(acme, six, alice):
+    chosen = Selection(acme, in_trash=False, ids=tuple(image.pk for image in six[:2]))
+    delete_image(six[0], actor=alice.actor)
+    job = jobs.run(jobs.act("lock", chosen, actor=alice.actor).pk)
+    assert (job.state, job.total, job.report) == ("succeeded_with_errors", 2, {"locked": 1, "gone": 1})
+
+
+def test_other_images_than_those_that_were_shown_are_refused(acme, six, alice):
+    selection = searched(acme, q="user:int:year:1950")
+    shown = selection.summary().fingerprint
+    change_user_metadata(six[0], {"int:year": 1999}, actor=alice.actor)
+    change_user_metadata(six[5], {"int:year": 1950}, actor=alice.actor)  # as many as before, and yet not the same
+    events = AuditEvent.objects.count()
+    with pytest.raises(SelectionChanged, match="3 images match now"):
+        jobs.act("delete", selection, expected=shown, actor=alice.actor)
+    assert AuditEvent.objects.count() == events
+    assert [model.objects.count() for model in (Job, Tombstone, JobImage)] == [0, 0, 0]
+    shown = selection.summary().fingerprint
+    assert jobs.run(jobs.act("delete", selection, expected=shown, actor=alice.actor).pk).report == {"deleted": 3}
+
+
+def test_nothing_matches_is_a_snapshot_too(acme, six, alice):
+    selection = searched(acme, q="user:int:year:2050")
+    job = jobs.act("delete", selection, expected=selection.summary().fingerprint, actor=alice.actor)
+    assert (jobs.run(job.pk).state, job.total) == ("done", 0)
+
+
+@pytest.mark.parametrize("fields", [{"total": 2, "done": 4}, {"total": 0, "done": 1}])
+def test_no_job_has_done_more_than_there_was_to_do(acme, fields):
+    with pytest.raises(IntegrityError, match="job_done_within_total"), transaction.atomic():
+        Job.objects.create(organization=acme, kind="delete", **fields)
+
+
+def test_a_job_of_before_the_upgrade_goes_on_without_a_snapshot(acme, six):
+    tombstone = jobs.delete_all(acme, actor=COMMAND).arguments["tombstone"]
+    JobImage.objects.all().delete()
+    Job.objects.update(frozen=False, total=2)
+    job = jobs.run(Job.objects.get().pk)
+    assert (job.state, job.total, job.done, job.report) == ("done", 6, 6, {"deleted": 6})
+    arguments = {"tombstone": tombstone}
+    Job.objects.update(kind="restore", arguments=arguments, state="waiting", position=0, done=0, report={})
+    assert jobs.run(job.pk).report == {"restored": 6}
+
+
+def test_a_snapshot_is_kept_as_long_as_a_job_can_go_on_and_no_longer(acme, six, alice):
+    job = jobs.delete_all(acme, actor=alice.actor)
+    jobs.step(job.pk)
+    stopped = jobs.cancel(job, actor=alice.actor)
+    Job.objects.update(finished=timezone.now() - snapshot.KEPT + timedelta(hours=1))
+    assert snapshot.forget_old() == 0
+    Job.objects.update(finished=timezone.now() - snapshot.KEPT - timedelta(minutes=1))
+    with pytest.raises(JobExpired):
+        jobs.go_on(stopped, actor=alice.actor)
+    assert snapshot.forget_old() == 0
+    Job.objects.update(finished=timezone.now() - snapshot.KEPT - timedelta(days=2))
+    assert snapshot.forget_old() == 4
+    assert (Job.objects.get().state, acme.images.living().count()) == ("cancelled", 4)

@@ -1,0 +1,64 @@
+"""check_consistency finds every kind of contradiction that the database itself does not refuse."""
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from organizations.models import Organization
+from organizations.usage import counters
+from sourceimages.models import ImageVersion, ShortHash, Tombstone
+from tests.conftest import contradictions
+
+
+def test_everything_holds_after_an_upload(image, capsys):
+    call_command("check_consistency", read_bytes=True)
+    assert capsys.readouterr().out.strip() == "everything holds"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"identity": "0" * 40}, "its identity is"),
+        ({"protected": True}, "its identity is"),
+        ({"dynamic_metadata": {"version": {"text": "two"}}}, "its identity is"),
+        ({"short_hash": "000000"}, "given out"),
+        ({"hash": "0" * 40}, "does not begin"),
+        ({"size": 5}, "the same as its file"),
+        ({"format": "jpg"}, "the same as its file"),
+        ({"width": 1}, "the same as its file"),
+    ],
+)
+def test_rows_that_disagree_are_found(image, acme, change, says):
+    acme.images.update(**change)
+    assert any(says in found for found in contradictions())
+
+
+def test_wrong_counters_are_found(image, acme, capsys):
+    counters.add(acme, images=1)
+    with pytest.raises(CommandError, match="1 contradictions"):
+        call_command("check_consistency")
+    assert "counters" in capsys.readouterr().out
+
+
+def test_a_missing_short_hash_is_found(image):
+    ShortHash.objects.all().delete()
+    assert any("given out: None" in found for found in contradictions())
+
+
+def test_a_tombstone_of_another_organization_is_found(image, acme):
+    other = Organization.objects.create(name="other", display_name="other")
+    tombstone = Tombstone.objects.create(organization=other, expires_at=timezone.now(), reason="api")
+    acme.images.update(tombstone=tombstone)
+    assert any("another organization" in found for found in contradictions())
+
+
+@pytest.mark.parametrize("wrong", ["image", "organization", "hash"])
+def test_history_of_no_image_or_of_another_one_is_found(image, acme, wrong):
+    other = Organization.objects.create(name="other", display_name="other")
+    own = {"organization": acme, "image_id": image.pk, "hash": image.hash, "kind": "renamed", "source": "api"}
+    ImageVersion.objects.create(**own)
+    assert contradictions() == []
+    changes = {"image": {"image_id": image.pk + 1}, "organization": {"organization": other}, "hash": {"hash": "f" * 40}}
+    version = ImageVersion.objects.create(**own | changes[wrong])
+    (found,) = contradictions()
+    assert found.startswith(f"version {version.pk}: ")

@@ -1,0 +1,140 @@
+"""What operators do with all pictures at once: terminals, pictures, and jobs that end in the middle."""
+
+import io
+import signal
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.template.defaultfilters import filesizeformat
+from django.utils import timezone
+
+from organizations.audit import COMMAND
+from organizations.models import Job, Organization
+from organizations.operations import create_organization
+from organizations.usage import counters
+from sourceimages import jobs
+from sourceimages.jobs import restoring
+from sourceimages.management import job_command
+from sourceimages.models import SourceImage, Tombstone
+from tests.conftest import contradictions
+from tests.support import images
+
+committing = pytest.mark.django_db(transaction=True)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard() -> Iterator[None]:
+    """Also where these tests were started in the background, whose shell has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Runs a command and answers what it printed; with `typed`, a person is at the terminal."""
+
+    def call(*arguments: str, typed: str | None = None) -> str:
+        monkeypatch.setattr("sys.stdin", io.StringIO() if typed is None else Terminal(typed))
+        call_command(*arguments)
+        return capsys.readouterr().out
+
+    return call
+
+
+@pytest.fixture
+def refused(run, capsys):
+    """Runs a command that must fail, and answers what it printed and said; `status` is what a shell sees."""
+
+    def call(*arguments: str, typed: str | None = None, status: int = 1) -> str:
+        with pytest.raises(CommandError) as error:
+            run(*arguments, typed=typed)
+        assert error.value.returncode == status
+        return f"{capsys.readouterr().out}{error.value}"
+
+    return call
+
+
+@pytest.fixture
+def other(db) -> Organization:
+    return create_organization("other", email="charlie@example.org", actor=COMMAND).organization
+
+
+@pytest.fixture
+def six(acme, alice) -> list[SourceImage]:
+    """Six pictures of acme, which are done in batches of two."""
+    for number in range(6):
+        alice.upload(acme, images.png(seed=number), name=f"{number}.png")
+    return list(acme.images.order_by("id"))
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch):
+    monkeypatch.setattr("sourceimages.jobs.batches.BATCH", 2)
+    monkeypatch.setattr(restoring, "BATCH", 2)
+
+
+@pytest.fixture
+def at_batch(monkeypatch):
+    """Does something before a batch of a kind of job, once."""
+
+    def plan(kind: str, number: int, act: Callable[[], object]) -> None:
+        step, count = jobs.STEPS[kind], 0
+
+        def stepping(job_id):
+            nonlocal count
+            count += 1
+            if count == number:
+                act()
+            return step(job_id)
+
+        monkeypatch.setitem(jobs.STEPS, kind, stepping)
+
+    return plan
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    def act(*arguments: object, **options: object) -> None:
+        raise error
+
+    return act
+
+
+def ctrl_c() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def state(organization: Organization) -> list[dict[str, object]]:
+    """All there is to know of its pictures."""
+    return list(organization.images.order_by("id").values())
+
+
+def size_of(pictures: list[SourceImage]) -> str:
+    return filesizeformat(sum(image.size for image in pictures)).replace("\xa0", " ")
+
+
+def living(organization: Organization) -> set[str]:
+    hashes = list(organization.images.living().values_list("hash", flat=True))
+    assert counters.totals(organization).images == len(hashes) == len(set(hashes))
+    return set(hashes)
+
+
+def nothing_happened() -> bool:
+    return not Job.objects.exists() and not Tombstone.objects.exists() and not contradictions()
+
+
+def age(job: Job) -> None:
+    """Whoever did the job has been silent for a while."""
+    Job.objects.filter(pk=job.pk).update(heartbeat=timezone.now() - timedelta(seconds=job_command.MISSED + 1))
+
+
+def facts(printed: str) -> dict[str, int]:
+    lines = (line.split() for line in printed.splitlines())
+    return {words[0][:-1]: int(words[1]) for words in lines if len(words) == 2 and words[1].isdigit()}

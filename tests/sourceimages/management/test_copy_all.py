@@ -1,0 +1,79 @@
+"""Copying everything from one organization to another by command."""
+
+from organizations.audit import COMMAND
+from organizations.models import AuditEvent
+from organizations.usage import counters
+from sourceimages.management import job_command
+from sourceimages.operations import rename_image, set_locked
+from tests.conftest import contradictions
+from tests.sourceimages.management.conftest import facts, living, nothing_happened, state
+
+
+def test_everything_is_copied(acme, other, six, run):
+    printed = run("copy_all", "acme", "other", "--yes")
+    assert facts(printed) == {"created": 6, "existing": 0, "overwritten": 0, "locked": 0, "failed": 0}
+    assert living(other) == living(acme) == {image.hash for image in six}
+    assert [event.source for event in AuditEvent.objects.filter(verb__startswith="job.")] == ["command", "command"]
+    assert contradictions() == []
+
+
+def test_copying_again_finds_everything_there(acme, other, six, run):
+    run("copy_all", "acme", "other", "--yes")
+    before = state(other)
+    printed = run("copy_all", "acme", "other", "--yes")
+    assert facts(printed) == {"created": 0, "existing": 6, "overwritten": 0, "locked": 0, "failed": 0}
+    assert state(other) == before
+    assert contradictions() == []
+
+
+def test_what_is_there_is_overwritten_unless_it_is_locked(acme, other, six, run, refused):
+    run("copy_all", "acme", "other", "--yes")
+    locked = other.images.get(name="0.png")
+    set_locked(locked, True, actor=COMMAND)
+    for image in six:
+        rename_image(image, "new.png", actor=COMMAND)
+    printed = refused("copy_all", "acme", "other", "--overwrite", "--yes", status=3)
+    assert facts(printed) == {"created": 0, "existing": 0, "overwritten": 5, "locked": 1, "failed": 0}
+    assert f"Skipped or failed:\n  {locked.hash} new.png: It is there already, and locked.\n" in printed
+    assert {image.name for image in other.images.exclude(pk=locked.pk)} == {"new.png"}
+    assert contradictions() == []
+
+
+def test_nothing_is_named_without_end(acme, other, six, run, refused, monkeypatch):
+    monkeypatch.setattr(job_command, "LISTED", 2)
+    acme.images.update(locked=True)
+    printed = run("delete_all", "acme", "--yes")
+    assert "nothing to do" in printed  # locked ones are left, and there are no others
+    run("copy_all", "acme", "other", "--yes")
+    other.images.update(locked=True)
+    printed = refused("copy_all", "acme", "other", "--yes", "--overwrite", status=3)
+    assert printed.count(".png") == 2
+    assert "… and others" in printed
+
+
+def test_pictures_that_cannot_be_copied_fail_the_command(acme, other, six, refused, own_files):
+    lost = six[3]
+    (own_files / lost.file.key).unlink()
+    said = refused("copy_all", "acme", "other", "--yes", status=3)
+    assert facts(said) == {"created": 5, "existing": 0, "overwritten": 0, "locked": 0, "failed": 1}
+    assert "1 picture failed: their bytes are missing" in said
+    assert f"Skipped or failed:\n  {lost.hash} 3.png: It, or its bytes, were gone" in said
+    assert living(other) == {image.hash for image in six} - {lost.hash}
+
+
+def test_other_bytes_at_the_destination_fail_the_command(acme, other, six, run, refused):
+    run("copy_all", "acme", "other", "--yes", "--name", "0")
+    other.images.get().delete()
+    counters.add(other, images=-1)
+    other.files.update(uploaded_sha256="0" * 64)
+    said = refused("copy_all", "acme", "other", "--yes", status=3)
+    assert "1 picture failed: other bytes with the same sha1" in said
+    assert living(other) == {image.hash for image in six[1:]}
+
+
+def test_a_destination_that_cannot_be_is_refused(acme, six, refused):
+    assert "another organization" in refused("copy_all", "acme", "acme", "--yes")
+    assert "another organization" in refused("copy_all", "acme", "acme", "--dry-run")
+    assert "no organization called 'nobody'" in refused("copy_all", "acme", "nobody", "--yes")
+    assert "no organization called 'nobody'" in refused("copy_all", "nobody", "acme", "--yes")
+    assert nothing_happened()

@@ -1,0 +1,197 @@
+"""Deleting everything, bringing it back, and purging what is past its time."""
+
+import pytest
+from django.utils import timezone
+
+from organizations.audit import COMMAND
+from organizations.models import AuditEvent, Job
+from organizations.usage import counters
+from sourceimages import jobs
+from sourceimages.errors import StorageUnavailable
+from sourceimages.models import StoredFile, Tombstone
+from sourceimages.operations import change_user_metadata, delete_image, restore_image, set_locked, set_protected
+from sourceimages.storage import LocalStorage
+from tests.conftest import contradictions
+from tests.sourceimages.management.conftest import committing, ctrl_c, facts, living, raising, state
+from tests.support import images
+
+NOTHING_LEFT = dict.fromkeys(("restored", "merged", "existing", "conflicting", "locked", "failed"), 0)
+
+# --- delete_all and restore_all ---------------------------------------------------------------------------------------
+
+
+@committing
+def test_everything_goes_to_the_trash_at_once_and_comes_back(acme, other, six, run):
+    run("copy_all", "acme", "other", "--yes")
+    before = state(acme)
+    printed = run("delete_all", "acme", "--yes")
+    assert facts(printed) == {"deleted": 6, "locked": 0, "failed": 0}
+    tombstone = acme.tombstones.get()
+    assert tombstone.reason == "delete-all"
+    assert set(acme.images.values_list("tombstone", flat=True)) == {tombstone.pk}
+    assert f"restore_all acme --tombstone {tombstone.pk}" in printed
+    assert living(acme) == set()
+    assert len(living(other)) == 6
+    assert facts(run("restore_all", "acme", "--yes")) == NOTHING_LEFT | {"restored": 6}
+    assert state(acme) == before
+    assert contradictions() == []
+
+
+def test_locked_pictures_stay_and_are_named(acme, six, run, refused):
+    set_locked(six[2], True, actor=COMMAND)
+    assert "locked ones stay: 1." in run("delete_all", "acme", "--dry-run")
+    printed = refused("delete_all", "acme", "--yes", status=3)
+    assert facts(printed) == {"deleted": 5, "locked": 1, "failed": 0}
+    assert f"Skipped or failed:\n  {six[2].hash} 2.png: It is locked.\n" in printed
+    assert living(acme) == {six[2].hash}
+    assert contradictions() == []
+
+
+def test_nothing_to_delete_leaves_no_tombstone(acme, six, run):
+    run("delete_all", "acme", "--yes")
+    assert "nothing to do" in run("delete_all", "acme", "--yes")
+    assert "nothing to do" in run("delete_all", "acme", "--yes", "--format", "jpg")
+    assert acme.tombstones.count() == 1
+
+
+def test_the_latest_act_of_deleting_is_undone(acme, six, run):
+    earlier = delete_image(six[0], actor=COMMAND)
+    run("delete_all", "acme", "--yes", "--name", "1")
+    run("delete_all", "acme", "--yes", "--name", "2")
+    run("restore_all", "acme", "--yes")
+    assert living(acme) == {image.hash for image in six[2:]}
+    assert "nothing to do" in run("restore_all", "acme", "--yes")  # the latest is undone, and it stays the latest
+    run("restore_all", "acme", "--yes", "--tombstone", str(earlier.pk))
+    assert living(acme) == {image.hash for image in six} - {six[1].hash}
+    assert contradictions() == []
+
+
+def test_images_that_were_uploaded_again_stay_in_the_trash(acme, alice, six, run):
+    change_user_metadata(six[3], {"title": "Harbour"}, actor=COMMAND)
+    run("delete_all", "acme", "--yes")
+    alice.upload(acme, images.png(seed=2), name="2.png")
+    again = alice.upload(acme, images.png(seed=3), name="3.png").json()["items"][0]["hash"]
+    printed = run("restore_all", "acme", "--yes")
+    assert facts(printed) == NOTHING_LEFT | {"restored": 4, "existing": 1, "merged": 1}
+    assert "Existing and merged ones stay in the trash" in printed
+    assert acme.images.living().get(hash=again).user_metadata == {"title": "Harbour"}
+    assert living(acme) == {image.hash for image in six}
+    assert contradictions() == []
+
+
+def test_images_that_a_restore_left_fail_the_command_and_are_shown_before_they_are_purged(
+    acme, alice, six, run, refused
+):
+    run("delete_all", "acme", "--yes")
+    again = alice.upload(acme, images.png(seed=3), name="again.png").json()["items"][0]["hash"]
+    printed = refused("restore_all", "acme", "--yes", status=3)
+    assert facts(printed) == NOTHING_LEFT | {"restored": 5, "conflicting": 1}
+    assert f"Skipped or failed:\n  {again} 3.png: An active image has this hash" in printed
+    assert "(restore_conflict)" in printed
+    assert acme.images.living().get(hash=again).name == "again.png"
+    delete_image(six[0], actor=COMMAND)
+    Tombstone.objects.update(expires_at=timezone.now())
+    for options in (["--dry-run"], []):
+        lines = run("purge", *options).splitlines()
+        assert lines[0] == "Deletions with images that were left by a restore:"
+        assert lines[1].endswith("delete-all: 1 picture")
+        assert "2 pictures" in lines[2]
+    assert living(acme) == {image.hash for image in six[1:]}
+    assert contradictions() == []
+
+
+def test_what_was_replaced_is_not_the_latest_act_of_deleting(acme, six, run):
+    delete_image(six[0], actor=COMMAND)
+    set_protected(six[1], True, delete_previous=True, actor=COMMAND)
+    assert "(api, " in run("restore_all", "acme", "--dry-run")
+    run("restore_all", "acme", "--yes")
+    assert acme.images.living().filter(pk=six[0].pk).exists()
+    assert [image.pk for image in acme.images.in_trash()] == [six[1].pk]
+
+
+def test_what_can_be_restored_is_listed(acme, six, run):
+    restored = delete_image(six[0], actor=COMMAND)
+    restore_image(acme, six[0].hash, actor=COMMAND)
+    expired = delete_image(six[1], actor=COMMAND)
+    Tombstone.objects.filter(pk=expired.pk).update(expires_at=timezone.now())
+    run("delete_all", "acme", "--yes")
+    lines = run("restore_all", "acme", "--list").splitlines()
+    tombstone = acme.tombstones.exclude(pk__in=[restored.pk, expired.pk]).get()
+    when = f"{tombstone.deleted_at:%Y-%m-%d %H:%M}"
+    assert [line.split() for line in lines[1:]] == [[str(tombstone.pk), *when.split(), "delete-all", "5", "30.0"]]
+    assert Job.objects.count() == 1
+
+
+def test_tombstones_that_are_not_there_are_refused(acme, other, six, refused):
+    assert "no such act" in refused("restore_all", "acme", "--yes")
+    tombstone = delete_image(six[0], actor=COMMAND)
+    assert "no such act" in refused("restore_all", "other", "--yes", "--tombstone", str(tombstone.pk))
+    assert "--tombstone='x'" in refused("restore_all", "acme", "--yes", "--tombstone", "x")
+    Tombstone.objects.update(expires_at=timezone.now())
+    assert "no such act" in refused("restore_all", "acme", "--yes")
+    assert "no such act" in refused("restore_all", "acme", "--yes", "--tombstone", str(tombstone.pk))
+    assert len(living(acme)) == 5
+    assert not Job.objects.exists()
+
+
+def test_deleting_everything_twice_at_once_is_refused(acme, six, refused):
+    delete_image(six[0], actor=COMMAND)
+    jobs.delete_all(acme, filters={"format": "jpg"}, actor=COMMAND)
+    before = state(acme)
+    assert "being deleted or restored already" in refused("delete_all", "acme", "--yes")
+    tombstone = acme.tombstones.get(reason="api")
+    assert "being deleted or restored already" in refused(
+        "restore_all", "acme", "--yes", "--tombstone", str(tombstone.pk)
+    )
+    assert state(acme) == before
+    assert Job.objects.count() == 1
+    assert acme.tombstones.count() == 2
+
+
+# --- purge ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def expired(acme, six, monkeypatch) -> Tombstone:
+    """Three pictures that are past their time, and one that is not yet."""
+    monkeypatch.setattr("sourceimages.maintenance.purge.BATCH", 2)
+    delete_image(six[5], actor=COMMAND)
+    tombstone = delete_image(six[0], actor=COMMAND)
+    for image in six[1:3]:
+        acme.images.filter(pk=image.pk).update(tombstone=tombstone)
+    counters.add(acme, images=-2)
+    Tombstone.objects.filter(pk=tombstone.pk).update(expires_at=timezone.now())
+    return tombstone
+
+
+def test_what_is_past_its_time_is_removed(acme, expired, run):
+    assert "would remove 3 pictures" in run("purge", "--dry-run")
+    assert acme.images.count() == StoredFile.objects.count() == 6
+    assert run("purge") == "3 pictures removed for ever.\n"
+    assert acme.images.count() == StoredFile.objects.count() == 3
+    assert acme.images.in_trash().count() == 1
+    events = AuditEvent.objects.filter(verb="tombstone.purged")
+    assert {event.source for event in events} == {"command"}
+    assert sum(event.count for event in events) == 3
+    assert run("purge") == "0 pictures removed for ever.\n"
+    assert contradictions() == []
+
+
+@committing
+def test_purging_stops_after_ctrl_c_and_goes_on(acme, expired, run, refused, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("rokka.core.failpoints.point", lambda name: ctrl_c() if name == "purge.committed" else None)
+        assert "Stopped: 2 pictures removed" in refused("purge", status=130)
+    assert acme.images.count() == 4
+    assert contradictions() == []
+    assert run("purge") == "1 picture removed for ever.\n"
+    assert contradictions() == []
+
+
+def test_a_storage_that_fails_ends_the_purge(acme, expired, run, refused, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, "move_to_trash", raising(StorageUnavailable("The storage does not answer.")))
+        assert "does not answer" in refused("purge")
+    run("purge")
+    assert acme.images.count() == 3
+    assert contradictions() == []

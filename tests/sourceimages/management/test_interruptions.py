@@ -1,0 +1,291 @@
+"""Commands that are interrupted or killed, and go on where they stopped."""
+
+import signal
+
+import pytest
+from django.db import OperationalError
+from django.utils import timezone
+
+from organizations.audit import COMMAND
+from organizations.models import AuditEvent, Job, Organization
+from sourceimages import jobs
+from sourceimages.errors import StorageUnavailable
+from sourceimages.management import job_command
+from sourceimages.models import Tombstone
+from sourceimages.storage import LocalStorage
+from tests.conftest import contradictions
+from tests.sourceimages.management.conftest import age, committing, ctrl_c, facts, living, raising, state
+from tests.support import images
+
+
+@committing
+def test_copying_stops_after_ctrl_c_and_goes_on(acme, other, six, run, refused, at_batch):
+    at_batch(jobs.COPY_ALL, 2, ctrl_c)
+    said = refused("copy_all", "acme", "other", "--yes", status=130)
+    assert facts(said)["created"] == 4
+    assert "4 of 6 are dealt with. Run the same command again to go on." in said
+    assert len(living(other)) == 4
+    assert Job.objects.get().state == Job.State.INTERRUPTED
+    assert contradictions() == []
+    assert "has come to 4 of 6" in run("copy_all", "acme", "other", "--dry-run")
+    assert "copy 2 pictures" in run("copy_all", "acme", "other", "--dry-run")
+    assert facts(run("copy_all", "acme", "other", "--yes")) == {
+        "created": 6,
+        "existing": 0,
+        "overwritten": 0,
+        "locked": 0,
+        "failed": 0,
+    }
+    assert living(other) == living(acme)
+    assert Job.objects.get().state == Job.State.DONE
+    verbs = AuditEvent.objects.filter(target="copy-all").order_by("id").values_list("verb", flat=True)
+    assert list(verbs) == ["job.started", "job.interrupted", "job.stopped", "job.resumed", "job.done"]
+    assert contradictions() == []
+
+
+@committing
+@pytest.mark.parametrize("where", ["organizations.usage.counters.add", "sourceimages.jobs.snapshot.settle"])
+def test_a_batch_that_is_interrupted_in_the_middle_is_done_again(acme, other, six, run, refused, monkeypatch, where):
+    for command in (["copy_all", "acme", "other"], ["delete_all", "acme"], ["restore_all", "acme"]):
+        with monkeypatch.context() as patch:
+            patch.setattr(where, raising(KeyboardInterrupt()))
+            before = state(acme), state(other)
+            assert "0 of 6" in refused(*command, "--yes", status=130)
+            assert (state(acme), state(other)) == before
+            assert contradictions() == []
+        assert "has come to 0 of 6" in run(*command, "--yes")
+    assert living(acme) == living(other) == {image.hash for image in six}
+    assert Tombstone.objects.count() == 1
+    assert set(Job.objects.values_list("state", "done")) == {("done", 6)}
+    assert contradictions() == []
+
+
+@committing
+def test_deleting_stops_after_ctrl_c_and_goes_on_with_the_same_tombstone(acme, six, run, refused, at_batch):
+    before = state(acme)
+    at_batch(jobs.DELETE_ALL, 2, ctrl_c)
+    said = refused("delete_all", "acme", "--yes", status=130)
+    assert facts(said) == {"deleted": 4, "locked": 0, "failed": 0}
+    assert len(living(acme)) == 2
+    assert contradictions() == []
+    assert "has come to 4 of 6" in run("delete_all", "acme", "--yes")
+    assert living(acme) == set()
+    assert acme.tombstones.count() == 1
+    at_batch(jobs.RESTORE, 2, ctrl_c)
+    assert "4 of 6" in refused("restore_all", "acme", "--yes", status=130)
+    assert len(living(acme)) == 4
+    assert facts(run("restore_all", "acme", "--yes"))["restored"] == 6
+    assert state(acme) == before
+    assert contradictions() == []
+
+
+def test_half_of_a_deletion_can_be_undone_and_then_begins_anew(acme, six, run, refused, at_batch):
+    before = state(acme)
+    at_batch(jobs.DELETE_ALL, 2, ctrl_c)
+    refused("delete_all", "acme", "--yes", status=130)
+    run("restore_all", "acme", "--yes")
+    assert state(acme) == before
+    printed = run("delete_all", "acme", "--yes")
+    assert facts(printed)["deleted"] == 6
+    assert "earlier run" not in printed
+    assert living(acme) == set()
+    run("restore_all", "acme", "--yes")
+    assert state(acme) == before
+    assert contradictions() == []
+
+
+def test_a_deletion_that_could_not_be_undone_any_more_is_not_gone_on_with(acme, six, run, refused, at_batch):
+    at_batch(jobs.DELETE_ALL, 2, ctrl_c)
+    refused("delete_all", "acme", "--yes", status=130)
+    acme.tombstones.update(expires_at=timezone.now())
+    assert facts(run("delete_all", "acme", "--yes"))["deleted"] == 2
+    assert acme.images.in_trash().count() == 2
+    run("restore_all", "acme", "--yes")
+    assert len(living(acme)) == 2
+
+
+def test_a_deletion_whose_tombstone_expires_fails_and_deletes_nothing_more(acme, six, refused, at_batch):
+    at_batch(jobs.DELETE_ALL, 2, lambda: acme.tombstones.update(expires_at=timezone.now()))
+    assert "has expired" in refused("delete_all", "acme", "--yes")
+    assert Job.objects.get().state == Job.State.FAILED
+    assert len(living(acme)) == 4
+
+
+def test_only_the_same_arguments_go_on(acme, other, six, run, refused, at_batch):
+    at_batch(jobs.COPY_ALL, 2, ctrl_c)
+    refused("copy_all", "acme", "other", "--yes", "--created-after", "2001-01-01", status=130)
+    for different in ([], ["--overwrite"], ["--format", "png"]):
+        assert "earlier run" not in run("copy_all", "acme", "other", "--dry-run", *different)
+    # The same moment, the end of the day, said in another way.
+    assert "earlier run" in run("copy_all", "acme", "other", "--yes", "--created-after", "2001-01-01T23:59:59Z")
+    assert living(other) == living(acme)
+
+
+def test_what_came_after_an_interruption_is_not_left_out_by_the_run_that_goes_on(
+    acme, other, alice, six, run, refused, at_batch
+):
+    at_batch(jobs.COPY_ALL, 2, ctrl_c)
+    refused("copy_all", "acme", "other", "--yes", status=130)
+    alice.upload(acme, images.png(seed=7))
+    assert "copy 2 pictures" in run("copy_all", "acme", "other", "--dry-run")
+    said = run("copy_all", "acme", "other", "--yes")
+    assert "has come to 4 of 6" in said
+    assert "What came since:\ncreated:      1\n" in said
+    assert living(other) == living(acme)
+    assert [(job.state, job.total, job.done) for job in Job.objects.order_by("created")] == [
+        ("done", 6, 6),
+        ("done", 1, 1),
+    ]
+
+
+def test_what_was_uploaded_since_is_deleted_by_a_deletion_of_its_own(acme, alice, six, run, refused, at_batch):
+    at_batch(jobs.DELETE_ALL, 2, ctrl_c)
+    refused("delete_all", "acme", "--yes", status=130)
+    alice.upload(acme, images.png(seed=7))
+    assert "then 1 picture more that came since. Go on?" in run("delete_all", "acme", typed="y\n")
+    assert living(acme) == set()
+    assert [tombstone.images.count() for tombstone in acme.tombstones.order_by("deleted_at")] == [6, 1]
+
+
+def test_what_comes_while_the_question_is_read_is_not_done(
+    acme, other, alice, six, run, refused, at_batch, monkeypatch
+):
+    at_batch(jobs.COPY_ALL, 2, ctrl_c)
+    refused("copy_all", "acme", "other", "--yes", status=130)
+    monkeypatch.setattr(job_command, "ask", lambda what: alice.upload(acme, images.png(seed=7)))
+    run("copy_all", "acme", "other")
+    assert len(living(other)) == 6
+
+
+@pytest.mark.parametrize("command", [("copy_all", "acme", "other"), ("delete_all", "acme")])
+def test_a_question_is_asked_again_if_other_images_match_by_then(acme, other, alice, six, run, monkeypatch, command):
+    asked = []
+
+    def asking(what):
+        asked.append(what)
+        if len(asked) == 1:
+            alice.upload(acme, images.png(seed=7))
+            assert not Job.objects.exists()
+
+    monkeypatch.setattr(job_command, "ask", asking)
+    assert "7 images match now" in run(*command)
+    assert ["6 pictures" in asked[0], "7 pictures" in asked[1]] == [True, True]
+    assert (Job.objects.get().total, Job.objects.get().done) == (7, 7)
+    assert Tombstone.objects.count() == (command[0] == "delete_all")
+
+
+@pytest.mark.parametrize("source", ["api", "staff"])
+@pytest.mark.parametrize("state", ["running", "interrupted"])
+def test_the_same_job_of_somebody_else_is_not_joined(acme, other, six, run, source, state):
+    theirs = jobs.copy_all(acme, other, overwrite=False, actor=COMMAND)
+    jobs.step(theirs.pk)
+    Job.objects.filter(pk=theirs.pk).update(source=source, state=state)
+    before = Job.objects.filter(pk=theirs.pk).values().get()
+    for _ in range(2):
+        said = run("copy_all", "acme", "other", "--yes")
+        assert "earlier run" not in said
+        assert facts(said)["created"] + facts(said)["existing"] == 6
+    assert Job.objects.filter(pk=theirs.pk).values().get() == before
+    assert living(other) == living(acme)
+
+
+def test_a_deletion_of_somebody_else_is_not_joined_but_refused(acme, six, refused):
+    theirs = jobs.delete_all(acme, actor=COMMAND)
+    Job.objects.filter(pk=theirs.pk).update(source="api")
+    for queue in ((), ("--queue",)):
+        assert "being deleted or restored already" in refused("delete_all", "acme", "--yes", *queue)
+    assert len(living(acme)) == 6
+    assert Job.objects.get().done == 0
+
+
+def test_who_goes_on_is_asked_too(acme, other, six, refused, at_batch):
+    at_batch(jobs.COPY_ALL, 2, ctrl_c)
+    refused("copy_all", "acme", "other", "--yes", status=130)
+    assert "copy 2 pictures" in refused("copy_all", "acme", "other")
+    assert "Nothing was changed" in refused("copy_all", "acme", "other", typed="n\n")
+    assert Job.objects.get().state == Job.State.INTERRUPTED
+    assert len(living(other)) == 4
+
+
+def test_ctrl_c_after_the_last_batch_comes_too_late(acme, other, six, run, at_batch):
+    at_batch(jobs.COPY_ALL, 4, ctrl_c)
+    assert facts(run("copy_all", "acme", "other", "--yes"))["created"] == 6
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@committing
+def test_a_second_ctrl_c_does_not_wait(acme, other, six, refused, at_batch):
+    at_batch(jobs.COPY_ALL, 2, lambda: (ctrl_c(), ctrl_c()))
+    assert "2 of 6" in refused("copy_all", "acme", "other", "--yes", status=130)
+    assert len(living(other)) == 2
+
+
+def test_being_told_to_end_is_an_interruption(acme, other, six, run, refused, at_batch):
+    at_batch(jobs.COPY_ALL, 1, lambda: signal.raise_signal(signal.SIGTERM))
+    refused("copy_all", "acme", "other", "--yes", status=130)
+    run("copy_all", "acme", "other", "--yes")
+    assert living(other) == living(acme)
+
+
+@committing
+@pytest.mark.parametrize("error", [StorageUnavailable("It does not answer."), OperationalError("It does\nnot answer")])
+def test_what_fails_in_the_middle_can_be_gone_on_with(acme, other, six, run, refused, at_batch, error):
+    at_batch(jobs.COPY_ALL, 2, raising(error))
+    said = refused("copy_all", "acme", "other", "--yes")
+    assert "It does not answer. 2 of 6 are dealt with. Run the same command again to go on." in said
+    assert len(living(other)) == 2
+    assert contradictions() == []
+    assert "has come to 2 of 6" in run("copy_all", "acme", "other", "--yes")
+    assert living(other) == living(acme)
+    assert contradictions() == []
+
+
+@committing
+def test_a_storage_without_room_leaves_nothing_behind(acme, other, six, run, refused, monkeypatch):
+    link, count = LocalStorage._link, 0
+
+    def full(self, source, target):
+        nonlocal count
+        count += 1
+        if count == 4:
+            raise OSError(28, "No space left on device")
+        link(self, source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, "_link", full)
+        assert "is full" in refused("copy_all", "acme", "other", "--yes")
+    assert len(living(other)) == 2
+    run("copy_all", "acme", "other", "--yes")
+    assert living(other) == living(acme)
+    assert contradictions() == []
+
+
+@committing
+@pytest.mark.parametrize("kind", [jobs.COPY_ALL, jobs.DELETE_ALL])
+def test_a_killed_command_is_gone_on_with_once_it_is_silent(acme, other, six, run, refused, at_batch, kind):
+    command = ["copy_all", "acme", "other"] if kind == jobs.COPY_ALL else ["delete_all", "acme"]
+    at_batch(kind, 2, raising(SystemExit()))
+    with pytest.raises(SystemExit):
+        run(*command, "--yes")
+    assert Job.objects.get().state == Job.State.RUNNING
+    assert "Somebody is doing this" in refused(*command, "--yes")
+    assert "Somebody is doing this" in refused(*command, "--dry-run")
+    assert Job.objects.get().done == 2
+    age(Job.objects.get())
+    assert "has come to 2 of 6" in run(*command, "--yes")
+    assert Job.objects.get().state == Job.State.DONE
+    assert living(other if kind == jobs.COPY_ALL else acme) == (living(acme) if kind == jobs.COPY_ALL else set())
+    assert contradictions() == []
+
+
+def test_a_job_that_somebody_stops_ends_the_command(acme, other, six, refused, at_batch):
+    at_batch(jobs.COPY_ALL, 2, lambda: jobs.cancel(Job.objects.get(), actor=COMMAND))
+    said = refused("copy_all", "acme", "other", "--yes")
+    assert "Somebody has stopped it: 2 of 6" in said
+    assert len(living(other)) == 2
+
+
+def test_a_job_that_cannot_be_done_ends_the_command(acme, other, six, refused, at_batch):
+    at_batch(jobs.COPY_ALL, 2, lambda: Organization.objects.filter(pk=other.pk).update(name="renamed"))
+    assert "no organization called 'other'" in refused("copy_all", "acme", "other", "--yes")
+    assert Job.objects.get().state == Job.State.FAILED

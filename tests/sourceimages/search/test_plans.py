@@ -1,0 +1,71 @@
+"""How the databases look for pictures among a hundred thousand: by an index, unless most of them are meant."""
+
+import re
+
+import pytest
+from django.db import connection
+from django.http import QueryDict
+
+from organizations.models import Organization
+from sourceimages import search
+from tests.support import bulk_data
+
+COUNT = 100_000
+TABLES = "sourceimage|metadatastring|metadatanumber|metadatatoken"
+READ_WHOLE = {
+    "postgresql": re.compile(rf"Seq Scan on sourceimages_({TABLES})"),
+    "sqlite": re.compile(rf"SCAN (sourceimages_({TABLES})|U\d+)(?! USING)"),
+}
+
+
+@pytest.fixture(scope="module")
+def organization(django_db_setup, django_db_blocker):
+    with django_db_blocker.unblock():
+        made = Organization.objects.create(name="hundred-thousand")
+        made.counters.bulk_create([made.counters.model(organization=made, slot=slot) for slot in range(8)])
+        bulk_data.make(made, COUNT, first=10_000_000)
+        bulk_data.analyze()
+        yield made
+        with connection.cursor() as cursor:
+            for table in ("metadatastring", "metadatanumber", "metadatatoken", "sourceimage", "storedfile"):
+                column = "image_id" if table.startswith("metadata") else "id"
+                cursor.execute(f"DELETE FROM sourceimages_{table} WHERE {column} >= 10000000")
+        made.metadata_fields.all().delete()
+        made.counters.all().delete()
+        made.delete()
+
+
+QUERIES = [
+    "hash=0000000000000000000000000000000000989a00",
+    "name=picture-10000500.jpg",
+    "name=picture-1000050*",
+    "size=[100,2000]",
+    "user:artist=artist-998",
+    "user:int:year=1950",
+    "user:date:taken=[2039-01-05T00:00:00Z,2039-01-05T12:00:00Z}",
+    "user:text:caption=word117",
+    "user:array:tags=tag-798",
+    "name_text=10000777",
+    "created=2039-01-05",
+    "user:date:taken=2039-01-05",
+    "q=10000777",
+    "q=1000077*",
+    "q=naïvé",  # two forms of one word
+    "q=picture-10000777.jpg",  # pairs of words
+    'q="picture 10000777"',
+    "q=word11717 -jpg",
+    "q=10000777 -word11717",
+    "q=user:artist:artist-998 AND user:int:year:[1950,1960]",
+    "q=user:artist:artist-998 OR user:text:caption:word117",
+    "q=user:artist:artist-998 AND NOT user:array:tags:tag-3",
+]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("query", QUERIES)
+def test_a_selective_filter_reads_no_table_from_end_to_end(organization, query):
+    wanted = search.condition(organization, QueryDict(query), in_trash=False)
+    images = organization.images.living().filter(wanted)
+    plan = images.order_by("-created", "hash", "id")[:101].explain()
+    assert not READ_WHOLE[connection.vendor].search(plan), plan
+    assert not READ_WHOLE[connection.vendor].search(images.order_by().values("pk").explain()), plan

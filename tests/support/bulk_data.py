@@ -1,0 +1,90 @@
+"""Pictures by the hundred thousand, made by the database itself: rows and index as uploads make them, without bytes.
+
+Of picture number i: `artist` is one of a thousand, some far more frequent than others; `year` one of a hundred; `taken`
+a minute of its own; `tags` two of two hundred; `caption` two words of five hundred.
+"""
+
+from typing import Any
+
+from django.db import connection
+
+from organizations.models import Organization
+from organizations.usage import counters
+from sourceimages.models import MetadataField
+
+FIELDS = {
+    "artist": ("user:artist", "str"),
+    "year": ("user:year", "int"),
+    "taken": ("user:taken", "date"),
+    "tags": ("user:tags", "array"),
+    "caption": ("user:caption", "text"),
+    "name": ("name", "text"),
+    "anywhere": ("anywhere", "text"),
+}
+EPOCH = 1_577_836_800  # 2020-01-01, as seconds
+HEX = {"postgresql": "lpad(to_hex({}), 40, '0')", "sqlite": "printf('%040x', {})"}
+MOMENT = {"postgresql": "to_timestamp({})", "sqlite": "datetime({}, 'unixepoch')"}
+JSON = {"postgresql": "CAST('{}' AS jsonb)", "sqlite": "'{}'"}
+
+# Squares make small numbers frequent: of a thousand artists, the first has 3 % of the pictures, the last 0.05 %.
+ARTIST = "'artist-' || ((i * 7919 % 1000) * (i * 7919 % 1000) / 1000)"
+TAG = "'tag-' || ((i * 31 % 200 + {0}) * (i * 31 % 200 + {0}) / 200)"
+WORD = "'word' || (i * {0} % 500)"
+
+
+def make(organization: Organization, count: int, first: int = 1) -> None:
+    """So many pictures, numbered from `first` on, in an organization that has none."""
+    fields = {
+        key: MetadataField.objects.get_or_create(organization=organization, name=name, type=type)[0].pk
+        for key, (name, type) in FIELDS.items()
+    }
+    vendor = connection.vendor
+    owner = organization._meta.pk.get_db_prep_value(organization.pk, connection)
+    hash, moment, empty = HEX[vendor].format("i"), MOMENT[vendor].format(f"{EPOCH} + i * 60"), JSON[vendor]
+    last = first + count - 1
+
+    def run(statement: str, *parameters: Any) -> None:
+        before, _, after = statement.partition(" SELECT ")
+        numbers = f"SELECT CAST({first} AS bigint) UNION ALL SELECT i + 1 FROM number WHERE i < {last}"
+        with connection.cursor() as cursor:
+            cursor.execute(f"{before} WITH RECURSIVE number (i) AS ({numbers}) SELECT {after}", parameters)
+
+    run(
+        "INSERT INTO sourceimages_storedfile (id, organization_id, binary_hash, uploaded_size, uploaded_sha256, key, "
+        "size, content_hash, format, mimetype, width, height, opaque, animated, static_metadata, optimize_to, created, "
+        "colours_wanted) "
+        f"SELECT i, %s, {hash}, 1, '', 'key-' || i, i %% 50000 * 100, '', 'jpg', 'image/jpeg', i %% 40 * 100, 300, "
+        f"TRUE, FALSE, {empty}, '', {moment}, FALSE FROM number",
+        owner,
+    )
+    run(
+        "INSERT INTO sourceimages_sourceimage (id, organization_id, file_id, hash, identity, short_hash, name, "
+        "created, user_metadata, dynamic_metadata, protected, locked, binary_hash, size, format, mimetype, width, "
+        f"height) SELECT i, %s, i, {hash}, {hash}, substr({hash}, 33), 'picture-' || i || '.jpg', {moment}, {empty}, "
+        f"{empty}, FALSE, FALSE, {hash}, i %% 50000 * 100, 'jpg', 'image/jpeg', i %% 40 * 100, 300 FROM number",
+        owner,
+    )
+    strings = "INSERT INTO sourceimages_metadatastring (field_id, value, image_id)"
+    numbers = "INSERT INTO sourceimages_metadatanumber (field_id, value, image_id)"
+    tokens = "INSERT INTO sourceimages_metadatatoken (field_id, value, image_id)"
+    run(f"{strings} SELECT {fields['artist']}, {ARTIST}, i FROM number".replace("%", "%%"))
+    for number in (0, 200):
+        tag = TAG.format(number).replace("%", "%%")
+        run(f"{strings} SELECT {fields['tags']}, {tag}, i FROM number")
+    run(f"{numbers} SELECT {fields['year']}, 1930 + i * 13 %% 100, i FROM number")
+    run(f"{numbers} SELECT {fields['taken']}, {EPOCH} + i * 60.0, i FROM number")
+    for factor in (17, 23):
+        word = WORD.format(factor).replace("%", "%%")
+        run(f"{tokens} SELECT {fields['caption']}, {word} || '{factor}', i FROM number")
+        run(f"{tokens} SELECT {fields['anywhere']}, {word} || '{factor}', i FROM number")
+    for word in ("'pictur'", "'jpg'", "CAST(i AS text)"):
+        run(f"{tokens} SELECT {fields['name']}, {word}, i FROM number")
+        run(f"{tokens} SELECT {fields['anywhere']}, {word}, i FROM number")
+    for pair in ("'pictur ' || i", "i || ' jpg'"):
+        run(f"{tokens} SELECT {fields['anywhere']}, {pair}, i FROM number")
+    counters.add(organization, images=count)
+
+
+def analyze() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")

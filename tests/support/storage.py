@@ -1,0 +1,63 @@
+"""What tests do to a storage, and to the clocks around it, that nobody else may."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from django.db.models import F
+
+from sourceimages import grace_period, storage, task_state
+from sourceimages.maintenance import garbage_collection
+from sourceimages.models import Tombstone
+from sourceimages.storage import LocalStorage, S3Storage
+
+
+def lose(*keys: str) -> None:
+    """The files are gone, as if a disk had lost them."""
+    originals = storage.originals()
+    for key in keys:
+        if isinstance(originals, S3Storage):
+            originals.client.delete_object(Bucket=originals.bucket_name, Key=key)
+        else:
+            assert isinstance(originals, LocalStorage)
+            Path(originals.location, key).unlink(missing_ok=True)
+
+
+def empty(bucket: S3Storage) -> None:
+    """Remove everything, the trash too."""
+    for page in bucket.client.get_paginator("list_objects_v2").paginate(Bucket=bucket.bucket_name):
+        for item in page.get("Contents", ()):
+            bucket.client.delete_object(Bucket=bucket.bucket_name, Key=item["Key"])
+
+
+def put(key: str, content: bytes) -> None:
+    """Write a file under the key, without a row."""
+    originals = storage.originals()
+    originals.spool.mkdir(parents=True, exist_ok=True)
+    draft = originals.spool / "test.part"
+    draft.write_bytes(content)
+    originals.put(draft, key)
+
+
+def keys() -> set[str]:
+    return {held.key for held in storage.originals().keys()}
+
+
+def trashed() -> set[str]:
+    return {held.key for held in storage.originals().trashed()}
+
+
+def set_grace_time(seconds: int) -> None:
+    """Only tests write what is below the floor. With less than none, what was stored this moment is old enough."""
+    task_state.set_progress(grace_period.TASK, seconds=seconds)
+
+
+def let_pass(time: timedelta) -> None:
+    """For what is in the trash so much time passes by every clock."""
+    Tombstone.objects.update(deleted_at=F("deleted_at") - time, expires_at=F("expires_at") - time)
+
+
+def collect() -> int:
+    """Look at all keys at once; answer how many files went to the trash."""
+    collected = garbage_collection.collect_garbage(at_once=True)
+    assert not collected.held
+    return collected.moved

@@ -107,14 +107,14 @@ def fill() -> None:
 
     organization = Organization.objects.get(name="benchmark")
     bulk_data.make(organization, json.load(sys.stdin)["size"])
-    counters.set_totals(organization, lambda: counters.Totals(images=organization.images.count(), bytes=0))
+    counters.recount(organization, lambda: counters.Totals(images=organization.images.count(), bytes=0))
     bulk_data.analyze()
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("VACUUM ANALYZE")
     create_staff("ines", "a long password", email="ines@example.org", actor=COMMAND)
     User.objects.filter(username="ines").update(is_superuser=True)
-    newest = organization.images.living().order_by("-id").first()
+    newest = organization.images.active().order_by("-id").first()
     assert newest
     json.dump({"picture": newest.pk}, sys.stdout)
 

@@ -32,7 +32,7 @@ CHANGES = {"title": "Another title", "int:year": 1999}
 BARE: dict[str, dict[str, Any]] = {  # the columns of each kind, and nothing that the job would find done
     "lock": {"locked": False},
     "unlock": {"locked": True},
-    "set-metadata": {"user_metadata": CHANGES | {"int:year": 1950}},
+    "set_metadata": {"user_metadata": CHANGES | {"int:year": 1950}},
     "protect": {"protected": False},
     "unprotect": {"protected": True},
     "delete": {"tombstone": None},
@@ -76,7 +76,7 @@ def do() -> None:
     kind, bare = json.load(sys.stdin)
     connection.ensure_connection()
     began = time.monotonic()
-    done = SourceImage.objects.living().update(**BARE[kind]) if bare else _job(kind)
+    done = SourceImage.objects.active().update(**BARE[kind]) if bare else _job(kind)
     seconds = time.monotonic() - began
     if done != COUNT:
         raise SystemExit(f"{kind}: {done} pictures instead of {COUNT}.")
@@ -90,9 +90,9 @@ def _job(kind: str) -> int:
     from sourceimages.jobs.selection import Selection
 
     every = Selection(Organization.objects.get(name=ORGANIZATION), in_trash=False)
-    arguments = {"changes": CHANGES} if kind == "set-metadata" else {}
-    job = jobs.run(jobs.act(kind, every, actor=COMMAND, **arguments).pk)
-    (done,) = job.report.values()  # all of them became the same
+    arguments = {"changes": CHANGES} if kind == "set_metadata" else {}
+    job = jobs.run(jobs.start_bulk_action(kind, every, actor=COMMAND, **arguments).pk)
+    (done,) = job.counts.values()  # all of them became the same
     return int(done)
 
 

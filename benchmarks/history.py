@@ -65,7 +65,7 @@ def main(arguments: argparse.Namespace) -> None:
     print_table(["images changed once", "MB of history", "bytes a version", "versions removed a second"], rows)
 
 
-JOBS = {"copy_job": "copy-all with overwrite", "metadata_job": "set-metadata"}
+JOBS = {"copy_job": "copy-all with overwrite", "metadata_job": "set_metadata"}
 
 
 in_child = partial(job_benchmark.in_child, child=CHILD)
@@ -76,7 +76,7 @@ def do() -> None:
     django.setup()
     order = json.load(sys.stdin)
     connection.ensure_connection()
-    json.dump(TASKS[order["task"]](**order["arguments"]) or {}, sys.stdout)
+    json.dump(TASKS[order["task"]](**order["params"]) or {}, sys.stdout)
 
 
 def fill(count: int) -> None:
@@ -120,7 +120,7 @@ def keep_nothing() -> None:
     from sourceimages import bulk_sql, versions
 
     bulk_sql._versions_of_overwritten = lambda targets, actor: (  # type: ignore[assignment]
-        f"SELECT 1 FROM {bulk_sql._table(targets)} WHERE 1 = 0",
+        f"SELECT 1 FROM {bulk_sql._values_clause(targets)} WHERE 1 = 0",
         [],
     )
     versions.keep = lambda *arguments, **options: None  # type: ignore[assignment]
@@ -139,7 +139,7 @@ def overwrite(keeping: bool, count: int) -> dict[str, Any]:
     for start in range(1, count + 1, BATCH):
         pairs = [(number, number + OFFSET) for number in range(start, min(start + BATCH, count + 1))]
         with transaction.atomic():
-            done += bulk_sql.overwrite_images(pairs, destination, COMMAND)
+            done += bulk_sql.overwrite_image_rows(pairs, destination, COMMAND)
     seconds = time.monotonic() - began
     kept = ImageVersion.objects.count()
     if (done, kept) != (count, count if keeping else 0):
@@ -153,7 +153,9 @@ def copy_job(keeping: bool, count: int) -> dict[str, Any]:
 
     return run_job(
         keeping,
-        lambda: jobs.copy_all(organization(ORGANIZATION), organization(DESTINATION), overwrite=True, actor=COMMAND),
+        lambda: jobs.start_copy_all(
+            organization(ORGANIZATION), organization(DESTINATION), overwrite=True, actor=COMMAND
+        ),
     )
 
 
@@ -163,7 +165,7 @@ def metadata_job(keeping: bool, count: int) -> dict[str, Any]:
     from sourceimages.jobs.selection import Selection
 
     every = Selection(organization(DESTINATION), in_trash=False)
-    return run_job(keeping, lambda: jobs.act("set-metadata", every, actor=COMMAND, changes=FIELDS))
+    return run_job(keeping, lambda: jobs.start_bulk_action("set_metadata", every, actor=COMMAND, changes=FIELDS))
 
 
 def undo() -> dict[str, Any]:
@@ -173,7 +175,7 @@ def undo() -> dict[str, Any]:
     from sourceimages import jobs
 
     last = Job.objects.exclude(kind=jobs.UNDO).latest("created")
-    return run_job(True, lambda: jobs.undo_job(last, actor=COMMAND))
+    return run_job(True, lambda: jobs.start_undo(last, actor=COMMAND))
 
 
 def run_job(keeping: bool, start: Callable[[], Any]) -> dict[str, Any]:
@@ -188,7 +190,7 @@ def run_job(keeping: bool, start: Callable[[], Any]) -> dict[str, Any]:
     seconds = time.monotonic() - began
     if job.unfinished:
         jobs.stop(job, job.State.CANCELLED, actor=actor_of(job))
-    return {"count": job.done, "seconds": seconds}
+    return {"count": job.processed, "seconds": seconds}
 
 
 SECONDS = 60  # of a job: its speed does not depend on how many images there are

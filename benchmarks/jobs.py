@@ -92,7 +92,7 @@ def in_child(installed: Installation, task: str, *, child: str = CHILD, **argume
         check=False,
         cwd=ROOT,
         env=installed.environment | {"DJANGO_SETTINGS_MODULE": "rokka.settings"},
-        input=json.dumps({"task": task, "arguments": arguments}),
+        input=json.dumps({"task": task, "params": arguments}),
         text=True,
         stdout=subprocess.PIPE,
     )
@@ -107,8 +107,8 @@ def in_child(installed: Installation, task: str, *, child: str = CHILD, **argume
 
 def all_at_once(installed: Installation, size: int, runs: int, details: list[list[str]]) -> list[Comparison]:
     beside = {
-        "copy": ("copy-all", "6 × INSERT … SELECT, link", 0.5),
-        "delete": ("delete-all", "UPDATE", 0.5),
+        "copy": ("copy_all", "6 × INSERT … SELECT, link", 0.5),
+        "delete": ("delete_all", "UPDATE", 0.5),
         "restore": ("restore", "UPDATE", None),
     }
     comparisons = {
@@ -143,7 +143,7 @@ def do() -> None:
     """In a child: the task that standard input names."""
     django.setup()
     order = json.load(sys.stdin)
-    answer = TASKS[order["task"]](**order["arguments"])
+    answer = TASKS[order["task"]](**order["params"])
     json.dump(answer or {}, sys.stdout)
 
 
@@ -184,7 +184,7 @@ def fill(count: int) -> None:
 def upload(numbers: range, content: bytes) -> None:
     from sourceimages import hashes, storage
     from sourceimages.models import SourceImage, StoredFile
-    from sourceimages.operations.short_hashes import names_of
+    from sourceimages.operations.short_hashes import assign_short_hashes
     from sourceimages.search import indexing
 
     source, sha256_of_content = organization(ORGANIZATION), sha256(content).hexdigest()
@@ -219,7 +219,7 @@ def upload(numbers: range, content: bytes) -> None:
             )
         )
     StoredFile.objects.bulk_create(stored)
-    names = names_of(source, [image.hash for image in images])
+    names = assign_short_hashes(source, [image.hash for image in images])
     for image in images:
         image.short_hash, image.file_id = names[image.hash], image.file.pk
     SourceImage.objects.bulk_create(images)
@@ -271,14 +271,14 @@ def run_job(begin: Callable[[], "Job"]) -> dict[str, Any]:
     connection.ensure_connection()
     progress: list[tuple[float, int]] = []
     began = time.monotonic()
-    job = jobs.run(begin().pk, watch=lambda job: progress.append((time.monotonic(), job.done)))
+    job = jobs.run(begin().pk, watch=lambda job: progress.append((time.monotonic(), job.processed)))
     ended = time.monotonic()
-    if job.state != Job.State.DONE:
-        raise SystemExit(f"The job {job} has ended with {job.report} {job.error}.")
-    half = next(moment for moment, done in progress if done >= job.done / 2)
+    if job.state != Job.State.SUCCEEDED:
+        raise SystemExit(f"The job {job} has ended with {job.counts} {job.error}.")
+    half = next(moment for moment, done in progress if done >= job.processed / 2)
     last = progress[-1][0]
     return {
-        "count": sum(job.report.get(name, 0) for name in ("created", "deleted", "restored")),
+        "count": sum(job.counts.get(name, 0) for name in ("created", "deleted", "restored")),
         "seconds": ended - began,
         "first": half - began,
         "second": last - half,
@@ -298,7 +298,7 @@ def copy() -> dict[str, Any]:
     from sourceimages import jobs
 
     source, destination = organization(ORGANIZATION), organization(DESTINATION)
-    return run_job(lambda: jobs.copy_all(source, destination, overwrite=False, actor=COMMAND))
+    return run_job(lambda: jobs.start_copy_all(source, destination, overwrite=False, actor=COMMAND))
 
 
 def delete() -> dict[str, Any]:
@@ -306,7 +306,7 @@ def delete() -> dict[str, Any]:
     from sourceimages import jobs
 
     source = organization(ORGANIZATION)
-    return run_job(lambda: jobs.delete_all(source, actor=COMMAND))
+    return run_job(lambda: jobs.start_delete_all(source, actor=COMMAND))
 
 
 def restore() -> dict[str, Any]:
@@ -314,7 +314,7 @@ def restore() -> dict[str, Any]:
     from sourceimages import jobs
 
     source = organization(ORGANIZATION)
-    return run_job(lambda: jobs.restore_all(source, actor=COMMAND))
+    return run_job(lambda: jobs.start_restore(source, actor=COMMAND))
 
 
 # Theirs: what nobody can do without who wants the same rows and files in the end.
@@ -365,12 +365,12 @@ def bare_copy() -> dict[str, Any]:
 def bare_delete() -> dict[str, Any]:
     from organizations.audit import COMMAND
     from sourceimages.models import Tombstone
-    from sourceimages.operations.delete import bury
+    from sourceimages.operations.delete import create_tombstone
 
     source = organization(ORGANIZATION)
-    tombstone = bury(source, Tombstone.Reason.DELETE_ALL, COMMAND)
+    tombstone = create_tombstone(source, Tombstone.Reason.DELETE_ALL, COMMAND)
     began = time.monotonic()
-    count = source.images.living().update(tombstone=tombstone)
+    count = source.images.active().update(tombstone=tombstone)
     return {"count": count, "seconds": time.monotonic() - began}
 
 

@@ -65,7 +65,7 @@ def measure() -> None:
     django.setup()
     from django.db import connection
 
-    from organizations.models import Counter, Organization
+    from organizations.models import Organization, UsageCounter
     from tests.support import bulk_data
 
     size = json.load(sys.stdin)["size"]
@@ -74,7 +74,9 @@ def measure() -> None:
     bulk_data.make(organization, size, first=FIRST)
     for number in range(9):
         other = Organization.objects.create(name=f"other-{number}")
-        Counter.objects.bulk_create([Counter(organization=other, slot=slot) for slot in range(Counter.SLOTS)])
+        UsageCounter.objects.bulk_create(
+            [UsageCounter(organization=other, slot=slot) for slot in range(UsageCounter.SLOTS)]
+        )
         bulk_data.make(other, size // 20, first=20_000_001 + number * size)
     bulk_data.analyze()
     with connection.cursor() as cursor:
@@ -118,7 +120,7 @@ def inserts(organization: "Organization", first: int) -> tuple[float, float]:
 
     from sourceimages import hashes
     from sourceimages.models import SourceImage, StoredFile
-    from sourceimages.operations.short_hashes import names_of
+    from sourceimages.operations.short_hashes import assign_short_hashes
     from sourceimages.search import indexing
 
     def insert(number: int) -> None:
@@ -134,7 +136,7 @@ def inserts(organization: "Organization", first: int) -> tuple[float, float]:
                 file=file,
                 hash=hash,
                 identity=hash,
-                short_hash=names_of(organization, [hash])[hash],
+                short_hash=assign_short_hashes(organization, [hash])[hash],
                 name="new.jpg",
                 user_metadata=FIELDS,
             )
@@ -157,7 +159,7 @@ def questions(organization: "Organization", size: int) -> list[tuple[str, Ask, l
         def ask(number: int) -> Any:
             query = QueryDict(text)
             wanted = search.condition(organization, query, in_trash=False)
-            images = organization.images.living().select_related("file")
+            images = organization.images.active().select_related("file")
             images = images if wanted is None else images.filter(wanted)
             page = PageRequest.read(query.dict(), organization, in_trash=False).page(images, organization, "/", query)
             if total and wanted is not None:
@@ -169,7 +171,7 @@ def questions(organization: "Organization", size: int) -> list[tuple[str, Ask, l
         return ask
 
     def named(find: Callable[[Any, str], Any]) -> Ask:
-        images = organization.images.living().select_related("file")
+        images = organization.images.active().select_related("file")
         return lambda number: list(find(images, f"{FIRST + number * 97:040x}"))
 
     owner = organization._meta.pk.get_db_prep_value(organization.pk, connection)
@@ -221,7 +223,7 @@ def questions(organization: "Organization", size: int) -> list[tuple[str, Ask, l
         ),
         (
             "by binary hash",
-            named(lambda images, hash: images.with_bytes(hash)),
+            named(lambda images, hash: images.by_binary_hash(hash)),
             [f"{image} WHERE {living} AND i.binary_hash = '{{hash}}'"],
         ),
         ("first page", listed("limit=100"), [newest]),

@@ -19,18 +19,18 @@ class Actor:
     job_id: UUID | None = None  # the job that acts on behalf of them
 
 
-def staff(user: User, *, address: str | None = None, request_id: str = "") -> Actor:
+def staff_actor(user: User, *, address: str | None = None, request_id: str = "") -> Actor:
     """A person in the back-office."""
     return Actor(AuditEvent.Source.STAFF, user=user, address=address, request_id=request_id)
 
 
 COMMAND = Actor(AuditEvent.Source.COMMAND)
-TIME = Actor(AuditEvent.Source.TIME)
+SYSTEM = Actor(AuditEvent.Source.SYSTEM)
 
 
 def record(
     actor: Actor,
-    verb: str,
+    action: str,
     *,
     organization: Organization | None = None,
     target: str = "",
@@ -40,13 +40,13 @@ def record(
     job_id: UUID | None = None,
     **details: Any,
 ) -> None:
-    """Write down that `actor` did `verb`; `target` is what people call the thing, `target_id` its row.
+    """Write down that `actor` did `action`; `target` is what people call the thing, `target_id` its row.
 
     What concerns a user and none of the organizations in particular has no organization.
     """
     event_of(
         actor,
-        verb,
+        action,
         organization=organization,
         target=target,
         target_id=str(target_id),
@@ -57,10 +57,10 @@ def record(
     ).save(force_insert=True)
 
 
-def event_of(actor: Actor, verb: str, **fields: Any) -> AuditEvent:
+def event_of(actor: Actor, action: str, **fields: Any) -> AuditEvent:
     """An event that is not stored yet; `fields` are those of the model."""
     return AuditEvent(
-        verb=verb,
+        action=action,
         source=actor.source,
         user=actor.user,
         api_key_id=actor.api_key_id,

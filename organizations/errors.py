@@ -1,9 +1,9 @@
 """The refusals of this app."""
 
-from rokka.core.errors import Conflict, Forbidden, Invalid, NotFound
+from rokka.core.errors import Conflict, Forbidden, InvalidInput, NotFound
 
 
-class InvalidOrganizationName(Invalid):
+class InvalidOrganizationName(InvalidInput):
     """Organization names are 1 to 63 of a-z, 0-9 and hyphens, without a hyphen at either end."""
 
     reason = "invalid_organization_name"
@@ -14,7 +14,7 @@ class InvalidOrganizationName(Invalid):
         )
 
 
-class OrganizationNameTaken(Invalid):
+class OrganizationNameTaken(InvalidInput):
     """Another organization has this name, and a new one was asked for."""
 
     reason = "organization_name_taken"
@@ -23,10 +23,10 @@ class OrganizationNameTaken(Invalid):
         super().__init__(f"There is already an organization called {name!r}.")
 
 
-class NotYourOrganization(Conflict):
+class NotOrganizationAdmin(Conflict):
     """An organization of this name exists, and the caller is no admin of it."""
 
-    reason = "not_your_organization"
+    reason = "not_organization_admin"
 
     def __init__(self, name: str) -> None:
         super().__init__(f"There is already an organization called {name!r}, and you are no admin of it.")
@@ -41,7 +41,7 @@ class OrganizationNotFound(NotFound):
         super().__init__(f"There is no organization called {name!r}.")
 
 
-class InvalidOption(Invalid):
+class InvalidOption(InvalidInput):
     """An option of an organization that is unknown, or a value that it cannot have."""
 
     reason = "invalid_option"
@@ -65,10 +65,10 @@ class PublicUser(Forbidden):
     reason = "public_user"
 
 
-class SignUpDisabled(Forbidden):
+class SignupDisabled(Forbidden):
     """Nobody can sign up at this server by themselves."""
 
-    reason = "sign_up_disabled"
+    reason = "signup_disabled"
 
 
 class TokenNotRenewable(Forbidden):
@@ -77,7 +77,7 @@ class TokenNotRenewable(Forbidden):
     reason = "token_not_renewable"
 
 
-class InvalidRoles(Invalid):
+class InvalidRoles(InvalidInput):
     """No role, or a name that is none."""
 
     reason = "invalid_roles"
@@ -119,7 +119,7 @@ class KeyInUse(Conflict):
     reason = "key_in_use"
 
 
-class TooManyKeys(Invalid):
+class TooManyKeys(InvalidInput):
     """The limit of keys is reached."""
 
     reason = "too_many_keys"

@@ -22,7 +22,7 @@ LETTERS_AND_DIGITS = string.ascii_letters + string.digits
 
 
 class OrganizationQuerySet(models.QuerySet["Organization"]):
-    def hold(self, organization: "Organization") -> "Organization":
+    def get_for_update(self, organization: "Organization") -> "Organization":
         """The row as it is now, locked against changes until the transaction ends; rows may still refer to it."""
         return self.select_for_update(no_key=True).get(pk=organization.pk)
 
@@ -50,7 +50,7 @@ class Organization(models.Model):
 class SigningKey(models.Model):
     """A secret with which an organization signs URLs. Several may be valid at once, so that one can replace another."""
 
-    MOST = 10
+    MAX_KEYS = 10
 
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="signing_keys")
     key = models.CharField(max_length=64)
@@ -106,7 +106,7 @@ class User(AbstractBaseUser, PermissionsMixin):
 class ApiKey(models.Model):
     """A key to the API. Only its sha256 is kept: the key itself is shown once, when it is made."""
 
-    MOST = 5  # for one user
+    MAX_KEYS = 5  # for one user
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(User, models.PROTECT, related_name="api_keys")
@@ -161,7 +161,7 @@ class Membership(models.Model):
         return permissions.granted(self.roles) if self.active else frozenset()
 
 
-class Counter(models.Model):
+class UsageCounter(models.Model):
     """A share of an organization's numbers. Several slots, so that many uploads at once don't queue at one row.
 
     The sum over the slots counts; a single slot may be negative.
@@ -204,14 +204,14 @@ class AuditSource(models.TextChoices):
     API = "api"
     STAFF = "staff"
     COMMAND = "command"
-    TIME = "time"
+    SYSTEM = "system"
 
 
 class JobQuerySet(models.QuerySet["Job"]):
     def unfinished(self) -> Self:
         return self.filter(state__in=Job.UNFINISHED)
 
-    def hold(self, job_id: uuid.UUID) -> "Job":
+    def get_for_update(self, job_id: uuid.UUID) -> "Job":
         """The row as it is now, locked until the transaction ends."""
         return self.select_for_update(of=("self",)).select_related("organization").get(pk=job_id)
 
@@ -220,38 +220,36 @@ class Job(models.Model):
     """Long work, done in batches. Its position lives here, so that it survives a killed worker."""
 
     class State(models.TextChoices):
-        WAITING = "waiting"
+        QUEUED = "queued"
         RUNNING = "running"
-        DONE = "done"
+        SUCCEEDED = "succeeded"
         SUCCEEDED_WITH_ERRORS = "succeeded_with_errors", "Completed with errors"  # some images were skipped or failed
         FAILED = "failed"
         CANCELLED = "cancelled"
-        INTERRUPTED = "interrupted"  # by a person at a terminal, who may go on later
+        PAUSED = "paused"  # by a person at a terminal, who may go on later
 
-    UNFINISHED = (State.WAITING, State.RUNNING)
+    UNFINISHED = (State.QUEUED, State.RUNNING)
     WITH_ERRORS = (State.FAILED, State.SUCCEEDED_WITH_ERRORS)
-    # Two of these at once would undo each other's work.
-    EXCLUSIVE = ("delete-all", "restore")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="jobs")
     kind = models.CharField(max_length=40)
-    arguments = models.JSONField(default=dict, blank=True)
-    state = models.CharField(max_length=30, choices=State, default=State.WAITING)
+    params = models.JSONField(default=dict, blank=True)
+    state = models.CharField(max_length=30, choices=State, default=State.QUEUED)
     total = models.BigIntegerField(null=True, blank=True)
-    done = models.BigIntegerField(default=0)
+    processed = models.BigIntegerField(default=0)
     failed = models.BigIntegerField(default=0)
     skipped = models.BigIntegerField(default=0, db_default=0)  # not done for a reason: locked, removed meanwhile
     frozen = models.BooleanField(default=False, db_default=False)  # its images were written down when it was created
-    position = models.BigIntegerField(default=0)  # the id of the last row that is dealt with
-    upto = models.BigIntegerField(default=0)  # the highest id there was at the start
-    report = models.JSONField(default=dict, blank=True)  # how many of what
-    failures = models.JSONField(default=list, blank=True)  # pictures that were left, and why: {"hash", "message"}
+    processed_id = models.BigIntegerField(default=0)  # the id of the last row that is dealt with
+    last_id = models.BigIntegerField(default=0)  # the highest id there was at the start
+    counts = models.JSONField(default=dict, blank=True)  # how many of what
+    errors = models.JSONField(default=list, blank=True)  # pictures that were left, and why: {"hash", "message"}
     heartbeat = models.DateTimeField(null=True, blank=True)
     error = models.TextField(blank=True)
     # What went wrong since the last progress; in the row, so that a restarted worker does not start at 0.
     attempts = models.PositiveIntegerField(default=0, db_default=0)  # unforeseen errors
-    one_by_one_upto = models.BigIntegerField(default=0, db_default=0)  # batches of one image up to this id
+    single_until_id = models.BigIntegerField(default=0, db_default=0)  # batches of one image up to this id
     working_since = models.DateTimeField(null=True, blank=True)  # while a batch is done; a killed worker leaves it
     stuck_since = models.DateTimeField(null=True, blank=True)  # the first time that something did not answer
     retry_at = models.DateTimeField(null=True, blank=True)  # not before this
@@ -270,14 +268,16 @@ class Job(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["organization"],
-                condition=Q(state__in=["waiting", "running"], kind__in=["delete-all", "restore"]),
+                condition=Q(state__in=["queued", "running"], kind__in=["delete_all", "restore_deletion"]),
                 name="job_exclusive",
             ),
-            models.CheckConstraint(condition=Q(done__lte=F("total")), name="job_done_within_total"),  # or no total
+            models.CheckConstraint(
+                condition=Q(processed__lte=F("total")), name="job_processed_within_total"
+            ),  # or no total
         ]
         indexes = [
-            models.Index(fields=["heartbeat"], condition=Q(state__in=["waiting", "running"]), name="job_unfinished"),
-            models.Index(fields=["organization", "created", "id"], name="job_newest"),
+            models.Index(fields=["heartbeat"], condition=Q(state__in=["queued", "running"]), name="job_unfinished"),
+            models.Index(fields=["organization", "created", "id"], name="job_created"),
         ]
 
     def __str__(self) -> str:
@@ -305,7 +305,7 @@ class AuditEvent(models.Model):
     Source = AuditSource
 
     created = models.DateTimeField(default=timezone.now)
-    verb = models.CharField(max_length=40)
+    action = models.CharField(max_length=40)
     source = models.CharField(max_length=10, choices=Source)
     organization = models.ForeignKey(
         Organization, models.PROTECT, null=True, blank=True, related_name="audit_events", db_index=False
@@ -325,12 +325,12 @@ class AuditEvent(models.Model):
 
     class Meta:
         indexes = [
-            models.Index(fields=["organization", "created", "id"], name="audit_newest"),
+            models.Index(fields=["organization", "created", "id"], name="audit_created"),
             models.Index(fields=["organization", "target", "created", "id"], name="audit_of_target"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.verb} {self.target}"
+        return f"{self.action} {self.target}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         if not self._state.adding:

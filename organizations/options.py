@@ -9,7 +9,7 @@ from rest_framework import serializers
 from organizations.errors import InvalidOption
 
 
-class RegularExpression(serializers.CharField):
+class RegexField(serializers.CharField):
     """Text that Python can compile."""
 
     def to_internal_value(self, data: Any) -> str:
@@ -21,19 +21,19 @@ class RegularExpression(serializers.CharField):
         return text
 
 
-FALLBACK = "render_org_fallback"
+RENDER_ORG_FALLBACK = "render_org_fallback"
 
 OPTIONS: dict[str, serializers.Field] = {
     "protect_dynamic_stack": serializers.BooleanField(),
     "remote_basepath": serializers.RegexField(r"^https?://[^\s/]+\S*\Z", max_length=2000),
     "remote_fullurl_allow": serializers.BooleanField(),
-    "remote_fullurl_whitelist": serializers.ListField(child=RegularExpression(max_length=1000), max_length=100),
+    "remote_fullurl_whitelist": serializers.ListField(child=RegexField(max_length=1000), max_length=100),
     "search_language": serializers.ChoiceField(snowballstemmer.algorithms()),  # of whose words pictures are found
-    FALLBACK: serializers.CharField(max_length=63),
+    RENDER_ORG_FALLBACK: serializers.CharField(max_length=63),
 }
 
 
-def cleaned(options: dict[str, Any]) -> dict[str, Any]:
+def validate_options(options: dict[str, Any]) -> dict[str, Any]:
     """The options with values of their kind; None, which asks for removal, stays. Raises InvalidOption naming one."""
     return {name: None if value is None else _value(name, value) for name, value in options.items()}
 

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 
-class Need(StrEnum):
+class Requirement(StrEnum):
     """What an endpoint asks for that belongs to no organization."""
 
-    NOTHING = "nothing"
+    ANONYMOUS = "nothing"
     CREDENTIALS = "credentials"  # a key or a token
     ACCOUNT = "account"  # the credentials of somebody who is no public user
 
@@ -65,7 +65,7 @@ READ = SEE_IMAGES | {
     P.URLS_SIGN,
 }
 
-GRANTS: dict[Role, frozenset[Permission]] = {
+ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.ADMIN: frozenset(Permission),
     Role.ADMIN_READ: MEMBER | READ | {P.MEMBERSHIPS_READ},
     Role.WRITE: MEMBER | READ | CHANGE_IMAGES | {P.STACKS_WRITE, P.BILLING_READ},
@@ -92,9 +92,9 @@ def has_public_role(roles: Iterable[str]) -> bool:
 
 def granted(roles: Iterable[str]) -> frozenset[Permission]:
     """Everything that these roles allow together; a name that is no role (any more) allows nothing."""
-    return frozenset().union(*(GRANTS[Role(name)] for name in roles if name in ROLE_NAMES))
+    return frozenset().union(*(ROLE_PERMISSIONS[Role(name)] for name in roles if name in ROLE_NAMES))
 
 
-def roles_with(*needed: Permission) -> list[str]:
+def roles_granting(*needed: Permission) -> list[str]:
     """The roles that allow at least one of these."""
-    return [role.value for role, grants in GRANTS.items() if not grants.isdisjoint(needed)]
+    return [role.value for role, grants in ROLE_PERMISSIONS.items() if not grants.isdisjoint(needed)]

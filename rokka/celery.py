@@ -13,5 +13,5 @@ app.autodiscover_tasks()
 
 
 @signals.setup_logging.connect
-def keep_our_logging(**kwargs: Any) -> None:
+def disable_celery_logging(**kwargs: Any) -> None:
     """Somebody listening here is what keeps Celery from replacing the logging of our settings."""

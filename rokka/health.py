@@ -24,7 +24,7 @@ METHODS = "GET, HEAD, OPTIONS"
 log = structlog.get_logger()
 
 
-def for_machines(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+def read_only_json(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
     """Only to be read, and wrong methods are answered in the shape of every error."""
 
     @csrf_exempt
@@ -41,13 +41,13 @@ def for_machines(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpR
     return answer
 
 
-@for_machines
+@read_only_json
 def live(request: HttpRequest) -> JsonResponse:
     """200 as long as requests are answered at all."""
     return JsonResponse({"status": "ok"})
 
 
-@for_machines
+@read_only_json
 def ready(request: HttpRequest) -> JsonResponse:
     """200 if all is well; else 503, with the checks that failed, and in `problems` why, as far as it may be told."""
     checks = {
@@ -62,14 +62,14 @@ def ready(request: HttpRequest) -> JsonResponse:
         try:
             check()
         except Exception as error:
-            log.warning("not_ready", check=name, exc_info=True)
-            problems[name] = told(error)
+            log.warning("health.check_failed", check=name, exc_info=True)
+            problems[name] = response(error)
     state = {name: "failed" if name in problems else "ok" for name in checks}
     answer = {"status": "failed" if problems else "ok", "checks": state}
     return JsonResponse(answer | ({"problems": problems} if problems else {}), status=503 if problems else 200)
 
 
-def told(error: Exception) -> str:
+def response(error: Exception) -> str:
     """Our own sentence, or only the kind of what others say: that may quote an address or a password."""
     return error.message if isinstance(error, DomainError) else type(error).__name__
 

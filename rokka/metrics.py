@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from organizations.models import Job
 from rokka.core.errors import Unavailable
-from rokka.health import for_machines
+from rokka.health import read_only_json
 from sourceimages import ownership, stored_files
 from sourceimages.models import MaintenanceTask
 
@@ -47,7 +47,7 @@ class DatabaseCollector(Collector):
             )
 
 
-@for_machines
+@read_only_json
 def view(request: HttpRequest) -> HttpResponse:
     """All metrics. Names no organization and no image; the shipped proxy answers outside callers 404 all the same."""
     registry = CollectorRegistry(auto_describe=False)

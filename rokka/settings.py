@@ -11,31 +11,31 @@ from pathlib import Path
 
 from rokka.core import logs
 from rokka.core.env import (
-    NOTHING,
+    EMPTY_LIST,
     boolean,
-    check_apart,
+    check_separate_folders,
     choice,
-    database,
+    comma_list,
+    database_config,
+    env,
     networks,
-    positive,
+    non_negative_int,
+    positive_int,
     redis_url,
     secret,
-    storage,
-    variable,
-    whole,
-    words,
+    storage_config,
 )
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 # --- Mode, secrets, hosts ---------------------------------------------------------------------------------------------
 
-ROKKA_MODE = variable("ROKKA_MODE", choice("embedded", "production"), "embedded")
-EMBEDDED = ROKKA_MODE == "embedded"
-DATA_DIR = variable("DATA_DIR", lambda text: Path(text).resolve(), BASE_DIR / "data")
+ROKKA_MODE = env("ROKKA_MODE", choice("standalone", "production"), "standalone")
+STANDALONE = ROKKA_MODE == "standalone"
+DATA_DIR = env("DATA_DIR", lambda text: Path(text).resolve(), BASE_DIR / "data")
 
 
-def own_secret_key() -> str:
+def load_or_create_secret_key() -> str:
     """The embedded mode makes its secret once, for itself; production must be given one."""
     path = DATA_DIR / "secret_key"
     try:
@@ -54,34 +54,38 @@ def own_secret_key() -> str:
         return path.read_text()
 
 
-SECRET_KEY = variable("SECRET_KEY", secret, own_secret_key() if EMBEDDED and not os.environ.get("SECRET_KEY") else None)
-TOKEN_SECRETS = variable(
-    "TOKEN_SECRETS", lambda text: [secret(word) for word in words(text)], [SECRET_KEY] if EMBEDDED else None
+SECRET_KEY = env(
+    "SECRET_KEY", secret, load_or_create_secret_key() if STANDALONE and not os.environ.get("SECRET_KEY") else None
 )
-ALLOWED_HOSTS = variable(
-    "ALLOWED_HOSTS", words, ["localhost", ".localhost", "127.0.0.1", "[::1]"] if EMBEDDED else None
+TOKEN_SECRETS = env(
+    "TOKEN_SECRETS", lambda text: [secret(word) for word in comma_list(text)], [SECRET_KEY] if STANDALONE else None
 )
-TRUSTED_PROXIES = variable("TRUSTED_PROXIES", networks, NOTHING)
-SIGN_UP_ENABLED = variable("SIGN_UP_ENABLED", boolean, EMBEDDED)
-RATE_LIMIT_ENABLED = variable("RATE_LIMIT_ENABLED", boolean, True)
-RATE_LIMIT_PER_KEY = variable("RATE_LIMIT_PER_KEY", positive, 12_000)  # a minute, as are all but sign-ups
-RATE_LIMIT_PER_ORGANIZATION = variable("RATE_LIMIT_PER_ORGANIZATION", positive, 30_000)
-RATE_LIMIT_PER_ADDRESS = variable("RATE_LIMIT_PER_ADDRESS", positive, 600)  # calls that need no credentials
-RATE_LIMIT_FAILURES = variable("RATE_LIMIT_FAILURES", positive, 60)  # unknown keys and wrong passwords, an address
-RATE_LIMIT_SIGN_UPS = variable("RATE_LIMIT_SIGN_UPS", positive, 20)  # an hour, an address
-HSTS_SECONDS = variable("HSTS_SECONDS", whole, 0 if EMBEDDED else 365 * 86_400)
-FETCH_ALLOWED_NETWORKS = variable("FETCH_ALLOWED_NETWORKS", networks, NOTHING)
-WEB_THREADS = variable("WEB_THREADS", positive, 16 if EMBEDDED else 32)  # of each web process; the server is told so
-FETCH_SECONDS = variable("FETCH_SECONDS", positive, 60)  # for all URLs of a request
-LOG_LEVEL = variable("LOG_LEVEL", choice("DEBUG", "INFO", "WARNING", "ERROR"), "INFO")
+ALLOWED_HOSTS = env(
+    "ALLOWED_HOSTS", comma_list, ["localhost", ".localhost", "127.0.0.1", "[::1]"] if STANDALONE else None
+)
+TRUSTED_PROXIES = env("TRUSTED_PROXIES", networks, EMPTY_LIST)
+SIGNUP_ENABLED = env("SIGNUP_ENABLED", boolean, STANDALONE)
+RATE_LIMIT_ENABLED = env("RATE_LIMIT_ENABLED", boolean, True)
+RATE_LIMIT_PER_KEY = env("RATE_LIMIT_PER_KEY", positive_int, 12_000)  # a minute, as are all but sign-ups
+RATE_LIMIT_PER_ORGANIZATION = env("RATE_LIMIT_PER_ORGANIZATION", positive_int, 30_000)
+RATE_LIMIT_PER_ADDRESS = env("RATE_LIMIT_PER_ADDRESS", positive_int, 600)  # calls that need no credentials
+RATE_LIMIT_AUTH_FAILURES = env(
+    "RATE_LIMIT_AUTH_FAILURES", positive_int, 60
+)  # unknown keys and wrong passwords, an address
+RATE_LIMIT_SIGNUPS = env("RATE_LIMIT_SIGNUPS", positive_int, 20)  # an hour, an address
+HSTS_SECONDS = env("HSTS_SECONDS", non_negative_int, 0 if STANDALONE else 365 * 86_400)
+FETCH_ALLOWED_NETWORKS = env("FETCH_ALLOWED_NETWORKS", networks, EMPTY_LIST)
+WEB_THREADS = env("WEB_THREADS", positive_int, 16 if STANDALONE else 32)  # of each web process; the server is told so
+FETCH_TIMEOUT_SECONDS = env("FETCH_TIMEOUT_SECONDS", positive_int, 60)  # for all URLs of a request
+LOG_LEVEL = env("LOG_LEVEL", choice("DEBUG", "INFO", "WARNING", "ERROR"), "INFO")
 DEBUG = False  # errors are JSON in every mode, and nobody's browser sees our variables
 
 # --- What may come in -------------------------------------------------------------------------------------------------
 
-MAX_FILE_SIZE = variable("MAX_FILE_SIZE", positive, 150_000_000)  # bytes
-MAX_REQUEST_SIZE = variable("MAX_REQUEST_SIZE", positive, 1_000_000_000)  # bytes
-MAX_FILES = variable("MAX_FILES", positive, 20)  # in one request
-MAX_MEGAPIXELS = variable("MAX_MEGAPIXELS", positive, 225)  # JPEG and WebP are exempt
+MAX_FILE_SIZE = env("MAX_FILE_SIZE", positive_int, 150_000_000)  # bytes
+MAX_REQUEST_SIZE = env("MAX_REQUEST_SIZE", positive_int, 1_000_000_000)  # bytes
+MAX_FILES_PER_REQUEST = env("MAX_FILES_PER_REQUEST", positive_int, 20)  # in one request
+MAX_MEGAPIXELS = env("MAX_MEGAPIXELS", positive_int, 225)  # JPEG and WebP are exempt
 FORMATS = [
     "png",
     "jpg",
@@ -127,15 +131,21 @@ FORMATS = [
     "woff",
     "woff2",
 ]
-ALLOWED_FORMATS = variable("ALLOWED_FORMATS", lambda text: [choice(*FORMATS)(word) for word in words(text)], FORMATS)
-REFUSE_DAMAGED_FILES = variable("REFUSE_DAMAGED_FILES", boolean, False)  # those of which only a part can be decoded
-TRASH_DAYS = variable("TRASH_DAYS", positive, 30)
-HISTORY_DAYS = variable("HISTORY_DAYS", positive, 90)  # for which what changes replaced is kept
-STORAGE_TRASH_DAYS = variable("STORAGE_TRASH_DAYS", positive, 14)  # of files that were moved to the storage's trash
-GRACE_SECONDS = variable("GRACE_SECONDS", positive, 3600)  # how long files without a row may be an upload under way
-VERIFY_DAYS = variable("VERIFY_DAYS", positive, 30)  # in which every stored file is read and compared once
-SANDBOX = variable("SANDBOX", choice("auto", "required"), "auto")
-PROBE_PROCESSES = variable("PROBE_PROCESSES", positive, 2)  # children that read files, per web or worker process
+ALLOWED_FORMATS = env("ALLOWED_FORMATS", lambda text: [choice(*FORMATS)(word) for word in comma_list(text)], FORMATS)
+REFUSE_DAMAGED_FILES = env("REFUSE_DAMAGED_FILES", boolean, False)  # those of which only a part can be decoded
+TRASH_RETENTION_DAYS = env("TRASH_RETENTION_DAYS", positive_int, 30)
+HISTORY_RETENTION_DAYS = env("HISTORY_RETENTION_DAYS", positive_int, 90)  # for which what changes replaced is kept
+STORAGE_TRASH_RETENTION_DAYS = env(
+    "STORAGE_TRASH_RETENTION_DAYS", positive_int, 14
+)  # of files that were moved to the storage's trash
+ORPHAN_GRACE_SECONDS = env(
+    "ORPHAN_GRACE_SECONDS", positive_int, 3600
+)  # how long files without a row may be an upload under way
+VERIFY_INTERVAL_DAYS = env(
+    "VERIFY_INTERVAL_DAYS", positive_int, 30
+)  # in which every stored file is read and compared once
+SANDBOX = env("SANDBOX", choice("auto", "required"), "auto")
+PROBE_WORKERS = env("PROBE_WORKERS", positive_int, 2)  # children that read files, per web or worker process
 
 # Django's own limits on form fields, which answer 400 through rokka.core.http; files are bounded by ours.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
@@ -145,27 +155,31 @@ DATA_UPLOAD_MAX_NUMBER_FILES = None
 # --- Where it is kept -------------------------------------------------------------------------------------------------
 
 DATABASES = {
-    "default": variable("DATABASE_URL", database, database(f"sqlite:///{DATA_DIR}/rokka.sqlite3") if EMBEDDED else None)
+    "default": env(
+        "DATABASE_URL", database_config, database_config(f"sqlite:///{DATA_DIR}/rokka.sqlite3") if STANDALONE else None
+    )
 }
-SPOOL = DATA_DIR / "spool"  # of storages that cannot take files in themselves
-REDIS_URL = variable("REDIS_URL", redis_url, "" if EMBEDDED else None)
+TEMP_UPLOAD_DIR = DATA_DIR / "spool"  # of storages that cannot take files in themselves
+REDIS_URL = env("REDIS_URL", redis_url, "" if STANDALONE else None)
 STORAGES = {
-    "originals": variable(
+    "originals": env(
         "STORAGE_URL",
-        lambda url: storage(url, spool=SPOOL),
-        storage(f"file://{DATA_DIR}/files", spool=SPOOL) if EMBEDDED else None,
+        lambda url: storage_config(url, spool=TEMP_UPLOAD_DIR),
+        storage_config(f"file://{DATA_DIR}/files", spool=TEMP_UPLOAD_DIR) if STANDALONE else None,
     ),
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
-PREVIEWS = DATA_DIR / "previews"
-check_apart(STORAGES["originals"], database=DATABASES["default"], data_dir=DATA_DIR, others=[SPOOL, PREVIEWS])
+THUMBNAIL_CACHE = DATA_DIR / "previews"
+check_separate_folders(
+    STORAGES["originals"], database=DATABASES["default"], data_dir=DATA_DIR, others=[TEMP_UPLOAD_DIR, THUMBNAIL_CACHE]
+)
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
     if REDIS_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}},
     "previews": {  # of pictures in the back-office: too many bytes for memory, and easily made again
-        "BACKEND": "rokka.core.caches.SeldomCulledCache",
-        "LOCATION": PREVIEWS,
+        "BACKEND": "rokka.core.caches.RandomCullFileCache",
+        "LOCATION": THUMBNAIL_CACHE,
         "TIMEOUT": 30 * 86_400,
         "OPTIONS": {"MAX_ENTRIES": 10_000},
     },
@@ -175,7 +189,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # --- Django -----------------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "rokka.backoffice.apps.BackOfficeConfig",  # django.contrib.admin with our site
+    "rokka.backoffice.apps.RokkaAdminConfig",  # django.contrib.admin with our site
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -191,12 +205,12 @@ INSTALLED_APPS = [
     "rendering",
 ]
 MIDDLEWARE = [
-    "rokka.core.middleware.RequestLog",
-    "rokka.core.middleware.PrivateAnswers",
-    "rokka.core.middleware.ClientAddress",
-    "rokka.core.middleware.TolerantPath",
-    "rokka.core.middleware.LowerMediaType",
-    "rokka.core.middleware.NoEmptyContent",
+    "rokka.core.middleware.RequestLogMiddleware",
+    "rokka.core.middleware.PrivateResponseMiddleware",
+    "rokka.core.middleware.TrustedProxyMiddleware",
+    "rokka.core.middleware.NormalizePathMiddleware",
+    "rokka.core.middleware.LowerCaseMediaTypeMiddleware",
+    "rokka.core.middleware.EmptyBodyMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -207,7 +221,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "sourceimages.admin.guard.StorageGuard",
+    "sourceimages.admin.guard.StorageMismatchMiddleware",
 ]
 ROOT_URLCONF = "rokka.urls"
 CSRF_FAILURE_VIEW = "rokka.core.http.csrf_failure"
@@ -239,13 +253,13 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "rokka" / "backoffice" / "static"]
-STATIC_ROOT = None if EMBEDDED else BASE_DIR / "static"
-WHITENOISE_USE_FINDERS = EMBEDDED  # nothing to collect when trying it out
+STATIC_ROOT = None if STANDALONE else BASE_DIR / "static"
+WHITENOISE_USE_FINDERS = STANDALONE  # nothing to collect when trying it out
 LOGGING_CONFIG = None
-logs.configure(level=LOG_LEVEL, for_people=EMBEDDED and sys.stderr.isatty())
+logs.configure(level=LOG_LEVEL, for_people=STANDALONE and sys.stderr.isatty())
 
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not EMBEDDED
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not STANDALONE
 SESSION_COOKIE_AGE = 12 * 3600
 SECURE_HSTS_SECONDS = HSTS_SECONDS
 SILENCED_SYSTEM_CHECKS = [
@@ -304,8 +318,8 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["organizations.api.authentication.CredentialsAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rokka.core.parsers.AnyJSONParser"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "rokka.core.parsers.OnlyJSON",
+    "DEFAULT_PARSER_CLASSES": ["rokka.core.parsers.LenientJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "rokka.core.parsers.JSONOnlyNegotiation",
     "DEFAULT_SCHEMA_CLASS": "rokka.core.openapi.Schema",
     "EXCEPTION_HANDLER": "rokka.core.http.exception_handler",
     "UNAUTHENTICATED_USER": None,
@@ -323,11 +337,11 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SWAGGER_UI_SETTINGS": {"persistAuthorization": False, "displayRequestDuration": True},
     "COMPONENT_SPLIT_REQUEST": True,
-    "PREPROCESSING_HOOKS": ["sourceimages.api.openapi.without_copy"],
+    "PREPROCESSING_HOOKS": ["sourceimages.api.openapi.exclude_copy_method"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "sourceimages.api.openapi.with_mismatch",
-        "rokka.core.openapi.finished",
+        "sourceimages.api.openapi.add_mismatch_responses",
+        "rokka.core.openapi.postprocess",
     ],
 }
 
@@ -340,23 +354,23 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "interactive"
-UPKEEP = {"queue": "upkeep"}
+MAINTENANCE_QUEUE = {"queue": "upkeep"}
 CELERY_TASK_ROUTES = {
-    "sourceimages.tasks.collect_garbage": UPKEEP,
-    "sourceimages.tasks.empty_storage_trash": UPKEEP,
-    "sourceimages.tasks.raise_owner_mark": UPKEEP,
-    "sourceimages.tasks.purge": UPKEEP,
-    "sourceimages.tasks.remove_old_versions": UPKEEP,
-    "sourceimages.tasks.resume_jobs": UPKEEP,
-    "sourceimages.tasks.forget_old_jobs": UPKEEP,
-    "sourceimages.tasks.optimize_waiting": UPKEEP,
-    "sourceimages.tasks.index_stale": UPKEEP,
+    "sourceimages.tasks.collect_garbage": MAINTENANCE_QUEUE,
+    "sourceimages.tasks.empty_storage_trash": MAINTENANCE_QUEUE,
+    "sourceimages.tasks.raise_owner_mark": MAINTENANCE_QUEUE,
+    "sourceimages.tasks.purge": MAINTENANCE_QUEUE,
+    "sourceimages.tasks.remove_old_versions": MAINTENANCE_QUEUE,
+    "sourceimages.tasks.resume_jobs": MAINTENANCE_QUEUE,
+    "sourceimages.tasks.delete_old_job_images": MAINTENANCE_QUEUE,
+    "sourceimages.tasks.optimize_pending": MAINTENANCE_QUEUE,
+    "sourceimages.tasks.index_stale": MAINTENANCE_QUEUE,
     "sourceimages.tasks.run_job": {"queue": "bulk"},
-    "sourceimages.tasks.find_colours": {"queue": "bulk"},
+    "sourceimages.tasks.extract_colors": {"queue": "bulk"},
     "sourceimages.tasks.optimize": {"queue": "bulk"},
     "sourceimages.tasks.read_again": {"queue": "bulk"},
     "sourceimages.tasks.verify": {"queue": "bulk"},
-    "organizations.tasks.snapshot_stats": UPKEEP,
+    "organizations.tasks.snapshot_stats": MAINTENANCE_QUEUE,
 }
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 600}
@@ -369,9 +383,9 @@ CELERY_BEAT_SCHEDULE = {
     "remove_old_versions": {"task": "sourceimages.tasks.remove_old_versions", "schedule": 3600},
     "resume_jobs": {"task": "sourceimages.tasks.resume_jobs", "schedule": 20},
     "index_stale": {"task": "sourceimages.tasks.index_stale", "schedule": 60},
-    "forget_old_jobs": {"task": "sourceimages.tasks.forget_old_jobs", "schedule": 3600},
-    "optimize_waiting": {"task": "sourceimages.tasks.optimize_waiting", "schedule": 60},
-    "find_colours": {"task": "sourceimages.tasks.find_colours", "schedule": 20},
+    "forget_old_jobs": {"task": "sourceimages.tasks.delete_old_job_images", "schedule": 3600},
+    "optimize_waiting": {"task": "sourceimages.tasks.optimize_pending", "schedule": 60},
+    "find_colours": {"task": "sourceimages.tasks.extract_colors", "schedule": 20},
     "read_again": {"task": "sourceimages.tasks.read_again", "schedule": 600},
     "verify": {"task": "sourceimages.tasks.verify", "schedule": 600},
     "snapshot_stats": {"task": "organizations.tasks.snapshot_stats", "schedule": 600},

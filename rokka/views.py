@@ -13,8 +13,8 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from organizations.api.base import CallerScope
-from organizations.permissions import Need
+from organizations.api.base import AuthenticatedViewSet
+from organizations.permissions import Requirement
 from rendering.catalogue import OPERATIONS, STACK_OPTIONS
 from rokka.core.methods import PlainOptions
 from rokka.core.openapi import errors
@@ -23,17 +23,17 @@ RESOURCES = ["/operations", "/organizations", "/sourceimages", "/stackoptions", 
 CREDENTIALS = ("Api-Key", "Authorization")
 
 
-class StartViewSet(CallerScope):
+class RootViewSet(AuthenticatedViewSet):
     """One address for two: API keys learn that they are valid, browsers, which have none, get a page."""
 
     tag = "Server"
-    needs = {"root": Need.CREDENTIALS}
+    required_permissions = {"root": Requirement.CREDENTIALS}
     serializer_class = serializers.Serializer
 
     def dispatch(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
         asks_for_html = "text/html" in request.headers.get("Accept", "").lower()
         if request.method in ("GET", "HEAD") and asks_for_html and not set(CREDENTIALS) & request.headers.keys():
-            return start_page(request)
+            return welcome_page(request)
         return super().dispatch(request, *args, **kwargs)
 
     @extend_schema(
@@ -54,11 +54,11 @@ class StartViewSet(CallerScope):
         return Response({"resources": RESOURCES, "environment": settings.ROKKA_MODE})
 
 
-class CatalogueViewSet(CallerScope):
+class CatalogueViewSet(AuthenticatedViewSet):
     """What stacks may say. Nothing here renders yet."""
 
     tag = "Stacks"
-    needs = {"operations": Need.NOTHING, "stack_options": Need.NOTHING}
+    required_permissions = {"operations": Requirement.ANONYMOUS, "stack_options": Requirement.ANONYMOUS}
     serializer_class = serializers.Serializer
 
     @extend_schema(
@@ -80,20 +80,20 @@ class CatalogueViewSet(CallerScope):
         return Response(STACK_OPTIONS)
 
 
-class DocumentView(PlainOptions, SpectacularJSONAPIView):
+class OpenAPIView(PlainOptions, SpectacularJSONAPIView):
     """The OpenAPI document; made by one thread at a time, as making it is not safe for several."""
 
-    making = Lock()
+    lock = Lock()
 
     @extend_schema(exclude=True)
     def get(self, *args: Any, **kwargs: Any) -> Any:
-        with self.making:
+        with self.lock:
             return super().get(*args, **kwargs)  # type: ignore[no-untyped-call]
 
 
-class DocumentPage(PlainOptions, SpectacularSwaggerSplitView):
+class OpenAPIPage(PlainOptions, SpectacularSwaggerSplitView):
     """The OpenAPI document for people, who can try it."""
 
 
-def start_page(request: HttpRequest) -> HttpResponse:
+def welcome_page(request: HttpRequest) -> HttpResponse:
     return render(request, "welcome.html", {"host": request.build_absolute_uri("/").rstrip("/")})

@@ -3,8 +3,8 @@
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
-from rokka.core.request_body import BodyGuard
+from rokka.core.request_body import RequestBodyMiddleware
 from sourceimages import probing
 
-application = BodyGuard(get_wsgi_application(), limit=settings.MAX_REQUEST_SIZE)
+application = RequestBodyMiddleware(get_wsgi_application(), limit=settings.MAX_REQUEST_SIZE)
 probing.check_sandbox()

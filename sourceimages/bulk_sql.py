@@ -16,20 +16,20 @@ from django.utils import timezone
 
 from organizations.audit import Actor
 from organizations.models import AuditEvent, Organization
-from sourceimages.models import ImageVersion, IndexRow, MetadataField, SourceImage, StoredFile
+from sourceimages.models import ImageVersion, MetadataField, MetadataIndexEntry, SourceImage, StoredFile
 from sourceimages.versions import FIELDS as VERSIONED
 
 IMAGES, FILES = SourceImage._meta.db_table, StoredFile._meta.db_table
 FIELDS, VERSIONS = MetadataField._meta.db_table, ImageVersion._meta.db_table
 
 # What a copy has from its picture, and what it has from the file that shows it at the destination. Not the lock.
-SAID = ("identity", "name", "created", "user_metadata", "dynamic_metadata", "protected")
-OF_FILE = ("binary_hash", "size", "format", "mimetype", "width", "height")
-NOT_YET = ("content_since", "verified_at", "optimize_since", "optimized_from")  # of a new file
-COPIED = {
+IMAGE_FIELDS = ("identity", "name", "created", "user_metadata", "dynamic_metadata", "protected")
+FILE_FIELDS = ("binary_hash", "size", "format", "mimetype", "width", "height")
+RESET_FIELDS = ("content_since", "verified_at", "optimize_started_at", "optimized_from")  # of a new file
+COLUMN_SOURCES = {
     "file_id": "file.id",
-    **{column: f"image.{column}" for column in SAID},
-    **{column: f"file.{column}" for column in OF_FILE},
+    **{column: f"image.{column}" for column in IMAGE_FIELDS},
+    **{column: f"file.{column}" for column in FILE_FIELDS},
 }
 
 # A column's value as JSON text.
@@ -42,37 +42,37 @@ AS_JSON = {
 Pairs = Sequence[tuple[Any, Any]]
 
 
-def insert_files(keys: Pairs, destination: Organization) -> int:
+def copy_file_rows(keys: Pairs, destination: Organization) -> int:
     """Rows for bytes, by their key and by the one under which their copy lies."""
-    own = {"organization_id": "%s", "key": "pair.column2", "created": "%s"} | dict.fromkeys(NOT_YET, "NULL")
+    own = {"organization_id": "%s", "key": "pair.column2", "created": "%s"} | dict.fromkeys(RESET_FIELDS, "NULL")
     columns = _columns(StoredFile, own | {name: f"file.{name}" for name in _names(StoredFile) if name not in own})
     return _execute(
         keys,
         f"INSERT INTO {FILES} ({', '.join(columns)}) SELECT {', '.join(columns.values())} "
-        f"FROM {_table(keys)} JOIN {FILES} file ON file.key = pair.column1 ORDER BY file.binary_hash",
+        f"FROM {_values_clause(keys)} JOIN {FILES} file ON file.key = pair.column1 ORDER BY file.binary_hash",
         [_id_of(destination), connection.ops.adapt_datetimefield_value(timezone.now()), *chain(*keys)],
     )
 
 
-def insert_images(short_hashes: Pairs, destination: Organization) -> int:
+def copy_image_rows(short_hashes: Pairs, destination: Organization) -> int:
     """Copies of pictures, by their id and the short hash that the copy gets."""
     own = {"organization_id": "%s", "hash": "image.hash", "short_hash": "pair.column2"}
-    columns = _columns(SourceImage, own | COPIED | {"locked": "%s", "tombstone_id": "NULL"})
+    columns = _columns(SourceImage, own | COLUMN_SOURCES | {"locked": "%s", "tombstone_id": "NULL"})
     return _execute(
         short_hashes,
         f"INSERT INTO {IMAGES} ({', '.join(columns)}) SELECT {', '.join(columns.values())} "
-        f"FROM {_table(short_hashes)} JOIN {IMAGES} image ON image.id = pair.column1 "
+        f"FROM {_values_clause(short_hashes)} JOIN {IMAGES} image ON image.id = pair.column1 "
         f"JOIN {FILES} file ON file.organization_id = %s AND file.binary_hash = image.binary_hash ORDER BY image.hash",
         [_id_of(destination), False, *chain(*short_hashes), _id_of(destination)],
     )
 
 
-def overwrite_images(targets: Pairs, destination: Organization, actor: Actor) -> int:
+def overwrite_image_rows(targets: Pairs, destination: Organization, actor: Actor) -> int:
     """Give what pictures have, by their id, to rows of the destination, by theirs, and keep what these had before."""
-    changes = ", ".join(f"{column} = {value}" for column, value in COPIED.items())
+    changes = ", ".join(f"{column} = {value}" for column, value in COLUMN_SOURCES.items())
     update = (
         f"UPDATE {IMAGES} AS target SET {changes} "
-        f"FROM {_table(targets)} JOIN {IMAGES} image ON image.id = pair.column1 "
+        f"FROM {_values_clause(targets)} JOIN {IMAGES} image ON image.id = pair.column1 "
         f"JOIN {FILES} file ON file.organization_id = %s AND file.binary_hash = image.binary_hash "
         f"WHERE target.id = pair.column2"
     )
@@ -102,7 +102,7 @@ def _versions_of_overwritten(targets: Pairs, actor: Actor) -> tuple[str, list[An
         f'INSERT INTO {VERSIONS} (organization_id, image_id, hash, "before", {", ".join(values)}) '
         f"SELECT old.organization_id, old.id, old.hash, {before}, {', '.join(values.values())} "
         f"FROM (SELECT target.organization_id, target.id, target.hash, {changed} AS changed "
-        f"FROM {_table(targets)} JOIN {IMAGES} image ON image.id = pair.column1 "
+        f"FROM {_values_clause(targets)} JOIN {IMAGES} image ON image.id = pair.column1 "
         f"JOIN {IMAGES} target ON target.id = pair.column2) old WHERE old.changed <> ''",
         who,
     )
@@ -143,13 +143,13 @@ def _version_values(kind: ImageVersion.Kind, actor: Actor) -> tuple[dict[str, st
     return columns, [kind.value, actor.source, *map(_uuid, ids)]
 
 
-def insert_index(table: type[IndexRow], hashes: Pairs, destination: Organization) -> int:
+def copy_index_rows(table: type[MetadataIndexEntry], hashes: Pairs, destination: Organization) -> int:
     """What is searched of pictures, by their id and the hash that their copy has, too. The fields are there already."""
     name = table._meta.db_table
     return _execute(
         hashes,
         f"INSERT INTO {name} (field_id, value, image_id) SELECT field.id, original.value, image.id "
-        f"FROM {_table(hashes)} JOIN {name} original ON original.image_id = pair.column1 "
+        f"FROM {_values_clause(hashes)} JOIN {name} original ON original.image_id = pair.column1 "
         f"JOIN {FIELDS} meant ON meant.id = original.field_id "
         f"JOIN {FIELDS} field ON field.organization_id = %s AND field.name = meant.name AND field.type = meant.type "
         f"JOIN {IMAGES} image ON image.organization_id = %s AND image.hash = pair.column2 "
@@ -167,7 +167,7 @@ def _columns(model: type[models.Model], values: Mapping[str, str]) -> dict[str, 
     return {name: values[name] for name in _names(model)}
 
 
-def _table(pairs: Pairs) -> str:
+def _values_clause(pairs: Pairs) -> str:
     """The pairs as a table; both databases call its columns column1 and column2."""
     return f"(VALUES {', '.join(['(%s, %s)'] * len(pairs))}) AS pair"
 

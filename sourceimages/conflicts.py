@@ -12,11 +12,11 @@ def _reference(name: str) -> ForeignKey:
 
 
 # Another transaction has made the same file, the same image or a short hash for it.
-SAME_IMAGE = (
+IMAGE_CONSTRAINTS = (
     "file_binary_hash_unique",
-    "image_living_hash_unique",
+    "image_active_hash_unique",
     "short_hash_unique",
     "short_hash_once_per_hash",
 )
-FILE = _reference("file")  # the file of an image that is being made has been removed, or the reverse
-TOMBSTONE = _reference("tombstone")  # likewise the deletion that an image is being moved to
+FILE_REFERENCE = _reference("file")  # the file of an image that is being made has been removed, or the reverse
+TOMBSTONE_REFERENCE = _reference("tombstone")  # likewise the deletion that an image is being moved to

@@ -3,7 +3,7 @@
 from rokka.core.errors import (
     Conflict,
     Forbidden,
-    Invalid,
+    InvalidInput,
     Locked,
     NotFound,
     PreconditionFailed,
@@ -13,19 +13,19 @@ from rokka.core.errors import (
 )
 
 
-class UnreadableImage(Invalid):
+class UnreadableImage(InvalidInput):
     """The bytes start like a known format and are not a readable file of it."""
 
     reason = "unreadable_image"
 
 
-class FormatNotAllowed(Invalid):
+class FormatNotAllowed(InvalidInput):
     """The bytes are of no format that this server keeps."""
 
     reason = "format_not_allowed"
 
 
-class TooManyPixels(Invalid):
+class TooManyPixels(InvalidInput):
     """More pixels than MAX_MEGAPIXELS."""
 
     reason = "too_many_pixels"
@@ -38,42 +38,42 @@ class FileTooLarge(TooLarge):
 
 
 class RequestTooLarge(TooLarge):
-    """A request over MAX_REQUEST_SIZE or MAX_FILES."""
+    """A request over MAX_REQUEST_SIZE or MAX_FILES_PER_REQUEST."""
 
     reason = "request_too_large"
 
 
-class IncompleteUpload(Invalid):
+class IncompleteUpload(InvalidInput):
     """The body ended before it was complete."""
 
     reason = "incomplete_upload"
 
 
-class InvalidMetadata(Invalid):
+class InvalidMetadata(InvalidInput):
     """Metadata that cannot be stored."""
 
     reason = "invalid_metadata"
 
 
-class InvalidName(Invalid):
+class InvalidName(InvalidInput):
     """A file name that cannot be stored."""
 
     reason = "invalid_name"
 
 
-class InvalidURL(Invalid):
+class InvalidURL(InvalidInput):
     """What is sent as a URL is none that is fetched."""
 
     reason = "invalid_url"
 
 
-class AddressNotAllowed(Invalid):
+class AddressNotAllowed(InvalidInput):
     """A URL that leads to a server which not everybody can reach."""
 
     reason = "address_not_allowed"
 
 
-class FetchFailed(Invalid):
+class FetchFailed(InvalidInput):
     """The file behind a URL could not be had."""
 
     reason = "fetch_failed"
@@ -106,7 +106,7 @@ class ImageNotFound(NotFound):
 class TombstoneNotFound(NotFound):
     """There is no such act of deleting here that can still be undone."""
 
-    reason = "tombstone_not_found"
+    reason = "deletion_not_found"
 
 
 class FieldNotFound(NotFound):
@@ -139,7 +139,7 @@ class IndexNotReady(Conflict):
     reason = "index_not_ready"
 
 
-class InvalidFilter(Invalid):
+class InvalidFilter(InvalidInput):
     """A filter that would choose images for what they only seem to lack."""
 
     reason = "invalid_filter"
@@ -163,10 +163,10 @@ class JobNotUndoable(Conflict):
     reason = "job_not_undoable"
 
 
-class JobUnderWay(Conflict):
+class JobInProgress(Conflict):
     """Everything of the organization is being deleted or restored already."""
 
-    reason = "job_under_way"
+    reason = "job_in_progress"
 
 
 class JobExpired(Conflict):
@@ -191,7 +191,7 @@ class SelectionChanged(Conflict):
         super().__init__(f"{images} now, not the ones that were shown. Check the selection and confirm again.")
 
 
-class InvalidDestination(Invalid):
+class InvalidDestination(InvalidInput):
     """A copy needs another organization that exists."""
 
     reason = "invalid_destination"
@@ -227,7 +227,7 @@ class StorageMismatch(Unavailable):
     reason = "storage_mismatch"
 
 
-class BytesMissing(Unavailable):
+class OriginalMissing(Unavailable):
     """A picture's bytes are not where they should be: a case for the operators."""
 
-    reason = "bytes_missing"
+    reason = "original_missing"

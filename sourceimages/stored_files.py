@@ -11,14 +11,14 @@ from pathlib import Path
 import structlog
 from django.db import transaction
 
-from organizations.audit import TIME, Actor
+from organizations.audit import SYSTEM, Actor
 from organizations.models import AuditEvent
 from sourceimages import storage, task_state
-from sourceimages.errors import BytesMissing
+from sourceimages.errors import OriginalMissing
 from sourceimages.models import StoredFile
 from sourceimages.ownership import check_removable
 
-ROUND = 500  # files that are moved before the owner marks are compared again
+MOVE_BATCH = 500  # files that are moved before the owner marks are compared again
 TASK = "storage_trash"
 
 log = structlog.get_logger()
@@ -32,7 +32,7 @@ def open_file(file: StoredFile, start: int = 0, length: int | None = None) -> It
     originals = storage.originals()
     try:
         return originals.open(file.key, start, length)
-    except BytesMissing:
+    except OriginalMissing:
         recover_missing([file.key])
         return originals.open(file.key, start, length)
 
@@ -43,10 +43,10 @@ def local_file(file: StoredFile) -> Iterator[Path]:
     originals = storage.originals()
     with ExitStack() as stack:
         try:
-            path = stack.enter_context(originals.local(file.key))
-        except BytesMissing:
+            path = stack.enter_context(originals.local_path(file.key))
+        except OriginalMissing:
             recover_missing([file.key])
-            path = stack.enter_context(originals.local(file.key))
+            path = stack.enter_context(originals.local_path(file.key))
         yield path
 
 
@@ -55,7 +55,7 @@ def file_size(file: StoredFile) -> int:
     originals = storage.originals()
     try:
         return originals.size(file.key)
-    except BytesMissing:
+    except OriginalMissing:
         recover_missing([file.key])
         return originals.size(file.key)
 
@@ -73,12 +73,12 @@ def file_sizes(files: Collection[StoredFile]) -> dict[str, int]:
 # --- Recovering -------------------------------------------------------------------------------------------------------
 
 
-def recover_missing(keys: Collection[str], *, actor: Actor = TIME) -> set[str]:
+def recover_missing(keys: Collection[str], *, actor: Actor = SYSTEM) -> set[str]:
     """Put back those of the files that a row names and that lie in the trash; answer them.
 
     One whose row names another file by now, because it was optimized, stays in the trash.
     """
-    return recover(sorted(named(keys)), actor=actor)
+    return recover(sorted(referenced_keys(keys)), actor=actor)
 
 
 def recover(keys: Collection[str], *, actor: Actor) -> set[str]:
@@ -100,7 +100,7 @@ def _record_recovered(keys: Sequence[str], actor: Actor) -> None:
     parts = [(key, part) for key in keys if (part := storage.parse_key(key))]
     AuditEvent.objects.bulk_create(
         AuditEvent(
-            verb="file.recovered",
+            action="file.recovered",
             source=actor.source,
             organization_id=part.organization_id,
             user=actor.user,
@@ -124,15 +124,15 @@ def move_to_trash(keys: Sequence[str]) -> set[str]:
     Answers those that were there. Raises StorageMismatch where database and storage do not belong together.
     """
     moved: set[str] = set()
-    for start in range(0, len(keys), ROUND):
+    for start in range(0, len(keys), MOVE_BATCH):
         check_removable()
-        batch = keys[start : start + ROUND]
-        unneeded = set(batch) - named(batch)
+        batch = keys[start : start + MOVE_BATCH]
+        unneeded = set(batch) - referenced_keys(batch)
         gone = storage.originals().move_to_trash(sorted(unneeded))
         moved |= gone - recover_missing(gone)  # a row that came while they were moved
     return moved
 
 
-def named(keys: Collection[str]) -> set[str]:
+def referenced_keys(keys: Collection[str]) -> set[str]:
     """Those of the keys that a row names."""
     return set(StoredFile.objects.filter(key__in=keys).values_list("key", flat=True)) if keys else set()

@@ -20,12 +20,12 @@ from sourceimages.maintenance.purge import purge_expired
 from sourceimages.maintenance.verify import verify_due
 from sourceimages.models import StoredFile
 
-IN_PROCESS = settings.CELERY_TASK_ALWAYS_EAGER
-MISSED = 10 if IN_PROCESS else 40  # seconds without a sign of life, after which a job is taken up by somebody else
-SLICE = 5 if IN_PROCESS else jobs.SLICE  # somebody waits, or nobody does
-VERIFY_SECONDS = 10 if IN_PROCESS else 240  # of reading; other tasks wait for it, or none does
-SMALL = 100  # pictures
-AT_ONCE = 5  # seconds
+INLINE = settings.CELERY_TASK_ALWAYS_EAGER
+STALE_SECONDS = 10 if INLINE else 40  # seconds without a sign of life, after which a job is taken up by somebody else
+TIME_SLICE = 5 if INLINE else jobs.TIME_SLICE  # somebody waits, or nobody does
+VERIFY_SECONDS = 10 if INLINE else 240  # of reading; other tasks wait for it, or none does
+INLINE_LIMIT = 100  # pictures
+INLINE_SECONDS = 5  # seconds
 
 log = structlog.get_logger()
 
@@ -34,10 +34,10 @@ def when_writable(task: Callable[..., None]) -> Callable[..., None]:
     """While database and storage do not agree, nothing is done and nothing fails: it waits in its rows."""
 
     @wraps(task)
-    def attempt(*arguments: Any) -> None:
+    def attempt(*params: Any) -> None:
         try:
             ownership.check_writable()
-            task(*arguments)
+            task(*params)
         except StorageMismatch as error:
             log.error("task.paused", task=task.__name__, reason=error.message)
 
@@ -79,8 +79,8 @@ def remove_old_versions() -> None:
 def run_job(self: Task, job_id: str) -> None:
     """A slice of a job. When it is tried again, should something not answer, stands in its row: resume_jobs looks."""
     if (self.request.delivery_info or {}).get("redelivered"):
-        jobs.killed(UUID(job_id))
-    job = _slice(UUID(job_id), seconds=SLICE)
+        jobs.handle_killed(UUID(job_id))
+    job = _run_slice(UUID(job_id), seconds=TIME_SLICE)
     if job is not None and job.unfinished and not settings.CELERY_TASK_ALWAYS_EAGER:
         run_job.delay(job_id)
 
@@ -89,12 +89,12 @@ def run_job(self: Task, job_id: str) -> None:
 @when_writable
 def resume_jobs() -> None:
     """Take up jobs that nobody works at; those that failed too often end here. One of them does not stop the others."""
-    for job_id in jobs.stalled(seconds=MISSED):
-        jobs.killed(job_id)
+    for job_id in jobs.stalled(seconds=STALE_SECONDS):
+        jobs.handle_killed(job_id)
         if settings.CELERY_TASK_ALWAYS_EAGER:
-            _slice(job_id, seconds=jobs.SLICE)  # by beat itself, for which nobody waits
+            _run_slice(job_id, seconds=jobs.TIME_SLICE)  # by beat itself, for which nobody waits
         else:
-            hurry(job_id)
+            enqueue_job(job_id)
 
 
 @shared_task
@@ -102,17 +102,17 @@ def resume_jobs() -> None:
 def index_stale() -> None:
     """After a change of the language, or an upgrade that indexes otherwise."""
     for job in jobs.index_stale():
-        hurry(job.pk)
+        enqueue_job(job.pk)
 
 
 @shared_task(autoretry_for=(OperationalError,), retry_backoff=True, max_retries=8)
-def forget_old_jobs() -> None:
-    snapshot.forget_old()
+def delete_old_job_images() -> None:
+    snapshot.delete_old()
 
 
-def _slice(job_id: UUID, *, seconds: float) -> Job | None:
+def _run_slice(job_id: UUID, *, seconds: float) -> Job | None:
     """The job after so many seconds of work; nothing if it waits for something that does not answer."""
-    if jobs.waits(job_id):
+    if jobs.is_waiting(job_id):
         return None
     try:
         return jobs.run(job_id, seconds=seconds)
@@ -132,17 +132,17 @@ def optimize(file_id: int) -> None:
 
 @shared_task
 @when_writable
-def optimize_waiting() -> None:
+def optimize_pending() -> None:
     for file_id in operations.waiting_to_be_optimized():
         _enqueue(optimize, file_id)
 
 
 @shared_task(autoretry_for=(StorageUnavailable, OperationalError), retry_backoff=True, max_retries=8)
 @when_writable
-def find_colours() -> None:
+def extract_colors() -> None:
     """Of a hundred files; those that come meanwhile have their turn the next time."""
-    for file_id in operations.without_colours():
-        operations.find_colours(file_id)
+    for file_id in operations.files_without_colors():
+        operations.extract_colors(file_id)
 
 
 @shared_task(autoretry_for=(StorageUnavailable, OperationalError), retry_backoff=True, max_retries=8)
@@ -158,34 +158,34 @@ def verify() -> None:
     verify_due(seconds=VERIFY_SECONDS)
 
 
-def begin(job: Job) -> Job:
+def run_or_enqueue(job: Job) -> Job:
     """Do a small job while somebody waits, and have a large one done soon; the job as it is then."""
-    if (job.total or 0) <= SMALL:
-        job = _slice(job.pk, seconds=AT_ONCE) or job
+    if (job.total or 0) <= INLINE_LIMIT:
+        job = _run_slice(job.pk, seconds=INLINE_SECONDS) or job
     if job.unfinished:
-        hurry(job.pk)
+        enqueue_job(job.pk)
         job.refresh_from_db()
     return job
 
 
-def hurry(job_id: UUID) -> None:
+def enqueue_job(job_id: UUID) -> None:
     """Have the job done soon. That it is done at all does not depend on it: its row is there, and beat looks."""
     transaction.on_commit(lambda: _enqueue(run_job, str(job_id)))
 
 
-def purge_soon() -> None:
+def enqueue_purge() -> None:
     """What has expired is removed now, not within the hour."""
     transaction.on_commit(lambda: _enqueue(purge))
 
 
-def optimize_soon(files: Iterable[StoredFile]) -> None:
+def enqueue_optimize(files: Iterable[StoredFile]) -> None:
     """The same for wishes to optimize."""
     for file in {file.pk: file for file in files if file.optimize_to}.values():
         transaction.on_commit(partial(_enqueue, optimize, file.pk))
 
 
-def _enqueue(task: Task, *arguments: str | int) -> None:
+def _enqueue(task: Task, *params: str | int) -> None:
     try:
-        task.delay(*arguments)
+        task.delay(*params)
     except Exception:  # what asked for it is done and answered, whatever goes wrong here; beat looks again
-        log.warning("task.not_hurried", task=task.name, arguments=arguments, exc_info=True)
+        log.warning("task.enqueue_failed", task=task.name, params=params, exc_info=True)

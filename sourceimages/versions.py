@@ -17,7 +17,7 @@ FIELDS = ("name", "created", "user_metadata", "dynamic_metadata", "protected")
 Values = Mapping[str, Any]  # by field
 
 
-def keep(
+def record_versions(
     kind: ImageVersion.Kind,
     before: Mapping[SourceImage, Values],
     actor: Actor,
@@ -63,7 +63,7 @@ def to_json(values: Values) -> dict[str, Any]:
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
 
 
-def _moment(text: str) -> datetime:
+def _parse_datetime(text: str) -> datetime:
     """SQLite, where it writes the row by itself, leaves the zone out."""
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -73,4 +73,4 @@ def _unchanged(value: Any) -> Any:
     return value
 
 
-FROM_JSON: dict[str, Callable[[Any], Any]] = {"created": _moment}
+FROM_JSON: dict[str, Callable[[Any], Any]] = {"created": _parse_datetime}

@@ -26,7 +26,7 @@ from rest_framework.test import APIClient
 from organizations import audit_triggers
 from organizations.audit import COMMAND, Actor
 from organizations.models import AuditEvent, Membership, Organization, User
-from organizations.operations import create_key, create_organization, set_roles
+from organizations.operations import create_key, create_organization_with_admin, set_roles
 from organizations.permissions import Role
 from organizations.usage import daily_stats
 from rokka import celery_app
@@ -67,7 +67,7 @@ class Person:
 
 @pytest.fixture
 def acme(db: None) -> Organization:
-    return create_organization("acme", email="alice@example.org", actor=COMMAND).organization
+    return create_organization_with_admin("acme", email="alice@example.org", actor=COMMAND).organization
 
 
 @pytest.fixture
@@ -90,14 +90,14 @@ def alice(member: Callable[..., Person]) -> Person:
 @pytest.fixture
 def stage(acme: Organization, alice: Person) -> Organization:
     """Another organization that Alice administrates."""
-    stage = create_organization("stage", email="stage@example.org", actor=COMMAND).organization
+    stage = create_organization_with_admin("stage", email="stage@example.org", actor=COMMAND).organization
     set_roles(stage, alice.user.pk, [Role.ADMIN], comment=None, actor=COMMAND)
     return stage
 
 
 @pytest.fixture
 def charlie(db: None) -> Person:
-    new = create_organization("other", email="charlie@example.org", actor=COMMAND)
+    new = create_organization_with_admin("other", email="charlie@example.org", actor=COMMAND)
     return Person(new.user, new.api_key)
 
 
@@ -130,8 +130,8 @@ def no_waiting(settings: Any) -> None:
 def fresh_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """What other tests counted is forgotten, and downloads are written down only when a test asks for it."""
     cache.clear()
-    indexing.forget()
-    monkeypatch.setattr(daily_stats.downloads, "every", None)
+    indexing.clear_cache()
+    monkeypatch.setattr(daily_stats.downloads, "flush_interval", None)
     daily_stats.downloads.sums.clear()
 
 
@@ -140,9 +140,9 @@ def files_in(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and path.name not in (OWNER_MARK, "trash.lock")]
 
 
-def contradictions(*, read_bytes: bool = True) -> list[str]:
+def contradictions(*, verify_checksums: bool = True) -> list[str]:
     """Everything that must not be, stray bytes included: the last line of every test of a race or a crash."""
-    return [finding.message for finding in consistency.check(read_bytes=read_bytes)]
+    return [finding.message for finding in consistency.check(verify_checksums=verify_checksums)]
 
 
 @pytest.fixture
@@ -228,7 +228,7 @@ def s3_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator
 @pytest.fixture
 def empty_bucket(s3_url: str, tmp_path: Path) -> str:
     """STORAGE_URL of a bucket with nothing in it."""
-    bucket = S3Storage(**env.storage(s3_url, spool=tmp_path)["OPTIONS"])
+    bucket = S3Storage(**env.storage_config(s3_url, temp_dir=tmp_path)["OPTIONS"])
     bucket.client.create_bucket(Bucket=bucket.bucket_name)  # again means nothing
     empty(bucket)
     return s3_url

@@ -24,8 +24,10 @@ admin.site.unregister(Group)
 class ReadOnlyAdmin(admin.ModelAdmin):
     """Staff may look at what their roles let them see, and change nothing."""
 
-    needs: ClassVar[Permission | None] = None  # to see a row, in the organization of the row; None: for superusers only
-    owner: ClassVar[str] = "organization"  # what leads from a row to its organization
+    permission: ClassVar[Permission | None] = (
+        None  # to see a row, in the organization of the row; None: for superusers only
+    )
+    organization_field: ClassVar[str] = "organization"  # what leads from a row to its organization
     actions: Sequence[str] | None = None
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # each is one more count of all rows
@@ -42,7 +44,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
     def has_view_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         staff = staff_of(request)
-        return staff.superuser or (self.needs is not None and staff.may_anywhere(self.needs))
+        return staff.superuser or (self.permission is not None and staff.has_permission_anywhere(self.permission))
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
@@ -53,29 +55,35 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         staff = staff_of(request)
         if staff.superuser:
             return found
-        return found.filter(**{f"{self.owner}__in": staff.ids(self.needs)}) if self.needs else found.none()
+        return (
+            found.filter(**{f"{self.organization_field}__in": staff.organization_ids_with(self.permission)})
+            if self.permission
+            else found.none()
+        )
 
 
-class OperationAdmin(ReadOnlyAdmin):
+class ActionAdmin(ReadOnlyAdmin):
     """Staff may also have operations done, to one row on its page or to many in the list, once they confirm it.
 
     `actions` names methods that are marked with `operation`.
     """
 
     change_form_template = "admin/operation_form.html"
-    most: ClassVar[int] = 500  # rows at a time: each is a transaction, and somebody waits for all of them
-    beyond: ClassVar[str] = ""  # how to do it to more
+    max_rows: ClassVar[int] = 500  # rows at a time: each is a transaction, and somebody waits for all of them
+    over_limit_hint: ClassVar[str] = ""  # how to do it to more
 
-    def buttons(self, row: Any) -> Sequence[str]:
+    def object_actions(self, row: Any) -> Sequence[str]:
         """The operations to offer on the page of this row."""
         return self.actions or ()
 
-    def may(self, request: HttpRequest, name: str, row: Any) -> bool:
+    def has_action_permission(self, request: HttpRequest, name: str, row: Any) -> bool:
         """Do this person's roles allow this operation on this row?"""
-        needs = getattr(type(self), name).needs
-        return staff_of(request).may(needs(row) if callable(needs) else needs, row.organization_id)
+        permission = getattr(type(self), name).permission
+        return staff_of(request).has_permission(
+            permission(row) if callable(permission) else permission, row.organization_id
+        )
 
-    def describe(self, row: Any) -> str:
+    def row_label(self, row: Any) -> str:
         """The line about this row that somebody reads before confirming."""
         return str(row)
 
@@ -98,20 +106,24 @@ class OperationAdmin(ReadOnlyAdmin):
         obj: Any = None,
     ) -> HttpResponse:
         actions: dict[str, Any] = self.get_actions(request)
-        context["buttons"] = [(name, actions[name][2]) for name in self.buttons(obj) if self.may(request, name, obj)]
+        context["buttons"] = [
+            (name, actions[name][2])
+            for name in self.object_actions(obj)
+            if self.has_action_permission(request, name, obj)
+        ]
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def confirmation(self, request: HttpRequest, rows: list[Any], **context: Any) -> HttpResponse:
         """A page that says what is about to happen to which rows; it posts to where the question came from."""
         context |= self.admin_site.each_context(request) | {
             "opts": self.opts,
-            "rows": [(row, self.describe(row)) for row in rows],
+            "rows": [(row, self.row_label(row)) for row in rows],
             "what": model_ngettext(self.opts, len(rows)),
             "checkbox": ACTION_CHECKBOX_NAME,
         }
         return TemplateResponse(request, "admin/operation_confirmation.html", context)
 
-    def perform(self, request: HttpRequest, rows: list[Any], act: "Act", done: str) -> None:
+    def run_action(self, request: HttpRequest, rows: list[Any], act: "RowAction", done: str) -> None:
         """Do it to each row, and tell what was refused. A refusal does not keep the next row from its turn."""
         actor = actor_of(request)
         missing = len(set(request.POST.getlist(ACTION_CHECKBOX_NAME))) - len(rows)
@@ -120,8 +132,8 @@ class OperationAdmin(ReadOnlyAdmin):
             self.message_user(request, gone, messages.ERROR)
         count = 0
         for row in rows:
-            if not self.may(request, act.__name__, row):
-                refusal = f"Your roles in {row.organization} do not allow this: {self.describe(row)}."
+            if not self.has_action_permission(request, act.__name__, row):
+                refusal = f"Your roles in {row.organization} do not allow this: {self.row_label(row)}."
                 self.message_user(request, refusal, messages.ERROR)
                 continue
             try:
@@ -139,7 +151,7 @@ class OperationAdmin(ReadOnlyAdmin):
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
 
-def page(view: View) -> View:
+def error_page(view: View) -> View:
     """A view of our own in the back-office: what is refused is said on a page, with the status that the API gives."""
 
     @wraps(view)
@@ -147,45 +159,49 @@ def page(view: View) -> View:
         try:
             return view(self, request, *args, **kwargs)
         except DomainError as error:
-            return refusal(self, request, error)
+            return error_response(self, request, error)
 
     return cast(View, answer)
 
 
-def refusal(self: admin.ModelAdmin, request: HttpRequest, error: DomainError) -> HttpResponse:
+def error_response(self: admin.ModelAdmin, request: HttpRequest, error: DomainError) -> HttpResponse:
     context = self.admin_site.each_context(request) | {"title": "This cannot be done", "error": error}
     return TemplateResponse(request, "admin/error.html", context, status=int(status_of(error)))
 
 
-Act = Callable[[Any, Any, Actor], str | None]
-Action = Callable[[OperationAdmin, HttpRequest, Any], HttpResponse | None]
+RowAction = Callable[[Any, Any, Actor], str | None]
+AdminAction = Callable[[ActionAdmin, HttpRequest, Any], HttpResponse | None]
 
 
-Needs = Permission | Callable[[Any], Permission]
+PermissionSpec = Permission | Callable[[Any], Permission]
 
 
-def operation(description: str, *, needs: Needs, explanation: str, done: str = "") -> Callable[[Act], Action]:
+def row_action(
+    description: str, *, permission: PermissionSpec, explanation: str, done: str = ""
+) -> Callable[[RowAction], AdminAction]:
     """Make an action of a method that calls an operation for one row, and may return what to tell about it.
 
-    `needs` is what it takes in the organization of the row, or tells so of a row. `done` says in the end what has
+    `permission` is what it takes in the organization of the row, or tells so of a row. `done` says in the end what has
     become of so many rows, such as "locked".
     """
 
-    def action_of(act: Act) -> Action:
+    def action_of(act: RowAction) -> AdminAction:
         @admin.action(description=description, permissions=["view"])
         @wraps(act)
-        def action(self: OperationAdmin, request: HttpRequest, rows: Any) -> HttpResponse | None:
-            rows = list(rows[: self.most + 1])
-            if len(rows) > self.most:
-                message = f"No more than {self.most} {self.opts.verbose_name_plural} at a time. {self.beyond}"
+        def action(self: ActionAdmin, request: HttpRequest, rows: Any) -> HttpResponse | None:
+            rows = list(rows[: self.max_rows + 1])
+            if len(rows) > self.max_rows:
+                message = (
+                    f"No more than {self.max_rows} {self.opts.verbose_name_plural} at a time. {self.over_limit_hint}"
+                )
                 self.message_user(request, message.strip(), messages.ERROR)
             elif "confirmed" in request.POST:
-                self.perform(request, rows, act, done)
+                self.run_action(request, rows, act, done)
             elif rows:
                 return self.confirmation(request, rows, action=act.__name__, title=description, explanation=explanation)
             return None
 
-        action.needs = needs  # type: ignore[attr-defined]
+        action.permission = permission  # type: ignore[attr-defined]
         return action
 
     return action_of

@@ -16,21 +16,21 @@ from organizations.models import AuditEvent, Membership, Organization, SigningKe
 from organizations.operations import (
     add_member_with_new_user,
     add_signing_key,
-    change_options,
-    describe_organization,
     remove_member,
     remove_signing_key,
+    reveal_signing_key,
     set_roles,
-    show_signing_key,
+    update_options,
+    update_profile,
 )
 from organizations.options import OPTIONS
 from organizations.permissions import Permission, Role
 from organizations.usage import counters, daily_stats
 from rokka.core import charts
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 
-EVENTS = 100
-SPANS = (30, 90, 365)  # days
+EVENT_LIMIT = 100
+PERIODS = (30, 90, 365)  # days
 P = Permission
 ROLES = {  # what each allows, in a few words
     Role.ADMIN: "everything",
@@ -47,22 +47,22 @@ ROLES = {  # what each allows, in a few words
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class OneTimeSecret:
     """What a change leaves to be shown on the page itself: a secret that is seen once."""
 
     secret: str
     about: str
 
 
-Change = Callable[[HttpRequest, Organization], Shown | None]
-About = Callable[[HttpRequest, Organization], dict[str, Any]]
+FormHandler = Callable[[HttpRequest, Organization], OneTimeSecret | None]
+ContextBuilder = Callable[[HttpRequest, Organization], dict[str, Any]]
 
 
 # --- Usage ------------------------------------------------------------------------------------------------------------
 
 
 def usage(request: HttpRequest, organization: Organization) -> dict[str, Any]:
-    span = next((span for span in SPANS if str(span) == request.GET.get("days")), SPANS[0])
+    span = next((span for span in PERIODS if str(span) == request.GET.get("days")), PERIODS[0])
     days = daily_stats.days(organization, daily_stats.today() - timedelta(days=span - 1), daily_stats.today())[::-1]
     living = organization.images.filter(tombstone__isnull=True)
     formats = list(living.values("format").annotate(count=Count("pk"), bytes=Sum("size")).order_by("-count", "format"))
@@ -72,15 +72,15 @@ def usage(request: HttpRequest, organization: Organization) -> dict[str, Any]:
 
     return {
         "totals": counters.totals(organization),
-        "acts_in_trash": organization.tombstones.restorable().with_images().count(),
+        "acts_in_trash": organization.tombstones.restorable().non_empty().count(),
         "formats": formats,
         "most": max((one["count"] for one in formats), default=0),
         "span": span,
-        "spans": SPANS,
+        "spans": PERIODS,
         "charts": [
-            charts.curve("Pictures", points("images")),
-            charts.curve("Bytes", points("bytes"), charts.size),
-            charts.bars("Bytes downloaded a day", points("bytes_downloaded"), charts.size),
+            charts.line_chart("Pictures", points("images")),
+            charts.line_chart("Bytes", points("bytes"), charts.size),
+            charts.bar_chart("Bytes downloaded a day", points("bytes_downloaded"), charts.size),
         ],
     }
 
@@ -97,27 +97,27 @@ def members(request: HttpRequest, organization: Organization) -> dict[str, Any]:
     }
 
 
-def add_member(request: HttpRequest, organization: Organization) -> Shown | None:
+def add_member(request: HttpRequest, organization: Organization) -> OneTimeSecret | None:
     """By the name of somebody of the staff, the id of any user, or an e-mail address, for which a user is made."""
     sent = request.POST
     who, comment = str(sent.get("who", "")).strip(), str(sent.get("comment", ""))
     if "\0" in who:
-        raise Invalid("who: it contains a NUL character.")
+        raise InvalidInput("who: it contains a NUL character.")
     roles = [str(role) for role in sent.getlist("roles")]
-    user = user_called(who)
+    user = find_user(who)
     if user is not None:
         if organization.memberships.filter(user=user).exists():
-            raise Invalid("This user is a member already. Change the roles below.")
+            raise InvalidInput("This user is a member already. FormHandler the roles below.")
         member, _ = set_roles(organization, user.pk, roles, comment=comment, actor=actor_of(request))
         messages.success(request, f"{member.member_name} is a member now.")
         return None
     if "@" not in who:
-        raise Invalid(f"who: {who[:80]!r} is no name of staff, no id of a user and no e-mail address.")
+        raise InvalidInput(f"who: {who[:80]!r} is no name of staff, no id of a user and no e-mail address.")
     made = add_member_with_new_user(organization, roles, email=who, comment=comment, actor=actor_of(request))
-    return Shown(made.api_key, f"The key of {who}, who is a member now. It is shown once.")
+    return OneTimeSecret(made.api_key, f"The key of {who}, who is a member now. It is shown once.")
 
 
-def user_called(who: str) -> User | None:
+def find_user(who: str) -> User | None:
     try:
         return User.objects.filter(pk=UUID(who)).first()
     except ValueError:
@@ -126,23 +126,23 @@ def user_called(who: str) -> User | None:
 
 def change_member(request: HttpRequest, organization: Organization) -> None:
     sent = request.POST
-    member = member_of(organization, str(sent.get("user", "")))
+    member = get_member(organization, str(sent.get("user", "")))
     roles = [str(role) for role in sent.getlist("roles")]
     set_roles(organization, member.user_id, roles, comment=str(sent.get("comment", "")), actor=actor_of(request))
     messages.success(request, f"The roles of {member.member_name} are set.")
 
 
-def end_member(request: HttpRequest, organization: Organization) -> None:
-    member = member_of(organization, str(request.POST.get("user", "")))
+def remove_member_view(request: HttpRequest, organization: Organization) -> None:
+    member = get_member(organization, str(request.POST.get("user", "")))
     remove_member(organization, member.user_id, actor=actor_of(request))
     messages.success(request, f"{member.member_name} is no member any more.")
 
 
-def member_of(organization: Organization, user_id: str) -> Membership:
+def get_member(organization: Organization, user_id: str) -> Membership:
     try:
         return organization.memberships.select_related("user").get(user=UUID(user_id))
     except (ValueError, Membership.DoesNotExist) as error:
-        raise Invalid("This person is no member any more.") from error
+        raise InvalidInput("This person is no member any more.") from error
 
 
 # --- Settings ---------------------------------------------------------------------------------------------------------
@@ -183,12 +183,12 @@ def option(name: str, value: Any) -> Option:
     return Option(name, kind, "\n".join(value or ()) if kind == "lines" else value or "")
 
 
-def change_facts(request: HttpRequest, organization: Organization) -> None:
+def update_profile_view(request: HttpRequest, organization: Organization) -> None:
     typed = {name: str(request.POST.get(name, "")).strip() for name in ("display_name", "billing_email")}
     if not typed["display_name"]:
-        raise Invalid("display_name: it must not be empty.")
+        raise InvalidInput("display_name: it must not be empty.")
     facts = {name: text for name, text in typed.items() if text != getattr(organization, name)}
-    describe_organization(organization, facts, actor=actor_of(request))
+    update_profile(organization, facts, actor=actor_of(request))
     messages.success(request, "Saved.")
 
 
@@ -204,7 +204,7 @@ def set_options(request: HttpRequest, organization: Organization) -> None:
             changes[name] = [line.strip() for line in text.splitlines() if line.strip()]
         else:
             changes[name] = text
-    change_options(organization, changes, actor=actor_of(request))
+    update_options(organization, changes, actor=actor_of(request))
     messages.success(request, "The options are saved.")
 
 
@@ -212,7 +212,7 @@ def set_options(request: HttpRequest, organization: Organization) -> None:
 
 
 def signing_keys(request: HttpRequest, organization: Organization) -> dict[str, Any]:
-    return {"keys": list(organization.signing_keys.order_by("created", "id")), "most": SigningKey.MOST}
+    return {"keys": list(organization.signing_keys.order_by("created", "id")), "most": SigningKey.MAX_KEYS}
 
 
 def add_key(request: HttpRequest, organization: Organization) -> None:
@@ -220,9 +220,9 @@ def add_key(request: HttpRequest, organization: Organization) -> None:
     messages.success(request, f"The key {key.fingerprint} is valid from now on, beside the others.")
 
 
-def show_key(request: HttpRequest, organization: Organization) -> Shown:
-    key = show_signing_key(organization, str(request.POST.get("key", "")), actor=actor_of(request))
-    return Shown(key.key, f"The signing key {key.fingerprint}")
+def show_key(request: HttpRequest, organization: Organization) -> OneTimeSecret:
+    key = reveal_signing_key(organization, str(request.POST.get("key", "")), actor=actor_of(request))
+    return OneTimeSecret(key.key, f"The signing key {key.fingerprint}")
 
 
 def remove_key(request: HttpRequest, organization: Organization) -> None:
@@ -236,7 +236,7 @@ def remove_key(request: HttpRequest, organization: Organization) -> None:
 
 def history(request: HttpRequest, organization: Organization) -> dict[str, Any]:
     events = AuditEvent.objects.filter(organization=organization).select_related("user")
-    return {"events": list(events.order_by("-created", "-id")[:EVENTS])}
+    return {"events": list(events.order_by("-created", "-id")[:EVENT_LIMIT])}
 
 
 # --- All together -----------------------------------------------------------------------------------------------------
@@ -247,10 +247,10 @@ class Tab:
     """A page of an organization: who may see it, what is on it, and what may be changed there, by whom."""
 
     label: str
-    needs: Permission
-    about: About
-    changes: dict[str, Change] = field(default_factory=dict)
-    to_change: Permission = Permission.ORGANIZATION_WRITE
+    permission: Permission
+    about: ContextBuilder
+    changes: dict[str, FormHandler] = field(default_factory=dict)
+    change_permission: Permission = Permission.ORGANIZATION_WRITE
 
 
 TABS = {
@@ -259,10 +259,10 @@ TABS = {
         "Members",
         P.MEMBERSHIPS_READ,
         members,
-        {"add": add_member, "roles": change_member, "remove": end_member},
+        {"add": add_member, "roles": change_member, "remove": remove_member_view},
         P.MEMBERSHIPS_WRITE,
     ),
-    "settings": Tab("Options", P.ORGANIZATION_READ, settings, {"facts": change_facts, "options": set_options}),
+    "settings": Tab("Options", P.ORGANIZATION_READ, settings, {"facts": update_profile_view, "options": set_options}),
     "keys": Tab(
         "Signing keys", P.ORGANIZATION_WRITE, signing_keys, {"add": add_key, "show": show_key, "remove": remove_key}
     ),

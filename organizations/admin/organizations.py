@@ -11,20 +11,20 @@ from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
-from organizations.admin.base import ReadOnlyAdmin, page
-from organizations.admin.organization_tabs import TABS, Shown
+from organizations.admin.base import ReadOnlyAdmin, error_page
+from organizations.admin.organization_tabs import TABS, OneTimeSecret
 from organizations.auth.staff import actor_of, staff_of
 from organizations.errors import OrganizationNotFound
-from organizations.models import Counter, Membership, Organization
-from organizations.operations import create_organization
+from organizations.models import Membership, Organization, UsageCounter
+from organizations.operations import create_organization_with_admin
 from organizations.permissions import Permission
-from rokka.core.errors import DomainError, Forbidden, Invalid
+from rokka.core.errors import DomainError, Forbidden, InvalidInput
 
 
 @admin.register(Organization)
 class OrganizationAdmin(ReadOnlyAdmin):
-    needs = Permission.ORGANIZATION_READ_BASIC
-    owner = "pk"
+    permission = Permission.ORGANIZATION_READ_BASIC
+    organization_field = "pk"
     list_display = ("name", "display_name", "pictures", "size", "members", "created")
     search_fields = ("name", "display_name")
     ordering = ("name",)
@@ -36,13 +36,13 @@ class OrganizationAdmin(ReadOnlyAdmin):
             return Coalesce(Subquery(rows.annotate(total=total).values("total"), output_field=IntegerField()), 0)
 
         found: QuerySet = super().get_queryset(request)
-        numbers = {"pictures": of(Counter, Sum("images")), "bytes": of(Counter, Sum("bytes"))}
+        numbers = {"pictures": of(UsageCounter, Sum("images")), "bytes": of(UsageCounter, Sum("bytes"))}
         found = found.annotate(**numbers, people=of(Membership, Count("pk")))
         return found
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view
-        own = [path("add/", view(self.found), name="organizations_organization_add")]
+        own = [path("add/", view(self.create_view), name="organizations_organization_add")]
         own += [path("<uuid:key>/<str:tab>/", view(self.tab), name="organizations_tab")]
         return [*own, *super().get_urls()]
 
@@ -50,7 +50,7 @@ class OrganizationAdmin(ReadOnlyAdmin):
         may_found = {"may_found": staff_of(request).superuser}
         return super().changelist_view(request, may_found | (extra_context or {}))
 
-    @page
+    @error_page
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -60,11 +60,11 @@ class OrganizationAdmin(ReadOnlyAdmin):
             raise OrganizationNotFound(object_id[:80])
         granted = staff_of(request).granted(organization.pk)
         for name, tab in TABS.items():
-            if tab.needs in granted:
+            if tab.permission in granted:
                 return HttpResponseRedirect(reverse("admin:organizations_tab", args=[organization.pk, name]))
         raise Forbidden(f"Your roles in {organization.name!r} do not let you see anything about it.")
 
-    @page
+    @error_page
     def tab(self, request: HttpRequest, key: UUID, tab: str) -> HttpResponseBase:
         if tab == "change":
             return self.change_view(request, str(key))
@@ -73,14 +73,14 @@ class OrganizationAdmin(ReadOnlyAdmin):
         if organization is None or not staff.granted(organization.pk) or tab not in TABS:
             raise OrganizationNotFound(str(key))
         this = TABS[tab]
-        staff.check(organization, this.needs)
+        staff.check(organization, this.permission)
         staff.enter(organization)
         shown, problem = None, ""
         if request.method == "POST":
             do = str(request.POST.get("do", ""))
-            staff.check(organization, this.to_change)
+            staff.check(organization, this.change_permission)
             if do not in this.changes:
-                raise Invalid("There is no such change.")
+                raise InvalidInput("There is no such change.")
             try:
                 shown = this.changes[do](request, organization)
                 if shown is None:
@@ -93,9 +93,11 @@ class OrganizationAdmin(ReadOnlyAdmin):
             "title": organization.display_name,
             "organization": organization,
             "tab": tab,
-            "tabs": [(name, one.label) for name, one in TABS.items() if staff.may(one.needs, organization)],
-            "may_change": staff.may(this.to_change, organization),
-            "may_see_pictures": staff.may(Permission.IMAGES_READ, organization),
+            "tabs": [
+                (name, one.label) for name, one in TABS.items() if staff.has_permission(one.permission, organization)
+            ],
+            "may_change": staff.has_permission(this.change_permission, organization),
+            "may_see_pictures": staff.has_permission(Permission.IMAGES_READ, organization),
             "shown": shown,
             "problem": problem,
             "sent": request.POST if problem else {},
@@ -105,8 +107,8 @@ class OrganizationAdmin(ReadOnlyAdmin):
             answer["Cache-Control"] = "no-store"
         return answer
 
-    @page
-    def found(self, request: HttpRequest) -> HttpResponseBase:
+    @error_page
+    def create_view(self, request: HttpRequest) -> HttpResponseBase:
         """A new organization with its first admin, whose key is shown once."""
         if not staff_of(request).superuser:
             raise Forbidden("Only superusers found organizations here.")
@@ -114,8 +116,8 @@ class OrganizationAdmin(ReadOnlyAdmin):
         if request.method == "POST":
             name, email = str(sent.get("name", "")).strip(), str(sent.get("email", "")).strip()
             try:
-                made = create_organization(name, email=email, actor=actor_of(request))
-                shown = Shown(made.api_key, f"The key of {email}, admin of {name}. It is shown once.")
+                made = create_organization_with_admin(name, email=email, actor=actor_of(request))
+                shown = OneTimeSecret(made.api_key, f"The key of {email}, admin of {name}. It is shown once.")
             except DomainError as error:
                 problem = error.message
         context = self.admin_site.each_context(request)

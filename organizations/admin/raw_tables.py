@@ -6,10 +6,10 @@ from organizations.admin.base import ReadOnlyAdmin
 from organizations.models import (
     ApiKey,
     AuditEvent,
-    Counter,
     DailyStats,
     Membership,
     SigningKey,
+    UsageCounter,
 )
 from organizations.permissions import Permission
 
@@ -24,7 +24,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
 
 @admin.register(Membership)
 class MembershipAdmin(ReadOnlyAdmin):
-    needs = Permission.MEMBERSHIPS_READ
+    permission = Permission.MEMBERSHIPS_READ
     # No e-mail address of users who have not accepted, nor a way to guess it by searching.
     list_display = ("organization", "member_name", "roles", "active", "created")
     list_select_related = ("organization", "user")
@@ -35,22 +35,22 @@ class MembershipAdmin(ReadOnlyAdmin):
 
 @admin.register(SigningKey)
 class SigningKeyAdmin(ReadOnlyAdmin):
-    needs = Permission.ORGANIZATION_WRITE
+    permission = Permission.ORGANIZATION_WRITE
     list_display = ("id", "organization", "created", "accessed")
     list_select_related = ("organization",)
     exclude = ("key",)
 
 
-@admin.register(Counter)
+@admin.register(UsageCounter)
 class CounterAdmin(ReadOnlyAdmin):
-    needs = Permission.STATS_READ
+    permission = Permission.STATS_READ
     list_display = ("organization", "slot", "images", "bytes")
     list_select_related = ("organization",)
 
 
 @admin.register(DailyStats)
 class DailyStatsAdmin(ReadOnlyAdmin):
-    needs = Permission.STATS_READ
+    permission = Permission.STATS_READ
     list_display = ("organization", "day", "images", "bytes", "bytes_downloaded")
     list_select_related = ("organization",)
     ordering = ("-day", "organization")
@@ -58,9 +58,9 @@ class DailyStatsAdmin(ReadOnlyAdmin):
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(ReadOnlyAdmin):
-    needs = Permission.AUDIT_READ
-    list_display = ("created", "verb", "organization", "target", "count", "source", "user", "address")
+    permission = Permission.AUDIT_READ
+    list_display = ("created", "action", "organization", "target", "count", "source", "user", "address")
     list_select_related = ("organization", "user")
     list_filter = ("source",)
-    search_fields = ("=target", "=verb")
+    search_fields = ("=target", "=action")
     ordering = ("-created", "-id")

@@ -8,14 +8,14 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpRespons
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
-from organizations.admin.base import ReadOnlyAdmin, page
-from organizations.admin.organization_tabs import Shown
+from organizations.admin.base import ReadOnlyAdmin, error_page
+from organizations.admin.organization_tabs import OneTimeSecret
 from organizations.auth.consent import is_public
 from organizations.auth.staff import actor_of, staff_of
 from organizations.errors import PublicUser, UserNotFound
 from organizations.models import ApiKey, User
 from organizations.operations import create_key, create_staff, delete_key, set_active
-from rokka.core.errors import DomainError, Forbidden, Invalid
+from rokka.core.errors import DomainError, Forbidden, InvalidInput
 
 ACTIVE = {"activate": True, "deactivate": False}
 
@@ -45,7 +45,7 @@ class UserAdmin(ReadOnlyAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return super().changelist_view(request, {"may_add": staff_of(request).superuser} | (extra_context or {}))
 
-    @page
+    @error_page
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -70,7 +70,7 @@ class UserAdmin(ReadOnlyAdmin):
             "title": str(user),
             "person": user,
             "keys": list(user.api_keys.order_by("created", "id")),
-            "most": ApiKey.MOST,
+            "most": ApiKey.MAX_KEYS,
             "memberships": list(user.memberships.select_related("organization").order_by("organization__name")),
             "may_switch": may_switch,
             "may_change_keys": not public,
@@ -82,7 +82,7 @@ class UserAdmin(ReadOnlyAdmin):
             answer["Cache-Control"] = "no-store"
         return answer
 
-    def _change(self, request: HttpRequest, user: User) -> Shown | None:
+    def _change(self, request: HttpRequest, user: User) -> OneTimeSecret | None:
         sent, actor = request.POST, actor_of(request)
         match sent.get("do"):
             case "activate" | "deactivate" as do:
@@ -90,15 +90,15 @@ class UserAdmin(ReadOnlyAdmin):
                 messages.success(request, f"{user} may {'act again' if ACTIVE[do] else 'not act any more'}.")
             case "key":
                 _, key = create_key(user, comment=str(sent.get("comment", "")), actor=actor)
-                return Shown(key, f"The new key of {user}. It is shown once.")
+                return OneTimeSecret(key, f"The new key of {user}. It is shown once.")
             case "no-key":
                 delete_key(user, str(sent.get("key", "")), actor=actor)
                 messages.success(request, "The key is out of use, and every token that was made with it.")
             case _:
-                raise Invalid("There is no such change.")
+                raise InvalidInput("There is no such change.")
         return None
 
-    @page
+    @error_page
     def add_staff(self, request: HttpRequest) -> HttpResponseBase:
         """Somebody for the back-office, who sees nothing before an organization has them as a member."""
         if not staff_of(request).superuser:

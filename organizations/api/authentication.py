@@ -6,7 +6,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from organizations.auth import tokens
-from organizations.auth.credentials import Credentials, of_key
+from organizations.auth.credentials import Credentials, resolve_key
 from organizations.models import ApiKey, User
 from rokka.core.errors import InvalidToken, Unauthenticated
 
@@ -19,13 +19,13 @@ def credentials(request: Request) -> Credentials:
         return Credentials(digest=ApiKey.digest_of(key))
     scheme, _, text = request.headers.get("Authorization", "").strip().partition(" ")
     if scheme.lower() == "bearer":
-        return Credentials(token=tokens.verified(text.strip(), address=address_of(request)))
+        return Credentials(token=tokens.verify(text.strip(), address=address_of(request)))
     raise Unauthenticated(f"There is no Api-Key in this request. {HINT}")
 
 
-def key_behind(shown: Credentials) -> ApiKey:
+def api_key_for(shown: Credentials) -> ApiKey:
     """The key itself, with its user. Raises Unauthenticated, InvalidToken."""
-    key = of_key(shown)
+    key = resolve_key(shown)
     if key is None and shown.token:
         raise InvalidToken("The Api-Key that this token was made with is gone.")
     if key is None:
@@ -42,5 +42,5 @@ class CredentialsAuthentication(BaseAuthentication):
     """(user, id of the key), for views that are no scope's."""
 
     def authenticate(self, request: Request) -> tuple[User, UUID]:
-        key = key_behind(credentials(request))
+        key = api_key_for(credentials(request))
         return key.user, key.pk

@@ -10,21 +10,21 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from organizations.api.authentication import address_of, credentials, key_behind
+from organizations.api.authentication import address_of, api_key_for, credentials
 from organizations.audit import Actor
 from organizations.auth.consent import is_public
-from organizations.auth.credentials import Credentials, in_organization
+from organizations.auth.credentials import Credentials, resolve_access
 from organizations.auth.ratelimits import FAILURES, PER_ADDRESS, PER_KEY, PER_ORGANIZATION
 from organizations.errors import InvalidOrganizationName, NotAMember, OrganizationNotFound, PublicUser, RoleMissing
 from organizations.models import ORGANIZATION_NAME, AuditEvent, Organization, User
-from organizations.permissions import Need, Permission
+from organizations.permissions import Permission, Requirement
 from rokka.core import ratelimits
 from rokka.core.errors import Unauthenticated
 from rokka.core.methods import PlainOptions
-from rokka.core.ratelimits import Allowance
+from rokka.core.ratelimits import RateLimitState
 
 
-class CallerScope(PlainOptions, GenericViewSet):
+class AuthenticatedViewSet(PlainOptions, GenericViewSet):
     """A viewset that finds out who calls and whether they may, and counts how often, before anything else.
 
     `needs` names what each action asks for, several permissions meaning one of them; an action that names nothing
@@ -32,47 +32,49 @@ class CallerScope(PlainOptions, GenericViewSet):
     """
 
     tag: ClassVar[str]  # under which the OpenAPI document has the actions
-    needs: ClassVar[Mapping[str, Need | Permission | tuple[Permission, ...]]]
-    unlimited: ClassVar[set[str]] = set()  # actions that are never answered 429
+    required_permissions: ClassVar[Mapping[str, Requirement | Permission | tuple[Permission, ...]]]
+    unthrottled_actions: ClassVar[set[str]] = set()  # actions that are never answered 429
 
     credentials: Credentials
     user: User | None = None
     key_id: UUID | None = None
-    allowance: Allowance | None = None
+    allowance: RateLimitState | None = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         try:
             super().initial(request, *args, **kwargs)
         except Unauthenticated:
-            if self.action not in self.unlimited:
-                ratelimits.count((FAILURES, address_of(request)))
+            if self.action not in self.unthrottled_actions:
+                ratelimits.hit((FAILURES, address_of(request)))
             raise
 
     @property
-    def need(self) -> Need | Permission | tuple[Permission, ...]:
+    def required_permission(self) -> Requirement | Permission | tuple[Permission, ...]:
         """What the action asks for. Who calls what does not exist is asked who they are, if anybody is here."""
-        public = all(need == Need.NOTHING for need in self.needs.values())
-        return self.needs.get(self.action or "", Need.NOTHING if public else Need.CREDENTIALS)
+        public = all(need == Requirement.ANONYMOUS for need in self.required_permissions.values())
+        return self.required_permissions.get(
+            self.action or "", Requirement.ANONYMOUS if public else Requirement.CREDENTIALS
+        )
 
     def perform_authentication(self, request: Request) -> None:
-        if self.need == Need.NOTHING:
-            self._called_by(request, None, None)
+        if self.required_permission == Requirement.ANONYMOUS:
+            self._set_caller(request, None, None)
             return
         self.credentials = credentials(request)
-        key = key_behind(self.credentials)
-        self._called_by(request, key.user, key.pk)
+        key = api_key_for(self.credentials)
+        self._set_caller(request, key.user, key.pk)
 
     def check_permissions(self, request: Request) -> None:
-        if self.action not in self.needs:
+        if self.action not in self.required_permissions:
             raise MethodNotAllowed(request.method or "")
-        if self.need == Need.ACCOUNT and self.user is not None and is_public(self.user):
+        if self.required_permission == Requirement.ACCOUNT and self.user is not None and is_public(self.user):
             raise PublicUser("This key is meant to be public, by its roles: it cannot see or change an account.")
 
     def check_throttles(self, request: Request) -> None:
-        if self.action not in self.unlimited:
-            self.allowance = ratelimits.count(*self.counted_for())
+        if self.action not in self.unthrottled_actions:
+            self.allowance = ratelimits.hit(*self.throttle_keys())
 
-    def counted_for(self) -> list[tuple[ratelimits.Limit, str]]:
+    def throttle_keys(self) -> list[tuple[ratelimits.Limit, str]]:
         if self.key_id is None:
             return [(PER_ADDRESS, address_of(self.request))]
         return [(PER_KEY, self.key_id.hex)]
@@ -99,12 +101,12 @@ class CallerScope(PlainOptions, GenericViewSet):
             request_id=self.request.META.get("rokka.request_id", ""),
         )
 
-    def _called_by(self, request: Request, user: User | None, key_id: UUID | None) -> None:
+    def _set_caller(self, request: Request, user: User | None, key_id: UUID | None) -> None:
         self.user, self.key_id = user, key_id
         request.user, request.auth = user, key_id  # type: ignore[assignment]
 
 
-class OrganizationScope(CallerScope):
+class OrganizationScope(AuthenticatedViewSet):
     """A viewset below `/…/{org}`: resolves organization and membership, and refuses before anything is looked up."""
 
     organization: Organization
@@ -112,32 +114,32 @@ class OrganizationScope(CallerScope):
 
     def perform_authentication(self, request: Request) -> None:
         """Who calls and what they may do here are one question; only a refusal asks again, to say why."""
-        if isinstance(self.needs.get(self.action or ""), Need):
+        if isinstance(self.required_permissions.get(self.action or ""), Requirement):
             return super().perform_authentication(request)
         name = self.kwargs["organization"]
         self.credentials = credentials(request)
-        if re.match(ORGANIZATION_NAME, name) and (found := in_organization(self.credentials, name)):
+        if re.match(ORGANIZATION_NAME, name) and (found := resolve_access(self.credentials, name)):
             self.organization, self.granted_permissions = found.organization, found.granted
-            return self._called_by(request, found.user, found.key_id)
-        key_behind(self.credentials)
-        raise refusal(name)
+            return self._set_caller(request, found.user, found.key_id)
+        api_key_for(self.credentials)
+        raise access_error(name)
 
     def check_permissions(self, request: Request) -> None:
         super().check_permissions(request)
-        need = self.need
-        if not isinstance(need, Need) and not self.granted(*(need if isinstance(need, tuple) else (need,))):
+        need = self.required_permission
+        if not isinstance(need, Requirement) and not self.granted(*(need if isinstance(need, tuple) else (need,))):
             raise RoleMissing(f"Your roles in {self.organization.name!r} do not allow this.")
 
-    def counted_for(self) -> list[tuple[ratelimits.Limit, str]]:
+    def throttle_keys(self) -> list[tuple[ratelimits.Limit, str]]:
         organization = getattr(self, "organization", None)
-        return super().counted_for() + ([(PER_ORGANIZATION, organization.pk.hex)] if organization else [])
+        return super().throttle_keys() + ([(PER_ORGANIZATION, organization.pk.hex)] if organization else [])
 
     def granted(self, *permissions: Permission) -> bool:
         """Does the caller have one of these here?"""
         return not self.granted_permissions.isdisjoint(permissions)
 
 
-def refusal(name: str) -> Exception:
+def access_error(name: str) -> Exception:
     """Why somebody whose credentials are valid has no access to the organization of this name."""
     if not re.match(ORGANIZATION_NAME, name):
         return InvalidOrganizationName(name)

@@ -14,11 +14,11 @@ from organizations.api.serializers import (
     MembershipsSerializer,
     NewMemberSerializer,
     RolesSerializer,
-    checked,
+    validated,
 )
 from organizations.auth.consent import is_public
 from organizations.errors import MembershipNotFound, PublicUser, RoleMissing, UserNotFound
-from organizations.operations import Outcome, add_member_with_new_user, remove_member, set_roles
+from organizations.operations import MembershipChange, add_member_with_new_user, remove_member, set_roles
 from organizations.permissions import Permission
 from rokka.core.openapi import ORGANIZATION, errors
 
@@ -30,7 +30,7 @@ class MembershipViewSet(OrganizationScope):
 
     tag = "Memberships"
     serializer_class = MembershipSerializer
-    needs = {
+    required_permissions = {
         "list": Permission.MEMBERSHIPS_READ,
         "retrieve": Permission.MEMBERSHIPS_READ,
         "create": Permission.MEMBERSHIPS_WRITE,
@@ -57,7 +57,7 @@ class MembershipViewSet(OrganizationScope):
     def retrieve(self, request: Request, organization: str, user_id: str) -> Response:
         """By the id of the user."""
         members = self.organization.memberships.select_related("user")
-        member = members.filter(user=uuid(user_id, MembershipNotFound("This user is no member."))).first()
+        member = members.filter(user=parse_uuid(user_id, MembershipNotFound("This user is no member."))).first()
         if member is None:
             raise MembershipNotFound("This user is no member.")
         return Response(MembershipSerializer(member).data)
@@ -70,7 +70,7 @@ class MembershipViewSet(OrganizationScope):
     )
     def create(self, request: Request, organization: str) -> Response:
         """Make a user with the caller's e-mail address, its key, and its membership."""
-        wanted = checked(RolesSerializer, request.data)
+        wanted = validated(RolesSerializer, request.data)
         new = add_member_with_new_user(
             self.organization,
             wanted["roles"],
@@ -94,17 +94,17 @@ class MembershipViewSet(OrganizationScope):
     )
     def update(self, request: Request, organization: str, user_id: str) -> Response:
         """201: is a member now. 200: has other roles now. 204: nothing has changed."""
-        wanted = checked(RolesSerializer, request.data)
+        wanted = validated(RolesSerializer, request.data)
         membership, outcome = set_roles(
             self.organization,
-            uuid(user_id, UserNotFound("There is no user with this id.")),
+            parse_uuid(user_id, UserNotFound("There is no user with this id.")),
             wanted["roles"],
             comment=wanted["comment"],
             actor=self.actor,
         )
-        if outcome is Outcome.UNCHANGED:
+        if outcome is MembershipChange.UNCHANGED:
             return Response(status=status.HTTP_204_NO_CONTENT)
-        created = outcome is Outcome.ADDED
+        created = outcome is MembershipChange.ADDED
         return Response(MembershipSerializer(membership).data, status=201 if created else 200)
 
     @extend_schema(
@@ -120,7 +120,7 @@ class MembershipViewSet(OrganizationScope):
         may_remove = self.granted(Permission.MEMBERSHIPS_WRITE)
         not_allowed = RoleMissing(f"Your roles in {self.organization.name!r} do not allow removing other members.")
         unknown = MembershipNotFound("This user is no member.") if may_remove else not_allowed
-        user = uuid(user_id, unknown)
+        user = parse_uuid(user_id, unknown)
         if user != self.caller.pk and not may_remove:
             raise not_allowed
         if user == self.caller.pk and is_public(self.caller):
@@ -129,7 +129,7 @@ class MembershipViewSet(OrganizationScope):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-def uuid(text: str, otherwise: Exception) -> UUID:
+def parse_uuid(text: str, otherwise: Exception) -> UUID:
     """The id, or the error of what cannot be one; e-mail addresses, which are not unique, name nobody."""
     try:
         return UUID(text)

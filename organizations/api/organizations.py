@@ -10,26 +10,26 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from organizations import permissions
-from organizations.api.base import CallerScope, OrganizationScope
+from organizations.api.base import AuthenticatedViewSet, OrganizationScope
 from organizations.api.serializers import (
     OrganizationChangeSerializer,
     OrganizationSerializer,
     OrganizationsSerializer,
     SigningKeySerializer,
-    checked,
+    validated,
 )
-from organizations.errors import NotYourOrganization, OrganizationNameTaken
+from organizations.errors import NotOrganizationAdmin, OrganizationNameTaken
 from organizations.models import Organization
 from organizations.operations import (
     add_signing_key,
-    change_options,
-    change_organization,
-    found_organization,
+    create_organization,
     remove_signing_key,
+    update_options,
+    update_organization,
 )
 from organizations.options import OPTIONS
-from organizations.permissions import Need, Permission
-from rokka.core.errors import Invalid
+from organizations.permissions import Permission, Requirement
+from rokka.core.errors import InvalidInput
 from rokka.core.openapi import ORGANIZATION, errors
 from rokka.core.parsers import json_or_text
 
@@ -37,11 +37,11 @@ ANYTHING = {"application/json": OpenApiTypes.ANY}
 OPTION = OpenApiParameter("name", OpenApiTypes.STR, OpenApiParameter.PATH, enum=list(OPTIONS))
 
 
-class OrganizationsViewSet(CallerScope):
+class OrganizationsViewSet(AuthenticatedViewSet):
     """All organizations of the caller."""
 
     tag = "Organizations"
-    needs = {"list": Need.CREDENTIALS}
+    required_permissions = {"list": Requirement.CREDENTIALS}
     serializer_class = OrganizationsSerializer
 
     @extend_schema(
@@ -52,7 +52,7 @@ class OrganizationsViewSet(CallerScope):
         """Each as much as the caller's roles there allow to see."""
         memberships = self.caller.memberships.filter(active=True).order_by("organization__name")
         items = [
-            shown(one.organization, one.granted)
+            organization_data(one.organization, one.granted)
             for one in memberships.select_related("organization__master_organization")
         ]
         return Response({"total": len(items), "items": items})
@@ -63,9 +63,9 @@ class OrganizationViewSet(OrganizationScope):
 
     tag = "Organizations"
     serializer_class = OrganizationSerializer
-    needs = {
+    required_permissions = {
         "retrieve": Permission.ORGANIZATION_READ_BASIC,
-        "create_or_change": Need.ACCOUNT,
+        "upsert": Requirement.ACCOUNT,
         "set_options": Permission.ORGANIZATION_WRITE,
         "set_option": Permission.ORGANIZATION_WRITE,
         "add_signing_key": Permission.ORGANIZATION_WRITE,
@@ -79,7 +79,7 @@ class OrganizationViewSet(OrganizationScope):
     )
     def retrieve(self, request: Request, organization: str) -> Response:
         """Every member sees the basic fields, `read` the options, `admin` also signing keys and billing address."""
-        return Response(shown(self.organization, self.granted_permissions))
+        return Response(organization_data(self.organization, self.granted_permissions))
 
     @extend_schema(
         summary="Create or change an organization",
@@ -91,19 +91,21 @@ class OrganizationViewSet(OrganizationScope):
             **errors(400, 401, 403, 404, 409, 413, 429),
         },
     )
-    def create_or_change(self, request: Request, organization: str) -> Response:
+    def upsert(self, request: Request, organization: str) -> Response:
         """Make an organization with the caller as its admin; its admins change it."""
-        facts = checked(OrganizationChangeSerializer, request.data)
+        facts = validated(OrganizationChangeSerializer, request.data)
         master = facts.pop("master_organization", None)
         named = {"admin": self.caller, "master": master, "actor": self.actor}
         created = not Organization.objects.filter(name=organization).exists()
         try:
-            operation = found_organization if created else change_organization
+            operation = create_organization if created else update_organization
             done = operation(organization, facts, **named)
         except OrganizationNameTaken as error:  # somebody was faster
-            raise NotYourOrganization(organization) from error
+            raise NotOrganizationAdmin(organization) from error
         everything = frozenset(Permission)
-        return Response(shown(done, everything), status=status.HTTP_201_CREATED if created else status.HTTP_200_OK)
+        return Response(
+            organization_data(done, everything), status=status.HTTP_201_CREATED if created else status.HTTP_200_OK
+        )
 
     @extend_schema(
         summary="Set options",
@@ -115,7 +117,7 @@ class OrganizationViewSet(OrganizationScope):
         """A JSON object: its options are set, those of null removed, others stay."""
         options = {} if request.data in (None, []) else request.data
         if not isinstance(options, dict):
-            raise Invalid("Options are a JSON object.")
+            raise InvalidInput("Options are a JSON object.")
         return self._changed(options)
 
     @extend_schema(
@@ -153,11 +155,11 @@ class OrganizationViewSet(OrganizationScope):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     def _changed(self, options: dict[str, Any]) -> Response:
-        changed = change_options(self.organization, options, actor=self.actor)
-        return Response(shown(changed, self.granted_permissions))
+        changed = update_options(self.organization, options, actor=self.actor)
+        return Response(organization_data(changed, self.granted_permissions))
 
 
-def shown(organization: Organization, granted: Iterable[permissions.Permission]) -> dict[str, Any]:
+def organization_data(organization: Organization, granted: Iterable[permissions.Permission]) -> dict[str, Any]:
     """As much of an organization as these permissions allow to see."""
     context = {"full": Permission.ORGANIZATION_READ in granted, "admin": Permission.ORGANIZATION_WRITE in granted}
     return dict(OrganizationSerializer(organization, context=context).data)

@@ -8,18 +8,18 @@ from rest_framework import serializers
 
 from organizations.models import ApiKey, AuditEvent, Membership, Organization, SigningKey
 from organizations.permissions import Role
-from organizations.usage.daily_stats import Day
+from organizations.usage.daily_stats import DayStats
 from rokka.core.http import rfc3339
 
 
-def checked(kind: type[serializers.Serializer], data: Any, **options: Any) -> dict[str, Any]:
+def validated(kind: type[serializers.Serializer], data: Any, **options: Any) -> dict[str, Any]:
     """The body of a request in the shape of `kind`; nothing, and the empty array of PHP, count as an empty object."""
     serializer = kind(data={} if data in (None, []) else data, **options)
     serializer.is_valid(raise_exception=True)
     return dict(serializer.validated_data)
 
 
-def moment(value: Any) -> str | None:
+def format_datetime(value: Any) -> str | None:
     return value and rfc3339(value)
 
 
@@ -30,11 +30,11 @@ def moment(value: Any) -> str | None:
 class CommentField(serializers.Field):
     """A text, or an array of texts; nothing is an empty text."""
 
-    MOST = 255
+    MAX_KEYS = 255
 
     def __init__(self, **options: Any) -> None:
         super().__init__(required=False, allow_null=True, **options)
-        self.text = serializers.CharField(allow_blank=True, max_length=self.MOST)
+        self.text = serializers.CharField(allow_blank=True, max_length=self.MAX_KEYS)
 
     def to_internal_value(self, data: Any) -> str:
         if isinstance(data, list) and all(isinstance(part, str) for part in data):
@@ -85,7 +85,7 @@ class KeySerializer(serializers.Serializer):
             "id": str(key.pk),
             "comment": key.comment or None,
             "created": rfc3339(key.created),
-            "accessed": moment(key.accessed),
+            "accessed": format_datetime(key.accessed),
         }
 
 
@@ -132,7 +132,7 @@ class SigningKeySerializer(serializers.Serializer):
             "id": key.fingerprint,
             "key": key.key,
             "created": rfc3339(key.created),
-            "accessed": moment(key.accessed),
+            "accessed": format_datetime(key.accessed),
         }
 
 
@@ -187,7 +187,7 @@ class MembershipSerializer(serializers.Serializer):
             "roles": membership.roles,
             "active": membership.active,
             "created": rfc3339(membership.created),
-            "last_access": moment(membership.last_access),
+            "last_access": format_datetime(membership.last_access),
             "comment": membership.comment or None,
         }
 
@@ -221,7 +221,7 @@ class OwnMembershipSerializer(serializers.Serializer):
             "roles": membership.roles,
             "active": membership.active,
             "created": rfc3339(membership.created),
-            "last_access": moment(membership.last_access),
+            "last_access": format_datetime(membership.last_access),
         }
 
 
@@ -245,7 +245,7 @@ class StatsSerializer(serializers.Serializer):
 
     UNITS = {"space_in_bytes": "Bytes", "number_of_files": None, "bytes_downloaded": "Bytes"}
 
-    def to_representation(self, days: list[Day]) -> dict[str, Any]:
+    def to_representation(self, days: list[DayStats]) -> dict[str, Any]:
         fields = {"space_in_bytes": "bytes", "number_of_files": "images", "bytes_downloaded": "bytes_downloaded"}
         return {
             name: [
@@ -261,7 +261,7 @@ class AuditEventSerializer(serializers.Serializer):
 
     id = serializers.IntegerField()
     created = serializers.DateTimeField(help_text="With microseconds.")
-    verb = serializers.CharField(help_text="What was done, such as `image.added`.")
+    action = serializers.CharField(help_text="What was done, such as `image.created`.")
     source = serializers.CharField(help_text=", ".join(AuditEvent.Source.values))  # type: ignore[assignment]
     user_id = serializers.UUIDField(allow_null=True)
     api_key_id = serializers.UUIDField(allow_null=True)

@@ -15,13 +15,13 @@ from rest_framework.response import Response
 from organizations.api.base import OrganizationScope
 from organizations.api.serializers import SignedUrlSerializer
 from organizations.auth import signed_urls
-from organizations.auth.credentials import NOTED_EVERY
+from organizations.auth.credentials import TOUCH_INTERVAL
 from organizations.models import SigningKey
 from organizations.permissions import Permission
 from rokka.core.clock import from_iso
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 from rokka.core.openapi import ORGANIZATION, errors
-from rokka.core.parsers import AnyJSONParser
+from rokka.core.parsers import LenientJSONParser
 
 
 class SignUrlSerializer(serializers.Serializer):
@@ -34,7 +34,7 @@ class SignUrlSerializer(serializers.Serializer):
         required=False,
         min_value=1,
         max_value=signed_urls.MAX_ROUNDING,
-        default=signed_urls.ROUNDED_UP_TO,
+        default=signed_urls.EXPIRY_ROUNDING_SECONDS,
         help_text="Seconds.",
     )
 
@@ -44,7 +44,7 @@ class SigningViewSet(OrganizationScope):
 
     tag = "Signed URLs"
     serializer_class = SignedUrlSerializer
-    needs = {"sign_url": Permission.URLS_SIGN}
+    required_permissions = {"sign_url": Permission.URLS_SIGN}
 
     @extend_schema(
         summary="Sign a URL",
@@ -54,47 +54,47 @@ class SigningViewSet(OrganizationScope):
     )
     def sign_url(self, request: Request, organization: str) -> Response:
         """The URL with a signature, and with a time limit if one is given."""
-        serializer = SignUrlSerializer(data=said(request))
+        serializer = SignUrlSerializer(data=request_fields(request))
         serializer.is_valid(raise_exception=True)
         wanted = serializer.validated_data
         if not signed_urls.belongs_to(wanted["url"], self.organization.name):
-            raise Invalid(f"url: it is no address of {self.organization.name!r}.")
-        until = moment(wanted["until"], wanted["round_date_up_to"]) if "until" in wanted else None
+            raise InvalidInput(f"url: it is no address of {self.organization.name!r}.")
+        until = parse_datetime(wanted["until"], wanted["round_date_up_to"]) if "until" in wanted else None
         key = self._key(wanted.get("key"))
         answer = {"signed_url": signed_urls.signed_url(wanted["url"], key, until=until), "original_url": wanted["url"]}
-        return Response(answer | ({"until": signed_urls.written(until)} if until else {}))
+        return Response(answer | ({"until": signed_urls.isoformat(until)} if until else {}))
 
     def get_parsers(self) -> list[Any]:
         form = self.request is not None and self.request.content_type == "multipart/form-data"
-        return [MultiPartParser() if form else AnyJSONParser()]
+        return [MultiPartParser() if form else LenientJSONParser()]
 
     def _key(self, wanted: str | None) -> str:
         """The key itself, noted as used. Raises Invalid if it is none of the organization's."""
         keys = list(self.organization.signing_keys.order_by("-created", "-id"))
         key = next((one for one in keys if wanted in (None, one.key)), None)
         if key is None:
-            raise Invalid("key: it is none of the signing keys of this organization.")
-        if key.accessed is None or key.accessed < timezone.now() - NOTED_EVERY:
+            raise InvalidInput("key: it is none of the signing keys of this organization.")
+        if key.accessed is None or key.accessed < timezone.now() - TOUCH_INTERVAL:
             SigningKey.objects.filter(pk=key.pk).update(accessed=timezone.now())
         return str(key.key)
 
 
-def said(request: Request) -> dict[str, Any]:
+def request_fields(request: Request) -> dict[str, Any]:
     """Query and body together; the body counts more. `roundDateUpTo` is the other spelling."""
     body = request.data if request.data not in (None, []) else {}
     if not isinstance(body, dict):  # a QueryDict is one
-        raise Invalid("The body must be a JSON object or a form.")
+        raise InvalidInput("The body must be a JSON object or a form.")
     fields = request.query_params.dict() | (body.dict() if isinstance(body, QueryDict) else body)
     if "roundDateUpTo" in fields:
         fields.setdefault("round_date_up_to", fields["roundDateUpTo"])
     return {name: value for name, value in fields.items() if value not in (None, "")}
 
 
-def moment(text: str, rounded_up_to: int) -> datetime:
+def parse_datetime(text: str, rounded_up_to: int) -> datetime:
     """The time limit. Raises Invalid."""
     try:
         parsed = datetime.fromtimestamp(int(text), UTC) if text.isdigit() else from_iso(text)
     except (ValueError, OverflowError, OSError) as error:
-        raise Invalid("until: it must be a time like 2040-01-01T00:00:00+00:00.") from error
+        raise InvalidInput("until: it must be a time like 2040-01-01T00:00:00+00:00.") from error
     parsed = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
     return signed_urls.rounded_up(parsed, rounded_up_to)

@@ -12,7 +12,7 @@ from organizations.api.base import OrganizationScope
 from organizations.api.serializers import StatsSerializer
 from organizations.permissions import Permission
 from organizations.usage import daily_stats
-from rokka.core.errors import FeatureUnavailable, Invalid
+from rokka.core.errors import FeatureUnavailable, InvalidInput
 from rokka.core.openapi import ORGANIZATION, errors
 
 DAYS = 30
@@ -24,7 +24,7 @@ class StatsViewSet(OrganizationScope):
 
     tag = "Statistics"
     serializer_class = StatsSerializer
-    needs = {"retrieve": Permission.STATS_READ, "billing": Permission.BILLING_READ}
+    required_permissions = {"retrieve": Permission.STATS_READ, "billing": Permission.BILLING_READ}
 
     @extend_schema(
         summary="Get statistics by day",
@@ -38,10 +38,10 @@ class StatsViewSet(OrganizationScope):
     def retrieve(self, request: Request, organization: str) -> Response:
         """Space, images and downloaded bytes, newest first."""
         query = request.query_params
-        last = day("to", query.get("to", "")) or daily_stats.today()
-        first = day("from", query.get("from", "")) or min(last, daily_stats.today()) - timedelta(days=DAYS)
+        last = parse_day("to", query.get("to", "")) or daily_stats.today()
+        first = parse_day("from", query.get("from", "")) or min(last, daily_stats.today()) - timedelta(days=DAYS)
         if first > last:
-            raise Invalid(f"from: {first} is after {last}, the last day.")
+            raise InvalidInput(f"from: {first} is after {last}, the last day.")
         return Response(StatsSerializer(daily_stats.days(self.organization, first, last)).data)
 
     @extend_schema(summary="Get bills", parameters=[ORGANIZATION], responses=errors(400, 401, 403, 404, 429))
@@ -50,7 +50,7 @@ class StatsViewSet(OrganizationScope):
         raise FeatureUnavailable("This server sends no bills. What is kept and downloaded is in GET /stats/{org}.")
 
 
-def day(name: str, text: str) -> date | None:
+def parse_day(name: str, text: str) -> date | None:
     """A day; None if there is no text. Raises Invalid."""
     if not text.strip():
         return None
@@ -59,4 +59,4 @@ def day(name: str, text: str) -> date | None:
             raise ValueError("not a day")
         return date.fromisoformat(text)
     except ValueError as error:
-        raise Invalid(f"{name}: it must be a day like 2026-01-31.") from error
+        raise InvalidInput(f"{name}: it must be a day like 2026-01-31.") from error

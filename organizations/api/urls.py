@@ -20,7 +20,7 @@ urlpatterns = [
     path("user/apikeys/<str:key_id>", user({"delete": "delete_key"})),
     path("user/memberships", user({"get": "memberships"})),
     path("organizations", OrganizationsViewSet.as_view({"get": "list"})),
-    path("organizations/<str:organization>", organization({"get": "retrieve", "put": "create_or_change"})),
+    path("organizations/<str:organization>", organization({"get": "retrieve", "put": "upsert"})),
     path("organizations/<str:organization>/options", organization({"put": "set_options"})),
     path("organizations/<str:organization>/options/<str:name>", organization({"put": "set_option"})),
     path("organizations/<str:organization>/signing_keys", organization({"post": "add_signing_key"})),

@@ -9,8 +9,8 @@ from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from organizations.api.authentication import address_of, key_behind
-from organizations.api.base import CallerScope
+from organizations.api.authentication import address_of, api_key_for
+from organizations.api.base import AuthenticatedViewSet
 from organizations.api.serializers import (
     AddedKeySerializer,
     KeySerializer,
@@ -21,19 +21,19 @@ from organizations.api.serializers import (
     SignUpSerializer,
     TokenSerializer,
     UserSerializer,
-    checked,
+    validated,
 )
 from organizations.auth import tokens
 from organizations.auth.consent import is_public
-from organizations.auth.ratelimits import SIGN_UPS
-from organizations.auth.tokens import Wish
-from organizations.errors import SignUpDisabled
-from organizations.operations import create_key, create_organization, create_user, delete_key
-from organizations.permissions import Need
+from organizations.auth.ratelimits import SIGNUPS
+from organizations.auth.tokens import TokenRequest
+from organizations.errors import SignupDisabled
+from organizations.operations import create_key, create_organization_with_admin, create_user, delete_key
+from organizations.permissions import Requirement
 from rokka.core import ratelimits
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 from rokka.core.openapi import errors
-from rokka.core.parsers import boolean
+from rokka.core.parsers import parse_flag
 
 TOKEN_PARAMETERS = [
     OpenApiParameter(
@@ -45,11 +45,11 @@ TOKEN_PARAMETERS = [
 ]
 
 
-class UsersViewSet(CallerScope):
+class UsersViewSet(AuthenticatedViewSet):
     """Signing up."""
 
     tag = "Users"
-    needs = {"create": Need.NOTHING}
+    required_permissions = {"create": Requirement.ANONYMOUS}
     serializer_class = NewUserSerializer
 
     @extend_schema(
@@ -60,30 +60,30 @@ class UsersViewSet(CallerScope):
     )
     def create(self, request: Request) -> Response:
         """Make a user with a key, and, if it is named, an organization of which it is the admin."""
-        if not settings.SIGN_UP_ENABLED:
-            raise SignUpDisabled("Nobody can sign up here by themselves. Ask those who run this server for a key.")
-        wanted = checked(SignUpSerializer, request.data)
-        ratelimits.count((SIGN_UPS, address_of(request)))
+        if not settings.SIGNUP_ENABLED:
+            raise SignupDisabled("Nobody can sign up here by themselves. Ask those who run this server for a key.")
+        wanted = validated(SignUpSerializer, request.data)
+        ratelimits.hit((SIGNUPS, address_of(request)))
         if name := wanted.get("organization"):
-            new: Any = create_organization(name, email=wanted["email"], actor=self.actor)
+            new: Any = create_organization_with_admin(name, email=wanted["email"], actor=self.actor)
         else:
             new = create_user(wanted["email"], actor=self.actor)
         return Response({"id": str(new.user.pk), "email": new.user.email, "api_key": new.api_key})
 
 
-class UserViewSet(CallerScope):
+class UserViewSet(AuthenticatedViewSet):
     """Who calls, and with which keys."""
 
     tag = "Account"
     serializer_class = UserSerializer
-    needs = {
-        "retrieve": Need.CREDENTIALS,
-        "token": Need.CREDENTIALS,
-        "keys": Need.ACCOUNT,
-        "add_key": Need.ACCOUNT,
-        "delete_key": Need.ACCOUNT,
-        "current_key": Need.ACCOUNT,
-        "memberships": Need.ACCOUNT,
+    required_permissions = {
+        "retrieve": Requirement.CREDENTIALS,
+        "token": Requirement.CREDENTIALS,
+        "keys": Requirement.ACCOUNT,
+        "add_key": Requirement.ACCOUNT,
+        "delete_key": Requirement.ACCOUNT,
+        "current_key": Requirement.ACCOUNT,
+        "memberships": Requirement.ACCOUNT,
     }
 
     @extend_schema(summary="Get the current user", responses={200: UserSerializer, **errors(401, 403, 429)})
@@ -110,7 +110,7 @@ class UserViewSet(CallerScope):
     )
     def add_key(self, request: Request) -> Response:
         """One more key, up to five. It is in this answer and can never be shown again."""
-        comment = checked(NewKeySerializer, request.data).get("comment") or ""
+        comment = validated(NewKeySerializer, request.data).get("comment") or ""
         row, key = create_key(self.caller, comment=comment, actor=self.actor)
         return Response(KeySerializer(row).data | {"api_key": key}, status=status.HTTP_201_CREATED)
 
@@ -123,7 +123,7 @@ class UserViewSet(CallerScope):
     @extend_schema(summary="Get the key of this request", responses={200: KeySerializer, **errors(401, 403, 429)})
     def current_key(self, request: Request) -> Response:
         """Or the one behind its token."""
-        return Response(KeySerializer(key_behind(self.credentials)).data)
+        return Response(KeySerializer(api_key_for(self.credentials)).data)
 
     @extend_schema(
         summary="Get a token",
@@ -132,11 +132,11 @@ class UserViewSet(CallerScope):
     )
     def token(self, request: Request) -> Response:
         """Bound to the caller's address unless asked otherwise. A renewable token gets its successor."""
-        wish, address = wish_of(request), address_of(request)
+        wish, address = token_options(request), address_of(request)
         if self.credentials.token:
             token = tokens.renew(self.credentials.token, wish, address=address)
         else:
-            token = tokens.issue(self.caller.pk, key_behind(self.credentials).pk, wish, address=address)
+            token = tokens.issue(self.caller.pk, api_key_for(self.credentials).pk, wish, address=address)
         return Response({"token": token.signed(), "payload": token.payload})
 
     @extend_schema(
@@ -150,15 +150,15 @@ class UserViewSet(CallerScope):
         return Response({"total": len(items), "items": items})
 
 
-def wish_of(request: Request) -> Wish:
+def token_options(request: Request) -> TokenRequest:
     """What the query asks of a token. Raises Invalid naming the parameter."""
     query = request.query_params
     seconds, renewable = query.get("expires_in", "").strip(), query.get("renewable", "").strip()
     if seconds and not (seconds.isascii() and seconds.isdigit() and len(seconds) < 18):
-        raise Invalid("expires_in: it must be a number of seconds.")
-    return Wish(
+        raise InvalidInput("expires_in: it must be a number of seconds.")
+    return TokenRequest(
         expires_in=int(seconds) if seconds else None,
-        renewable=boolean("renewable", renewable) if renewable else None,
-        no_ip_protection=boolean("no_ip_protection", query.get("no_ip_protection", "").strip()),
+        renewable=parse_flag("renewable", renewable) if renewable else None,
+        no_ip_protection=parse_flag("no_ip_protection", query.get("no_ip_protection", "").strip()),
         ips=tuple(entry for part in query.get("ips", "").split(",") if (entry := part.strip())),
     )

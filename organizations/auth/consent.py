@@ -14,7 +14,7 @@ from organizations.audit import Actor
 from organizations.models import AuditSource, Membership, User
 from organizations.permissions import has_public_role
 
-OPERATORS = (AuditSource.COMMAND, AuditSource.TIME)
+OPERATORS = (AuditSource.COMMAND, AuditSource.SYSTEM)
 
 
 def is_public(user: User) -> bool:

@@ -21,7 +21,7 @@ from organizations.auth.tokens import Token
 from organizations.models import ApiKey, AuditSource, Membership, Organization, User
 from organizations.permissions import Permission
 
-NOTED_EVERY = timedelta(hours=24)  # how exact `accessed` and `last_access` are
+TOUCH_INTERVAL = timedelta(hours=24)  # how exact `accessed` and `last_access` are
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +60,12 @@ BY_DIGEST = SQL + "k.digest = %s"
 BY_ID = SQL + "k.id = %s AND u.id = %s"
 
 
-def in_organization(credentials: Credentials, name: str, *, addressed: bool = True) -> Access | None:
+def resolve_access(credentials: Credentials, name: str, *, addressed: bool = True) -> Access | None:
     """The access of a caller to the organization of this name; None if there is none, for whatever reason.
 
     A request that is `addressed` to the organization accepts a membership that another user made.
     """
-    long_ago = connection.ops.adapt_datetimefield_value(timezone.now() - NOTED_EVERY)
+    long_ago = connection.ops.adapt_datetimefield_value(timezone.now() - TOUCH_INTERVAL)
     values: list[Any] = [long_ago, long_ago, name]
     if credentials.token:
         values += [_value(credentials.token.key_id), _value(credentials.token.user_id)]
@@ -79,7 +79,7 @@ def in_organization(credentials: Credentials, name: str, *, addressed: bool = Tr
     organization_id, name, user_id, key_id, membership_id, roles, key_unused, membership_unused, accepted = row
     user = User.from_db(connection.alias, ["id"], [UUID(str(user_id))])
     if key_unused:
-        note_key(UUID(str(key_id)))
+        touch_key(UUID(str(key_id)))
     if membership_unused and (addressed or accepted):
         Membership.objects.filter(_unused("last_access"), pk=membership_id).update(last_access=timezone.now())
     return Access(
@@ -91,13 +91,13 @@ def in_organization(credentials: Credentials, name: str, *, addressed: bool = Tr
     )
 
 
-def of_key(credentials: Credentials) -> ApiKey | None:
+def resolve_key(credentials: Credentials) -> ApiKey | None:
     """The key behind the credentials, with its user; None if it is gone, or its user may not act any more."""
     token = credentials.token
     shown = Q(pk=token.key_id, user=token.user_id) if token else Q(digest=credentials.digest)
     key = ApiKey.objects.select_related("user").filter(shown, user__is_active=True).first()
-    if key is not None and (key.accessed is None or key.accessed < timezone.now() - NOTED_EVERY):
-        note_key(key.pk)
+    if key is not None and (key.accessed is None or key.accessed < timezone.now() - TOUCH_INTERVAL):
+        touch_key(key.pk)
     return key
 
 
@@ -111,13 +111,13 @@ def allows(actor: Actor, permission: Permission, organization: Organization) -> 
     return membership is not None and permission in membership.granted
 
 
-def note_key(key_id: UUID) -> None:
+def touch_key(key_id: UUID) -> None:
     ApiKey.objects.filter(_unused("accessed"), pk=key_id).update(accessed=timezone.now())
 
 
 def _unused(field: str) -> Q:
     """Once more, as others may have noted it since."""
-    before: datetime = timezone.now() - NOTED_EVERY
+    before: datetime = timezone.now() - TOUCH_INTERVAL
     return Q(**{f"{field}__isnull": True}) | Q(**{f"{field}__lt": before})
 
 

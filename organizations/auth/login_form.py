@@ -17,7 +17,7 @@ class LoginForm(AdminAuthenticationForm):
     def clean(self) -> dict[str, Any]:
         address = self.request.META.get("REMOTE_ADDR", "") if self.request else ""
         try:
-            ratelimits.check(FAILURES, address)
+            ratelimits.peek(FAILURES, address)
         except TooManyRequests as error:
             message = f"Too many failed attempts from your address. Wait {error.seconds} seconds."
             raise ValidationError(message, code="throttled") from error
@@ -30,4 +30,4 @@ class LoginForm(AdminAuthenticationForm):
 
 def _count_failure(address: str) -> None:
     with suppress(TooManyRequests):  # the next attempt will be told
-        ratelimits.count((FAILURES, address))
+        ratelimits.hit((FAILURES, address))

@@ -5,5 +5,5 @@ from rokka.core.ratelimits import HOUR, Limit
 PER_KEY = Limit("RATE_LIMIT_PER_KEY")
 PER_ORGANIZATION = Limit("RATE_LIMIT_PER_ORGANIZATION")
 PER_ADDRESS = Limit("RATE_LIMIT_PER_ADDRESS")  # calls that need no credentials
-FAILURES = Limit("RATE_LIMIT_FAILURES")  # unknown keys, bad tokens and wrong passwords, from one address
-SIGN_UPS = Limit("RATE_LIMIT_SIGN_UPS", HOUR)  # from one address
+FAILURES = Limit("RATE_LIMIT_AUTH_FAILURES")  # unknown keys, bad tokens and wrong passwords, from one address
+SIGNUPS = Limit("RATE_LIMIT_SIGNUPS", HOUR)  # from one address

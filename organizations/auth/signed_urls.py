@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 
 LENGTH = 16  # hex digits
-ROUNDED_UP_TO = 300  # seconds, so that many URLs made one after the other are the same, and cached once
+EXPIRY_ROUNDING_SECONDS = 300  # seconds, so that many URLs made one after the other are the same, and cached once
 MAX_URL = 8_000
 MAX_ROUNDING = 366 * 86_400
 
@@ -29,7 +29,7 @@ def signed_url(url: str, key: str, *, until: datetime | None = None) -> str:
     replaced = {"sig"} if until is None else {"sig", "sigopts"}
     said = [one for one in parts.query.split("&") if one and one.partition("=")[0] not in replaced]
     if until is not None:
-        said.append("sigopts=" + quote(json.dumps({"until": written(until)}, separators=(",", ":")), safe=""))
+        said.append("sigopts=" + quote(json.dumps({"until": isoformat(until)}, separators=(",", ":")), safe=""))
     query = "&".join(said)
     signed = "&".join([*said, f"sig={signature(parts.path, query, key)}"])
     return urlunsplit((parts.scheme, parts.netloc, parts.path, signed, ""))
@@ -52,8 +52,8 @@ def rounded_up(moment: datetime, seconds: int) -> datetime:
     try:
         return datetime.fromtimestamp(math.ceil(moment.timestamp() / seconds) * seconds, UTC)
     except (ValueError, OverflowError) as error:
-        raise Invalid("until: this lies too far away.") from error
+        raise InvalidInput("until: this lies too far away.") from error
 
 
-def written(moment: datetime) -> str:
+def isoformat(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds")

@@ -7,16 +7,16 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from organizations import permissions
-from organizations.audit import Actor, staff
+from organizations.audit import Actor, staff_actor
 from organizations.auth.consent import accept
 from organizations.errors import MembershipNotAccepted, OrganizationNotFound, RoleMissing
 from organizations.models import Membership, Organization, User
 from organizations.permissions import Permission
 
-EVERYTHING = frozenset(Permission)
+ALL_PERMISSIONS = frozenset(Permission)
 
 
-class Staff:
+class StaffAccess:
     """A person who is logged in. Memberships are read once for a request."""
 
     def __init__(self, user: User) -> None:
@@ -31,23 +31,23 @@ class Staff:
 
     def granted(self, organization_id: UUID) -> frozenset[Permission]:
         if self.superuser:
-            return EVERYTHING
+            return ALL_PERMISSIONS
         membership = self.memberships.get(organization_id)
         return membership.granted if membership else frozenset()
 
-    def may(self, permission: Permission, organization: Organization | UUID) -> bool:
+    def has_permission(self, permission: Permission, organization: Organization | UUID) -> bool:
         return permission in self.granted(organization.pk if isinstance(organization, Organization) else organization)
 
-    def may_anywhere(self, permission: Permission) -> bool:
+    def has_permission_anywhere(self, permission: Permission) -> bool:
         return self.superuser or any(permission in one.granted for one in self.memberships.values())
 
     def organizations(self, permission: Permission) -> QuerySet[Organization]:
         """Those in which this person may do it."""
         if self.superuser:
             return Organization.objects.all()
-        return Organization.objects.filter(pk__in=self.ids(permission))
+        return Organization.objects.filter(pk__in=self.organization_ids_with(permission))
 
-    def ids(self, permission: Permission) -> list[UUID]:
+    def organization_ids_with(self, permission: Permission) -> list[UUID]:
         """The same for people with memberships, without asking the database again."""
         return [key for key, one in self.memberships.items() if permission in one.granted]
 
@@ -67,7 +67,9 @@ class Staff:
         if self.superuser:
             return Organization.objects.all()
         accepted = {key for key, one in self.memberships.items() if one.accepted_at}
-        return Organization.objects.filter(pk__in=accepted.intersection(self.ids(Permission.IMAGES_COPY_TO)))
+        return Organization.objects.filter(
+            pk__in=accepted.intersection(self.organization_ids_with(Permission.IMAGES_COPY_TO))
+        )
 
     def destination(self, name: str) -> Organization:
         """One of them. Raises OrganizationNotFound, RoleMissing, MembershipNotAccepted."""
@@ -87,25 +89,25 @@ class Staff:
     def check(self, organization: Organization, *needed: Permission) -> None:
         """Raises RoleMissing."""
         if needed and self.granted(organization.pk).isdisjoint(needed):
-            roles = ", ".join(permissions.roles_with(*needed))
+            roles = ", ".join(permissions.roles_granting(*needed))
             raise RoleMissing(f"Your roles in {organization.name!r} do not allow this. It takes one of: {roles}.")
 
     def check_anywhere(self, needed: Permission) -> None:
         """Raises RoleMissing."""
-        if not self.may_anywhere(needed):
+        if not self.has_permission_anywhere(needed):
             raise RoleMissing(
                 "You are a member of no organization in which your roles allow this. Ask one of its admins."
             )
 
 
-def staff_of(request: HttpRequest) -> Staff:
+def staff_of(request: HttpRequest) -> StaffAccess:
     """The person who is logged in, the same object for the whole request."""
     if (known := getattr(request, "staff", None)) is None:
-        known = request.staff = Staff(request.user)  # type: ignore[attr-defined,arg-type]
+        known = request.staff = StaffAccess(request.user)  # type: ignore[attr-defined,arg-type]
     return known
 
 
 def actor_of(request: HttpRequest) -> Actor:
     """The same person, as the audit trail knows them."""
     address, request_id = request.META.get("REMOTE_ADDR") or None, request.META.get("rokka.request_id", "")
-    return staff(staff_of(request).user, address=address, request_id=request_id)
+    return staff_actor(staff_of(request).user, address=address, request_id=request_id)

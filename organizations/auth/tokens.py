@@ -17,7 +17,7 @@ import jwt
 from django.conf import settings
 
 from organizations.errors import TokenNotRenewable
-from rokka.core.errors import Invalid, InvalidToken
+from rokka.core.errors import InvalidInput, InvalidToken
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -32,7 +32,7 @@ OWN_ADDRESS = "request_ip"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class TokenRequest:
     """What somebody asks a token to be; None is what was not said."""
 
     expires_in: int | None = None  # seconds
@@ -42,9 +42,9 @@ class Wish:
 
     def __post_init__(self) -> None:
         if self.expires_in is not None and not 1 <= self.expires_in <= MAX_LIFETIME:
-            raise Invalid(f"expires_in: it must be from 1 to {MAX_LIFETIME} seconds.")
+            raise InvalidInput(f"expires_in: it must be from 1 to {MAX_LIFETIME} seconds.")
         if self.no_ip_protection and self.ips:
-            raise Invalid("no_ip_protection and ips contradict each other: send one of them.")
+            raise InvalidInput("no_ip_protection and ips contradict each other: send one of them.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Token:
             "id": str(self.user_id),
             "exp": self.expires,
             "expt": self.lifetime,
-            "ips": [written(network) for network in self.networks],
+            "ips": [format_network(network) for network in self.networks],
             "rn": self.renewable,
             "key": str(self.key_id),
         }
@@ -74,7 +74,7 @@ class Token:
         return jwt.encode(self.payload, settings.TOKEN_SECRETS[0], ALGORITHM)
 
 
-def issue(user_id: UUID, key_id: UUID, wish: Wish, *, address: str) -> Token:
+def issue(user_id: UUID, key_id: UUID, wish: TokenRequest, *, address: str) -> Token:
     """A token for the owner of a key who calls from `address`."""
     bound = () if wish.no_ip_protection else networks(wish.ips or (OWN_ADDRESS,), address=address)
     lifetime = wish.expires_in or LIFETIME
@@ -82,7 +82,7 @@ def issue(user_id: UUID, key_id: UUID, wish: Wish, *, address: str) -> Token:
     return Token(user_id, key_id, int(time.time()) + lifetime, lifetime, bound, renewable)
 
 
-def renew(token: Token, wish: Wish, *, address: str) -> Token:
+def renew(token: Token, wish: TokenRequest, *, address: str) -> Token:
     """The successor of a token; what is not wished stays as it is. Raises TokenNotRenewable."""
     if not token.renewable:
         raise TokenNotRenewable("This token is not renewable. Get a new one with your Api-Key.")
@@ -98,7 +98,7 @@ def renew(token: Token, wish: Wish, *, address: str) -> Token:
     return Token(token.user_id, token.key_id, int(time.time()) + lifetime, lifetime, bound, renewable)
 
 
-def verified(text: str, *, address: str) -> Token:
+def verify(text: str, *, address: str) -> Token:
     """The token, if it is one of ours and valid now and from this address. Raises InvalidToken."""
     token = _decoded(text, tuple(settings.TOKEN_SECRETS))
     if token.expires <= time.time():
@@ -144,13 +144,13 @@ def networks(texts: Sequence[str], *, address: str) -> tuple[Network, ...]:
     """The networks that are meant, without repetition, in their order. Raises Invalid naming the entry or the limit."""
     found = dict.fromkeys(_network(text, address) for text in texts)
     if len(found) > MAX_NETWORKS:
-        raise Invalid(f"ips: {len(found)} entries; the limit is {MAX_NETWORKS}.")
-    if covered(tuple(found)) > MAX_ADDRESSES:
-        raise Invalid(f"ips: they cover {covered(tuple(found))} addresses; the limit is {MAX_ADDRESSES}.")
+        raise InvalidInput(f"ips: {len(found)} entries; the limit is {MAX_NETWORKS}.")
+    if address_count(tuple(found)) > MAX_ADDRESSES:
+        raise InvalidInput(f"ips: they cover {address_count(tuple(found))} addresses; the limit is {MAX_ADDRESSES}.")
     return tuple(found)
 
 
-def covered(found: Sequence[Network]) -> int:
+def address_count(found: Sequence[Network]) -> int:
     """How many different addresses the networks hold together."""
     fours = ipaddress.collapse_addresses(one for one in found if isinstance(one, IPv4Network))
     sixes = ipaddress.collapse_addresses(one for one in found if isinstance(one, IPv6Network))
@@ -160,29 +160,29 @@ def covered(found: Sequence[Network]) -> int:
 def _network(text: str, address: str) -> Network:
     if text == OWN_ADDRESS:
         try:
-            return ipaddress.ip_network(plain(address))
+            return ipaddress.ip_network(normalize_address(address))
         except ValueError as error:
-            raise Invalid("ips: this server does not see your address; use no_ip_protection.") from error
+            raise InvalidInput("ips: this server does not see your address; use no_ip_protection.") from error
     try:
-        return ipaddress.ip_network(plain(text) if "/" not in text else text, strict=False)
+        return ipaddress.ip_network(normalize_address(text) if "/" not in text else text, strict=False)
     except ValueError as error:
-        raise Invalid(f"ips: {text[:80]!r} is no address, no network and not {OWN_ADDRESS}.") from error
+        raise InvalidInput(f"ips: {text[:80]!r} is no address, no network and not {OWN_ADDRESS}.") from error
 
 
-def plain(address: str) -> Address:
+def normalize_address(address: str) -> Address:
     """The address; one of IPv4 that is written as one of IPv6 (RFC 4291, 2.5.5.2) is the same address."""
     parsed = ipaddress.ip_address(address.partition("%")[0])
     return getattr(parsed, "ipv4_mapped", None) or parsed
 
 
-def written(network: Network) -> str:
+def format_network(network: Network) -> str:
     """As people write it: a single address without its length."""
     return str(network.network_address) if network.num_addresses == 1 else str(network)
 
 
 def _contains(network: Network, address: str) -> bool:
     try:
-        return plain(address) in network
+        return normalize_address(address) in network
     except ValueError:
         return False
 

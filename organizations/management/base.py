@@ -31,7 +31,7 @@ class OperationCommand(BaseCommand, ABC):
     def run(self, **options: Any) -> None:
         """Do it, and print what came of it."""
 
-    def print_facts(self, facts: Mapping[str, Any], *, as_json: bool, remark: str = "") -> None:
+    def print_fields(self, facts: Mapping[str, Any], *, as_json: bool, remark: str = "") -> None:
         if as_json:
             self.stdout.write(json.dumps(facts))
             return

@@ -5,7 +5,7 @@ from organizations.models import Membership
 from organizations.permissions import Role
 
 
-def keep_an_admin(leaving: Membership) -> None:
+def check_not_last_admin(leaving: Membership) -> None:
     """Raises LastAdmin if the organization, which is held, would be left without anybody."""
     others = leaving.organization.memberships.filter(active=True, user__is_active=True).exclude(pk=leaving.pk)
     acts = leaving.active and leaving.user.is_active and Role.ADMIN in leaving.roles

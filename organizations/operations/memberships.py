@@ -13,13 +13,13 @@ from organizations.audit import Actor, record
 from organizations.auth import consent
 from organizations.errors import InvalidRoles, MembershipNotFound, UserNotFound
 from organizations.models import Membership, Organization, User
-from organizations.operations.last_admin import keep_an_admin
+from organizations.operations.last_admin import check_not_last_admin
 from organizations.operations.users import create_user
-from organizations.operations.validation import checked_comment
+from organizations.operations.validation import validate_comment
 from organizations.permissions import ROLE_NAMES, Role
 
 
-class Outcome(Enum):
+class MembershipChange(Enum):
     """What setting roles came to."""
 
     ADDED = "added"
@@ -40,7 +40,7 @@ def add_member_with_new_user(
     organization: Organization, roles: Iterable[str], *, email: str, comment: str, actor: Actor
 ) -> NewMember:
     """Make a user with a key for this address, and its membership."""
-    names = checked_roles(roles)
+    names = validate_roles(roles)
     new = create_user(email, comment=comment, actor=actor)
     membership = _add(organization, new.user, names, comment, actor, accepted=True)
     return NewMember(membership, new.api_key)
@@ -49,37 +49,39 @@ def add_member_with_new_user(
 @transaction.atomic
 def set_roles(
     organization: Organization, user_id: UUID, roles: Iterable[str], *, comment: str | None, actor: Actor
-) -> tuple[Membership, Outcome]:
+) -> tuple[Membership, MembershipChange]:
     """Give a user these roles and no others; a comment of None stays as it is.
 
     A user who becomes a member by another's doing has to accept that (auth/consent.py). Raises InvalidRoles,
     UserNotFound, LastAdmin.
     """
-    names = checked_roles(roles)
+    names = validate_roles(roles)
     if comment is not None:
-        checked_comment(comment)
-    organization = Organization.objects.hold(organization)  # or two admins could take the role from each other
+        validate_comment(comment)
+    organization = Organization.objects.get_for_update(
+        organization
+    )  # or two admins could take the role from each other
     user = User.objects.filter(pk=user_id).first()
     if user is None:
         raise UserNotFound("There is no user with this id.")
     membership = organization.memberships.select_related("user", "organization").filter(user=user).first()
     if membership is None:
         accepted = consent.speaks_for(actor, user)
-        return _add(organization, user, names, comment or "", actor, accepted=accepted), Outcome.ADDED
+        return _add(organization, user, names, comment or "", actor, accepted=accepted), MembershipChange.ADDED
     before: dict[str, Any] = {"roles": membership.roles, "comment": membership.comment}
     after: dict[str, Any] = {"roles": names, "comment": membership.comment if comment is None else comment}
     if after == before:
-        return membership, Outcome.UNCHANGED
+        return membership, MembershipChange.UNCHANGED
     if Role.ADMIN not in names:
-        keep_an_admin(membership)
+        check_not_last_admin(membership)
     if consent.speaks_for(actor, user):
         membership.accepted_at = membership.accepted_at or timezone.now()
     elif consent.would_end_being_public(membership, names):
         membership.accepted_at = None
     membership.roles, membership.comment = after["roles"], after["comment"]
     membership.save(update_fields=["roles", "comment", "accepted_at"])
-    _record(actor, "membership.changed", membership, before=before, after=after)
-    return membership, Outcome.CHANGED
+    _record(actor, "membership.updated", membership, before=before, after=after)
+    return membership, MembershipChange.CHANGED
 
 
 @transaction.atomic
@@ -88,18 +90,18 @@ def remove_member(organization: Organization, user_id: UUID, *, actor: Actor) ->
 
     Raises MembershipNotFound, LastAdmin.
     """
-    organization = Organization.objects.hold(organization)  # or two admins could remove each other
+    organization = Organization.objects.get_for_update(organization)  # or two admins could remove each other
     membership = organization.memberships.select_related("user", "organization").filter(user=user_id).first()
     if membership is None:
         raise MembershipNotFound("This user is no member.")
-    keep_an_admin(membership)
+    check_not_last_admin(membership)
     left = actor.user is not None and actor.user.pk == membership.user_id
-    verb = "membership.left" if left else "membership.removed"
-    _record(actor, verb, membership, before={"roles": membership.roles})
+    action = "membership.left" if left else "membership.deleted"
+    _record(actor, action, membership, before={"roles": membership.roles})
     membership.delete()
 
 
-def checked_roles(roles: Iterable[str]) -> list[str]:
+def validate_roles(roles: Iterable[str]) -> list[str]:
     """The roles as we spell them, none twice. Raises InvalidRoles."""
     names = list(dict.fromkeys(role.strip().lower() for role in roles))
     if not names:
@@ -120,10 +122,10 @@ def _add(
         comment=comment,
         accepted_at=timezone.now() if accepted else None,
     )
-    _record(actor, "membership.added", membership, after={"roles": roles, "comment": comment})
+    _record(actor, "membership.created", membership, after={"roles": roles, "comment": comment})
     return membership
 
 
-def _record(actor: Actor, verb: str, membership: Membership, **details: Any) -> None:
+def _record(actor: Actor, action: str, membership: Membership, **details: Any) -> None:
     target = str(membership.user_id)
-    record(actor, verb, organization=membership.organization, target=target, target_id=membership.pk, **details)
+    record(actor, action, organization=membership.organization, target=target, target_id=membership.pk, **details)

@@ -12,26 +12,26 @@ from organizations.audit import Actor, record
 from organizations.errors import (
     InvalidOption,
     InvalidOrganizationName,
-    NotYourOrganization,
+    NotOrganizationAdmin,
     OrganizationNameTaken,
     OrganizationNotFound,
 )
 from organizations.models import (
     ORGANIZATION_NAME,
-    Counter,
     Membership,
     Organization,
     SigningKey,
+    UsageCounter,
     User,
     new_signing_key,
 )
 from organizations.operations.users import create_user
-from organizations.operations.validation import DISPLAY_NAME, checked_email, checked_text
+from organizations.operations.validation import MAX_DISPLAY_NAME_LENGTH, clean_email, validate_text
 from organizations.permissions import Role
-from rokka.core.database import refused_as
-from rokka.core.errors import Forbidden, Invalid
+from rokka.core.database import translate_conflict
+from rokka.core.errors import Forbidden, InvalidInput
 
-SHOWN = ("display_name", "billing_email")  # what an organization says about itself
+PROFILE_FIELDS = ("display_name", "billing_email")  # what an organization says about itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +44,16 @@ class NewOrganization:
 
 
 @transaction.atomic
-def create_organization(name: str, *, email: str, actor: Actor) -> NewOrganization:
+def create_organization_with_admin(name: str, *, email: str, actor: Actor) -> NewOrganization:
     """Make an organization, a user for this address, its admin membership and its API key."""
     new = create_user(email, comment="made with the organization", actor=actor)
     itself = actor if actor.user else replace(actor, user=new.user)
-    organization = found_organization(name, {"billing_email": email}, admin=new.user, actor=itself)
+    organization = create_organization(name, {"billing_email": email}, admin=new.user, actor=itself)
     return NewOrganization(organization, new.user, new.api_key)
 
 
 @transaction.atomic
-def found_organization(
+def create_organization(
     name: str, facts: Mapping[str, str], *, admin: User, master: str | None = None, actor: Actor
 ) -> Organization:
     """Make an organization with `admin` as its admin; `facts` are of SHOWN. Raises OrganizationNameTaken."""
@@ -61,20 +61,22 @@ def found_organization(
         raise InvalidOrganizationName(name)
     shown: dict[str, Any] = {"display_name": name} | _checked(facts)
     if "billing_email" not in shown:
-        raise Invalid("billing_email: it is missing.")
-    with refused_as(OrganizationNameTaken(name), "organization_name_unique"):
+        raise InvalidInput("billing_email: it is missing.")
+    with translate_conflict(OrganizationNameTaken(name), "organization_name_unique"):
         organization = Organization.objects.create(name=name, **shown)
     if master is not None:
         _set_master(organization, master, by=admin)
     SigningKey.objects.create(organization=organization, key=new_signing_key())
-    Counter.objects.bulk_create(Counter(organization=organization, slot=slot) for slot in range(Counter.SLOTS))
+    UsageCounter.objects.bulk_create(
+        UsageCounter(organization=organization, slot=slot) for slot in range(UsageCounter.SLOTS)
+    )
     Membership.objects.create(organization=organization, user=admin, roles=[Role.ADMIN])
     record(actor, "organization.created", organization=organization, target=name, target_id=organization.pk, **shown)
     return organization
 
 
 @transaction.atomic
-def change_organization(
+def update_organization(
     name: str, facts: Mapping[str, str], *, admin: User, master: str | None = None, actor: Actor
 ) -> Organization:
     """Set what is given, of SHOWN and the master organization. Raises NotYourOrganization, OrganizationNotFound."""
@@ -82,12 +84,12 @@ def change_organization(
     if organization is None:
         raise OrganizationNotFound(name)
     if not is_admin(admin, organization):
-        raise NotYourOrganization(name)
+        raise NotOrganizationAdmin(name)
     return _change(organization, facts, admin=admin, master=master, actor=actor)
 
 
 @transaction.atomic
-def describe_organization(organization: Organization, facts: Mapping[str, str], *, actor: Actor) -> Organization:
+def update_profile(organization: Organization, facts: Mapping[str, str], *, actor: Actor) -> Organization:
     """The same for somebody of whom it is known that they may, of SHOWN only."""
     return _change(organization, facts, actor=actor)
 
@@ -100,7 +102,7 @@ def _change(
     master: str | None = None,
     actor: Actor,
 ) -> Organization:
-    organization = Organization.objects.hold(organization)
+    organization = Organization.objects.get_for_update(organization)
     after = _checked(facts)
     before = {field: getattr(organization, field) for field in after}
     for field, value in after.items():
@@ -114,7 +116,7 @@ def _change(
         changed = {field for field in after if after[field] != before[field]}
         record(
             actor,
-            "organization.changed",
+            "organization.updated",
             organization=organization,
             target=organization.name,
             target_id=organization.pk,
@@ -125,11 +127,11 @@ def _change(
 
 
 @transaction.atomic
-def change_options(organization: Organization, options: Mapping[str, Any], *, actor: Actor) -> Organization:
+def update_options(organization: Organization, options: Mapping[str, Any], *, actor: Actor) -> Organization:
     """Set the options that are given; None removes one. Raises InvalidOption."""
-    changes = known_options.cleaned(dict(options))
-    organization = Organization.objects.hold(organization)
-    _check_fallback(changes.get(known_options.FALLBACK), organization, actor)
+    changes = known_options.validate_options(dict(options))
+    organization = Organization.objects.get_for_update(organization)
+    _check_fallback(changes.get(known_options.RENDER_ORG_FALLBACK), organization, actor)
     before = organization.options
     after = {name: value for name, value in (before | changes).items() if value is not None}
     if after != before:
@@ -138,7 +140,7 @@ def change_options(organization: Organization, options: Mapping[str, Any], *, ac
         changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
         record(
             actor,
-            "organization.options_changed",
+            "organization.options_updated",
             organization=organization,
             target=organization.name,
             target_id=organization.pk,
@@ -156,10 +158,10 @@ def is_admin(user: User, organization: Organization | str) -> bool:
 
 def _checked(facts: Mapping[str, str]) -> dict[str, str]:
     if "billing_email" in facts:
-        checked_email(facts["billing_email"])
+        clean_email(facts["billing_email"])
     if "display_name" in facts:
-        checked_text("display_name", facts["display_name"], DISPLAY_NAME)
-    return {field: facts[field] for field in SHOWN if field in facts}
+        validate_text("display_name", facts["display_name"], MAX_DISPLAY_NAME_LENGTH)
+    return {field: facts[field] for field in PROFILE_FIELDS if field in facts}
 
 
 def _set_master(organization: Organization, name: str, *, by: User) -> None:
@@ -172,7 +174,7 @@ def _set_master(organization: Organization, name: str, *, by: User) -> None:
     elif not is_admin(by, master):
         raise Forbidden(f"You are no admin of {name!r}, which was to be the master organization.")
     elif master.master_organization_id is not None or organization.children.exists():
-        raise Invalid("master_organization: a master organization has no master itself.")
+        raise InvalidInput("master_organization: a master organization has no master itself.")
     else:
         organization.master_organization = master
     organization.save(update_fields=["master_organization"])
@@ -183,6 +185,6 @@ def _check_fallback(name: str | None, organization: Organization, actor: Actor) 
     if name is None:
         return
     if name == organization.name or not Organization.objects.filter(name=name).exists():
-        raise InvalidOption(f"{known_options.FALLBACK}: there is no other organization called {name!r}.")
+        raise InvalidOption(f"{known_options.RENDER_ORG_FALLBACK}: there is no other organization called {name!r}.")
     if actor.user is not None and not is_admin(actor.user, name):
         raise Forbidden(f"You are no admin of {name!r}, whose pictures were to be shown here.")

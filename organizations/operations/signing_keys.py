@@ -10,20 +10,20 @@ from organizations.models import Organization, SigningKey, new_signing_key
 @transaction.atomic
 def add_signing_key(organization: Organization, *, actor: Actor) -> SigningKey:
     """One more key, valid at once beside those there are. Raises TooManyKeys."""
-    organization = Organization.objects.hold(organization)
-    if organization.signing_keys.count() >= SigningKey.MOST:
-        raise TooManyKeys(f"There are {SigningKey.MOST} signing keys already, the limit. Delete one first.")
+    organization = Organization.objects.get_for_update(organization)
+    if organization.signing_keys.count() >= SigningKey.MAX_KEYS:
+        raise TooManyKeys(f"There are {SigningKey.MAX_KEYS} signing keys already, the limit. Delete one first.")
     key = SigningKey.objects.create(organization=organization, key=new_signing_key())
-    record(actor, "signing_key.added", organization=organization, target=key.fingerprint, target_id=key.pk)
+    record(actor, "signing_key.created", organization=organization, target=key.fingerprint, target_id=key.pk)
     return key
 
 
 @transaction.atomic
-def show_signing_key(organization: Organization, fingerprint: str, *, actor: Actor) -> SigningKey:
+def reveal_signing_key(organization: Organization, fingerprint: str, *, actor: Actor) -> SigningKey:
     """The key itself, for somebody to see, of whom is written down that they did. Raises KeyNotFound."""
     for key in organization.signing_keys.all():
         if key.fingerprint == fingerprint:
-            record(actor, "signing_key.shown", organization=organization, target=fingerprint, target_id=key.pk)
+            record(actor, "signing_key.revealed", organization=organization, target=fingerprint, target_id=key.pk)
             return key
     raise KeyNotFound("There is no signing key with this id.")
 
@@ -31,11 +31,11 @@ def show_signing_key(organization: Organization, fingerprint: str, *, actor: Act
 @transaction.atomic
 def remove_signing_key(organization: Organization, fingerprint: str, *, actor: Actor) -> None:
     """Take a key out of use, and with it all URLs that were signed with it. Raises KeyNotFound, KeyInUse."""
-    organization = Organization.objects.hold(organization)
+    organization = Organization.objects.get_for_update(organization)
     keys = {key.fingerprint: key for key in organization.signing_keys.all()}
     if fingerprint not in keys:
         raise KeyNotFound("There is no signing key with this id.")
     if len(keys) == 1:
         raise KeyInUse("This is the only signing key. Add another one first.")
-    record(actor, "signing_key.removed", organization=organization, target=fingerprint, target_id=keys[fingerprint].pk)
+    record(actor, "signing_key.deleted", organization=organization, target=fingerprint, target_id=keys[fingerprint].pk)
     keys[fingerprint].delete()

@@ -10,12 +10,12 @@ from django.db import transaction
 from organizations.audit import Actor, record
 from organizations.errors import KeyInUse, KeyNotFound, TooManyKeys
 from organizations.models import ApiKey, Organization, User
-from organizations.operations.last_admin import keep_an_admin
-from organizations.operations.validation import checked_comment, checked_email, checked_text
-from rokka.core.database import refused_as
-from rokka.core.errors import Conflict, Invalid, Unauthenticated
+from organizations.operations.last_admin import check_not_last_admin
+from organizations.operations.validation import clean_email, validate_comment, validate_text
+from rokka.core.database import translate_conflict
+from rokka.core.errors import Conflict, InvalidInput, Unauthenticated
 
-LONGEST_NAME, LONGEST_PASSWORD = 150, 1000
+MAX_USERNAME_LENGTH, MAX_PASSWORD_LENGTH = 150, 1000
 IMPORTABLE = re.compile(r"[0-9A-Za-z]{32}([0-9A-Za-z]{32})?\Z")
 
 
@@ -30,7 +30,7 @@ class NewUser:
 @transaction.atomic
 def create_user(email: str, *, actor: Actor, comment: str = "") -> NewUser:
     """Make a user for this address, which may have others, with a key."""
-    user = User(email=checked_email(email))
+    user = User(email=clean_email(email))
     user.set_unusable_password()
     user.save()
     record(actor, "user.created", target=str(user.pk), target_id=user.pk, email=email)
@@ -41,8 +41,8 @@ def create_user(email: str, *, actor: Actor, comment: str = "") -> NewUser:
 def create_key(user: User, *, comment: str, actor: Actor) -> tuple[ApiKey, str]:
     """One more key for the user. Raises TooManyKeys."""
     User.objects.select_for_update().get(pk=user.pk)  # two at once must not both be the fifth
-    if user.api_keys.count() >= ApiKey.MOST:
-        raise TooManyKeys(f"There are {ApiKey.MOST} keys already, the limit of a user. Delete one first.")
+    if user.api_keys.count() >= ApiKey.MAX_KEYS:
+        raise TooManyKeys(f"There are {ApiKey.MAX_KEYS} keys already, the limit of a user. Delete one first.")
     return _insert(user, ApiKey.new_key(user), comment=comment, actor=actor)
 
 
@@ -50,8 +50,8 @@ def create_key(user: User, *, comment: str, actor: Actor) -> tuple[ApiKey, str]:
 def import_key(user: User, key: str, *, comment: str, actor: Actor) -> ApiKey:
     """Make a key valid that somebody has already, from rokka.io: 32 or 64 letters and digits."""
     if not IMPORTABLE.match(key):
-        raise Invalid("A key has 32 or 64 letters and digits.")
-    with refused_as(Conflict("This key is in use already."), "api_key_digest_unique"):
+        raise InvalidInput("A key has 32 or 64 letters and digits.")
+    with translate_conflict(Conflict("This key is in use already."), "api_key_digest_unique"):
         return _insert(user, key, comment=comment, actor=actor)[0]
 
 
@@ -76,17 +76,17 @@ def create_staff(username: str, password: str, *, email: str, superuser: bool = 
 
     Raises Invalid with everything that is wrong with the password.
     """
-    if not checked_text("username", username, LONGEST_NAME):
-        raise Invalid("username: it is missing.")
-    checked_text("password", password, LONGEST_PASSWORD)
-    user = User(username=username, email=checked_email(email), is_staff=True, is_superuser=superuser)
+    if not validate_text("username", username, MAX_USERNAME_LENGTH):
+        raise InvalidInput("username: it is missing.")
+    validate_text("password", password, MAX_PASSWORD_LENGTH)
+    user = User(username=username, email=clean_email(email), is_staff=True, is_superuser=superuser)
     try:
         user.clean_fields(exclude=["password"])
         validate_password(password, user)
         user.set_password(password)
     except ValidationError as error:
-        raise Invalid(" ".join(error.messages)) from error
-    with refused_as(Conflict(f"There is already somebody called {username!r}."), "user_username_unique"):
+        raise InvalidInput(" ".join(error.messages)) from error
+    with translate_conflict(Conflict(f"There is already somebody called {username!r}."), "user_username_unique"):
         user.save()
     record(actor, "staff.created", target=username[:80], target_id=user.pk, username=username, superuser=superuser)
     return user
@@ -97,15 +97,17 @@ def set_active(user: User, active: bool, *, actor: Actor) -> None:
     """Let a person act, or not any more: neither by key, token or password. Raises LastAdmin."""
     if not active:
         for organization in Organization.objects.filter(memberships__user=user).order_by("pk"):
-            held = Organization.objects.hold(organization)  # roles may have changed until now, and cannot from here on
+            held = Organization.objects.get_for_update(
+                organization
+            )  # roles may have changed until now, and cannot from here on
             if membership := held.memberships.select_related("organization", "user").filter(user=user).first():
-                keep_an_admin(membership)
+                check_not_last_admin(membership)
     changed = User.objects.filter(pk=user.pk).exclude(is_active=active).update(is_active=active)
     if changed:
         record(actor, "user.activated" if active else "user.deactivated", target=str(user.pk), target_id=user.pk)
 
 
 def _insert(user: User, key: str, *, comment: str, actor: Actor) -> tuple[ApiKey, str]:
-    row = ApiKey.objects.create(user=user, digest=ApiKey.digest_of(key), comment=checked_comment(comment))
-    record(actor, "api_key.added", target=str(user.pk), target_id=row.pk, comment=comment)
+    row = ApiKey.objects.create(user=user, digest=ApiKey.digest_of(key), comment=validate_comment(comment))
+    record(actor, "api_key.created", target=str(user.pk), target_id=row.pk, comment=comment)
     return row, key

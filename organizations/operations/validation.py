@@ -3,27 +3,27 @@
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 
-COMMENT, DISPLAY_NAME, EMAIL = 255, 255, 254  # characters, as many as the columns take
+MAX_COMMENT_LENGTH, MAX_DISPLAY_NAME_LENGTH, MAX_EMAIL_LENGTH = 255, 255, 254  # characters, as many as the columns take
 
 
-def checked_text(name: str, text: str, most: int) -> str:
+def validate_text(name: str, text: str, most: int) -> str:
     """Raises Invalid naming what it was."""
     if "\0" in text:
-        raise Invalid(f"{name}: it contains a NUL character.")
+        raise InvalidInput(f"{name}: it contains a NUL character.")
     if len(text) > most:
-        raise Invalid(f"{name}: it has more than {most} characters.")
+        raise InvalidInput(f"{name}: it has more than {most} characters.")
     return text
 
 
-def checked_comment(comment: str) -> str:
-    return checked_text("comment", comment, COMMENT)
+def validate_comment(comment: str) -> str:
+    return validate_text("comment", comment, MAX_COMMENT_LENGTH)
 
 
-def checked_email(email: str) -> str:
+def clean_email(email: str) -> str:
     try:
-        validate_email(checked_text("email", email, EMAIL))
+        validate_email(validate_text("email", email, MAX_EMAIL_LENGTH))
     except ValidationError as error:
-        raise Invalid(f"{email[:80]!r} is no e-mail address.") from error
+        raise InvalidInput(f"{email[:80]!r} is no e-mail address.") from error
     return email

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.db.models import F, Sum
 
-from organizations.models import Counter, Organization
+from organizations.models import Organization, UsageCounter
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,8 @@ class Totals:
 def add(organization: Organization, *, images: int = 0, bytes: int = 0) -> None:
     """Change one slot. Call it last in the transaction: whoever waits for the row waits the shortest time."""
     if images or bytes:
-        slot = random.randrange(Counter.SLOTS)  # noqa: S311 (spreads load, guards nothing)
-        Counter.objects.filter(organization=organization, slot=slot).update(
+        slot = random.randrange(UsageCounter.SLOTS)  # noqa: S311 (spreads load, guards nothing)
+        UsageCounter.objects.filter(organization=organization, slot=slot).update(
             images=F("images") + images, bytes=F("bytes") + bytes
         )
 
@@ -31,7 +31,7 @@ def totals(organization: Organization) -> Totals:
 
 
 @transaction.atomic
-def set_totals(organization: Organization, count: Callable[[], Totals]) -> None:
+def recount(organization: Organization, count: Callable[[], Totals]) -> None:
     """Count anew. Who changes rows meanwhile waits for us with its slot, or we for it: nothing counts twice."""
     list(organization.counters.order_by("slot").select_for_update())
     counted = count()

@@ -11,7 +11,7 @@ import structlog
 from django.db import DatabaseError, connection
 from django.db.models import F, Sum
 
-from organizations.models import Counter, DailyStats, Organization
+from organizations.models import DailyStats, Organization, UsageCounter
 from organizations.usage import counters
 
 BATCH = 1000
@@ -32,7 +32,7 @@ def snapshot() -> int:
     The last snapshot of a day is what the day is remembered by.
     """
     day, written = today(), 0
-    sums = Counter.objects.values("organization").annotate(images=Sum("images"), bytes=Sum("bytes"))
+    sums = UsageCounter.objects.values("organization").annotate(images=Sum("images"), bytes=Sum("bytes"))
     rows = (
         DailyStats(organization_id=one["organization"], day=day, images=one["images"], bytes=one["bytes"])
         for one in sums.order_by("organization").iterator(BATCH)
@@ -62,13 +62,13 @@ def _batches(rows: Iterator[DailyStats]) -> Iterator[list[DailyStats]]:
 # --- Downloads --------------------------------------------------------------------------------------------------------
 
 
-class Downloads:
+class DownloadCounter:
     """Bytes that were downloaded: added up in this process, and written down every few seconds, not every time.
 
     A process that is killed takes the last seconds with it.
     """
 
-    every: float | None = 5  # seconds; None: only when asked
+    flush_interval: float | None = 5  # seconds; None: only when asked
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -78,12 +78,12 @@ class Downloads:
     def add(self, organization_id: UUID, count: int) -> None:
         with self.lock:
             self.sums[organization_id, today()] += count
-            if self.timer is None and self.every is not None:
-                self.timer = threading.Timer(self.every, self._in_time)
+            if self.timer is None and self.flush_interval is not None:
+                self.timer = threading.Timer(self.flush_interval, self._in_time)
                 self.timer.daemon = True
                 self.timer.start()
 
-    def counted(self, blocks: Iterator[bytes], organization_id: UUID) -> Iterator[bytes]:
+    def counting(self, blocks: Iterator[bytes], organization_id: UUID) -> Iterator[bytes]:
         """The blocks; as many bytes as are taken count, also when somebody hangs up."""
         sent = 0
         try:
@@ -94,27 +94,27 @@ class Downloads:
             if sent:
                 self.add(organization_id, sent)
 
-    def write(self) -> None:
+    def flush(self) -> None:
         """Add what has come together to the rows of its days."""
         with self.lock:
             sums, self.sums = self.sums, Sums()
         try:
             for (organization_id, day), count in list(sums.items()):
-                self._write(organization_id, day, count)
+                self._flush(organization_id, day, count)
                 del sums[organization_id, day]
         except DatabaseError:
-            log.warning("stats.downloads_not_written", exc_info=True)
+            log.warning("stats.flush_failed", exc_info=True)
             with self.lock:
                 self.sums += sums  # next time
 
     def _in_time(self) -> None:
         with self.lock:
             self.timer = None
-        self.write()
+        self.flush()
         connection.close()  # of this thread, which ends here
 
     @staticmethod
-    def _write(organization_id: UUID, day: date, count: int) -> None:
+    def _flush(organization_id: UUID, day: date, count: int) -> None:
         if not Organization.objects.filter(pk=organization_id).exists():
             return
         DailyStats.objects.bulk_create([DailyStats(organization_id=organization_id, day=day)], ignore_conflicts=True)
@@ -122,14 +122,14 @@ class Downloads:
         rows.update(bytes_downloaded=F("bytes_downloaded") + count)
 
 
-downloads = Downloads()
+downloads = DownloadCounter()
 
 
 # --- Answers ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Day:
+class DayStats:
     """An organization on one day."""
 
     day: date
@@ -138,29 +138,29 @@ class Day:
     bytes_downloaded: int
 
 
-def days(organization: Organization, first: date, last: date) -> list[Day]:
+def days(organization: Organization, first: date, last: date) -> list[DayStats]:
     """The days from `first` to `last`, both included, newest first; none before anything was known, none to come.
 
     Today is as it is now. A day without a snapshot, because nothing ran, is like the one before it.
     """
-    downloads.write()
+    downloads.flush()
     rows = {row.day: row for row in organization.daily_stats.filter(day__lte=last).order_by("day")}
     if last >= today():
         totals = counters.totals(organization)
         row = rows.get(today()) or DailyStats(day=today())
         row.images, row.bytes = totals.images, totals.bytes
         rows[today()] = row
-    found: list[Day] = []
+    found: list[DayStats] = []
     images = bytes = None
-    for day in _span(min(rows, default=last), min(last, today())):
+    for day in _date_range(min(rows, default=last), min(last, today())):
         row = rows.get(day) or DailyStats(day=day)
         images = images if row.images is None else row.images
         bytes = bytes if row.bytes is None else row.bytes
         if day >= first and (images is not None or row.bytes_downloaded):
-            found.append(Day(day, images or 0, bytes or 0, row.bytes_downloaded))
+            found.append(DayStats(day, images or 0, bytes or 0, row.bytes_downloaded))
     return found[::-1]
 
 
-def _span(first: date, last: date) -> Iterator[date]:
+def _date_range(first: date, last: date) -> Iterator[date]:
     for offset in range((last - first).days + 1):
         yield first + timedelta(days=offset)

@@ -3,6 +3,6 @@
 from django.contrib.admin.apps import AdminConfig
 
 
-class BackOfficeConfig(AdminConfig):
+class RokkaAdminConfig(AdminConfig):
     default = False
-    default_site = "rokka.backoffice.site.BackOffice"
+    default_site = "rokka.backoffice.site.RokkaAdminSite"

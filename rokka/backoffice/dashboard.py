@@ -14,8 +14,8 @@ from django.db.models import Count, OuterRef, Subquery, Sum
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
-from organizations.auth.staff import Staff
-from organizations.models import Counter, DailyStats, Job, Organization
+from organizations.auth.staff import StaffAccess
+from organizations.models import DailyStats, Job, Organization, UsageCounter
 from organizations.permissions import Permission
 from organizations.usage import daily_stats
 from rokka import celery_app, health
@@ -27,33 +27,35 @@ from sourceimages.maintenance import garbage_collection
 from sourceimages.models import SourceImage, Tombstone
 
 DAYS = 30
-SOON = timedelta(days=7)
-SHOWN = 8
-REMEMBERED = 300  # seconds, for which charts are true enough
-PATIENCE = 1  # second, for workers to answer
+EXPIRY_WINDOW = timedelta(days=7)
+LIST_LIMIT = 8
+CACHE_SECONDS = 300  # seconds, for which charts are true enough
+WORKER_PING_TIMEOUT = 1  # second, for workers to answer
 
 
-def work(staff: Staff) -> dict[str, Any]:
+def pending_items(staff: StaffAccess) -> dict[str, Any]:
     """What somebody may have to look at now; of the organizations of this person."""
     now = database_now()
     jobs, tombstones = Job.objects.all(), Tombstone.objects.all()
     if not staff.superuser:
-        jobs = jobs.filter(organization__in=staff.ids(Permission.IMAGES_READ))
-        tombstones = tombstones.filter(organization__in=staff.ids(Permission.IMAGES_READ))
-    expiring = tombstones.filter(expires_at__gt=now, expires_at__lt=now + SOON).with_images()
+        jobs = jobs.filter(organization__in=staff.organization_ids_with(Permission.IMAGES_READ))
+        tombstones = tombstones.filter(organization__in=staff.organization_ids_with(Permission.IMAGES_READ))
+    expiring = tombstones.filter(expires_at__gt=now, expires_at__lt=now + EXPIRY_WINDOW).non_empty()
     return {
         "mismatch": mismatch() if staff.superuser else "",
-        "running": list(jobs.unfinished().select_related("organization").order_by("-created")[:SHOWN]),
+        "running": list(jobs.unfinished().select_related("organization").order_by("-created")[:LIST_LIMIT]),
         "failing": list(
-            jobs.filter(state__in=Job.WITH_ERRORS, finished__gt=now - SOON)
+            jobs.filter(state__in=Job.WITH_ERRORS, finished__gt=now - EXPIRY_WINDOW)
             .select_related("organization")
-            .order_by("-created")[:SHOWN]
+            .order_by("-created")[:LIST_LIMIT]
         ),
-        "expiring": list(expiring.select_related("organization", "deleted_by").order_by("expires_at")[:SHOWN]),
-        "organizations": staff.organizations(Permission.IMAGES_READ).order_by("name")[:SHOWN],
+        "expiring": list(expiring.select_related("organization", "deleted_by").order_by("expires_at")[:LIST_LIMIT]),
+        "organizations": staff.organizations(Permission.IMAGES_READ).order_by("name")[:LIST_LIMIT],
         "held": task_state.held() if staff.superuser else (),
         "storage": task_state.progress_of(garbage_collection.TASK).get("last") if staff.superuser else None,
-        "uploads": () if staff.superuser else staff.organizations(Permission.IMAGES_UPLOAD).order_by("name")[:SHOWN],
+        "uploads": ()
+        if staff.superuser
+        else staff.organizations(Permission.IMAGES_UPLOAD).order_by("name")[:LIST_LIMIT],
     }
 
 
@@ -66,39 +68,39 @@ def mismatch() -> str:
     return problem.error.message if problem else ""
 
 
-def numbers(staff: Staff) -> dict[str, Any]:
+def statistics(staff: StaffAccess) -> dict[str, Any]:
     """Totals and charts of all that this person may see numbers of; remembered for a few minutes."""
-    ids = None if staff.superuser else sorted(staff.ids(Permission.STATS_READ))
+    ids = None if staff.superuser else sorted(staff.organization_ids_with(Permission.STATS_READ))
     seen = "all" if ids is None else sha256(",".join(map(str, ids)).encode()).hexdigest()  # other roles, other numbers
     key = f"backoffice.start.{seen}"
     if (known := cache.get(key)) is None:
-        cache.set(key, known := _numbers(ids), REMEMBERED)
+        cache.set(key, known := _statistics(ids), CACHE_SECONDS)
     return known  # type: ignore[no-any-return]
 
 
-def _numbers(ids: list[Any] | None) -> dict[str, Any]:
+def _statistics(ids: list[Any] | None) -> dict[str, Any]:
     def of(rows: Any) -> Any:
         return rows if ids is None else rows.filter(organization__in=ids)
 
     today = daily_stats.today()
     days = [today - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
-    totals = of(Counter.objects).aggregate(images=Sum("images"), bytes=Sum("bytes"))
-    created = of(SourceImage.objects.living()).filter(created__gte=timezone.now() - timedelta(days=DAYS))
+    totals = of(UsageCounter.objects).aggregate(images=Sum("images"), bytes=Sum("bytes"))
+    created = of(SourceImage.objects.active()).filter(created__gte=timezone.now() - timedelta(days=DAYS))
     if ids is None:  # the index begins with the organization; it takes 0.6 s if a million came in these days
         created = created.filter(organization__in=Organization.objects.values("pk"))
     uploads = dict(created.order_by().annotate(day=TruncDate("created")).values_list("day").annotate(count=Count("pk")))
-    kept = bytes_kept(ids, days[:-1]) | {today: totals["bytes"] or 0}
+    kept = storage_by_day(ids, days[:-1]) | {today: totals["bytes"] or 0}
     return {
         "images": totals["images"] or 0,
         "bytes": totals["bytes"] or 0,
         "charts": [
-            charts.curve("Bytes kept", [(f"{day}", sum) for day, sum in kept.items()], charts.size),
-            charts.bars("Pictures that came a day", [(f"{day}", uploads.get(day, 0)) for day in days]),
+            charts.line_chart("Bytes kept", [(f"{day}", sum) for day, sum in kept.items()], charts.size),
+            charts.bar_chart("Pictures that came a day", [(f"{day}", uploads.get(day, 0)) for day in days]),
         ],
     }
 
 
-def bytes_kept(ids: list[UUID] | None, days: Sequence[date]) -> dict[date, int]:
+def storage_by_day(ids: list[UUID] | None, days: Sequence[date]) -> dict[date, int]:
     """Of all these organizations together, on each of the days from the first on of which anything is known.
 
     An organization without a snapshot of a day has what it had before.
@@ -126,7 +128,7 @@ class Check(NamedTuple):
 
     name: str
     ok: bool
-    says: str
+    detail: str
 
 
 def checks() -> list[Check]:
@@ -143,7 +145,7 @@ def checks() -> list[Check]:
             check()
             found.append(Check(name, True, "answers"))
         except Exception as error:  # noqa: BLE001, whatever it is, it does not answer
-            found.append(Check(name, False, health.told(error)))
+            found.append(Check(name, False, health.response(error)))
     if not settings.REDIS_URL:
         found[-1] = Check("Redis", True, "not used: what is remembered is remembered by each process")
         return [*found, Check("Workers", True, f"not used: tasks run in process {os.getpid()}")]
@@ -154,7 +156,7 @@ def checks() -> list[Check]:
 
 def workers() -> Check:
     try:
-        answers = celery_app.control.inspect(timeout=PATIENCE).ping() or {}
+        answers = celery_app.control.inspect(timeout=WORKER_PING_TIMEOUT).ping() or {}
     except Exception as error:  # noqa: BLE001
         return Check("Workers", False, type(error).__name__)
     return Check("Workers", bool(answers), ", ".join(sorted(answers)) or "none answers")

@@ -14,7 +14,7 @@ from organizations.auth.staff import staff_of
 from rokka.backoffice import dashboard
 
 # What people come for, in this order; everything else is among the records.
-MAIN = (
+NAVIGATION = (
     ("SourceImage", "Pictures", "picture"),
     ("Tombstone", "Trash", "trash"),
     ("Job", "Jobs", "job"),
@@ -25,16 +25,16 @@ MAIN = (
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class NavItem:
     """A link of the navigation; `icon` names a drawing in templates/admin/parts/icons.html."""
 
     label: str
     address: str
     icon: str
-    here: bool
+    active: bool
 
 
-class BackOffice(AdminSite):
+class RokkaAdminSite(AdminSite):
     site_header = site_title = "rokka"
     index_title = "Start"
     login_form = LoginForm
@@ -46,37 +46,37 @@ class BackOffice(AdminSite):
             context |= {"navigation": list(self.navigation(request)), "staff": staff_of(request)}
         return context
 
-    def navigation(self, request: HttpRequest) -> Iterator[Place]:
+    def navigation(self, request: HttpRequest) -> Iterator[NavItem]:
         dashboard, records = reverse("admin:index"), reverse("admin:records")
-        yield Place("Start", dashboard, "start", request.path == dashboard)
+        yield NavItem("Start", dashboard, "start", request.path == dashboard)
         shown = {model.__name__: model for model, one in self._registry.items() if one.has_module_permission(request)}
-        for name, label, icon in MAIN:
+        for name, label, icon in NAVIGATION:
             if model := shown.get(name):
                 address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
-                yield Place(label, address, icon, request.path.startswith(address))
-        yield Place("Records", records, "record", request.path == records)
+                yield NavItem(label, address, icon, request.path.startswith(address))
+        yield NavItem("Records", records, "record", request.path == records)
 
     def get_urls(self) -> list[Any]:
         own = [
-            path("records/", self.admin_view(self.records), name="records"),
-            path("numbers/", self.admin_view(self.numbers), name="numbers"),
+            path("records/", self.admin_view(self.raw_tables), name="records"),
+            path("numbers/", self.admin_view(self.statistics), name="numbers"),
             path("health/", self.admin_view(self.health), name="health"),
         ]
         return [*own, *super().get_urls()]
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """At once what is cheap; the page asks for the rest when it is there."""
-        context = self.each_context(request) | {"title": "Start"} | dashboard.work(staff_of(request))
+        context = self.each_context(request) | {"title": "Start"} | dashboard.pending_items(staff_of(request))
         return TemplateResponse(request, "admin/dashboard.html", context)
 
-    def numbers(self, request: HttpRequest) -> HttpResponse:
-        return TemplateResponse(request, "admin/dashboard_statistics.html", dashboard.numbers(staff_of(request)))
+    def statistics(self, request: HttpRequest) -> HttpResponse:
+        return TemplateResponse(request, "admin/dashboard_statistics.html", dashboard.statistics(staff_of(request)))
 
     def health(self, request: HttpRequest) -> HttpResponse:
         """For superusers: others can do nothing about it."""
         checks = dashboard.checks() if staff_of(request).superuser else []
         return TemplateResponse(request, "admin/dashboard_health.html", {"checks": checks})
 
-    def records(self, request: HttpRequest) -> HttpResponse:
+    def raw_tables(self, request: HttpRequest) -> HttpResponse:
         """Every table there is, as it is."""
         return super().index(request, {"title": "Records"})

@@ -15,7 +15,7 @@ class Chart:
 
     title: str
     summary: str
-    curve: str
+    line: str
     area: str
     bars: list[tuple[float, float, float, float, str]]  # x, y, width, height, what it says
     ticks: list[tuple[float, str]]
@@ -32,7 +32,7 @@ def number(value: int) -> str:
     return f"{value:,}"
 
 
-def curve(title: str, points: Points, write: Callable[[int], str] = number) -> Chart:
+def line_chart(title: str, points: Points, write: Callable[[int], str] = number) -> Chart:
     """Of a quantity that stays, such as bytes that are kept."""
     highest = max((value for _, value in points), default=0) or 1
     step = WIDTH / max(1, len(points) - 1)
@@ -45,7 +45,7 @@ def curve(title: str, points: Points, write: Callable[[int], str] = number) -> C
     return _chart(title, points, write, highest, line=line, area=area)
 
 
-def bars(title: str, points: Points, write: Callable[[int], str] = number) -> Chart:
+def bar_chart(title: str, points: Points, write: Callable[[int], str] = number) -> Chart:
     """Of what happened, day by day."""
     highest = max((value for _, value in points), default=0) or 1
     step = WIDTH / max(1, len(points))
@@ -76,7 +76,7 @@ def _chart(
     return Chart(
         title=title,
         summary=summary,
-        curve=line,
+        line=line,
         area=area,
         bars=bars or [],
         ticks=[(round(step * i, 1), label[5:]) for i, (label, _) in enumerate(points) if i % every == 0],

@@ -9,12 +9,12 @@ PREFIX = "c"
 MAX_LENGTH = 8000
 
 
-def pack(values: list[Any]) -> str:
+def encode(values: list[Any]) -> str:
     text = json.dumps(values, separators=(",", ":"), ensure_ascii=False)
     return PREFIX + base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def unpack(text: str) -> list[Any]:
+def decode(text: str) -> list[Any]:
     """The values. Raises ValueError for what `pack` never gave out; RecursionError is one of the ways to try."""
     if not text.startswith(PREFIX) or len(text) > MAX_LENGTH:
         raise ValueError("not a cursor")
@@ -25,11 +25,11 @@ def unpack(text: str) -> list[Any]:
     return values
 
 
-def written_moment(moment: datetime) -> str:
+def format_datetime(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def read_moment(text: Any) -> datetime:
+def parse_datetime(text: Any) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("a time without a zone")

@@ -14,8 +14,10 @@ from django.db import DatabaseError, IntegrityError, connection, models, transac
 
 from rokka.core.errors import Conflict, DomainError
 
-ATTEMPTS = 5
-PAUSE = 0.02  # seconds; the longest pause before the second attempt, twice that before the third, and so on
+MAX_ATTEMPTS = 5
+RETRY_PAUSE_SECONDS = (
+    0.02  # seconds; the longest pause before the second attempt, twice that before the third, and so on
+)
 TRY_AGAIN = {"40P01", "40001"}  # deadlock, serialization failure: PostgreSQL has undone the whole transaction
 FOREIGN_KEY_VIOLATION = "23503"
 
@@ -26,12 +28,12 @@ Reference = models.ForeignKey
 log = structlog.get_logger()
 
 
-class Overtaken(Exception):
+class StaleRead(Exception):
     """Another transaction changed what this one had looked at before: nothing is done, look again."""
 
 
 def retry_on_conflict(
-    *constraints: str, references: Sequence[Reference] = (), attempts: int = ATTEMPTS
+    *constraints: str, references: Sequence[Reference] = (), attempts: int = MAX_ATTEMPTS
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Run the function again when another transaction was faster. Raises Conflict when it always was.
 
@@ -49,7 +51,7 @@ def retry_on_conflict(
             for number in range(1, attempts + 1):
                 try:
                     return function(*args, **kwargs)
-                except Overtaken:
+                except StaleRead:
                     reason = "overtaken"
                 except DatabaseError as error:
                     reason = conflict_in(error, constraints, references)
@@ -57,7 +59,7 @@ def retry_on_conflict(
                         raise
                 log.info("database.conflict", function=function.__qualname__, reason=reason, attempt=number)
                 if number < attempts and not connection.in_atomic_block:
-                    time.sleep(random.uniform(0, PAUSE * number))  # noqa: S311 (so that they do not meet again)
+                    time.sleep(random.uniform(0, RETRY_PAUSE_SECONDS * number))  # noqa: S311 (so that they do not meet again)
             raise Conflict("The same images are being changed by other requests. Try again.")
 
         return attempt
@@ -66,13 +68,13 @@ def retry_on_conflict(
 
 
 @contextmanager
-def refused_as(refusal: DomainError, constraint: str) -> Iterator[None]:
+def translate_conflict(refusal: DomainError, constraint: str) -> Iterator[None]:
     """Raise the refusal where what is done within violates the constraint; the transaction around it can go on."""
     try:
         with transaction.atomic():
             yield
     except IntegrityError as error:
-        if constraint not in violated(error):
+        if constraint not in violated_constraint(error):
             raise
         raise refusal from error
 
@@ -85,10 +87,10 @@ def conflict_in(error: DatabaseError, constraints: Sequence[str], references: Se
         return ""
     if reference := _violated_reference(error, references):
         return reference
-    return next(iter(violated(error).intersection(constraints)), "")
+    return next(iter(violated_constraint(error).intersection(constraints)), "")
 
 
-def violated(error: IntegrityError) -> frozenset[str]:
+def violated_constraint(error: IntegrityError) -> frozenset[str]:
     """The names of the unique constraints that the database means; several only where they have the same columns."""
     if name := _diagnosis(error).get("constraint_name"):
         return frozenset({name})

@@ -12,14 +12,20 @@ from django.core.exceptions import ImproperlyConfigured
 
 Value = TypeVar("Value")
 
-SECRET = {"SECRET_KEY", "TOKEN_SECRETS", "DATABASE_URL", "REDIS_URL", "STORAGE_URL"}  # or with a password inside
+SECRET_VARIABLES = {
+    "SECRET_KEY",
+    "TOKEN_SECRETS",
+    "DATABASE_URL",
+    "REDIS_URL",
+    "STORAGE_URL",
+}  # or with a password inside
 
 
-class NotUnderstood(ValueError):
+class InvalidValue(ValueError):
     """Our own word on a value, which does not repeat it."""
 
 
-def variable(name: str, read: Callable[[str], Value], default: Value | None = None) -> Value:
+def env(name: str, read: Callable[[str], Value], default: Value | None = None) -> Value:
     """The environment variable read by `read`; empty counts as not given. No default: it has to be given."""
     text = os.environ.get(name, "").strip()
     if not text:
@@ -30,15 +36,15 @@ def variable(name: str, read: Callable[[str], Value], default: Value | None = No
         return read(text)
     except (ValueError, KeyError) as error:
         shown, reason = repr(text), str(error)
-        if name in SECRET:  # what others say of it may quote it
-            shown, reason = "…", str(error) if isinstance(error, NotUnderstood) else "it is malformed."
+        if name in SECRET_VARIABLES:  # what others say of it may quote it
+            shown, reason = "…", str(error) if isinstance(error, InvalidValue) else "it is malformed."
         raise ImproperlyConfigured(f"{name}={shown} is not understood: {reason}") from None
 
 
 def choice(*options: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in options:
-            raise NotUnderstood(f"it must be one of {', '.join(options)}.")
+            raise InvalidValue(f"it must be one of {', '.join(options)}.")
         return text
 
     return read
@@ -48,30 +54,30 @@ def boolean(text: str) -> bool:
     return {"true": True, "1": True, "false": False, "0": False}[choice("true", "false", "1", "0")(text.lower())]
 
 
-def positive(text: str) -> int:
+def positive_int(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise NotUnderstood("it must be a whole number above zero.")
+        raise InvalidValue("it must be a whole number above zero.")
     return int(text)
 
 
-def whole(text: str) -> int:
-    return 0 if text == "0" else positive(text)
+def non_negative_int(text: str) -> int:
+    return 0 if text == "0" else positive_int(text)
 
 
-NOTHING: list[str] = []
+EMPTY_LIST: list[str] = []
 
 
-def words(text: str) -> list[str]:
+def comma_list(text: str) -> list[str]:
     return [word for part in text.split(",") if (word := part.strip())]
 
 
 def networks(text: str) -> list[str]:
-    return [str(ipaddress.ip_network(word, strict=False)) for word in words(text)]
+    return [str(ipaddress.ip_network(word, strict=False)) for word in comma_list(text)]
 
 
 def secret(text: str) -> str:
     if len(text) < 32:
-        raise NotUnderstood("it must have at least 32 characters.")
+        raise InvalidValue("it must have at least 32 characters.")
     return text
 
 
@@ -82,7 +88,7 @@ SQLITE_OPTIONS = {
 }
 
 
-def database(url: str) -> dict[str, Any]:
+def database_config(url: str) -> dict[str, Any]:
     choice("sqlite", "postgres", "postgresql")(urlsplit(url).scheme)
     config: dict[str, Any] = environ.Env.db_url_config(url) | {"CONN_MAX_AGE": 300, "CONN_HEALTH_CHECKS": True}
     if urlsplit(url).scheme == "sqlite":
@@ -90,18 +96,18 @@ def database(url: str) -> dict[str, Any]:
     return config
 
 
-def storage(url: str, *, spool: Path) -> dict[str, Any]:
-    """`file:///folder?links=…` or `s3://key:secret@host:port/bucket?region=…&secure=…`; key and secret URL-quoted."""
+def storage_config(url: str, *, spool: Path) -> dict[str, Any]:
+    """`file:///folder?hardlinks=…` or `s3://key:secret@host:port/bucket?region=…&secure=…`; both URL-quoted."""
     parts, query = urlsplit(url), dict(parse_qsl(urlsplit(url).query))
     known = ["links"] if parts.scheme == "file" else ["region", "secure"]
     if not set(query) <= set(known):
-        raise NotUnderstood(f"after the question mark there may be {' and '.join(known)} only.")
+        raise InvalidValue(f"after the question mark there may be {' and '.join(known)} only.")
     if parts.scheme == "file" and parts.path and not parts.netloc:
         options = {"location": unquote(parts.path), "links": boolean(query.get("links", "true"))}
         return {"BACKEND": "sourceimages.storage.LocalStorage", "OPTIONS": options}
     bucket = parts.path.strip("/")
     if parts.scheme != "s3" or not (parts.hostname and parts.username and parts.password and bucket):
-        raise NotUnderstood("it must be file:///folder or s3://key:secret@host/bucket.")
+        raise InvalidValue("it must be file:///folder or s3://key:secret@host/bucket.")
     scheme = "https" if boolean(query.get("secure", "true")) else "http"
     return {
         "BACKEND": "sourceimages.storage.S3Storage",
@@ -116,7 +122,9 @@ def storage(url: str, *, spool: Path) -> dict[str, Any]:
     }
 
 
-def check_apart(storage: dict[str, Any], *, database: dict[str, Any], data_dir: Path, others: Sequence[Path]) -> None:
+def check_separate_folders(
+    storage: dict[str, Any], *, database: dict[str, Any], data_dir: Path, others: Sequence[Path]
+) -> None:
     """Refuse local files in a folder that holds something else of ours, or lies in one that is emptied (`others`).
 
     Maintenance removes what it does not know from the storage: that would be the database, secrets and documents.

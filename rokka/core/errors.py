@@ -14,7 +14,7 @@ class DomainError(Exception):
         self.details = details
 
 
-class Invalid(DomainError):
+class InvalidInput(DomainError):
     """What was sent cannot be used."""
 
     reason = "invalid"

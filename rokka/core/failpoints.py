@@ -1,12 +1,12 @@
 """Named places where a test may kill the process, to show that a crash at any step loses nothing.
 
-ROKKA_FAULT=<name> makes the process kill itself there with SIGKILL. Without the variable a place costs one comparison.
+ROKKA_FAILPOINT=<name> makes the process kill itself there with SIGKILL. Without it, a failpoint is one comparison.
 """
 
 import os
 import signal
 
-POINTS = (
+FAILPOINTS = (
     "upload.spooled",  # the body is read, nothing is known of the files yet
     "upload.probed",  # what the files are is known, nothing is kept
     "storage.written",  # bytes are durable in the spool, not yet in their place
@@ -37,11 +37,11 @@ POINTS = (
     "owner.counted",  # the counter is raised in the database, not yet in the storage
 )
 
-CHOSEN = os.environ.get("ROKKA_FAULT", "")
-if CHOSEN and CHOSEN not in POINTS:
-    raise ValueError(f"ROKKA_FAULT={CHOSEN!r} is not one of {', '.join(POINTS)}")
+ACTIVE = os.environ.get("ROKKA_FAILPOINT", "")
+if ACTIVE and ACTIVE not in FAILPOINTS:
+    raise ValueError(f"ROKKA_FAILPOINT={ACTIVE!r} is not one of {', '.join(FAILPOINTS)}")
 
 
-def point(name: str) -> None:
-    if name == CHOSEN:
+def failpoint(name: str) -> None:
+    if name == ACTIVE:
         os.kill(os.getpid(), signal.SIGKILL)

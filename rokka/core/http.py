@@ -27,7 +27,7 @@ from rokka.core.errors import (
     DomainError,
     FeatureUnavailable,
     Forbidden,
-    Invalid,
+    InvalidInput,
     InvalidToken,
     Locked,
     NotFound,
@@ -39,7 +39,7 @@ from rokka.core.errors import (
 )
 
 STATUS: dict[type[DomainError], HTTPStatus] = {
-    Invalid: HTTPStatus.BAD_REQUEST,
+    InvalidInput: HTTPStatus.BAD_REQUEST,
     Unauthenticated: HTTPStatus.FORBIDDEN,
     InvalidToken: HTTPStatus.UNAUTHORIZED,
     Forbidden: HTTPStatus.FORBIDDEN,
@@ -76,7 +76,7 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response 
         case DomainError():
             status, message, reason = int(status_of(error)), error.message, error.reason
         case exceptions.APIException():
-            status, message, reason = error.status_code, sentence(error.detail), error.default_code
+            status, message, reason = error.status_code, flatten_detail(error.detail), error.default_code
         case Http404():
             status, message, reason = 404, "There is nothing here.", NotFound.reason
         case PermissionDenied():
@@ -87,11 +87,11 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response 
             most = settings.DATA_UPLOAD_MAX_NUMBER_FIELDS
             status, message, reason = 413, f"There are more than {most} form fields beside the files.", TooLarge.reason
         case DatabaseError() if is_unavailable(error):
-            log.exception("database_unavailable")
+            log.exception("database.unavailable")
             message = "The database is busy or does not answer. Try again."
             status, reason = 503, Unavailable.reason
         case SuspiciousOperation():
-            status, message, reason = 400, str(error) or "The request is malformed.", Invalid.reason
+            status, message, reason = 400, str(error) or "The request is malformed.", InvalidInput.reason
         case _:
             return None
     if request := context.get("request"):  # pages that render HTML answer errors like everybody else
@@ -120,12 +120,12 @@ def is_unavailable(error: DatabaseError) -> bool:
     return isinstance(error, OperationalError) or getattr(error.__cause__, "sqlstate", None) == READ_ONLY
 
 
-def sentence(detail: Any) -> str:
+def flatten_detail(detail: Any) -> str:
     """DRF's nested messages as one line."""
     if isinstance(detail, Mapping):
-        return " ".join(f"{name}: {sentence(part)}" for name, part in detail.items())
+        return " ".join(f"{name}: {flatten_detail(part)}" for name, part in detail.items())
     if isinstance(detail, list):
-        return " ".join(sentence(part) for part in detail)
+        return " ".join(flatten_detail(part) for part in detail)
     return str(detail)
 
 
@@ -142,8 +142,8 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if isinstance(exception, DisallowedHost):
-        return error_response(400, "This server is not meant to be called by this host name.", "unknown_host")
-    return error_response(400, "The request is malformed.", Invalid.reason)
+        return error_response(400, "This server is not meant to be called by this host name.", "host_not_allowed")
+    return error_response(400, "The request is malformed.", InvalidInput.reason)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -17,38 +17,38 @@ SHARED: list[structlog.typing.Processor] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
 # Whatever looks like a key, a token or a signature: long runs without structure, as no hash, path or name has them.
-RUN = re.compile(r"[A-Za-z0-9_-]{32,}")
-SIGNATURE = re.compile(r"((?:sig|key)(?:=|%3[Dd]))[^&\s\"'\\]+", re.IGNORECASE)
-STRUCTURED = re.compile(r"[0-9a-f-]+\Z")  # hashes, ids, keys of files
-HIDDEN = "…"
+TOKEN_LIKE = re.compile(r"[A-Za-z0-9_-]{32,}")
+SIGNATURE_PARAM = re.compile(r"((?:sig|key)(?:=|%3[Dd]))[^&\s\"'\\]+", re.IGNORECASE)
+HEX_OR_UUID = re.compile(r"[0-9a-f-]+\Z")  # hashes, ids, keys of files
+REDACTED = "…"
 
 
-def without_secrets(text: str) -> str:
+def redact(text: str) -> str:
     """The text with keys, tokens and signatures hidden. Hashes, ids and keys of files are lower-case hex, and stay."""
-    return RUN.sub(_hidden_if_secret, SIGNATURE.sub(rf"\1{HIDDEN}", text))
+    return TOKEN_LIKE.sub(_hidden_if_secret, SIGNATURE_PARAM.sub(rf"\1{REDACTED}", text))
 
 
 def looks_secret(text: str) -> bool:
     """32 or more random letters and digits have a digit or many capitals; a name in a traceback has neither."""
-    if len(text) < 32 or STRUCTURED.match(text):
+    if len(text) < 32 or HEX_OR_UUID.match(text):
         return False
     return any(map(str.isdigit, text)) or sum(map(str.isupper, text)) >= 8
 
 
 def _hidden_if_secret(run: re.Match[str]) -> str:
-    return HIDDEN if looks_secret(run[0]) else run[0]
+    return REDACTED if looks_secret(run[0]) else run[0]
 
 
-def hide_secrets(logger: Any, method: str, line: Any) -> Any:
+def redact_processor(logger: Any, method: str, line: Any) -> Any:
     """The last word on every line, whoever wrote it; before JSON escapes characters and so divides what it holds."""
     match line:
         case None | bool() | int() | float():
             return line
         case Mapping():
-            return {without_secrets(str(name)): hide_secrets(logger, method, value) for name, value in line.items()}
+            return {redact(str(name)): redact_processor(logger, method, value) for name, value in line.items()}
         case list() | tuple():
-            return [hide_secrets(logger, method, value) for value in line]
-    return without_secrets(str(line))
+            return [redact_processor(logger, method, value) for value in line]
+    return redact(str(line))
 
 
 # Without the values of local variables, among which are keys and passwords.
@@ -60,9 +60,9 @@ TRACEBACKS = structlog.processors.ExceptionRenderer(
 def configure(*, level: str, for_people: bool) -> None:
     """Send every line of this level or above to standard error."""
     renderers: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback), hide_secrets]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback), redact_processor]
         if for_people
-        else [TRACEBACKS, hide_secrets, structlog.processors.JSONRenderer()]
+        else [TRACEBACKS, redact_processor, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*SHARED, *renderers],

@@ -15,15 +15,15 @@ from rokka.core.logs import looks_secret
 
 log = structlog.get_logger()
 
-Handler = Callable[[HttpRequest], HttpResponseBase]
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
-QUIET = {"/health/live", "/health/ready"}
+UNLOGGED_PATHS = {"/health/live", "/health/ready"}
 
 
-class RequestLog:
+class RequestLogMiddleware:
     """One line a request, with the id that every line written meanwhile carries and the answer repeats."""
 
-    def __init__(self, get_response: Handler) -> None:
+    def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
@@ -35,7 +35,7 @@ class RequestLog:
         structlog.contextvars.bind_contextvars(request_id=request_id)
         response = self.get_response(request)
         response["X-Request-Id"] = request_id
-        if request.path not in QUIET:
+        if request.path not in UNLOGGED_PATHS:
             log.info(
                 "request",
                 method=request.method,
@@ -46,14 +46,14 @@ class RequestLog:
         return response
 
 
-class ClientAddress:
+class TrustedProxyMiddleware:
     """REMOTE_ADDR becomes the address of the client, as far as TRUSTED_PROXIES vouch for it.
 
     X-Forwarded-For is read from its end, where our own proxies write; the first address that is none of theirs is
     the client's, and what stands before it is only what the client says.
     """
 
-    def __init__(self, get_response: Handler) -> None:
+    def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
         self.trusted = [ipaddress.ip_network(network) for network in settings.TRUSTED_PROXIES]
 
@@ -73,10 +73,10 @@ class ClientAddress:
             return False
 
 
-class NoEmptyContent:
+class EmptyBodyMiddleware:
     """An answer without a body has no content type: clients would parse the nothing that it promises."""
 
-    def __init__(self, get_response: Handler) -> None:
+    def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
@@ -86,7 +86,7 @@ class NoEmptyContent:
         return response
 
 
-class PrivateAnswers:
+class PrivateResponseMiddleware:
     """No answer is kept by a proxy or a browser unless it says so itself; `Vary` names what it depends on.
 
     Outermost but for the log, so that refusals of other middleware have it too.
@@ -95,7 +95,7 @@ class PrivateAnswers:
     API = ("Api-Key", "Authorization")
     ADMIN = ("Cookie",)
 
-    def __init__(self, get_response: Handler) -> None:
+    def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
@@ -107,10 +107,10 @@ class PrivateAnswers:
         return response
 
 
-class LowerMediaType:
+class LowerCaseMediaTypeMiddleware:
     """Media types are compared as they are written here, and may be sent in any case (RFC 9110, 8.3.1)."""
 
-    def __init__(self, get_response: Handler) -> None:
+    def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
@@ -120,13 +120,13 @@ class LowerMediaType:
         return self.get_response(request)
 
 
-class TolerantPath:
+class NormalizePathMiddleware:
     """`//sourceimages/acme/` means `/sourceimages/acme`: clients join hosts and paths as they like.
 
     The admin keeps its own habits.
     """
 
-    def __init__(self, get_response: Handler) -> None:
+    def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:

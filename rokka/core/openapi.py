@@ -39,7 +39,7 @@ METHODS = {
     "destroy": "delete",
     "archive": "download_many",
     "copy_one": "copy",
-    "destroy_with_bytes": "delete_by_binary_hash",
+    "destroy_by_binary_hash": "delete_by_binary_hash",
     "binary_hash": "find_by_binary_hash",
     "fields": "list_fields",
     "history": "list_versions",
@@ -55,7 +55,7 @@ METHODS = {
     "invalidate_cache": "clear_cache",
     "autolabel": "label",
     "autodescription": "describe",
-    "create_or_change": "create_or_update",
+    "upsert": "create_or_update",
     "keys": "list_keys",
     "current_key": "get_current_key",
     "token": "create_token",
@@ -121,7 +121,7 @@ class CredentialsScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unty
         ]
 
 
-def finished(result: dict[str, Any], **options: Any) -> dict[str, Any]:
+def postprocess(result: dict[str, Any], **options: Any) -> dict[str, Any]:
     """Paths in the order of tags, public calls marked as such, descriptions and examples everywhere."""
     result["tags"] = TAGS
     ranks = {tag["name"]: rank for rank, tag in enumerate(TAGS)}
@@ -132,10 +132,10 @@ def finished(result: dict[str, Any], **options: Any) -> dict[str, Any]:
             operation.setdefault("security", [])
             name = operation["operationId"]
             for body in (operation.get("requestBody", {}).get("content", {}) or {}).values():
-                body["example"] = openapi_examples.of_request(name, body["schema"])
+                body["example"] = openapi_examples.request_example(name, body["schema"])
             for status, response in operation["responses"].items():
                 response["description"] = response["description"] or HTTPStatus(int(status)).phrase
                 for body in response.get("content", {}).values():
                     if body["schema"].get("format") != "binary":
-                        body["example"] = openapi_examples.of_answer(name, status, body["schema"])
+                        body["example"] = openapi_examples.response_example(name, status, body["schema"])
     return result

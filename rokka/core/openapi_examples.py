@@ -9,7 +9,7 @@ HASH = "3f5a1e0b7c9d24860e1f3a5b7c9d0e2f4a6b8c0d"
 BINARY_HASH = "a1b2c3d4e5f60718293a4b5c6d7e8f9001122334"
 USER, KEY, ORGANIZATION = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "123")
 JOB, TOMBSTONE = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "45")
-MOMENT, LATER = "2026-03-05T09:30:00+00:00", "2026-03-05T09:31:00+00:00"
+TIMESTAMP, LATER_TIMESTAMP = "2026-03-05T09:30:00+00:00", "2026-03-05T09:31:00+00:00"
 CURSOR = "cWyIyMDI2Il0"
 SIGNATURE = "158acd8f7087d35d"
 
@@ -17,7 +17,7 @@ IMAGE = {
     "hash": HASH,
     "short_hash": HASH[:6],
     "binary_hash": BINARY_HASH,
-    "created": MOMENT,
+    "created": TIMESTAMP,
     "name": "harbour.jpg",
     "mimetype": "image/jpeg",
     "format": "jpg",
@@ -35,49 +35,49 @@ IMAGE = {
     "animated": False,
 }
 ADDED_IMAGE = IMAGE | {"deleted": False}
-SIGNING_KEY = {"id": "b5bb9d8014a0f9b1", "key": "the signing key", "created": MOMENT, "accessed": None}
-ORGANIZATION_SHOWN = {
+SIGNING_KEY = {"id": "b5bb9d8014a0f9b1", "key": "the signing key", "created": TIMESTAMP, "accessed": None}
+ORGANIZATION_EXAMPLE = {
     "id": ORGANIZATION,
     "name": "acme",
     "display_name": "Acme Inc.",
     "billing_email": "alice@example.org",
-    "created": MOMENT,
+    "created": TIMESTAMP,
     "master_organization": "acme",
     "options": {"search_language": "en"},
     "signing_keys": [SIGNING_KEY],
 }
-KEY_SHOWN = {"id": KEY, "comment": "web shop", "created": MOMENT, "accessed": LATER}
+KEY_EXAMPLE = {"id": KEY, "comment": "web shop", "created": TIMESTAMP, "accessed": LATER_TIMESTAMP}
 MEMBERSHIP = {
     "user_id": USER,
     "email": "bob@example.org",
     "organization_id": ORGANIZATION,
     "roles": ["write"],
     "active": True,
-    "created": MOMENT,
-    "last_access": LATER,
+    "created": TIMESTAMP,
+    "last_access": LATER_TIMESTAMP,
     "comment": "the editors",
 }
-JOB_SHOWN = {
+JOB_EXAMPLE = {
     "id": JOB,
-    "kind": "copy-all",
+    "kind": "copy_all",
     "state": "running",
     "total": 1200,
-    "done": 300,
+    "processed": 300,
     "failed": 0,
     "skipped": 1,
-    "report": {"created": 299, "locked": 1},
-    "failures": [{"hash": HASH, "message": "It is locked."}],
+    "counts": {"created": 299, "locked": 1},
+    "errors": [{"hash": HASH, "message": "It is locked."}],
     "error": "",
-    "arguments": {"destination": "stage", "overwrite": True},
+    "params": {"destination": "stage", "overwrite": True},
     "user_id": USER,
-    "created": MOMENT,
-    "started": MOMENT,
+    "created": TIMESTAMP,
+    "started": TIMESTAMP,
     "finished": None,
 }
 VERSION = {
     "id": 42,
     "created": "2026-03-05T09:30:00.123456+00:00",
-    "kind": "metadata_changed",
+    "kind": "metadata_updated",
     "source": "api",
     "user_id": USER,
     "api_key_id": KEY,
@@ -87,7 +87,7 @@ VERSION = {
 EVENT = {
     "id": 7,
     "created": "2026-03-05T09:30:00.123456+00:00",
-    "verb": "image.added",
+    "action": "image.created",
     "source": "api",
     "user_id": USER,
     "api_key_id": KEY,
@@ -103,28 +103,28 @@ DAY = {"timestamp": "2026-03-05T00:00:00+00:00", "unit": "Bytes"}
 
 # By the component of the schema.
 COMPONENTS: dict[str, Any] = {
-    "Added": {"total": 1, "items": [ADDED_IMAGE]},
-    "AddedImage": ADDED_IMAGE,
-    "AddedKey": KEY_SHOWN | {"accessed": None, "api_key": "the key, shown only now"},
-    "Alias": {"organization": "acme", "alias": "logo", "hash": HASH, "created": MOMENT},
+    "UploadResult": {"total": 1, "items": [ADDED_IMAGE]},
+    "UploadedImage": ADDED_IMAGE,
+    "AddedKey": KEY_EXAMPLE | {"accessed": None, "api_key": "the key, shown only now"},
+    "Alias": {"organization": "acme", "alias": "logo", "hash": HASH, "created": TIMESTAMP},
     "AliasRequest": {"hash": HASH},
     "AuditPage": {"items": [EVENT], "cursor": CURSOR},
-    "Copied": {"existing": [], "created": [HASH], "notfound": []},
+    "CopyResult": {"existing": [], "created": [HASH], "notfound": []},
     "Fields": {"items": [{"name": "user:int:year", "type": "int", "count": 812}]},
-    "Found": {"total": 1, "items": [IMAGE]},
+    "ImageList": {"total": 1, "items": [IMAGE]},
     "History": {"items": [VERSION]},
-    "Job": JOB_SHOWN,
-    "Jobs": {"items": [JOB_SHOWN]},
-    "Key": KEY_SHOWN,
+    "Job": JOB_EXAMPLE,
+    "Jobs": {"items": [JOB_EXAMPLE]},
+    "Key": KEY_EXAMPLE,
     "Membership": MEMBERSHIP,
     "Memberships": {"total": 1, "items": [MEMBERSHIP]},
-    "NewJobRequest": {"kind": "copy-all", "destination": "stage", "overwrite": True},
+    "NewJobRequest": {"kind": "copy_all", "destination": "stage", "overwrite": True},
     "NewKeyRequest": {"comment": "web shop"},
     "NewMember": MEMBERSHIP | {"api_key": "the key, shown only now"},
     "NewUser": {"id": USER, "email": "alice@example.org", "api_key": "the key, shown only now"},
-    "Organization": ORGANIZATION_SHOWN,
+    "Organization": ORGANIZATION_EXAMPLE,
     "OrganizationChangeRequest": {"billing_email": "alice@example.org", "display_name": "Acme Inc."},
-    "Organizations": {"total": 1, "items": [ORGANIZATION_SHOWN]},
+    "Organizations": {"total": 1, "items": [ORGANIZATION_EXAMPLE]},
     "OwnMemberships": {
         "total": 1,
         "items": [
@@ -134,12 +134,12 @@ COMPONENTS: dict[str, Any] = {
                 "display_name": "Acme Inc.",
                 "roles": ["admin"],
                 "active": True,
-                "created": MOMENT,
-                "last_access": LATER,
+                "created": TIMESTAMP,
+                "last_access": LATER_TIMESTAMP,
             }
         ],
     },
-    "Page": {
+    "ImagePage": {
         "total": 812,
         "items": [IMAGE],
         "links": {"next": {"href": f"/sourceimages/acme?limit=1&offset={CURSOR}"}},
@@ -176,7 +176,7 @@ COMPONENTS: dict[str, Any] = {
         "meta_user": '{"photographer": "Kim", "int:year": 2026}',
         "options": '{"protected": true}',
     },
-    "User": {"user_id": USER, "email": "alice@example.org", "api_keys": [KEY_SHOWN]},
+    "User": {"user_id": USER, "email": "alice@example.org", "api_keys": [KEY_EXAMPLE]},
 }
 # By operation, where the schema is no component.
 REQUESTS: dict[str, Any] = {
@@ -191,11 +191,11 @@ REQUESTS: dict[str, Any] = {
     "organizations_set_options": {"search_language": "en"},
     "organizations_set_option": "en",
 }
-ANSWERS: dict[str, Any] = {
+RESPONSES: dict[str, Any] = {
     "source_images_copy": {},
     "source_images_get_user_metadata": IMAGE["user_metadata"],
     "source_images_get_user_metadata_field": "Kim",
-    "account_list_keys": [KEY_SHOWN],
+    "account_list_keys": [KEY_EXAMPLE],
     "stacks_list_operations": {
         "noop": {"description": "Changes nothing.", "properties": {}, "required": []},
     },
@@ -212,22 +212,22 @@ ERRORS = {
     409: ("conflict", "The same images are being changed by other requests. Try again."),
     412: ("precondition_failed", "The file is not the one that the request is about."),
     413: ("too_large", "The body has more than 1,000,000 bytes."),
-    416: ("no_such_range", "The file has 284631 bytes, and none of those asked for."),
+    416: ("range_not_satisfiable", "The file has 284631 bytes, and none of those asked for."),
     423: ("image_locked", f"Source image {HASH[:6]} is locked: it can be neither deleted nor changed."),
     429: ("too_many_requests", "The limit of 12000 in 60 seconds is reached (RATE_LIMIT_PER_KEY). Wait 7 seconds."),
     503: ("unavailable", "The database is busy or does not answer. Try again."),
 }
 
 
-def of_request(operation: str, schema: Schema) -> Any:
+def request_example(operation: str, schema: Schema) -> Any:
     return COMPONENTS[component] if (component := _component(schema)) else REQUESTS[operation]
 
 
-def of_answer(operation: str, status: str, schema: Schema) -> Any:
+def response_example(operation: str, status: str, schema: Schema) -> Any:
     component = _component(schema)
     if component == "Error":
         return _error(HTTPStatus(int(status)))
-    return COMPONENTS[component] if component else ANSWERS[operation]
+    return COMPONENTS[component] if component else RESPONSES[operation]
 
 
 def _component(schema: Schema) -> str:

@@ -18,7 +18,7 @@ from rokka.core.errors import TooManyRequests
 
 WINDOW = 60  # seconds
 HOUR = 3600
-PAUSE = 5  # seconds without counting after Redis failed
+REDIS_BACKOFF_SECONDS = 5  # seconds without counting after Redis failed
 
 log = structlog.get_logger()
 
@@ -31,19 +31,19 @@ class Limit:
     window: int = WINDOW
 
     @property
-    def most(self) -> int:
+    def limit(self) -> int:
         return int(getattr(settings, self.name))
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class RateLimitState:
     """What is left of the limit that is nearest."""
 
     limit: int
     remaining: int
 
 
-def count(*hits: tuple[Limit, str]) -> Allowance | None:
+def hit(*hits: tuple[Limit, str]) -> RateLimitState | None:
     """Count one request against each limit and for whom it counts. Raises TooManyRequests.
 
     None where there are no limits, or nothing can be counted.
@@ -51,24 +51,24 @@ def count(*hits: tuple[Limit, str]) -> Allowance | None:
     counts = _counts(hits, 1)
     if not counts:
         return None
-    (limit, _), used = min(zip(hits, counts, strict=True), key=lambda one: one[0][0].most - one[1])
-    if used > limit.most:
+    (limit, _), used = min(zip(hits, counts, strict=True), key=lambda one: one[0][0].limit - one[1])
+    if used > limit.limit:
         raise _exceeded(limit)
-    return Allowance(limit.most, limit.most - used)
+    return RateLimitState(limit.limit, limit.limit - used)
 
 
-def check(limit: Limit, who: str) -> None:
+def peek(limit: Limit, who: str) -> None:
     """Raise TooManyRequests if the limit is reached, without counting."""
-    if any(used >= limit.most for used in _counts([(limit, who)], 0)):
+    if any(used >= limit.limit for used in _counts([(limit, who)], 0)):
         raise _exceeded(limit)
 
 
 def _exceeded(limit: Limit) -> TooManyRequests:
     seconds = int(limit.window - time.time() % limit.window) + 1
     return TooManyRequests(
-        f"The limit of {limit.most} in {limit.window} seconds is reached ({limit.name}). Wait {seconds} seconds.",
+        f"The limit of {limit.limit} in {limit.window} seconds is reached ({limit.name}). Wait {seconds} seconds.",
         seconds=seconds,
-        limit=limit.most,
+        limit=limit.limit,
     )
 
 
@@ -103,8 +103,8 @@ def _in_redis(keys: Sequence[tuple[str, int]], step: int) -> list[int]:
                 pipeline.expire(key, window)
             return [int(answer) for answer in pipeline.execute()[::2]]
     except redis.RedisError:
-        connection.pause_until = time.monotonic() + PAUSE
-        log.warning("limits.not_counted", exc_info=True)
+        connection.pause_until = time.monotonic() + REDIS_BACKOFF_SECONDS
+        log.warning("ratelimit.backend_failed", exc_info=True)
         return []
 
 

@@ -8,12 +8,12 @@ StartResponse = Callable[..., Any]
 WSGIApplication = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 # WSGI (PEP 3333) leaves connections to the server, and others refuse to hear of them; granian takes our word for it.
-CLOSES_WHEN_TOLD = "Granian"
-DRAIN = 1_000_000  # bytes of a refused body that are read, so that a small one does not cost the connection
+CLOSE_HEADER_SERVER = "Granian"
+MAX_DRAIN_BYTES = 1_000_000  # bytes of a refused body that are read, so that a small one does not cost the connection
 BLOCK = 64 * 1024
 
 
-class Body:
+class CountingInput:
     """`wsgi.input`, remembering how much was read and whether the end was seen."""
 
     def __init__(self, stream: Any) -> None:
@@ -34,7 +34,7 @@ class Body:
         return data
 
 
-class BodyGuard:
+class RequestBodyMiddleware:
     """Around Django, which trusts Content-Length and knows no chunked bodies.
 
     A chunked body is given the largest length that is allowed: Django reads until its end, and no further than one
@@ -47,7 +47,7 @@ class BodyGuard:
         self.limit = limit
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        body = Body(environ["wsgi.input"])
+        body = CountingInput(environ["wsgi.input"])
         environ["wsgi.input"] = body
         if "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
             environ["CONTENT_LENGTH"] = str(self.limit + 1)
@@ -58,17 +58,17 @@ class BodyGuard:
             announced = 0
 
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
-            if not self._finish(body, announced, environ) and environ.get("SERVER_SOFTWARE") == CLOSES_WHEN_TOLD:
+            if not self._finish(body, announced, environ) and environ.get("SERVER_SOFTWARE") == CLOSE_HEADER_SERVER:
                 headers = [*headers, ("Connection", "close")]
             return start_response(status, headers, *rest)
 
         return self.application(environ, start)
 
-    def _finish(self, body: Body, announced: int, environ: Environ) -> bool:
+    def _finish(self, body: CountingInput, announced: int, environ: Environ) -> bool:
         """Read a little of what is left; True if nothing is left then."""
         if environ.get("HTTP_EXPECT") and body.count == 0 and announced:
             return False  # the client waits to be asked for the body: reading would ask for it
-        allowed = body.count + DRAIN
+        allowed = body.count + MAX_DRAIN_BYTES
         while body.count < announced and not body.ended and body.count < allowed:
             body.read(min(BLOCK, announced - body.count, allowed - body.count))
         return body.ended or body.count >= announced

@@ -10,41 +10,41 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpRespons
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
-from organizations.admin.base import ReadOnlyAdmin, page
+from organizations.admin.base import ReadOnlyAdmin, error_page
 from organizations.auth.staff import actor_of, staff_of
 from organizations.models import AuditEvent
 from organizations.permissions import Permission
-from rokka.core.errors import Conflict, DomainError, Invalid, NotFound
+from rokka.core.errors import Conflict, DomainError, InvalidInput, NotFound
 from sourceimages import metadata, thumbnails
-from sourceimages.admin.bulk_actions import ACTS, typed
-from sourceimages.admin.list_view import may_see
+from sourceimages.admin.bulk_actions import BULK_ACTION_VIEWS, parse_form_value
+from sourceimages.admin.list_view import can_view
 from sourceimages.downloads import original
-from sourceimages.downloads.access import check_original, may_have_original
+from sourceimages.downloads.access import can_download_original, check_original
 from sourceimages.errors import ImageNotFound, VersionNotFound
 from sourceimages.metadata.user import USER_TYPES
 from sourceimages.models import ImageVersion, SourceImage
 from sourceimages.operations import (
     change_dynamic_metadata,
-    keep_hash,
     rename_image,
     replace_user_metadata,
     restore_version,
+    update_in_place,
 )
 from sourceimages.operations.aliases import delete_alias, set_alias
 
-EVENTS = 50
-VERSIONS = 50
-OTHERS = 50  # pictures of the same bytes
+EVENT_LIMIT = 50
+VERSION_LIMIT = 50
+RELATED_LIMIT = 50  # pictures of the same bytes
 AREAS = {"subject_area": "Subject area", "crop_area": "Crop area"}
-SIDES = ("x", "y", "width", "height")
-HOW = {
+AREA_FIELDS = ("x", "y", "width", "height")
+SAVE_MODES = {
     "beside": "as another picture with its own hash, beside this one",
     "instead": "as another picture with its own hash; this one goes to the trash",
     "keep": "on this picture, which keeps its hash; what is cached of it may stay as it was",
 }
 
 
-class OnePicture(ReadOnlyAdmin):
+class DetailMixin(ReadOnlyAdmin):
     """Mixin: the page of one picture."""
 
     def get_urls(self) -> list[Any]:
@@ -62,7 +62,7 @@ class OnePicture(ReadOnlyAdmin):
             raise ImageNotFound("There is no such picture, or it belongs to an organization that you cannot see.")
         return image
 
-    @page
+    @error_page
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -70,45 +70,45 @@ class OnePicture(ReadOnlyAdmin):
         problem = ("", "")
         if request.method == "POST":
             do = str(request.POST.get("do", ""))
-            if do not in CHANGES:
-                raise Invalid("There is no such change.")
+            if do not in FORM_HANDLERS:
+                raise InvalidInput("There is no such change.")
             staff_of(request).check(image.organization, Permission.IMAGES_WRITE)
             try:
-                after = CHANGES[do](self, request, image)
-                return HttpResponseRedirect(f"{address_of(after)}#{do}")
+                after = FORM_HANDLERS[do](self, request, image)
+                return HttpResponseRedirect(f"{change_url(after)}#{do}")
             except DomainError as error:
                 problem = (do, error.message)
                 image = self.image(request, object_id)
-        context = self.admin_site.each_context(request) | self._about(request, image) | {"problem": problem}
+        context = self.admin_site.each_context(request) | self._context(request, image) | {"problem": problem}
         status = 400 if problem[0] else 200
         return TemplateResponse(request, "admin/sourceimages/source_image.html", context, status=status)
 
-    def _about(self, request: HttpRequest, image: SourceImage) -> dict[str, Any]:
+    def _context(self, request: HttpRequest, image: SourceImage) -> dict[str, Any]:
         staff, organization = staff_of(request), image.organization
         granted = staff.granted(organization.pk)
         events = AuditEvent.objects.filter(organization=organization, target=image.hash).select_related("user")
         others = image.file.images.exclude(pk=image.pk)  # an organization keeps bytes once
-        areas, sent = areas_of(image), request.POST
-        numbers = [(side, sent.get(side, areas[0][side])) for side in SIDES]
-        typing = typed_again(request) if request.POST.get("do") == "metadata" else None
+        areas, sent = area_rows(image), request.POST
+        numbers = [(side, sent.get(side, areas[0][side])) for side in AREA_FIELDS]
+        typing = submitted_rows(request) if request.POST.get("do") == "metadata" else None
         return {
             "title": image.name,
             "image": image,
-            "downloadable": may_have_original(image, granted),
-            "visible": may_see(staff, image) and image.file.format in thumbnails.DRAWN,
+            "downloadable": can_download_original(image, granted),
+            "visible": can_view(staff, image) and image.file.format in thumbnails.SUPPORTED_FORMATS,
             "may": {permission.name: permission in granted for permission in Permission},
             "writable": Permission.IMAGES_WRITE in granted and not image.deleted and not image.locked,
             "acts": [
-                (kind, act.label, act.dangerous)
-                for kind, act in ACTS.items()
-                if act.needs in granted and image.deleted in act.states and makes_sense(kind, image)
+                (kind, act.label, act.destructive)
+                for kind, act in BULK_ACTION_VIEWS.items()
+                if act.permission in granted and image.deleted in act.scopes and is_applicable(kind, image)
             ],
-            "fields": typing or fields_of(image),
-            "version": request.POST.get("version") if typing else version_of(image),
+            "fields": typing or metadata_rows(image),
+            "version": request.POST.get("version") if typing else metadata_etag(image),
             "types": list(USER_TYPES),
             "areas": areas,
             "numbers": numbers,
-            "how": HOW,
+            "how": SAVE_MODES,
             "other_entries": {
                 name: json.dumps(value, indent=2, ensure_ascii=False)
                 for name, value in image.dynamic_metadata.items()
@@ -116,15 +116,15 @@ class OnePicture(ReadOnlyAdmin):
             },
             "static": image.file.static_metadata,
             "colours": image.file.static_metadata.get("color", {}).get("dominant", []),
-            "others": list(others.select_related("tombstone", "file").order_by("-id")[:OTHERS]),
+            "others": list(others.select_related("tombstone", "file").order_by("-id")[:RELATED_LIMIT]),
             "aliases": list(organization.aliases.filter(hash=image.hash).order_by("alias")),
             "versions": [
-                (version, [(name, text_of(value)) for name, value in sorted(version.before.items())])
+                (version, [(name, form_text(value)) for name, value in sorted(version.before.items())])
                 for version in ImageVersion.objects.filter(image_id=image.pk)
                 .select_related("user")
-                .order_by("-id")[:VERSIONS]
+                .order_by("-id")[:VERSION_LIMIT]
             ],
-            "events": list(events.order_by("-created", "-id")[:EVENTS]),
+            "events": list(events.order_by("-created", "-id")[:EVENT_LIMIT]),
             "links": {
                 "API": request.build_absolute_uri(f"/sourceimages/{organization.name}/{image.hash}"),
                 "Original, through the API": request.build_absolute_uri(
@@ -133,12 +133,12 @@ class OnePicture(ReadOnlyAdmin):
             },
         }
 
-    @page
+    @error_page
     def download(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         """The original, as an attachment, under the conditions of the API."""
         image, staff = self.image(request, pk), staff_of(request)
         check_original(image, staff.granted(image.organization_id))
-        return original.response(request, image)
+        return original.original_response(request, image)
 
     # --- Changes: each answers the picture to go on with --------------------------------------------------------------
 
@@ -149,15 +149,15 @@ class OnePicture(ReadOnlyAdmin):
 
     def set_fields(self, request: HttpRequest, image: SourceImage) -> SourceImage:
         """All fields as the form has them; those without a name are none."""
-        if request.POST.get("version") != version_of(image):
+        if request.POST.get("version") != metadata_etag(image):
             raise Conflict("Somebody else has changed the metadata since this page was shown. Load it again first.")
         sent: dict[str, Any] = {}
-        for name, kind, value in typed_again(request):
+        for name, kind, value in submitted_rows(request):
             if not name:
                 continue
-            if any(metadata.bare(key) == name for key in sent):
-                raise Invalid(f"The field {name[:80]!r} is there twice.")
-            sent[f"{kind}:{name}"] = typed(kind, value)
+            if any(metadata.field_name(key) == name for key in sent):
+                raise InvalidInput(f"The field {name[:80]!r} is there twice.")
+            sent[f"{kind}:{name}"] = parse_form_value(kind, value)
         replace_user_metadata(image, metadata.user_metadata(sent), actor=actor_of(request))
         messages.success(request, "The metadata is saved.")
         return image
@@ -165,16 +165,16 @@ class OnePicture(ReadOnlyAdmin):
     def set_area(self, request: HttpRequest, image: SourceImage) -> SourceImage:
         sent = request.POST
         name, how = str(sent.get("area", "")), str(sent.get("how", "beside"))
-        if name not in AREAS or how not in HOW:
-            raise Invalid("There is no such area, or no such way to keep it.")
+        if name not in AREAS or how not in SAVE_MODES:
+            raise InvalidInput("There is no such area, or no such way to keep it.")
         changes: dict[str, Any] = {name: None}
         if not sent.get("remove"):
-            numbers = {side: str(sent.get(side, "")) for side in SIDES}
+            numbers = {side: str(sent.get(side, "")) for side in AREA_FIELDS}
             changes = dict([metadata.dynamic_entry(name, numbers)])
-            metadata.check_fit(changes, image.width, image.height)
+            metadata.check_bounds(changes, image.width, image.height)
         actor = actor_of(request)
         if how == "keep":
-            keep_hash(image, changes, actor=actor)
+            update_in_place(image, changes, actor=actor)
             messages.success(request, f"{AREAS[name]}: saved.")
             return image
         derived = change_dynamic_metadata(image, changes, delete_previous=how == "instead", actor=actor)
@@ -204,54 +204,54 @@ class OnePicture(ReadOnlyAdmin):
         return image
 
 
-CHANGES: dict[str, Callable[[OnePicture, HttpRequest, SourceImage], SourceImage]] = {
-    "name": OnePicture.rename,
-    "metadata": OnePicture.set_fields,
-    "area": OnePicture.set_area,
-    "alias": OnePicture.add_alias,
-    "no-alias": OnePicture.remove_alias,
-    "history": OnePicture.restore_version,
+FORM_HANDLERS: dict[str, Callable[[DetailMixin, HttpRequest, SourceImage], SourceImage]] = {
+    "name": DetailMixin.rename,
+    "metadata": DetailMixin.set_fields,
+    "area": DetailMixin.set_area,
+    "alias": DetailMixin.add_alias,
+    "no-alias": DetailMixin.remove_alias,
+    "history": DetailMixin.restore_version,
 }
 
 
-def text_of(value: Any) -> str:
+def form_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def address_of(image: SourceImage) -> str:
+def change_url(image: SourceImage) -> str:
     return reverse("admin:sourceimages_sourceimage_change", args=[image.pk])
 
 
-def makes_sense(kind: str, image: SourceImage) -> bool:
+def is_applicable(kind: str, image: SourceImage) -> bool:
     """Not what is so already. Deleting a locked picture is offered: who tries learns why it cannot be done."""
-    done = {"lock": image.locked, "protect": image.protected, "set-metadata": True}
+    done = {"lock": image.locked, "protect": image.protected, "set_metadata": True}
     needed = {"unlock": image.locked, "unprotect": image.protected}
     return not done.get(kind, False) and needed.get(kind, True)
 
 
-def fields_of(image: SourceImage) -> list[tuple[str, str, str]]:
+def metadata_rows(image: SourceImage) -> list[tuple[str, str, str]]:
     """Name, type and text of each field of user metadata, for a form."""
     found = []
-    for key, value in sorted(image.user_metadata.items(), key=lambda item: metadata.bare(item[0])):
+    for key, value in sorted(image.user_metadata.items(), key=lambda item: metadata.field_name(item[0])):
         kind, _, name = key.rpartition(":")
         found.append((name, kind or "str", "\n".join(value) if isinstance(value, list) else str(value)))
     return found
 
 
-def typed_again(request: HttpRequest) -> list[tuple[str, str, str]]:
+def submitted_rows(request: HttpRequest) -> list[tuple[str, str, str]]:
     """What was sent of such a form."""
     sent = [[str(one) for one in request.POST.getlist(name)] for name in ("field", "type", "value")]
     if len({len(column) for column in sent}) > 1:
-        raise Invalid("The form is not whole.")
+        raise InvalidInput("The form is not whole.")
     return [(name.strip(), kind, value) for name, kind, value in zip(*sent, strict=True)]
 
 
-def version_of(image: SourceImage) -> str:
+def metadata_etag(image: SourceImage) -> str:
     """Another one for every other content of the user metadata."""
     return sha256(json.dumps(image.user_metadata, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def areas_of(image: SourceImage) -> list[dict[str, Any]]:
+def area_rows(image: SourceImage) -> list[dict[str, Any]]:
     """Each area in pixels, for drawing; without numbers where there is none."""
     found = []
     for name, label in AREAS.items():
@@ -264,5 +264,5 @@ def areas_of(image: SourceImage) -> list[dict[str, Any]]:
                 ("height", image.height),
             ):
                 area[side] = round(area[side] * whole / 100)
-        found.append({"name": name, "label": label, **(area or dict.fromkeys(SIDES, ""))})
+        found.append({"name": name, "label": label, **(area or dict.fromkeys(AREA_FIELDS, ""))})
     return found

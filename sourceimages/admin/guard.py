@@ -11,12 +11,12 @@ from rokka.core.errors import DomainError
 from rokka.core.http import error_response, status_of
 from sourceimages import ownership
 
-SAFE = {"GET", "HEAD", "OPTIONS"}
-OF_IMAGES = ("sourceimages_", "organizations_job_")  # how the names of their pages begin
-READS = {"archive"}  # bulk actions that are sent by POST, as their selection is long, and change nothing
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+IMAGE_URL_NAMES = ("sourceimages_", "organizations_job_")  # how the names of their pages begin
+READ_ONLY_ACTIONS = {"archive"}  # bulk actions that are sent by POST, as their selection is long, and change nothing
 
 
-class StorageGuard:
+class StorageMismatchMiddleware:
     """Middleware before the pages of the admin that are about images. Strangers meet the pages themselves."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -31,20 +31,20 @@ class StorageGuard:
         try:
             ownership.check_writable()
         except DomainError as error:
-            return refused(request, error)
+            return mismatch_response(request, error)
         return None
 
 
 def writes_images(request: HttpRequest) -> bool:
     match = request.resolver_match
-    if request.method in SAFE or match is None or match.namespace != "admin":
+    if request.method in SAFE_METHODS or match is None or match.namespace != "admin":
         return False
-    if not (match.url_name or "").startswith(OF_IMAGES):
+    if not (match.url_name or "").startswith(IMAGE_URL_NAMES):
         return False
-    return request.method != "POST" or request.POST.get("kind") not in READS
+    return request.method != "POST" or request.POST.get("kind") not in READ_ONLY_ACTIONS
 
 
-def refused(request: HttpRequest, error: DomainError) -> HttpResponse:
+def mismatch_response(request: HttpRequest, error: DomainError) -> HttpResponse:
     """A page, or JSON for the page that uploads."""
     status = int(status_of(error))
     if request.method != "POST":

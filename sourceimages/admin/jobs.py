@@ -10,7 +10,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
-from organizations.admin.base import OperationAdmin, operation, page
+from organizations.admin.base import ActionAdmin, error_page, row_action
 from organizations.audit import Actor
 from organizations.auth.staff import staff_of
 from organizations.models import Job, Organization
@@ -20,45 +20,47 @@ from sourceimages import jobs, tasks
 from sourceimages.jobs import PERMISSIONS, undo
 
 
-def needed_for(job: Job) -> Permission:
+def permission_for(job: Job) -> Permission:
     return PERMISSIONS.get(job.kind, Permission.IMAGES_DELETE_ALL)
 
 
 @admin.register(Job)
-class JobAdmin(OperationAdmin):
-    needs = Permission.IMAGES_READ
-    list_display = ("kind", "organization", "shown_state", "created", "who", "progress", "outcome")
+class JobAdmin(ActionAdmin):
+    permission = Permission.IMAGES_READ
+    list_display = ("kind", "organization", "state_label", "created", "requested_by", "progress", "result_summary")
     list_select_related = ("organization", "user")
     list_filter = ("state", "kind")
     ordering = ("-created", "-id")
-    actions = ("stop", "again", "retry", "undo")
+    actions = ("cancel", "resume", "retry", "undo")
     change_list_template = "admin/sourceimages/jobs.html"
 
-    def buttons(self, job: Job) -> Sequence[str]:
+    def object_actions(self, job: Job) -> Sequence[str]:
         if job.unfinished:
-            return ("stop",)
-        again = ("again",) if job.state in jobs.RESUMABLE else ()
+            return ("cancel",)
+        resume = ("resume",) if job.state in jobs.RESUMABLE else ()
         retry = ("retry",) if job.failed or job.skipped else ()
-        return (*again, *retry, "undo") if undo.is_possible(job) else (*again, *retry)
+        return (*resume, *retry, "undo") if undo.is_possible(job) else (*resume, *retry)
 
-    def describe(self, job: Job) -> str:
-        return f"{job.kind} of {job.organization}, {job.done} of {job.total} pictures"
+    def row_label(self, job: Job) -> str:
+        return f"{job.kind} of {job.organization}, {job.processed} of {job.total} pictures"
 
-    def may(self, request: HttpRequest, name: str, job: Job) -> bool:
+    def has_action_permission(self, request: HttpRequest, name: str, job: Job) -> bool:
         """Who lets a job go on, or run again, that copies must be allowed to write there, as who begins one."""
-        if name in ("again", "retry") and job.kind in (jobs.COPY, jobs.COPY_ALL):
-            destination = Organization.objects.filter(name=job.arguments.get("destination", "")).first()
-            if destination and not staff_of(request).may(Permission.IMAGES_COPY_TO, destination):
+        if name in ("resume", "retry") and job.kind in (jobs.COPY, jobs.COPY_ALL):
+            destination = Organization.objects.filter(name=job.params.get("destination", "")).first()
+            if destination and not staff_of(request).has_permission(Permission.IMAGES_COPY_TO, destination):
                 return False
         if name == "undo":
-            return staff_of(request).may(PERMISSIONS[jobs.UNDO], undo.organization_of(job) or job.organization)
-        return super().may(request, name, job)
+            return staff_of(request).has_permission(
+                PERMISSIONS[jobs.UNDO], undo.get_organization(job) or job.organization
+            )
+        return super().has_action_permission(request, name, job)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         live = self.get_queryset(request).filter(state__in=Job.UNFINISHED).exists()
         return super().changelist_view(request, {"live": live} | (extra_context or {}))
 
-    @page
+    @error_page
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -71,87 +73,91 @@ class JobAdmin(OperationAdmin):
         context = self.admin_site.each_context(request) | {
             "title": f"{job.kind} of {job.organization}",
             "job": job,
-            "state": state_of(job),
-            "unnamed": job.failed + job.skipped - len(job.failures),
+            "state": state_label(job),
+            "unnamed": job.failed + job.skipped - len(job.errors),
             "percent": percent(job),
-            "speed": speed(job),
-            "left": time_left(job),
-            "who": self.who(job),
-            "report": sorted(job.report.items()),
-            "selection": job.arguments.get("selection"),
-            "buttons": [(name, actions[name][2]) for name in self.buttons(job) if self.may(request, name, job)],
-            "tombstone": job.kind in (jobs.DELETE, jobs.DELETE_ALL) and job.arguments.get("tombstone"),
+            "speed": rate(job),
+            "left": eta(job),
+            "requested_by": self.requested_by(job),
+            "report": sorted(job.counts.items()),
+            "selection": job.params.get("selection"),
+            "buttons": [
+                (name, actions[name][2])
+                for name in self.object_actions(job)
+                if self.has_action_permission(request, name, job)
+            ],
+            "tombstone": job.kind in (jobs.DELETE, jobs.DELETE_ALL) and job.params.get("deletion_id"),
         }
         return TemplateResponse(request, "admin/sourceimages/job.html", context)
 
-    @operation(
+    @row_action(
         "Stop",
-        needs=needed_for,
+        permission=permission_for,
         done="stopped",
         explanation="What a job has done stays done, and what it has not is left.",
     )
-    def stop(self, job: Job, actor: Actor) -> None:
+    def cancel(self, job: Job, actor: Actor) -> None:
         stopped = jobs.cancel(job, actor=actor)
         if stopped.state != Job.State.CANCELLED:
             raise Conflict(f"The job {job.kind} of {job.organization} is over: {stopped.state}.")
 
-    @operation(
+    @row_action(
         "Try again",
-        needs=needed_for,
+        permission=permission_for,
         done="going on",
         explanation="A job goes on where it ended; nothing is done twice.",
     )
-    def again(self, job: Job, actor: Actor) -> None:
+    def resume(self, job: Job, actor: Actor) -> None:
         if job.state not in jobs.RESUMABLE:
             raise Conflict(f"The job {job.kind} of {job.organization} is {job.state}: there is nothing to go on with.")
-        tasks.hurry(jobs.go_on(job, actor=actor).pk)
+        tasks.enqueue_job(jobs.resume(job, actor=actor).pk)
 
-    @operation(
+    @row_action(
         "Undo changes",
-        needs=PERMISSIONS[jobs.UNDO],
+        permission=PERMISSIONS[jobs.UNDO],
         explanation="Values that the job replaced come back, images that it made go to the trash, and what it deleted "
         "is restored. What was changed after the job stays as it is, and is named on the page of the new job.",
     )
     def undo(self, job: Job, actor: Actor) -> str:
-        started = jobs.undo_job(job, actor=actor)
-        tasks.hurry(started.pk)
+        started = jobs.start_undo(job, actor=actor)
+        tasks.enqueue_job(started.pk)
         address = reverse("admin:organizations_job_change", args=[started.pk])
         return format_html('Started: <a href="{}">undo {} of {}</a>', address, job.kind, job.organization)
 
-    @operation(
+    @row_action(
         "Run again for failed images",
-        needs=needed_for,
+        permission=permission_for,
         explanation="A new job does the same to just the images that this one skipped or failed with.",
     )
     def retry(self, job: Job, actor: Actor) -> str:
-        new = jobs.retry(job, actor=actor)
-        tasks.hurry(new.pk)
+        new = jobs.start_retry(job, actor=actor)
+        tasks.enqueue_job(new.pk)
         address = reverse("admin:organizations_job_change", args=[new.pk])
         return format_html('Started for {} images. <a href="{}">View job</a>', new.total, address)
 
     @admin.display(description="state", ordering="state")
-    def shown_state(self, job: Job) -> str:
-        return format_html('<span class="label {}">{}</span>', job.state, state_of(job))
+    def state_label(self, job: Job) -> str:
+        return format_html('<span class="label {}">{}</span>', job.state, state_label(job))
 
     @admin.display
     def progress(self, job: Job) -> str:
         if not job.total:
-            return f"{job.done}"
+            return f"{job.processed}"
         bar = '<progress value="{}" max="100" aria-label="progress"></progress> {}&nbsp;%, {} of {}'
-        return format_html(bar, percent(job), percent(job), job.done, job.total)
+        return format_html(bar, percent(job), percent(job), job.processed, job.total)
 
     @admin.display
-    def outcome(self, job: Job) -> str:
+    def result_summary(self, job: Job) -> str:
         """What has become of how many pictures, and why the job failed, if it did."""
-        report = [f"{count} {name}" for name, count in sorted(job.report.items())]
+        report = [f"{count} {name}" for name, count in sorted(job.counts.items())]
         return ". ".join(filter(None, [", ".join(report), job.error]))
 
     @admin.display
-    def who(self, job: Job) -> str:
+    def requested_by(self, job: Job) -> str:
         return f"{job.user} ({job.source})" if job.user else job.source
 
 
-def state_of(job: Job) -> str:
+def state_label(job: Job) -> str:
     """The state for people."""
     return job.get_state_display() if job.state == Job.State.SUCCEEDED_WITH_ERRORS else job.state
 
@@ -159,19 +165,19 @@ def state_of(job: Job) -> str:
 def percent(job: Job) -> int:
     if not job.total:
         return 0 if job.unfinished else 100
-    return min(100, 100 * job.done // job.total)
+    return min(100, 100 * job.processed // job.total)
 
 
-def speed(job: Job) -> float | None:
+def rate(job: Job) -> float | None:
     """Pictures a second, between its start and the last that was heard of it."""
     end = job.finished or job.heartbeat
     seconds = (end - job.started).total_seconds() if end and job.started else 0
-    return job.done / seconds if seconds > 0 and job.done else None
+    return job.processed / seconds if seconds > 0 and job.processed else None
 
 
-def time_left(job: Job) -> str:
-    pace = speed(job)
+def eta(job: Job) -> str:
+    pace = rate(job)
     if not job.unfinished or not pace or not job.total:
         return ""
-    seconds = int(max(0, job.total - job.done) / pace)
+    seconds = int(max(0, job.total - job.processed) / pace)
     return str(timedelta(seconds=seconds))

@@ -15,26 +15,26 @@ from django.db.models import Case, Count, IntegerField, Q, QuerySet, Value, When
 from django.http import QueryDict
 from django.utils import timezone
 
-from organizations.auth.staff import Staff
+from organizations.auth.staff import StaffAccess
 from organizations.models import Organization
 from organizations.permissions import Permission
 from organizations.usage import counters
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 from sourceimages.jobs.selection import Selection
 from sourceimages.metadata.values import nfc
-from sourceimages.models import HASH, SourceImage, SourceImageQuerySet, beginning_with
+from sourceimages.models import HASH, SourceImage, SourceImageQuerySet, name_prefix
 from sourceimages.search.pagination import PageRequest
 
 PER_PAGE = 60
-NUMBERED = 10_000  # pictures, up to which pages have numbers; behind them one goes on from picture to picture
-COUNTED = 10_000  # pictures that are counted before the page is shown
-REMEMBERED = 60  # seconds, for which counts of filters are true enough
-PLAIN = re.compile(r"[^\s()\[\]{}\"'*:]+(\s+[^\s()\[\]{}\"'*:]+)*\Z")  # words, without anything of the language
+MAX_OFFSET_PAGING = 10_000  # pictures, up to which pages have numbers; behind them one goes on from picture to picture
+COUNT_CAP = 10_000  # pictures that are counted before the page is shown
+COUNTS_CACHE_SECONDS = 60  # seconds, for which counts of filters are true enough
+PLAIN_WORDS = re.compile(r"[^\s()\[\]{}\"'*:]+(\s+[^\s()\[\]{}\"'*:]+)*\Z")  # words, without anything of the language
 OPERATORS = {"AND", "OR", "NOT"}
-SHORTEST_HASH = 6
+MIN_HASH_PREFIX = 6
 
 
-class Class(NamedTuple):
+class Bucket(NamedTuple):
     """A range of a filter: `low` is in it, `high` is not."""
 
     label: str
@@ -42,18 +42,18 @@ class Class(NamedTuple):
     high: int | None
 
 
-SIZES = {  # bytes
-    "tiny": Class("below 100 kB", None, 100_000),
-    "small": Class("100 kB to 1 MB", 100_000, 1_000_000),
-    "medium": Class("1 to 10 MB", 1_000_000, 10_000_000),
-    "large": Class("10 MB and more", 10_000_000, None),
+SIZE_BUCKETS = {  # bytes
+    "tiny": Bucket("below 100 kB", None, 100_000),
+    "small": Bucket("100 kB to 1 MB", 100_000, 1_000_000),
+    "medium": Bucket("1 to 10 MB", 1_000_000, 10_000_000),
+    "large": Bucket("10 MB and more", 10_000_000, None),
 }
-AGES = {  # hours
-    "day": Class("last 24 hours", None, 24),
-    "week": Class("a day to a week ago", 24, 7 * 24),
-    "month": Class("a week to a month ago", 7 * 24, 30 * 24),
-    "year": Class("a month to a year ago", 30 * 24, 365 * 24),
-    "older": Class("longer ago", 365 * 24, None),
+AGE_BUCKETS = {  # hours
+    "day": Bucket("last 24 hours", None, 24),
+    "week": Bucket("a day to a week ago", 24, 7 * 24),
+    "month": Bucket("a week to a month ago", 7 * 24, 30 * 24),
+    "year": Bucket("a month to a year ago", 30 * 24, 365 * 24),
+    "older": Bucket("longer ago", 365 * 24, None),
 }
 STATES = {"": "living", "locked": "locked", "protected": "protected", "trash": "in the trash"}
 SORTS = {
@@ -63,12 +63,12 @@ SORTS = {
     "size desc": "largest first",
     "size asc": "smallest first",
 }
-SORTS_OF_TRASH = {"deletedDate desc": "deleted last", "": "newest first", "name asc": "by name"}
+TRASH_SORTS = {"deletedDate desc": "deleted last", "": "newest first", "name asc": "by name"}
 VIEWS = ("grid", "table")
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class FilterChoice:
     """A filter with the values that it may have, and what each is called."""
 
     name: str
@@ -81,20 +81,20 @@ class Choice:
 class Listing:
     """A list of pictures, of one organization or, found by less, of all that the person may see."""
 
-    staff: Staff
+    staff: StaffAccess
     organization: Organization | None
     parameters: QueryDict
 
     def get(self, name: str, known: Iterable[str] | None = None) -> str:
         value = str(self.parameters.get(name, ""))
         if known is not None and value not in known and value:
-            raise Invalid(f"{name}: {value[:80]!r} is none of {', '.join(filter(None, known))}.")
+            raise InvalidInput(f"{name}: {value[:80]!r} is none of {', '.join(filter(None, known))}.")
         return value
 
-    def forgiving(self) -> "Listing":
+    def without_invalid_filters(self) -> "Listing":
         """The same without values that filters do not know; what was typed stays."""
         kept = self.parameters.copy()
-        filters: dict[str, Iterable[str]] = {"state": STATES, "size": SIZES, "age": AGES}
+        filters: dict[str, Iterable[str]] = {"state": STATES, "size": SIZE_BUCKETS, "age": AGE_BUCKETS}
         for name, known in filters.items():
             if kept.get(name) not in list(known):
                 kept.pop(name, None)
@@ -110,7 +110,7 @@ class Listing:
 
     @cached_property
     def sorts(self) -> dict[str, str]:
-        return SORTS_OF_TRASH if self.in_trash else SORTS
+        return TRASH_SORTS if self.in_trash else SORTS
 
     @cached_property
     def sort(self) -> str:
@@ -123,13 +123,13 @@ class Listing:
     def search(self) -> str:
         """The parameters that find these pictures, as the API takes them; moments in them are those of this page."""
         now = timezone.now().replace(second=0, microsecond=0)
-        found = {"q": widened(self.get("q")), "format": self.get("format")}
+        found = {"q": expand_query(self.get("q")), "format": self.get("format")}
         if state := self.get("state", STATES):
             found |= {state: "true"} if state != "trash" else {}
-        if size := self.get("size", SIZES):
-            found["size"] = _range(SIZES[size].low, SIZES[size].high)
-        if age := self.get("age", AGES):
-            found["created"] = _range(_moment(now, AGES[age].high), _moment(now, AGES[age].low))
+        if size := self.get("size", SIZE_BUCKETS):
+            found["size"] = _range(SIZE_BUCKETS[size].low, SIZE_BUCKETS[size].high)
+        if age := self.get("age", AGE_BUCKETS):
+            found["created"] = _range(_cutoff(now, AGE_BUCKETS[age].high), _cutoff(now, AGE_BUCKETS[age].low))
         return urlencode({name: value for name, value in found.items() if value})
 
     @property
@@ -141,13 +141,13 @@ class Listing:
     def images(self) -> SourceImageQuerySet:
         if self.organization is not None:
             return self.selection.images()
-        found = SourceImage.objects.in_trash() if self.in_trash else SourceImage.objects.living()
+        found = SourceImage.objects.in_trash() if self.in_trash else SourceImage.objects.active()
         if not self.staff.superuser:
-            found = found.filter(organization__in=self.staff.ids(Permission.IMAGES_READ))
+            found = found.filter(organization__in=self.staff.organization_ids_with(Permission.IMAGES_READ))
         if text := self.get("q").strip():
-            if len(text) >= SHORTEST_HASH and HASH.match(text):
+            if len(text) >= MIN_HASH_PREFIX and HASH.match(text):
                 return found.filter(Q(hash=text) | Q(short_hash=text) | Q(binary_hash=text))
-            return found.filter(beginning_with(nfc(text)))
+            return found.filter(name_prefix(nfc(text)))
         return found
 
     @property
@@ -165,12 +165,12 @@ class Listing:
         )
         found = request.page(images, self.organization, "", QueryDict())
         number = request.offset or 0
-        onward = (number + PER_PAGE if number < NUMBERED and not request.sent_cursor else found.cursor) or ""
+        onward = (number + PER_PAGE if number < MAX_OFFSET_PAGING and not request.cursor else found.cursor) or ""
         return Page(
             found.items,
-            before=self.href(offset=max(0, number - PER_PAGE) or "") if number else "",
-            after=self.href(offset=onward) if "next" in found.links else "",
-            first=self.href(offset="") if request.sent_cursor else "",
+            previous=self.url(offset=max(0, number - PER_PAGE) or "") if number else "",
+            next=self.url(offset=onward) if "next" in found.links else "",
+            first=self.url(offset="") if request.cursor else "",
         )
 
     def _page_of_all(self, images: QuerySet[SourceImage], offset: str) -> "Page":
@@ -181,23 +181,23 @@ class Listing:
         items = list(images[: PER_PAGE + 1])
         more = len(items) > PER_PAGE
         items = items[:PER_PAGE]
-        after = self.href(offset=items[-1].pk) if more else ""
-        return Page(items, before="", after=after, first=self.href(offset="") if offset else "")
+        after = self.url(offset=items[-1].pk) if more else ""
+        return Page(items, previous="", next=after, first=self.url(offset="") if offset else "")
 
     @property
-    def narrowed(self) -> bool:
+    def is_filtered(self) -> bool:
         return bool(self.search) or self.in_trash
 
     def total(self) -> str:
         """How many there are: exact where that is known, else as far as it was counted."""
         if self.organization is None:
             return ""
-        if not self.narrowed:
+        if not self.is_filtered:
             return f"{counters.totals(self.organization).images:,}"
-        count = self.images.order_by()[: COUNTED + 1].count()
-        return f"more than {COUNTED:,}" if count > COUNTED else f"{count:,}"
+        count = self.images.order_by()[: COUNT_CAP + 1].count()
+        return f"more than {COUNT_CAP:,}" if count > COUNT_CAP else f"{count:,}"
 
-    def href(self, **changes: Any) -> str:
+    def url(self, **changes: Any) -> str:
         """This list with other parameters. It starts at its first page, unless told where."""
         kept = self.parameters.dict() | {"offset": ""} | {name: str(value) for name, value in changes.items()}
         organization = {"organization": self.organization.name if self.organization else ""}
@@ -206,46 +206,47 @@ class Listing:
 
     # --- Filters ------------------------------------------------------------------------------------------------------
 
-    def choices(self) -> list[Choice]:
+    def choices(self) -> list[FilterChoice]:
         """`counts` says how many pictures each value would find."""
         named = {
             "state": ("State", STATES),
             "format": ("Format", {"": "all"} | {one: one for one in settings.FORMATS}),
-            "size": ("Size", {"": "all"} | {key: one.label for key, one in SIZES.items()}),
-            "age": ("Created", {"": "at any time"} | {key: one.label for key, one in AGES.items()}),
+            "size": ("Size", {"": "all"} | {key: one.label for key, one in SIZE_BUCKETS.items()}),
+            "age": ("Created", {"": "at any time"} | {key: one.label for key, one in AGE_BUCKETS.items()}),
             "sort": ("Order", self.sorts),
         }
         if self.organization is None:
             del named["format"], named["size"], named["age"], named["sort"]
             named["state"] = ("State", {"": "living", "trash": "in the trash"})
         chosen = {name: self.get(name) for name in named} | {"sort": self.sort}
-        return [Choice(name, label, values, chosen[name]) for name, (label, values) in named.items()]
+        return [FilterChoice(name, label, values, chosen[name]) for name, (label, values) in named.items()]
 
-    def counts(self) -> dict[str, Any]:
+    def facet_counts(self) -> dict[str, Any]:
         """How many of these pictures each value of each filter has, from one look at all of them."""
         assert self.organization is not None  # noqa: S101
         held = counters.totals(self.organization).images  # what comes or goes is counted at once
         asked = sha256(f"{self.organization.pk} {held} {self.in_trash} {self.search}".encode()).hexdigest()
         key = f"backoffice.counts.{asked}"
         if (known := cache.get(key)) is None:
-            cache.set(key, known := self._counts(), REMEMBERED)
+            cache.set(key, known := self._facet_counts(), COUNTS_CACHE_SECONDS)
         return known  # type: ignore[no-any-return]
 
-    def _counts(self) -> dict[str, Any]:
+    def _facet_counts(self) -> dict[str, Any]:
         now = timezone.now()
         rows = (
             self.images.order_by()
             .annotate(
-                size_class=_classes("size", {key: (one.low, one.high) for key, one in SIZES.items()}),
-                age_class=_classes(
-                    "created", {key: (_moment(now, one.high), _moment(now, one.low)) for key, one in AGES.items()}
+                size_class=_bucket_expression("size", {key: (one.low, one.high) for key, one in SIZE_BUCKETS.items()}),
+                age_class=_bucket_expression(
+                    "created",
+                    {key: (_cutoff(now, one.high), _cutoff(now, one.low)) for key, one in AGE_BUCKETS.items()},
                 ),
             )
             .values_list("format", "size_class", "age_class", "locked", "protected")
             .annotate(count=Count("pk"))
         )
         found: dict[str, dict[str, int]] = {"state": {}, "format": {}, "size": {}, "age": {}}
-        sizes, ages, total = list(SIZES), list(AGES), 0
+        sizes, ages, total = list(SIZE_BUCKETS), list(AGE_BUCKETS), 0
         for format, size, age, locked, protected, count in rows:
             total += count
             names = [("format", format), ("size", sizes[size]), ("age", ages[age])]
@@ -271,17 +272,17 @@ class Page:
     """Pictures, and the addresses of the pages around them; "" where there is none."""
 
     items: list[SourceImage]
-    before: str
-    after: str
+    previous: str
+    next: str
     first: str
 
 
-def widened(text: str) -> str:
+def expand_query(text: str) -> str:
     """A hash finds its picture, and the last word of a few may go on; what is written in the language stays so."""
     text = text.strip()
-    if len(text) >= SHORTEST_HASH and HASH.match(text):
+    if len(text) >= MIN_HASH_PREFIX and HASH.match(text):
         return f"hash:{text} OR short_hash:{text} OR binaryhash:{text}"
-    if PLAIN.match(text) and OPERATORS.isdisjoint(text.upper().split()):
+    if PLAIN_WORDS.match(text) and OPERATORS.isdisjoint(text.upper().split()):
         *whole, last = text.split()
         if last.startswith("-"):  # excluded
             return text
@@ -297,11 +298,11 @@ def _text(value: Any) -> str:
     return value.strftime("%Y-%m-%dT%H:%M:%SZ") if isinstance(value, datetime) else str(value)
 
 
-def _moment(now: datetime, hours: int | None) -> datetime | None:
+def _cutoff(now: datetime, hours: int | None) -> datetime | None:
     return None if hours is None else now - timedelta(hours=hours)
 
 
-def _classes(column: str, classes: dict[str, tuple[Any, Any]]) -> Case:
+def _bucket_expression(column: str, classes: dict[str, tuple[Any, Any]]) -> Case:
     """The number of the class that the column is in."""
     cases = []
     for number, (low, high) in enumerate(classes.values()):

@@ -18,7 +18,7 @@ from sourceimages.models import (
 
 @admin.register(StoredFile)
 class StoredFileAdmin(ReadOnlyAdmin):
-    needs = Permission.IMAGES_READ
+    permission = Permission.IMAGES_READ
     list_display = ("binary_hash", "organization", "format", "size", "created", "verified_at")
     list_select_related = ("organization",)
     search_fields = ("=binary_hash", "=key")
@@ -27,7 +27,7 @@ class StoredFileAdmin(ReadOnlyAdmin):
 
 @admin.register(ShortHash)
 class ShortHashAdmin(ReadOnlyAdmin):
-    needs = Permission.IMAGES_READ
+    permission = Permission.IMAGES_READ
     list_display = ("short_hash", "hash", "organization")
     list_select_related = ("organization",)
     search_fields = ("=short_hash", "=hash")
@@ -35,7 +35,7 @@ class ShortHashAdmin(ReadOnlyAdmin):
 
 @admin.register(Alias)
 class AliasAdmin(ReadOnlyAdmin):
-    needs = Permission.IMAGES_READ
+    permission = Permission.IMAGES_READ
     list_display = ("alias", "hash", "organization", "created")
     list_select_related = ("organization",)
     search_fields = ("=alias", "=hash")
@@ -43,7 +43,7 @@ class AliasAdmin(ReadOnlyAdmin):
 
 @admin.register(ImageVersion)
 class ImageVersionAdmin(ReadOnlyAdmin):
-    needs = Permission.IMAGES_READ
+    permission = Permission.IMAGES_READ
     list_display = ("created", "kind", "hash", "organization", "source", "user", "job_id")
     list_select_related = ("organization", "user")
     search_fields = ("=hash",)
@@ -52,7 +52,7 @@ class ImageVersionAdmin(ReadOnlyAdmin):
 
 @admin.register(MetadataField)
 class MetadataFieldAdmin(ReadOnlyAdmin):
-    needs = Permission.IMAGES_READ
+    permission = Permission.IMAGES_READ
     list_display = ("name", "type", "organization")
     list_select_related = ("organization",)
     search_fields = ("name",)
@@ -72,7 +72,7 @@ class InstanceAdmin(ReadOnlyAdmin):
 
 @admin.register(SearchIndex)
 class SearchIndexAdmin(ReadOnlyAdmin):
-    needs = Permission.IMAGES_READ
+    permission = Permission.IMAGES_READ
     list_display = ("organization", "made_for", "building")
     list_select_related = ("organization",)
     ordering = ("organization",)

@@ -3,13 +3,13 @@
 from django.contrib import admin
 
 from organizations.permissions import Permission
-from sourceimages.admin.bulk_actions import Acts
-from sourceimages.admin.detail_view import OnePicture
-from sourceimages.admin.list_view import Browse
-from sourceimages.admin.upload_view import Uploads
+from sourceimages.admin.bulk_actions import BulkActionMixin
+from sourceimages.admin.detail_view import DetailMixin
+from sourceimages.admin.list_view import ListMixin
+from sourceimages.admin.upload_view import UploadMixin
 from sourceimages.models import SourceImage
 
 
 @admin.register(SourceImage)
-class SourceImageAdmin(Browse, OnePicture, Uploads, Acts):
-    needs = Permission.IMAGES_READ
+class SourceImageAdmin(ListMixin, DetailMixin, UploadMixin, BulkActionMixin):
+    permission = Permission.IMAGES_READ

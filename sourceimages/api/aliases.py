@@ -9,15 +9,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from organizations.permissions import Permission
-from rokka.core.errors import FeatureUnavailable, Invalid
+from rokka.core.errors import FeatureUnavailable, InvalidInput
 from rokka.core.http import rfc3339
 from rokka.core.openapi import ORGANIZATION, errors
-from sourceimages.api.base import ImageScope, flag
+from sourceimages.api.base import SourceImageScopedViewSet, query_flag
 from sourceimages.models import Alias
 from sourceimages.operations import aliases
 
 ALIAS = OpenApiParameter("alias", OpenApiTypes.STR, OpenApiParameter.PATH, pattern=r"^[a-zA-Z0-9_]{1,255}$")
-OVERWRITE = OpenApiParameter("overwrite", OpenApiTypes.BOOL, description="true: let it mean another image.")
+OVERWRITE_PARAM = OpenApiParameter("overwrite", OpenApiTypes.BOOL, description="true: let it mean another image.")
 
 
 class AliasSerializer(serializers.Serializer):
@@ -37,10 +37,10 @@ class AliasSerializer(serializers.Serializer):
         }
 
 
-class AliasViewSet(ImageScope):
+class AliasViewSet(SourceImageScopedViewSet):
     tag = "Aliases"
     serializer_class = AliasSerializer
-    needs = {
+    required_permissions = {
         "retrieve": Permission.IMAGES_READ,
         "update": Permission.IMAGES_WRITE,
         "destroy": Permission.IMAGES_WRITE,
@@ -58,16 +58,16 @@ class AliasViewSet(ImageScope):
 
     @extend_schema(
         summary="Set an alias",
-        parameters=[ORGANIZATION, ALIAS, OVERWRITE],
+        parameters=[ORGANIZATION, ALIAS, OVERWRITE_PARAM],
         responses={200: AliasSerializer, 201: AliasSerializer, **errors(400, 401, 403, 404, 409, 413, 429)},
     )
     def update(self, request: Request, organization: str, alias: str) -> Response:
         """201: it is new; 200: it meant another image, or this one, before."""
         body = request.data
         if not isinstance(body, dict) or not isinstance(body.get("hash"), str):
-            raise Invalid('The body must be a JSON object: {"hash": "…"}.')
-        overwrite = flag(request, "overwrite")
-        named = aliases.set_alias(self.living_image(body["hash"]), alias, overwrite=overwrite, actor=self.actor)
+            raise InvalidInput('The body must be a JSON object: {"hash": "…"}.')
+        overwrite = query_flag(request, "overwrite")
+        named = aliases.set_alias(self.active_image(body["hash"]), alias, overwrite=overwrite, actor=self.actor)
         return Response(AliasSerializer(named.alias).data, status=201 if named.created else 200)
 
     @extend_schema(

@@ -6,13 +6,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from organizations.api.base import OrganizationScope
-from rokka.core.parsers import boolean
+from rokka.core.parsers import parse_flag
 from sourceimages import ownership
 from sourceimages.errors import ImageNotFound
 from sourceimages.models import SourceImage, SourceImageQuerySet
 
 
-class StorageScope(OrganizationScope):
+class WritableStorageViewSet(OrganizationScope):
     """A scope in which requests that write are refused while database and storage do not agree; strangers before."""
 
     def check_permissions(self, request: Request) -> None:
@@ -21,28 +21,28 @@ class StorageScope(OrganizationScope):
             ownership.check_writable()
 
 
-class ImageScope(StorageScope):
+class SourceImageScopedViewSet(WritableStorageViewSet):
     """A scope below `/sourceimages/{org}`."""
 
     def get_queryset(self) -> SourceImageQuerySet:
         images = self.organization.images
-        if self.asks_for_deleted():
+        if self.include_deleted():
             return images.in_trash().select_related("file", "tombstone")
-        return images.living().select_related("file")
+        return images.active().select_related("file")
 
     def image(self, hash: str) -> SourceImage:
         """The image of this hash or short hash; in the trash, the one that was deleted last. Raises ImageNotFound."""
-        found = self.get_queryset().named(hash)
-        if self.asks_for_deleted():
+        found = self.get_queryset().by_hash(hash)
+        if self.include_deleted():
             found = found.order_by("-tombstone__deleted_at", "-id")  # it may lie there many times
         return self._first(found, hash)
 
-    def living_image(self, hash: str) -> SourceImage:
+    def active_image(self, hash: str) -> SourceImage:
         """The active image of this hash or short hash. Raises ImageNotFound."""
-        return self._first(self.organization.images.living().select_related("file").named(hash), hash)
+        return self._first(self.organization.images.active().select_related("file").by_hash(hash), hash)
 
-    def asks_for_deleted(self) -> bool:
-        return flag(self.request, "deleted")
+    def include_deleted(self) -> bool:
+        return query_flag(self.request, "deleted")
 
     def _first(self, found: SourceImageQuerySet, hash: str) -> SourceImage:
         image = next(iter(found[:1]), None)
@@ -51,15 +51,15 @@ class ImageScope(StorageScope):
         return image
 
 
-def flag(request: Request, name: str) -> bool:
+def query_flag(request: Request, name: str) -> bool:
     """A flag in the query, false if it is not there."""
-    return boolean(name, request.query_params.get(name, ""))
+    return parse_flag(name, request.query_params.get(name, ""))
 
 
-def link(image: SourceImage) -> str:
+def image_path(image: SourceImage) -> str:
     """The path of an image in the API."""
     return f"/sourceimages/{image.organization.name}/{image.hash}"
 
 
-def nothing() -> Response:
+def no_content() -> Response:
     return Response(status=status.HTTP_204_NO_CONTENT)

@@ -5,21 +5,21 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from organizations.auth.credentials import Credentials, in_organization
+from organizations.auth.credentials import Credentials, resolve_access
 from organizations.errors import MembershipNotAccepted, NotAMember, RoleMissing
 from organizations.models import Organization
 from organizations.permissions import Permission
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 from rokka.core.openapi import ORGANIZATION, errors
-from sourceimages.api.base import ImageScope
+from sourceimages.api.base import SourceImageScopedViewSet
 from sourceimages.api.openapi import DESTINATION, HASH, OVERWRITE
 from sourceimages.errors import InvalidDestination
-from sourceimages.operations import Outcome, copy_image, copy_named
+from sourceimages.operations import Outcome, copy_by_hashes, copy_image
 
-MOST = 100
+MAX_COPIES = 100
 
 
-class CopiedSerializer(serializers.Serializer):
+class CopyResultSerializer(serializers.Serializer):
     """Full hashes. `existing` are those that were there already, overwritten or not."""
 
     existing = serializers.ListField(child=serializers.CharField())
@@ -32,10 +32,10 @@ class CopiedSerializer(serializers.Serializer):
     )
 
 
-class Copies(ImageScope):
+class CopyMixin(SourceImageScopedViewSet):
     """Copying one image, or up to a hundred."""
 
-    needs = {"copy_one": Permission.IMAGES_COPY_FROM, "copy_many": Permission.IMAGES_COPY_FROM}
+    required_permissions = {"copy_one": Permission.IMAGES_COPY_FROM, "copy_many": Permission.IMAGES_COPY_FROM}
 
     @extend_schema(
         summary="Copy an image to another organization",
@@ -48,41 +48,47 @@ class Copies(ImageScope):
 
         A protected image needs the permission to download its original.
         """
-        destination = destination_of(request, self.organization, self.credentials)
-        outcome = copy_image(self.living_image(hash), destination, overwrite=overwrites(request), actor=self.actor)
+        destination = destination_from_header(request, self.organization, self.credentials)
+        outcome = copy_image(
+            self.active_image(hash), destination, overwrite=should_overwrite(request), actor=self.actor
+        )
         return Response({}, status=201) if outcome is Outcome.CREATED else Response(status=204)
 
     @extend_schema(
         summary="Copy up to 100 images to another organization",
         parameters=[ORGANIZATION, DESTINATION, OVERWRITE],
         request=serializers.ListSerializer(child=serializers.CharField()),
-        responses={200: CopiedSerializer, **errors(400, 401, 403, 404, 413, 429)},
+        responses={200: CopyResultSerializer, **errors(400, 401, 403, 404, 413, 429)},
     )
     def copy_many(self, request: Request, organization: str) -> Response:
         """A JSON array of hashes or short hashes. One that fails does not keep the others from being copied."""
-        destination = destination_of(request, self.organization, self.credentials)
+        destination = destination_from_header(request, self.organization, self.credentials)
         hashes = request.data
         if not isinstance(hashes, list) or not all(isinstance(hash, str) for hash in hashes):
-            raise Invalid("The body must be a JSON array of hashes.")
-        if len(hashes) > MOST:
-            raise Invalid(f"{len(hashes)} hashes; the limit is {MOST}. Copy everything with a job: POST /jobs.")
-        copied = copy_named(self.organization, hashes, destination, overwrite=overwrites(request), actor=self.actor)
+            raise InvalidInput("The body must be a JSON array of hashes.")
+        if len(hashes) > MAX_COPIES:
+            raise InvalidInput(
+                f"{len(hashes)} hashes; the limit is {MAX_COPIES}. Copy everything with a job: POST /jobs."
+            )
+        copied = copy_by_hashes(
+            self.organization, hashes, destination, overwrite=should_overwrite(request), actor=self.actor
+        )
         answer = {"existing": copied.existing, "created": copied.created, "notfound": copied.notfound}
         return Response(answer | ({"protected": copied.protected} if copied.protected else {}))
 
 
-def destination_of(request: Request, source: Organization, credentials: Credentials) -> Organization:
+def destination_from_header(request: Request, source: Organization, credentials: Credentials) -> Organization:
     """The organization in the header `Destination`, to which the caller may copy."""
-    return destination_named(request.headers.get("Destination", "").strip(), source, credentials)
+    return get_destination(request.headers.get("Destination", "").strip(), source, credentials)
 
 
-def destination_named(name: str, source: Organization, credentials: Credentials) -> Organization:
+def get_destination(name: str, source: Organization, credentials: Credentials) -> Organization:
     """Raises InvalidDestination, NotAMember, RoleMissing, MembershipNotAccepted, before any image is looked up."""
     if not name:
         raise InvalidDestination("Destination: name the organization to copy to.")
     if name == source.name:
         raise InvalidDestination("Destination: it is the organization to copy from.")
-    found = in_organization(credentials, name, addressed=False)
+    found = resolve_access(credentials, name, addressed=False)
     if found is None:
         if not Organization.objects.filter(name=name).exists():
             raise InvalidDestination(f"Destination: there is no organization called {name[:80]!r}.")
@@ -97,6 +103,6 @@ def destination_named(name: str, source: Organization, credentials: Credentials)
     return found.organization
 
 
-def overwrites(request: Request) -> bool:
+def should_overwrite(request: Request) -> bool:
     """`Overwrite: F` (RFC 4918, 10.6) is the only way to say no."""
     return request.headers.get("Overwrite", "").strip().upper() != "F"

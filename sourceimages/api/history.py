@@ -11,11 +11,11 @@ from rest_framework.response import Response
 from organizations.models import AuditSource
 from organizations.permissions import Permission
 from rokka.core import cursors
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 from rokka.core.http import rfc3339
 from rokka.core.openapi import ORGANIZATION, errors
 from sourceimages import versions
-from sourceimages.api.base import ImageScope
+from sourceimages.api.base import SourceImageScopedViewSet
 from sourceimages.api.openapi import DELETED, HASH
 from sourceimages.api.serializers import SourceImageSerializer
 from sourceimages.errors import VersionNotFound
@@ -59,10 +59,10 @@ class HistorySerializer(serializers.Serializer):
     )
 
 
-class History(ImageScope):
+class HistoryMixin(SourceImageScopedViewSet):
     """The versions of an image."""
 
-    needs = {"history": Permission.IMAGES_READ, "restore_version": Permission.IMAGES_WRITE}
+    required_permissions = {"history": Permission.IMAGES_READ, "restore_version": Permission.IMAGES_WRITE}
 
     @extend_schema(
         summary="List versions of an image",
@@ -78,15 +78,15 @@ class History(ImageScope):
         responses={200: HistorySerializer, **errors(400, 401, 403, 404, 429)},
     )
     def history(self, request: Request, organization: str, hash: str) -> Response:
-        """Newest first: what each change replaced. Kept for 90 days (HISTORY_DAYS)."""
-        limit, query = limit_of(request), request.query_params
+        """Newest first: what each change replaced. Kept for 90 days (HISTORY_RETENTION_DAYS)."""
+        limit, query = parse_limit(request), request.query_params
         rows = ImageVersion.objects.filter(image_id=self.image(hash).pk).order_by("-id")
         if sent := query.get("cursor"):
-            rows = rows.filter(pk__lt=position_in(sent))
+            rows = rows.filter(pk__lt=parse_cursor(sent))
         found = list(rows[: limit + 1])
         answer: dict[str, Any] = {"items": VersionSerializer(found[:limit], many=True).data}
         if len(found) > limit:
-            answer["cursor"] = cursors.pack([found[limit - 1].pk])
+            answer["cursor"] = cursors.encode([found[limit - 1].pk])
         return Response(answer)
 
     @extend_schema(
@@ -97,26 +97,26 @@ class History(ImageScope):
     )
     def restore_version(self, request: Request, organization: str, hash: str, version: str) -> Response:
         """The fields in `before` get these values again; others stay. This is a change too, with its own version."""
-        image = self.living_image(hash)
+        image = self.active_image(hash)
         if not (version.isascii() and version.isdecimal() and len(version) < 19):
             raise VersionNotFound(f"Image {image.short_hash} has no version {version[:80]!r} in its history.")
         return Response(SourceImageSerializer(restore_version(image, int(version), actor=self.actor)).data)
 
 
-def limit_of(request: Request) -> int:
+def parse_limit(request: Request) -> int:
     text = request.query_params.get("limit", "")
     if not text:
         return DEFAULT_LIMIT
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIMIT):
-        raise Invalid(f"limit: it must be a number from 1 to {MAX_LIMIT}.")
+        raise InvalidInput(f"limit: it must be a number from 1 to {MAX_LIMIT}.")
     return int(text)
 
 
-def position_in(text: str) -> int:
+def parse_cursor(text: str) -> int:
     try:
-        (position,) = cursors.unpack(text)
+        (position,) = cursors.decode(text)
         if type(position) is not int or not 0 <= position < 2**63:
             raise ValueError("no id")
     except (ValueError, TypeError, RecursionError) as error:
-        raise Invalid("cursor: this server did not return it.") from error
+        raise InvalidInput("cursor: this server did not return it.") from error
     return position

@@ -10,25 +10,25 @@ from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from organizations.api.serializers import checked
+from organizations.api.serializers import validated
 from organizations.auth import credentials
 from organizations.errors import NotAMember, RoleMissing
 from organizations.models import Job, Organization
 from organizations.permissions import Permission
 from rokka.core import cursors
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 from rokka.core.http import rfc3339
 from rokka.core.openapi import ORGANIZATION, errors
 from sourceimages import jobs
-from sourceimages.api.base import StorageScope
-from sourceimages.api.copy import destination_named
+from sourceimages.api.base import WritableStorageViewSet
+from sourceimages.api.copy import get_destination
 from sourceimages.errors import TombstoneNotFound
 from sourceimages.jobs import undo
-from sourceimages.tasks import hurry
+from sourceimages.tasks import enqueue_job
 
-KINDS = (jobs.COPY_ALL, jobs.DELETE_ALL, jobs.RESTORE)
-ANY_OF_THEM = tuple(jobs.PERMISSIONS[kind] for kind in KINDS)
-LIMIT = 100
+KINDS = (jobs.COPY_ALL, jobs.DELETE_ALL, jobs.RESTORE_DELETION)
+START_PERMISSIONS = tuple(jobs.PERMISSIONS[kind] for kind in KINDS)
+PAGE_SIZE = 100
 JOB_ID = OpenApiParameter("job_id", OpenApiTypes.UUID, OpenApiParameter.PATH)
 
 
@@ -36,7 +36,7 @@ class NewJobSerializer(serializers.Serializer):
     kind = serializers.ChoiceField(list(KINDS))
     destination = serializers.CharField(required=False, help_text="Of copy-all: an organization.")
     overwrite = serializers.BooleanField(required=False, default=False, help_text="Of copy-all.")
-    tombstone = serializers.CharField(required=False, help_text="Of restore: a deletion; default the latest.")
+    deletion_id = serializers.CharField(required=False, help_text="Of restore: a deletion; default the latest.")
 
 
 class JobSerializer(serializers.Serializer):
@@ -46,16 +46,16 @@ class JobSerializer(serializers.Serializer):
     kind = serializers.CharField()
     state = serializers.ChoiceField(Job.State.values)
     total = serializers.IntegerField(allow_null=True, help_text="Images that it is about, fixed at the start.")
-    done = serializers.IntegerField(help_text="Images dealt with; never more than `total`.")
+    processed = serializers.IntegerField(help_text="Images dealt with; never more than `total`.")
     failed = serializers.IntegerField(help_text="Images that could not be dealt with.")
     skipped = serializers.IntegerField(help_text="Images that were skipped: locked, or removed meanwhile.")
-    report = serializers.DictField(child=serializers.IntegerField(), help_text="How many of what.")
-    failures = serializers.ListField(
+    counts = serializers.DictField(child=serializers.IntegerField(), help_text="How many of what.")
+    errors = serializers.ListField(  # type: ignore[assignment]
         child=serializers.DictField(child=serializers.CharField()),
         help_text="The first 100 images that failed or were skipped: hash and message.",
     )
     error = serializers.CharField(allow_blank=True, help_text="Why it ended, if it failed.")
-    arguments = serializers.DictField()
+    params = serializers.DictField()
     user_id = serializers.UUIDField(allow_null=True, help_text="Who asked for it.")
     created = serializers.DateTimeField()
     started = serializers.DateTimeField(allow_null=True)
@@ -74,18 +74,18 @@ class JobsSerializer(serializers.Serializer):
     cursor = serializers.CharField(required=False, help_text="For the next page; missing on the last one.")
 
 
-class JobViewSet(StorageScope):
+class JobViewSet(WritableStorageViewSet):
     """Long work of an organization."""
 
     tag = "Jobs"
     serializer_class = JobSerializer
-    needs = {
+    required_permissions = {
         "list": Permission.IMAGES_READ,
         "retrieve": Permission.IMAGES_READ,
-        "create": ANY_OF_THEM,
-        "destroy": ANY_OF_THEM,
+        "create": START_PERMISSIONS,
+        "destroy": START_PERMISSIONS,
         "undo": Permission.IMAGES_READ,  # and to write where the images are that the job has changed
-        "retry": ANY_OF_THEM,
+        "retry": START_PERMISSIONS,
     }
 
     @extend_schema(
@@ -97,11 +97,11 @@ class JobViewSet(StorageScope):
         """Newest first."""
         found = self.organization.jobs.order_by("-created", "-id")
         if sent := request.query_params.get("cursor"):
-            found = found.filter(created__lt=moment_in(sent))
-        items = list(found[: LIMIT + 1])
-        answer: dict[str, Any] = {"items": JobSerializer(items[:LIMIT], many=True).data}
-        if len(items) > LIMIT:
-            answer["cursor"] = cursors.pack([cursors.written_moment(items[LIMIT - 1].created)])
+            found = found.filter(created__lt=created_from_cursor(sent))
+        items = list(found[: PAGE_SIZE + 1])
+        answer: dict[str, Any] = {"items": JobSerializer(items[:PAGE_SIZE], many=True).data}
+        if len(items) > PAGE_SIZE:
+            answer["cursor"] = cursors.encode([cursors.format_datetime(items[PAGE_SIZE - 1].created)])
         return Response(answer)
 
     @extend_schema(
@@ -121,9 +121,9 @@ class JobViewSet(StorageScope):
     )
     def create(self, request: Request, organization: str) -> Response:
         """`copy-all` to another organization, `delete-all` into the trash (admins only), `restore` one deletion."""
-        wanted = checked(NewJobSerializer, request.data)
+        wanted = validated(NewJobSerializer, request.data)
         self._check(wanted["kind"])
-        return accepted(self._begun(wanted))
+        return accepted(self._start(wanted))
 
     @extend_schema(
         summary="Run a job again for what it skipped",
@@ -135,9 +135,9 @@ class JobViewSet(StorageScope):
         """A new job of the same kind, for just the images that this one skipped or failed with, within 30 days."""
         job = jobs.get(self.organization, job_id)
         self._check(job.kind)
-        if destination := job.arguments.get("destination"):
-            destination_named(destination, self.organization, self.credentials)  # refuses where they may not write
-        return accepted(jobs.retry(job, actor=self.actor))
+        if destination := job.params.get("destination"):
+            get_destination(destination, self.organization, self.credentials)  # refuses where they may not write
+        return accepted(jobs.start_retry(job, actor=self.actor))
 
     @extend_schema(
         summary="Stop a job",
@@ -163,19 +163,21 @@ class JobViewSet(StorageScope):
         Of a copy it is a job of the destination, in which the caller needs `sourceimages:write`.
         """
         job = jobs.get(self.organization, job_id)
-        self._check_writable(undo.organization_of(job) or self.organization)
-        return accepted(jobs.undo_job(job, actor=self.actor))
+        self._check_writable(undo.get_organization(job) or self.organization)
+        return accepted(jobs.start_undo(job, actor=self.actor))
 
-    def _begun(self, wanted: dict[str, Any]) -> Job:
+    def _start(self, wanted: dict[str, Any]) -> Job:
         match wanted["kind"]:
             case jobs.COPY_ALL:
-                destination = destination_named(wanted.get("destination", ""), self.organization, self.credentials)
+                destination = get_destination(wanted.get("destination", ""), self.organization, self.credentials)
                 overwrite = wanted["overwrite"]
-                return jobs.copy_all(self.organization, destination, overwrite=overwrite, actor=self.actor)
+                return jobs.start_copy_all(self.organization, destination, overwrite=overwrite, actor=self.actor)
             case jobs.DELETE_ALL:
-                return jobs.delete_all(self.organization, actor=self.actor)
-            case jobs.RESTORE:
-                return jobs.restore_all(self.organization, tombstone_id(wanted.get("tombstone")), actor=self.actor)
+                return jobs.start_delete_all(self.organization, actor=self.actor)
+            case jobs.RESTORE_DELETION:
+                return jobs.start_restore(
+                    self.organization, parse_deletion_id(wanted.get("deletion_id")), actor=self.actor
+                )
         raise Http404
 
     def _check(self, kind: str) -> None:
@@ -187,7 +189,7 @@ class JobViewSet(StorageScope):
         """Raises NotAMember, RoleMissing."""
         granted: frozenset[Permission] | None = self.granted_permissions
         if organization != self.organization:
-            found = credentials.in_organization(self.credentials, organization.name)
+            found = credentials.resolve_access(self.credentials, organization.name)
             granted = found.granted if found else None
         if granted is None:
             raise NotAMember(f"You are not a member of {organization.name!r}, whose images the job has changed.")
@@ -197,22 +199,22 @@ class JobViewSet(StorageScope):
 
 def accepted(job: Job) -> Response:
     """The answer about a job that has just been started: it is done soon."""
-    hurry(job.pk)
+    enqueue_job(job.pk)
     job.refresh_from_db()
     headers = {"Location": f"/jobs/{job.organization.name}/{job.pk}"}
     return Response(JobSerializer(job).data, status=status.HTTP_202_ACCEPTED, headers=headers)
 
 
-def tombstone_id(text: str | None) -> UUID | None:
+def parse_deletion_id(text: str | None) -> UUID | None:
     try:
         return UUID(text) if text else None
     except ValueError as error:
         raise TombstoneNotFound("There is no such act of deleting.") from error
 
 
-def moment_in(text: str) -> Any:
+def created_from_cursor(text: str) -> Any:
     try:
-        (created,) = cursors.unpack(text)
-        return cursors.read_moment(created)
+        (created,) = cursors.decode(text)
+        return cursors.parse_datetime(created)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise Invalid("cursor: this is none of this server.") from error
+        raise InvalidInput("cursor: this is none of this server.") from error

@@ -10,31 +10,31 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from organizations.permissions import Permission
-from rokka.core.errors import FeatureUnavailable, Invalid
+from rokka.core.errors import FeatureUnavailable, InvalidInput
 from rokka.core.openapi import ORGANIZATION, errors
 from rokka.core.parsers import json_or_text
-from sourceimages.api.base import ImageScope, flag, link, nothing
-from sourceimages.api.openapi import DELETE_PREVIOUS, DELETED_BYTES, DELETION, HASH, LOCATION
-from sourceimages.api.serializers import AddedImageSerializer, SourceImageSerializer
+from sourceimages.api.base import SourceImageScopedViewSet, image_path, no_content, query_flag
+from sourceimages.api.openapi import BINARY_HASH_QUERY, DELETE_PREVIOUS, DELETION, HASH, LOCATION
+from sourceimages.api.serializers import SourceImageSerializer, UploadedImageSerializer
 from sourceimages.operations import (
+    delete_by_binary_hash,
     delete_image,
-    delete_images_with_bytes,
     rename_image,
     restore_image,
     set_locked,
     set_protected,
 )
 
-REFUSED = (400, 401, 403, 404, 423, 429)
-REFUSED_ALWAYS = errors(400, 401, 403, 404, 429)
+WRITE_ERRORS = (400, 401, 403, 404, 423, 429)
+COMMON_ERRORS = errors(400, 401, 403, 404, 429)
 
 
-class Lifecycle(ImageScope):
+class LifecycleMixin(SourceImageScopedViewSet):
     """Deleting, restoring, locking, renaming and protecting."""
 
-    needs = {
+    required_permissions = {
         "destroy": Permission.IMAGES_WRITE,
-        "destroy_with_bytes": Permission.IMAGES_WRITE,
+        "destroy_by_binary_hash": Permission.IMAGES_WRITE,
         "restore": Permission.IMAGES_WRITE,
         "rename": Permission.IMAGES_WRITE,
         "protect": Permission.IMAGES_WRITE,
@@ -45,33 +45,33 @@ class Lifecycle(ImageScope):
     }
 
     @extend_schema(
-        summary="Delete an image", parameters=[ORGANIZATION, HASH], responses={204: None, **errors(*REFUSED)}
+        summary="Delete an image", parameters=[ORGANIZATION, HASH], responses={204: None, **errors(*WRITE_ERRORS)}
     )
     def destroy(self, request: Request, organization: str, hash: str) -> Response:
-        """It goes to the trash, from which it can be restored for 30 days (TRASH_DAYS)."""
-        delete_image(self.living_image(hash), actor=self.actor)
-        return nothing()
+        """It goes to the trash, from which it can be restored for 30 days (TRASH_RETENTION_DAYS)."""
+        delete_image(self.active_image(hash), actor=self.actor)
+        return no_content()
 
     @extend_schema(
         summary="Delete all images of a file",
-        parameters=[ORGANIZATION, DELETED_BYTES],
-        responses={204: None, **errors(*REFUSED)},
+        parameters=[ORGANIZATION, BINARY_HASH_QUERY],
+        responses={204: None, **errors(*WRITE_ERRORS)},
     )
-    def destroy_with_bytes(self, request: Request, organization: str) -> Response:
+    def destroy_by_binary_hash(self, request: Request, organization: str) -> Response:
         """All of them, or none if one of them is locked. Without `binaryHash` nothing is deleted."""
         binary_hash = request.query_params.get("binaryHash")
         if not binary_hash:
-            raise Invalid(
+            raise InvalidInput(
                 "binaryHash: it is missing. All pictures of an organization are deleted by a job: POST /jobs."
             )
-        delete_images_with_bytes(self.organization, binary_hash, actor=self.actor)
-        return nothing()
+        delete_by_binary_hash(self.organization, binary_hash, actor=self.actor)
+        return no_content()
 
     @extend_schema(
         summary="Restore an image",
         parameters=[ORGANIZATION, HASH, DELETION],
         request=None,
-        responses={200: AddedImageSerializer, **errors(400, 401, 403, 404, 409, 429)},
+        responses={200: UploadedImageSerializer, **errors(400, 401, 403, 404, 409, 429)},
     )
     def restore(self, request: Request, organization: str, hash: str) -> Response:
         """Back from the trash, with all its metadata; also fine if it was never deleted.
@@ -79,9 +79,9 @@ class Lifecycle(ImageScope):
         Of several in the trash, the one that was deleted last, or by `deletion`. An active image with this hash takes
         over the user metadata that it lacks of the deleted one.
         """
-        deletion = deletion_id(request.query_params.get("deletion"))
+        deletion = parse_deletion_id(request.query_params.get("deletion"))
         image = restore_image(self.organization, hash, deletion=deletion, actor=self.actor)
-        return Response(AddedImageSerializer(image).data)
+        return Response(UploadedImageSerializer(image).data)
 
     @extend_schema(
         summary="Rename an image",
@@ -93,22 +93,22 @@ class Lifecycle(ImageScope):
         """The body is the name, as JSON or as plain text."""
         name = json_or_text(request)
         if not isinstance(name, str):
-            raise Invalid("The name must be a JSON string.")
-        rename_image(self.living_image(hash), name, actor=self.actor)
-        return nothing()
+            raise InvalidInput("The name must be a JSON string.")
+        rename_image(self.active_image(hash), name, actor=self.actor)
+        return no_content()
 
     @extend_schema(
         summary="Protect an image, or stop protecting it",
         parameters=[ORGANIZATION, HASH, DELETE_PREVIOUS, LOCATION],
         request={"application/json": OpenApiTypes.BOOL},
-        responses={201: SourceImageSerializer, 204: None, **errors(*REFUSED, 413)},
+        responses={201: SourceImageSerializer, 204: None, **errors(*WRITE_ERRORS, 413)},
     )
     def protect(self, request: Request, organization: str, hash: str) -> Response:
         """Whether it is protected is part of its hash: there is another image then, which `Location` names."""
-        protected, delete_previous = truth(request), flag(request, "deletePrevious")
-        image = self.living_image(hash)
+        protected, delete_previous = parse_boolean_body(request), query_flag(request, "deletePrevious")
+        image = self.active_image(hash)
         derived = set_protected(image, protected, delete_previous=delete_previous, actor=self.actor)
-        headers = {"Location": link(derived.image)}
+        headers = {"Location": image_path(derived.image)}
         if not derived.changed:
             return Response(status=status.HTTP_204_NO_CONTENT, headers=headers)
         return Response(SourceImageSerializer(derived.image).data, status=status.HTTP_201_CREATED, headers=headers)
@@ -121,8 +121,8 @@ class Lifecycle(ImageScope):
     )
     def lock(self, request: Request, organization: str, hash: str) -> Response:
         """Nobody deletes, overwrites or changes the metadata of a locked image."""
-        locked = truth(request)
-        image = set_locked(self.living_image(hash), locked, actor=self.actor)
+        locked = parse_boolean_body(request)
+        image = set_locked(self.active_image(hash), locked, actor=self.actor)
         return Response(SourceImageSerializer(image).data)
 
     # --- What is not there --------------------------------------------------------------------------------------------
@@ -150,25 +150,25 @@ class Lifecycle(ImageScope):
         summary="Describe an image automatically",
         parameters=[ORGANIZATION, HASH],
         request=None,
-        responses=REFUSED_ALWAYS,
+        responses=COMMON_ERRORS,
     )
     def autodescription(self, request: Request, organization: str, hash: str) -> Response:
         """Always refused."""
         raise FeatureUnavailable("This server has nothing that describes pictures.")
 
 
-def truth(request: Request) -> bool:
+def parse_boolean_body(request: Request) -> bool:
     """The body, which is true or false. Raises Invalid."""
     value: Any = json_or_text(request)
     if isinstance(value, bool):
         return value
     if value in ("1", "0", 1, 0, "true", "false"):  # as a form or an old client writes it
         return value in ("1", 1, "true")
-    raise Invalid("The body must be true or false.")
+    raise InvalidInput("The body must be true or false.")
 
 
-def deletion_id(text: str | None) -> UUID | None:
+def parse_deletion_id(text: str | None) -> UUID | None:
     try:
         return None if text is None else UUID(text)
     except ValueError as error:
-        raise Invalid("deletion: it must be the id of a deletion, as images in the trash have it.") from error
+        raise InvalidInput("deletion: it must be the id of a deletion, as images in the trash have it.") from error

@@ -7,8 +7,8 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
 from rokka.core.openapi import ErrorSerializer
 
-SAFE = {"get", "head", "options", "parameters"}
-OF_IMAGES = ("/sourceimages/", "/jobs/")
+SAFE_METHODS = {"get", "head", "options", "parameters"}
+IMAGE_PATHS = ("/sourceimages/", "/jobs/")
 
 HASH = OpenApiParameter(
     "hash",
@@ -42,7 +42,7 @@ FIELD = OpenApiParameter(
     pattern=r"^([a-z_]+:)?[a-z0-9_]{1,54}$",
     description="Name of a field, with or without its type.",
 )
-DELETED_BYTES = OpenApiParameter(
+BINARY_HASH_QUERY = OpenApiParameter(
     "binaryHash", OpenApiTypes.STR, required=True, description="sha1 of the bytes whose images are deleted."
 )
 DELETE_PREVIOUS = OpenApiParameter(
@@ -76,7 +76,7 @@ CONDITIONS = [
 ]
 RANGE = OpenApiParameter("Range", OpenApiTypes.STR, OpenApiParameter.HEADER, description="One range of bytes.")
 
-BYTES: dict[Any, Any] = {
+FILE_RESPONSES: dict[Any, Any] = {
     # Generators know the first for bytes; the file comes under its own type.
     (200, "application/octet-stream"): OpenApiTypes.BINARY,
     (200, "*/*"): OpenApiTypes.BINARY,
@@ -88,15 +88,15 @@ BYTES: dict[Any, Any] = {
 }
 
 
-def without_copy(endpoints: list[Any]) -> list[Any]:
+def exclude_copy_method(endpoints: list[Any]) -> list[Any]:
     """OpenAPI 3.0 does not know the method COPY; its twin by POST is described."""
     return [endpoint for endpoint in endpoints if endpoint[2] != "COPY"]
 
 
-def with_mismatch(result: dict[str, Any], **options: Any) -> dict[str, Any]:
+def add_mismatch_responses(result: dict[str, Any], **options: Any) -> dict[str, Any]:
     """Whatever writes below the paths of images is answered 503 while database and storage do not agree."""
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     for path, methods in result["paths"].items():
-        for method in methods.keys() - SAFE if path.startswith(OF_IMAGES) else ():
+        for method in methods.keys() - SAFE_METHODS if path.startswith(IMAGE_PATHS) else ():
             methods[method]["responses"].setdefault("503", {"content": content, "description": "Service Unavailable"})
     return result

@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from rokka.core.http import rfc3339
-from sourceimages.metadata.values import composed
+from sourceimages.metadata.values import normalize_unicode
 from sourceimages.models import SourceImage
 
 
@@ -53,9 +53,9 @@ class SourceImageSerializer(serializers.Serializer):
             "height": image.height,
             "organization": organization,
             "link": f"/sourceimages/{organization}/{image.hash}",
-            "user_metadata": composed(image.user_metadata),
-            "dynamic_metadata": composed(image.dynamic_metadata),
-            "static_metadata": composed(image.file.static_metadata),
+            "user_metadata": normalize_unicode(image.user_metadata),
+            "dynamic_metadata": normalize_unicode(image.dynamic_metadata),
+            "static_metadata": normalize_unicode(image.file.static_metadata),
             "protected": image.protected,
             "locked": image.locked,
             "opaque": image.file.opaque,
@@ -67,21 +67,21 @@ class SourceImageSerializer(serializers.Serializer):
         return shape
 
 
-class AddedImageSerializer(SourceImageSerializer):
+class UploadedImageSerializer(SourceImageSerializer):
     """An image in the answer to an upload, which says that it is not deleted."""
 
     def to_representation(self, image: SourceImage) -> dict[str, Any]:
         return super().to_representation(image) | {"deleted": False}
 
 
-class AddedSerializer(serializers.Serializer):
+class UploadResultSerializer(serializers.Serializer):
     """The answer to an upload: one image for each file, in the order of the files."""
 
     total = serializers.IntegerField(min_value=1)
-    items = AddedImageSerializer(many=True)
+    items = UploadedImageSerializer(many=True)
 
 
-class FoundSerializer(serializers.Serializer):
+class ImageListSerializer(serializers.Serializer):
     """All images with one binary hash."""
 
     total = serializers.IntegerField(min_value=0)
@@ -98,7 +98,7 @@ class LinksSerializer(serializers.Serializer):
 
 
 @extend_schema_serializer(many=False)  # the answer of a list is an object here
-class PageSerializer(FoundSerializer):
+class ImagePageSerializer(ImageListSerializer):
     """A page of a list."""
 
     links = LinksSerializer(required=False)

@@ -13,41 +13,41 @@ from organizations.permissions import Permission
 from organizations.usage import counters
 from rokka.core.openapi import ORGANIZATION, errors
 from sourceimages import search, tasks
-from sourceimages.api.copy import Copies
-from sourceimages.api.dynamic_metadata import DynamicMetadata
-from sourceimages.api.history import History
-from sourceimages.api.lifecycle import Lifecycle
-from sourceimages.api.openapi import BINARY_HASH, BYTES, CONDITIONS, DELETED, HASH, PAGING, RANGE, SEARCH, ZIP
+from sourceimages.api.copy import CopyMixin
+from sourceimages.api.dynamic_metadata import DynamicMetadataMixin
+from sourceimages.api.history import HistoryMixin
+from sourceimages.api.lifecycle import LifecycleMixin
+from sourceimages.api.openapi import BINARY_HASH, CONDITIONS, DELETED, FILE_RESPONSES, HASH, PAGING, RANGE, SEARCH, ZIP
 from sourceimages.api.serializers import (
-    AddedImageSerializer,
-    AddedSerializer,
     FieldsSerializer,
-    FoundSerializer,
-    PageSerializer,
+    ImageListSerializer,
+    ImagePageSerializer,
     SourceImageSerializer,
+    UploadedImageSerializer,
+    UploadResultSerializer,
     UploadSerializer,
 )
-from sourceimages.api.user_metadata import UserMetadata
+from sourceimages.api.user_metadata import UserMetadataMixin
 from sourceimages.downloads import original, zip_archive
 from sourceimages.downloads.access import check_original
-from sourceimages.errors import BytesMissing
+from sourceimages.errors import OriginalMissing
 from sourceimages.models import SourceImage
-from sourceimages.operations import Added, add_images
+from sourceimages.operations import UploadResult, add_images
 from sourceimages.search.facets import facets, fields_in_use
 from sourceimages.search.pagination import PageRequest
-from sourceimages.uploads.multipart import receive
+from sourceimages.uploads.multipart import parse_upload
 
 CHUNK = 500  # rows read at a time
 
 
-class SourceImageViewSet(Lifecycle, UserMetadata, DynamicMetadata, Copies, History):
+class SourceImageViewSet(LifecycleMixin, UserMetadataMixin, DynamicMetadataMixin, CopyMixin, HistoryMixin):
     """Original images of an organization."""
 
     tag = "Source images"
     serializer_class = SourceImageSerializer
     http_method_names = [*OrganizationScope.http_method_names, "copy"]
-    unlimited = {"create"}
-    needs = {
+    unthrottled_actions = {"create"}
+    required_permissions = {
         "create": Permission.IMAGES_UPLOAD,
         "list": Permission.IMAGES_READ,
         "fields": Permission.IMAGES_READ,
@@ -55,43 +55,43 @@ class SourceImageViewSet(Lifecycle, UserMetadata, DynamicMetadata, Copies, Histo
         "binary_hash": Permission.IMAGES_READ,
         "retrieve": Permission.IMAGES_READ,
         "download": (Permission.ORIGINALS_DOWNLOAD, Permission.PROTECTED_ORIGINALS_DOWNLOAD),
-        **Lifecycle.needs,
-        **UserMetadata.needs,
-        **DynamicMetadata.needs,
-        **Copies.needs,
-        **History.needs,
+        **LifecycleMixin.required_permissions,
+        **UserMetadataMixin.required_permissions,
+        **DynamicMetadataMixin.required_permissions,
+        **CopyMixin.required_permissions,
+        **HistoryMixin.required_permissions,
     }
 
     @extend_schema(
         summary="Upload images",
         parameters=[ORGANIZATION],
         request={"multipart/form-data": UploadSerializer},
-        responses={200: AddedSerializer, **errors(400, 401, 403, 404, 409, 413, 423, 429, 503)},
+        responses={200: UploadResultSerializer, **errors(400, 401, 403, 404, 409, 413, 423, 429, 503)},
     )
     def create(self, request: Request, organization: str) -> Response:
         """Add one image for each file part. The same content again is the same image."""
-        received = receive(request._request)
+        received = parse_upload(request._request)
         try:
             may_read = self.granted(Permission.IMAGES_READ)
             uploads = received.uploads(self.organization, self.actor)
-            added = add_images(self.organization, uploads, may_change=may_read, actor=self.actor)
+            added = add_images(self.organization, uploads, can_update=may_read, actor=self.actor)
         finally:
             received.discard()
-        tasks.optimize_soon(one.image.file for one in added)
-        shown = [one.image if may_read else as_sent(one) for one in added]
-        return Response({"total": len(shown), "items": AddedImageSerializer(shown, many=True).data})
+        tasks.enqueue_optimize(one.image.file for one in added)
+        shown = [one.image if may_read else redact_existing(one) for one in added]
+        return Response({"total": len(shown), "items": UploadedImageSerializer(shown, many=True).data})
 
     @extend_schema(
         summary="List images",
         parameters=[ORGANIZATION, *PAGING, *SEARCH, DELETED],
-        responses={200: PageSerializer, **errors(400, 401, 403, 404, 409, 429)},
+        responses={200: ImagePageSerializer, **errors(400, 401, 403, 404, 409, 429)},
     )
     def list(self, request: Request, organization: str) -> Response:
         """A page of images, newest first unless sorted otherwise. `total` ignores the paging."""
         query = self.request.query_params
         if query.get("binaryHash"):
-            return self._found(query["binaryHash"])
-        in_trash = self.asks_for_deleted()
+            return self._by_binary_hash(query["binaryHash"])
+        in_trash = self.include_deleted()
         asked = search.read(self.organization, query, in_trash=in_trash)
         wanted = asked.condition
         images = self.get_queryset() if wanted is None else self.get_queryset().filter(wanted)
@@ -130,29 +130,29 @@ class SourceImageViewSet(Lifecycle, UserMetadata, DynamicMetadata, Copies, Histo
         images for those who may not download them. If the storage does not answer, the transfer breaks off.
         """
         query = self.request.query_params
-        found = self.organization.images.living().select_related("file")
+        found = self.organization.images.active().select_related("file")
         protected = self.granted(Permission.PROTECTED_ORIGINALS_DOWNLOAD)
         if query.get("binaryHash"):
-            images = found.with_bytes(query["binaryHash"]).iterator(CHUNK)
-            return zip_archive.response(self.organization, images, protected=protected)
+            images = found.by_binary_hash(query["binaryHash"]).iterator(CHUNK)
+            return zip_archive.zip_response(self.organization, images, protected=protected)
         wanted = search.condition(self.organization, query, in_trash=False)
         found = found if wanted is None else found.filter(wanted)
         page = PageRequest.read(query.dict(), self.organization, in_trash=False)
         if query.get("limit"):
             listed = page.page(found, self.organization, "", query).items
-            return zip_archive.response(self.organization, listed, protected=protected)
-        return zip_archive.response(
-            self.organization, page.everything(found, self.organization, CHUNK), protected=protected
+            return zip_archive.zip_response(self.organization, listed, protected=protected)
+        return zip_archive.zip_response(
+            self.organization, page.iterate(found, self.organization, CHUNK), protected=protected
         )
 
     @extend_schema(
         summary="Find images by the sha1 of their file",
         parameters=[ORGANIZATION, BINARY_HASH],
-        responses={200: FoundSerializer, **errors(400, 401, 403, 404, 429)},
+        responses={200: ImageListSerializer, **errors(400, 401, 403, 404, 429)},
     )
     def binary_hash(self, request: Request, organization: str, binary_hash: str) -> Response:
         """All images made of these bytes: they differ in dynamic metadata or protection."""
-        return self._found(binary_hash)
+        return self._by_binary_hash(binary_hash)
 
     @extend_schema(
         summary="Get an image",
@@ -166,25 +166,25 @@ class SourceImageViewSet(Lifecycle, UserMetadata, DynamicMetadata, Copies, Histo
     @extend_schema(
         summary="Download the original",
         parameters=[ORGANIZATION, HASH, DELETED, RANGE, *CONDITIONS],
-        responses={**BYTES, **errors(400, 401, 403, 404, 429, 503)},
+        responses={**FILE_RESPONSES, **errors(400, 401, 403, 404, 429, 503)},
     )
     def download(self, request: Request, organization: str, hash: str) -> HttpResponseBase:
         """The bytes as they were uploaded, with their own content type. From the trash for those only who may write."""
         image = self.image(hash)
         check_original(image, self.granted_permissions)
         try:
-            return original.response(request._request, image)
-        except BytesMissing:
+            return original.original_response(request._request, image)
+        except OriginalMissing:
             if (again := self.image(hash)).file.key == image.file.key:
                 raise
-            return original.response(request._request, again)  # rewritten between our two looks
+            return original.original_response(request._request, again)  # rewritten between our two looks
 
-    def _found(self, binary_hash: str) -> Response:
-        items = self.get_serializer(self.get_queryset().with_bytes(binary_hash).order_by("id"), many=True).data
+    def _by_binary_hash(self, binary_hash: str) -> Response:
+        items = self.get_serializer(self.get_queryset().by_binary_hash(binary_hash).order_by("id"), many=True).data
         return Response({"total": len(items), "items": items})
 
 
-def as_sent(added: Added) -> SourceImage:
+def redact_existing(added: UploadResult) -> SourceImage:
     """The image for somebody who may upload but not read: what they sent, and nothing of what was here before."""
     image = copy.copy(added.image)
     image.name = added.upload.name

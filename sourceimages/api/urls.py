@@ -9,7 +9,7 @@ IMAGE = "<str:organization>/<str:hash>"
 
 # Words of ours win over hashes, which are hexadecimal and cannot be one.
 image_urlpatterns = [
-    path("<str:organization>", view({"post": "create", "get": "list", "delete": "destroy_with_bytes"})),
+    path("<str:organization>", view({"post": "create", "get": "list", "delete": "destroy_by_binary_hash"})),
     path("<str:organization>/copy", view({"post": "copy_many"})),
     path("<str:organization>/download", view({"get": "archive"})),
     path("<str:organization>/fields", view({"get": "fields"})),

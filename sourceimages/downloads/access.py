@@ -24,7 +24,7 @@ def check_original(image: SourceImage, granted: Set[Permission]) -> None:
         raise RoleMissing("This image is not protected; your roles allow downloading protected ones only.")
 
 
-def may_have_original(image: SourceImage, granted: Set[Permission]) -> bool:
+def can_download_original(image: SourceImage, granted: Set[Permission]) -> bool:
     """The same as an answer."""
     try:
         check_original(image, granted)

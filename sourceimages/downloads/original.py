@@ -17,7 +17,7 @@ from sourceimages.models import SourceImage
 RANGE = re.compile(r"bytes=(?P<first>[0-9]{0,18})-(?P<last>[0-9]{0,18})\Z")
 
 
-def response(request: HttpRequest, image: SourceImage) -> HttpResponseBase:
+def original_response(request: HttpRequest, image: SourceImage) -> HttpResponseBase:
     """200, 206 for one byte range, 304, 412 or 416 (RFC 9110); several ranges at once get everything, as it allows."""
     etag = f'"{image.file.content_hash}"'
     match _unmet(request, image, etag):
@@ -29,11 +29,13 @@ def response(request: HttpRequest, image: SourceImage) -> HttpResponseBase:
     size = image.file.size
     span = _range(request, size, etag)
     if span == ():
-        answer = error_response(416, f"The file has {size} bytes, and none of those asked for.", "no_such_range")
+        answer = error_response(
+            416, f"The file has {size} bytes, and none of those asked for.", "range_not_satisfiable"
+        )
         answer["Content-Range"] = f"bytes */{size}"
         return _with_headers(answer, image, etag)
     start, end = span or (0, size)
-    body = _bytes(request, image, start, end - start)
+    body = _stream(request, image, start, end - start)
     streamed = StreamingHttpResponse(body, status=206 if span else 200, content_type=image.mimetype)
     streamed["Content-Length"] = str(end - start)
     if span:
@@ -49,12 +51,12 @@ def _unmet(request: HttpRequest, image: SourceImage, etag: str) -> int | None:
     return answer.status_code if answer is not None else None
 
 
-def _bytes(request: HttpRequest, image: SourceImage, start: int, length: int) -> Iterator[bytes]:
+def _stream(request: HttpRequest, image: SourceImage, start: int, length: int) -> Iterator[bytes]:
     """What goes into the body. If the bytes are missing, GET and HEAD alike find out before anything is answered."""
     if request.method == "HEAD":
         stored_files.file_size(image.file)
         return iter(())
-    return daily_stats.downloads.counted(stored_files.open_file(image.file, start, length), image.organization_id)
+    return daily_stats.downloads.counting(stored_files.open_file(image.file, start, length), image.organization_id)
 
 
 def _with_headers(answer: HttpResponseBase, image: SourceImage, etag: str) -> HttpResponseBase:

@@ -18,24 +18,26 @@ from zipstream import ZIP_STORED, ZipStream
 from organizations.models import Organization
 from organizations.usage import daily_stats
 from sourceimages import storage, stored_files
-from sourceimages.errors import BytesMissing, StorageUnavailable
+from sourceimages.errors import OriginalMissing, StorageUnavailable
 from sourceimages.models import SourceImage, StoredFile
 
-PAUSES = (0.2, 1.0, 3.0, 5.0)  # seconds between attempts
+RETRY_PAUSES = (0.2, 1.0, 3.0, 5.0)  # seconds between attempts
 PROTECTED = "It is protected, and your roles do not allow downloading its original."
 MISSING_NAME = "MISSING.txt"  # no entry for an image is called so: these begin with a hash
 
 log = structlog.get_logger()
 
 
-def response(organization: Organization, images: Iterable[SourceImage], *, protected: bool) -> StreamingHttpResponse:
+def zip_response(
+    organization: Organization, images: Iterable[SourceImage], *, protected: bool
+) -> StreamingHttpResponse:
     """A ZIP of the originals, uncompressed, as most formats are compressed already; with `protected` ones, or without.
 
     Raises StorageUnavailable, or BytesMissing if all of them are lost, before anything is sent.
     """
-    blocks = _archive(images, protected=protected)
+    blocks = _zip_stream(images, protected=protected)
     first = next(blocks, b"")
-    counted = daily_stats.downloads.counted(chain([first], blocks), organization.pk)
+    counted = daily_stats.downloads.counting(chain([first], blocks), organization.pk)
     answer = StreamingHttpResponse(counted, content_type="application/zip")
     answer["Content-Disposition"] = f'attachment; filename="{organization.name}.zip"'
     answer["X-Content-Type-Options"] = "nosniff"
@@ -43,7 +45,7 @@ def response(organization: Organization, images: Iterable[SourceImage], *, prote
     return answer
 
 
-def _archive(images: Iterable[SourceImage], *, protected: bool) -> Iterator[bytes]:
+def _zip_stream(images: Iterable[SourceImage], *, protected: bool) -> Iterator[bytes]:
     archive, missing, lost, held = ZipStream(compress_type=ZIP_STORED), list[str](), 0, 0
     for image in images:
         if image.protected and not protected:
@@ -51,7 +53,7 @@ def _archive(images: Iterable[SourceImage], *, protected: bool) -> Iterator[byte
             continue
         try:
             file = _file_of(image)
-        except BytesMissing as error:
+        except OriginalMissing as error:
             log.warning("archive.missing", hash=image.hash, reason=error.message)
             missing.append(_line(image, error.message))
             lost += 1
@@ -60,7 +62,7 @@ def _archive(images: Iterable[SourceImage], *, protected: bool) -> Iterator[byte
         yield from archive.all_files()
         held += 1
     if lost and not held:
-        raise BytesMissing("None of these originals is in the storage.")
+        raise OriginalMissing("None of these originals is in the storage.")
     if missing:
         archive.add(_report(missing), MISSING_NAME)
         archive.comment = f"Incomplete, images missing: {len(missing)}. See {MISSING_NAME}."
@@ -72,10 +74,10 @@ def _file_of(image: SourceImage) -> StoredFile:
     file = image.file
     try:
         return _checked(file)
-    except BytesMissing:
+    except OriginalMissing:
         now = StoredFile.objects.filter(pk=file.pk).first()
         if now is None:
-            raise BytesMissing("It was deleted permanently meanwhile.") from None
+            raise OriginalMissing("It was deleted permanently meanwhile.") from None
         if now.key != file.key:  # it was optimized since the list was read
             return _checked(now)
         raise
@@ -83,17 +85,17 @@ def _file_of(image: SourceImage) -> StoredFile:
 
 def _checked(file: StoredFile) -> StoredFile:
     try:
-        size = _patiently(lambda: stored_files.file_size(file))
-    except BytesMissing as error:
-        raise BytesMissing("Its file is missing in the storage.") from error
+        size = _with_retries(lambda: stored_files.file_size(file))
+    except OriginalMissing as error:
+        raise OriginalMissing("Its file is missing in the storage.") from error
     if size != file.size:
-        raise BytesMissing(f"Its file is damaged: {size} bytes instead of {file.size}.")
+        raise OriginalMissing(f"Its file is damaged: {size} bytes instead of {file.size}.")
     return file
 
 
-def _patiently(ask: Callable[[], int]) -> int:
+def _with_retries(ask: Callable[[], int]) -> int:
     """The answer of the storage, which is asked again where it gives none. Raises StorageUnavailable in the end."""
-    for pause in PAUSES:
+    for pause in RETRY_PAUSES:
         try:
             return ask()
         except StorageUnavailable:
@@ -103,13 +105,13 @@ def _patiently(ask: Callable[[], int]) -> int:
 
 def _content(file: StoredFile) -> Iterator[bytes]:
     """The bytes of the file; where reading breaks off, it goes on. Raises StorageUnavailable, BytesMissing."""
-    position, pauses = 0, iter(PAUSES)
+    position, pauses = 0, iter(RETRY_PAUSES)
     while position < file.size:
         try:
-            with storage.translated(file.key):
+            with storage.translate_errors(file.key):
                 for block in stored_files.open_file(file, position):
                     position += len(block)
-                    pauses = iter(PAUSES)
+                    pauses = iter(RETRY_PAUSES)
                     yield block
         except StorageUnavailable:
             pause = next(pauses, None)
@@ -118,7 +120,7 @@ def _content(file: StoredFile) -> Iterator[bytes]:
             time.sleep(pause)
             continue
         if position < file.size:
-            raise BytesMissing(f"The file under {file.key} ends after {position} of {file.size} bytes.")
+            raise OriginalMissing(f"The file under {file.key} ends after {position} of {file.size} bytes.")
 
 
 def _report(missing: Iterable[str]) -> bytes:

@@ -8,14 +8,14 @@ from django.db import transaction
 
 from organizations.audit import Actor, record
 from organizations.models import Job, Organization
-from rokka.core.database import refused_as
+from rokka.core.database import translate_conflict
 from sourceimages.errors import (
     JobExpired,
+    JobInProgress,
     JobNotFound,
-    JobUnderWay,
 )
 from sourceimages.jobs import restoring, snapshot
-from sourceimages.jobs.kinds import OF_DELETION, RESTORE, RESUMABLE
+from sourceimages.jobs.kinds import DELETION_PARAMS, RESTORE_DELETION, RESUMABLE
 from sourceimages.jobs.progress import finish
 
 
@@ -26,43 +26,42 @@ def cancel(job: Job, *, actor: Actor) -> Job:
 
 @transaction.atomic
 def stop(job: Job, state: Job.State, *, actor: Actor) -> Job:
-    job = Job.objects.hold(job.pk)
+    job = Job.objects.get_for_update(job.pk)
     if job.unfinished:
-        finish(job, state)
-        record(actor, "job.stopped", organization=job.organization, target=job.kind, target_id=job.pk, job_id=job.pk)
+        finish(job, state, actor=actor)
     return job
 
 
 @transaction.atomic
-def go_on(job: Job, *, actor: Actor) -> Job:
+def resume(job: Job, *, actor: Actor) -> Job:
     """Let a job that was stopped, or that failed, go on where it ended.
 
     Raises JobUnderWay, JobExpired, TombstoneNotFound.
     """
-    job = Job.objects.hold(job.pk)
+    job = Job.objects.get_for_update(job.pk)
     if job.state in RESUMABLE:
-        if not snapshot.is_kept(job):
-            raise JobExpired(f"The job ended more than {snapshot.KEPT.days} days ago: start a new one.")
-        if job.kind == RESTORE:
-            restoring.extend(job.organization.tombstones.filter(pk=job.arguments["tombstone"]))
-        job.state, job.finished, job.heartbeat, job.error = Job.State.WAITING, None, None, ""
+        if not snapshot.is_retained(job):
+            raise JobExpired(f"The job ended more than {snapshot.RETENTION.days} days ago: start a new one.")
+        if job.kind == RESTORE_DELETION:
+            restoring.extend_retention(job.organization.tombstones.filter(pk=job.params["deletion_id"]))
+        job.state, job.finished, job.heartbeat, job.error = Job.State.QUEUED, None, None, ""
         job.attempts, job.stuck_since = 0, None
-        with refused_as(JobUnderWay("Another job deletes or restores everything here."), "job_exclusive"):
+        with translate_conflict(JobInProgress("Another job deletes or restores everything here."), "job_exclusive"):
             job.save(update_fields=["state", "finished", "heartbeat", "error", "attempts", "stuck_since"])
         record(actor, "job.resumed", organization=job.organization, target=job.kind, target_id=job.pk, job_id=job.pk)
     return job
 
 
-def interrupted(kind: str, organization: Organization, arguments: Mapping[str, Any], source: str) -> Job | None:
-    """The newest job of this kind, with just these arguments, that was interrupted by who began it: the same source."""
-    jobs = organization.jobs.filter(kind=kind, source=source, state=Job.State.INTERRUPTED).order_by("-created")
-    return next((job for job in jobs if same(job, arguments) and snapshot.is_kept(job)), None)
+def find_interrupted(kind: str, organization: Organization, params: Mapping[str, Any], source: str) -> Job | None:
+    """The newest job of this kind, with just these params, that was interrupted by who began it: the same source."""
+    jobs = organization.jobs.filter(kind=kind, source=source, state=Job.State.PAUSED).order_by("-created")
+    return next((job for job in jobs if find_equal(job, params) and snapshot.is_retained(job)), None)
 
 
-def same(job: Job, arguments: Mapping[str, Any]) -> bool:
-    """Whether the job has these arguments and no others, but for the deletion that it makes or undoes."""
-    own = {name: value for name, value in job.arguments.items() if name not in OF_DELETION or name in arguments}
-    return own == dict(arguments)
+def find_equal(job: Job, params: Mapping[str, Any]) -> bool:
+    """Whether the job has these params and no others, but for the deletion that it makes or undoes."""
+    own = {name: value for name, value in job.params.items() if name not in DELETION_PARAMS or name in params}
+    return own == dict(params)
 
 
 def get(organization: Organization, job_id: str) -> Job:

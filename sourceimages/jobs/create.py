@@ -10,29 +10,43 @@ from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 
-from organizations.audit import TIME, Actor, record
+from organizations.audit import SYSTEM, Actor, record
 from organizations.models import Job, Organization
-from rokka.core.database import refused_as
+from rokka.core.database import translate_conflict
 from sourceimages.errors import (
     InvalidDestination,
     JobExpired,
+    JobInProgress,
     JobNotUndoable,
-    JobUnderWay,
     NothingToRetry,
 )
 from sourceimages.jobs import restoring, snapshot, undo
-from sourceimages.jobs.control import go_on
-from sourceimages.jobs.kinds import BURIED_AS, COPY, COPY_ALL, DELETE, DELETE_ALL, INDEX, RESTORE, TAKES, UNDO
+from sourceimages.jobs.control import resume
+from sourceimages.jobs.kinds import (
+    COPY,
+    COPY_ALL,
+    DELETE,
+    DELETE_ALL,
+    REINDEX,
+    REQUIRED_PARAMS,
+    RESTORE_DELETION,
+    TOMBSTONE_REASONS,
+    UNDO,
+)
 from sourceimages.jobs.selection import Selection
 from sourceimages.models import SourceImageQuerySet, Tombstone
-from sourceimages.operations.delete import bury
+from sourceimages.operations.delete import create_tombstone
 from sourceimages.search import index_state
 
 INDEX_AGAIN = timedelta(hours=1)  # after a job that built an index failed or was cancelled
-REFUSED = (Job.State.FAILED, Job.State.CANCELLED, Job.State.SUCCEEDED_WITH_ERRORS)  # by which no index was built
+IN_PROGRESS_MESSAGE = (
+    Job.State.FAILED,
+    Job.State.CANCELLED,
+    Job.State.SUCCEEDED_WITH_ERRORS,
+)  # by which no index was built
 
 
-def copy_all(
+def start_copy_all(
     source: Organization,
     destination: Organization,
     *,
@@ -48,12 +62,12 @@ def copy_all(
     """
     if source == destination:
         raise InvalidDestination("The destination must be another organization.")
-    arguments = {"destination": destination.name, "overwrite": overwrite, "filters": dict(filters or {})}
-    images = (source.images.living() if only is None else only).matching(filters or {})
-    return _begin(source, COPY_ALL, arguments, images, actor, expected)
+    params = {"destination": destination.name, "overwrite": overwrite, "filters": dict(filters or {})}
+    images = (source.images.active() if only is None else only).filtered(filters or {})
+    return _create(source, COPY_ALL, params, images, actor, expected)
 
 
-def delete_all(
+def start_delete_all(
     organization: Organization,
     *,
     filters: Mapping[str, str] | None = None,
@@ -66,14 +80,14 @@ def delete_all(
     With `expected`, a fingerprint, it has to be these images. Raises JobUnderWay, SelectionChanged.
     """
     with transaction.atomic():
-        tombstone = bury(organization, Tombstone.Reason.DELETE_ALL, actor)
-        arguments = {"tombstone": str(tombstone.pk), "filters": dict(filters or {})}
-        images = (organization.images.living() if only is None else only).matching(filters or {})
-        return _begin(organization, DELETE_ALL, arguments, images, actor, expected)
+        tombstone = create_tombstone(organization, Tombstone.Reason.DELETE_ALL, actor)
+        params = {"deletion_id": str(tombstone.pk), "filters": dict(filters or {})}
+        images = (organization.images.active() if only is None else only).filtered(filters or {})
+        return _create(organization, DELETE_ALL, params, images, actor, expected)
 
 
 @transaction.atomic
-def restore_all(
+def start_restore(
     organization: Organization,
     tombstone_id: UUID | None = None,
     *,
@@ -87,17 +101,17 @@ def restore_all(
     deletion is one that a user asked for, never what another hash has replaced. Raises TombstoneNotFound, JobUnderWay;
     SelectionChanged where `expected`, a fingerprint, is of other images.
     """
-    tombstone = restoring.restorable(organization, tombstone_id)
-    restoring.extend(organization.tombstones.filter(pk=tombstone.pk))
+    tombstone = restoring.get_restorable(organization, tombstone_id)
+    restoring.extend_retention(organization.tombstones.filter(pk=tombstone.pk))
     images = tombstone.images.all() if only is None else only
-    arguments = {"tombstone": str(tombstone.pk), "undoes": restoring.description(tombstone)}
-    return _begin(organization, RESTORE, arguments, images, actor, expected)
+    params = {"deletion_id": str(tombstone.pk), "undoes": restoring.description(tombstone)}
+    return _create(organization, RESTORE_DELETION, params, images, actor, expected)
 
 
 @transaction.atomic
-def index(organization: Organization, *, actor: Actor) -> Job:
+def start_reindex(organization: Organization, *, actor: Actor) -> Job:
     """A job that makes anew what all images are searched by. When it is done, the index is current."""
-    return _begin(organization, INDEX, {"index": index_state.begin(organization)}, organization.images.all(), actor)
+    return _create(organization, REINDEX, {"index": index_state.begin(organization)}, organization.images.all(), actor)
 
 
 def index_stale() -> list[Job]:
@@ -108,96 +122,98 @@ def index_stale() -> list[Job]:
 
 def _index_again(organization: Organization, wanted: str) -> Job | None:
     """None where that is under way, or was stopped or failed a short while ago."""
-    latest = organization.jobs.filter(kind=INDEX, arguments__index=wanted).order_by("-created", "-id").first()
+    latest = organization.jobs.filter(kind=REINDEX, params__index=wanted).order_by("-created", "-id").first()
     if latest is None:
-        return index(organization, actor=TIME)
-    if latest.state == Job.State.INTERRUPTED:
-        return go_on(latest, actor=TIME)
+        return start_reindex(organization, actor=SYSTEM)
+    if latest.state == Job.State.PAUSED:
+        return resume(latest, actor=SYSTEM)
     ended = latest.finished or timezone.now()
-    refused = latest.state in REFUSED and ended > timezone.now() - INDEX_AGAIN
-    return None if latest.unfinished or refused else index(organization, actor=TIME)
+    refused = latest.state in IN_PROGRESS_MESSAGE and ended > timezone.now() - INDEX_AGAIN
+    return None if latest.unfinished or refused else start_reindex(organization, actor=SYSTEM)
 
 
-def act(kind: str, selection: Selection, *, expected: str | None = None, actor: Actor, **arguments: Any) -> Job:
+def start_bulk_action(
+    kind: str, selection: Selection, *, expected: str | None = None, actor: Actor, **params: Any
+) -> Job:
     """A job that does something to each picture of a selection: DELETE, COPY or one of acts.ACTS.
 
     COPY takes `destination`, an organization, and `overwrite`; `set-metadata` takes `changes`, in stored form. Raises
     Invalid for a selection that cannot be searched for, InvalidDestination; TypeError for what can never be done. With
     `expected`, a fingerprint, the selection has to be these images, or SelectionChanged is raised.
     """
-    if kind not in TAKES or TAKES[kind] != arguments.keys():
-        raise TypeError(f"{kind!r} with {sorted(arguments)} is nothing that is done to a selection")
+    if kind not in REQUIRED_PARAMS or REQUIRED_PARAMS[kind] != params.keys():
+        raise TypeError(f"{kind!r} with {sorted(params)} is nothing that is done to a selection")
     images = selection.confirmed()
     if kind == COPY:
-        if arguments["destination"] == selection.organization:
+        if params["destination"] == selection.organization:
             raise InvalidDestination("The destination must be another organization.")
-        arguments["destination"] = arguments["destination"].name
+        params["destination"] = params["destination"].name
     with transaction.atomic():
         if kind == DELETE:
-            arguments["tombstone"] = str(bury(selection.organization, Tombstone.Reason.STAFF, actor).pk)
+            params["deletion_id"] = str(create_tombstone(selection.organization, Tombstone.Reason.ADMIN, actor).pk)
         if selection.in_trash:
-            restoring.extend_all(selection.organization.tombstones.filter(pk__in=images.values("tombstone")))
-        arguments = {"selection": selection.to_arguments(), **arguments}
-        return _begin(selection.organization, kind, arguments, images, actor, expected)
+            restoring.extend_all_retention(selection.organization.tombstones.filter(pk__in=images.values("tombstone")))
+        params = {"selection": selection.to_json(), **params}
+        return _create(selection.organization, kind, params, images, actor, expected)
 
 
-def retry(job: Job, *, only: SourceImageQuerySet | None = None, expected: str | None = None, actor: Actor) -> Job:
+def start_retry(job: Job, *, only: SourceImageQuerySet | None = None, expected: str | None = None, actor: Actor) -> Job:
     """A new job that does the same to the images that this one skipped or failed with, or `only` to some of them.
 
     Raises NothingToRetry if there are none, or not yet; JobExpired, JobUnderWay, SelectionChanged.
     """
     if job.unfinished:
         raise NothingToRetry("The job is not over yet.")
-    if not snapshot.is_kept(job):
-        raise JobExpired(f"The job ended more than {snapshot.KEPT.days} days ago: what it skipped is not known.")
-    images = snapshot.left_out(job) if only is None else only
+    if not snapshot.is_retained(job):
+        raise JobExpired(f"The job ended more than {snapshot.RETENTION.days} days ago: what it skipped is not known.")
+    images = snapshot.skipped_images(job) if only is None else only
     if not images.exists():
         raise NothingToRetry("There is no image that the job skipped or failed with.")
-    arguments = {}
+    params = {}
     with transaction.atomic():
-        if reason := BURIED_AS.get(job.kind):
-            arguments["tombstone"] = str(bury(job.organization, reason, actor).pk)
-        return _begin(job.organization, job.kind, retry_arguments(job) | arguments, images, actor, expected)
+        if reason := TOMBSTONE_REASONS.get(job.kind):
+            params["deletion_id"] = str(create_tombstone(job.organization, reason, actor).pk)
+        return _create(job.organization, job.kind, retry_arguments(job) | params, images, actor, expected)
 
 
 def retry_arguments(job: Job) -> dict[str, Any]:
-    """The arguments of a job that is run again for what this one skipped; without the deletion that it makes."""
-    made = {"tombstone"} if job.kind in BURIED_AS else set()
-    return {name: value for name, value in job.arguments.items() if name not in made} | {"retry_of": str(job.pk)}
+    """The params of a job that is run again for what this one skipped; without the deletion that it makes."""
+    made = {"deletion_id"} if job.kind in TOMBSTONE_REASONS else set()
+    return {name: value for name, value in job.params.items() if name not in made} | {"retry_of": str(job.pk)}
 
 
-def undo_job(job: Job, *, only: SourceImageQuerySet | None = None, expected: str | None = None, actor: Actor) -> Job:
+def start_undo(job: Job, *, only: SourceImageQuerySet | None = None, expected: str | None = None, actor: Actor) -> Job:
     """A job that takes back what another one did, in the organization whose images that has changed.
 
     Of a deletion it is the job that restores it. `only` and `expected` are as for the others. Raises JobNotUndoable,
     JobUnderWay, TombstoneNotFound, SelectionChanged.
     """
     if job.unfinished:
-        raise JobUnderWay(f"The job {job.kind} is {job.state}. Stop it first.")
+        raise JobInProgress(f"The job {job.kind} is {job.state}. Stop it first.")
     if job.kind in (DELETE, DELETE_ALL):
-        tombstone_id = UUID(job.arguments["tombstone"])
-        return restore_all(job.organization, tombstone_id, only=only, expected=expected, actor=actor)
-    organization = undo.organization_of(job)
-    images = undo.images_of(job, organization) if organization else None
+        tombstone_id = UUID(job.params["deletion_id"])
+        return start_restore(job.organization, tombstone_id, only=only, expected=expected, actor=actor)
+    organization = undo.get_organization(job)
+    images = undo.affected_images(job, organization) if organization else None
     if organization is None or images is None or not images.exists():
         raise JobNotUndoable(
             f"The history has no change by the job {job.kind}: it made none that could be undone, "
-            f"or it is longer ago than {settings.HISTORY_DAYS} days (HISTORY_DAYS)."
+            f"or it is longer ago than {settings.HISTORY_RETENTION_DAYS} days (HISTORY_RETENTION_DAYS)."
         )
-    if organization.jobs.unfinished().filter(kind=UNDO, arguments__job=str(job.pk)).exists():
-        raise JobUnderWay(f"The job {job.kind} is being undone already.")
-    arguments = {"job": str(job.pk), "undone": job.kind}
+    if organization.jobs.unfinished().filter(kind=UNDO, params__job=str(job.pk)).exists():
+        raise JobInProgress(f"The job {job.kind} is being undone already.")
+    params = {"job": str(job.pk), "undone": job.kind}
     with transaction.atomic():
         if undo.makes_deletions(job, organization):
-            arguments["tombstone"] = str(bury(organization, Tombstone.Reason.UNDO, actor).pk)
-        return _begin(organization, UNDO, arguments, images if only is None else only, actor, expected)
+            params["deletion_id"] = str(create_tombstone(organization, Tombstone.Reason.UNDO, actor).pk)
+        return _create(organization, UNDO, params, images if only is None else only, actor, expected)
 
 
 @transaction.atomic
-def _begin(
+def _create(
     organization: Organization,
     kind: str,
-    arguments: dict[str, Any],
+    params: dict[str, Any],
     images: SourceImageQuerySet,
     actor: Actor,
     expected: str | None = None,
@@ -206,23 +222,23 @@ def _begin(
 
     INDEX has no snapshot: it is about everything there is, and what comes meanwhile is indexed as it comes.
     """
-    refusal = JobUnderWay(f"Everything in {organization.name!r} is being deleted or restored already.")
-    with refused_as(refusal, "job_exclusive"):
+    refusal = JobInProgress(f"Everything in {organization.name!r} is being deleted or restored already.")
+    with translate_conflict(refusal, "job_exclusive"):
         job = Job.objects.create(
             organization=organization,
             kind=kind,
-            arguments=arguments,
+            params=params,
             user=actor.user,
             api_key_id=actor.api_key_id,
             source=actor.source,
             address=actor.address,
         )
-    if kind == INDEX and "retry_of" not in arguments:
-        job.total, job.upto = images.count(), images.aggregate(last=Max("id"))["last"] or 0
-        job.save(update_fields=["total", "upto"])
+    if kind == REINDEX and "retry_of" not in params:
+        job.total, job.last_id = images.count(), images.aggregate(last=Max("id"))["last"] or 0
+        job.save(update_fields=["total", "last_id"])
     else:
         snapshot.freeze(job, images, expected=expected)
-    tombstone = arguments.get("tombstone")
+    tombstone = params.get("deletion_id")
     record(
         actor,
         "job.started",
@@ -232,6 +248,6 @@ def _begin(
         count=job.total or 0,
         job_id=job.pk,
         tombstone_id=UUID(tombstone) if tombstone else None,
-        **{name: value for name, value in arguments.items() if name != "tombstone"},
+        **{name: value for name, value in params.items() if name != "deletion_id"},
     )
     return job

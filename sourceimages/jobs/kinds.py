@@ -4,10 +4,10 @@ from organizations.models import Job
 from organizations.permissions import Permission
 from sourceimages.jobs import bulk_actions
 from sourceimages.models import Tombstone
-from sourceimages.models.images import RESTORE as RESTORE
+from sourceimages.models.images import RESTORE_DELETION as RESTORE_DELETION
 from sourceimages.search import index_state
 
-COPY_ALL, DELETE_ALL, INDEX = "copy-all", "delete-all", index_state.KIND
+COPY_ALL, DELETE_ALL, REINDEX = "copy_all", "delete_all", index_state.KIND
 UNDO = "undo"  # of another job
 DELETE, COPY = "delete", "copy"  # of a selection, as are the kinds in acts.ACTS
 
@@ -15,20 +15,20 @@ DELETE, COPY = "delete", "copy"  # of a selection, as are the kinds in acts.ACTS
 PERMISSIONS: dict[str, Permission] = {
     COPY_ALL: Permission.IMAGES_COPY_FROM,
     DELETE_ALL: Permission.IMAGES_DELETE_ALL,
-    RESTORE: Permission.IMAGES_WRITE,
-    INDEX: Permission.IMAGES_DELETE_ALL,
+    RESTORE_DELETION: Permission.IMAGES_WRITE,
+    REINDEX: Permission.IMAGES_DELETE_ALL,
     UNDO: Permission.IMAGES_WRITE,
     DELETE: Permission.IMAGES_WRITE,
     COPY: Permission.IMAGES_COPY_FROM,
-    **{kind: act.needs for kind, act in bulk_actions.ACTS.items()},
+    **{kind: act.permission for kind, act in bulk_actions.BULK_ACTIONS.items()},
 }
-TAKES = {  # what each kind of job on a selection is told
+REQUIRED_PARAMS = {  # what each kind of job on a selection is told
     DELETE: frozenset[str](),
     COPY: frozenset({"destination", "overwrite"}),
-    **{kind: act.takes for kind, act in bulk_actions.ACTS.items()},
+    **{kind: act.takes for kind, act in bulk_actions.BULK_ACTIONS.items()},
 }
 
-OF_DELETION = ("tombstone", "undoes")  # arguments that describe a deletion
-BURIED_AS = {DELETE: Tombstone.Reason.STAFF, DELETE_ALL: Tombstone.Reason.DELETE_ALL}
+DELETION_PARAMS = ("deletion_id", "undoes")  # params that describe a deletion
+TOMBSTONE_REASONS = {DELETE: Tombstone.Reason.ADMIN, DELETE_ALL: Tombstone.Reason.DELETE_ALL}
 
-RESUMABLE = (Job.State.INTERRUPTED, Job.State.CANCELLED, Job.State.FAILED)
+RESUMABLE = (Job.State.PAUSED, Job.State.CANCELLED, Job.State.FAILED)

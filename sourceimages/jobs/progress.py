@@ -11,16 +11,16 @@ from django.utils import timezone
 
 from organizations.audit import Actor, record
 from organizations.models import AuditSource, Job
-from rokka.core.database import Overtaken, conflict_in
-from rokka.core.errors import Conflict, Invalid, Unavailable
-from sourceimages.conflicts import FILE, SAME_IMAGE, TOMBSTONE
+from rokka.core.database import StaleRead, conflict_in
+from rokka.core.errors import Conflict, InvalidInput, Unavailable
+from sourceimages.conflicts import FILE_REFERENCE, IMAGE_CONSTRAINTS, TOMBSTONE_REFERENCE
 from sourceimages.jobs import snapshot
 from sourceimages.jobs.selection import Selection
 from sourceimages.models import SourceImage, SourceImageQuerySet, Tombstone
 
-TOLD = 100  # images that were skipped or failed, and are named
+MAX_FAILURES = 100  # images that were skipped or failed, and are named
 TRANSIENT = (Unavailable, Conflict, OperationalError)  # what may be over in a moment
-REMOVED = "It was removed meanwhile."
+NOT_FOUND_MESSAGE = "It was removed meanwhile."
 
 
 class ImagesFailed(Exception):
@@ -32,60 +32,62 @@ class ImagesFailed(Exception):
 
 
 @contextmanager
-def dealing_with(job: Job, ids: Sequence[int]) -> Iterator[None]:
+def processing(job: Job, ids: Sequence[int]) -> Iterator[None]:
     """What goes wrong within is about one of these images, not about the job as a whole. Raises ImagesFailed."""
     try:
         yield
     except Exception as error:
-        if isinstance(error, (Invalid, Overtaken, *TRANSIENT)):
+        if isinstance(error, (InvalidInput, StaleRead, *TRANSIENT)):
             raise
-        if isinstance(error, DatabaseError) and conflict_in(error, SAME_IMAGE, [FILE, TOMBSTONE]):
+        if isinstance(error, DatabaseError) and conflict_in(
+            error, IMAGE_CONSTRAINTS, [FILE_REFERENCE, TOMBSTONE_REFERENCE]
+        ):
             raise  # another transaction was faster: the whole batch runs again
-        raise ImagesFailed(job.position, ids) from error
+        raise ImagesFailed(job.processed_id, ids) from error
 
 
 def next_ids(job: Job, most: int) -> list[int]:
     """The images of the next batch, by ascending id; one at a time where a batch has failed. Empty at the end."""
-    if job.position < job.one_by_one_upto:
+    if job.processed_id < job.single_until_id:
         most = 1
     if job.frozen:
         return snapshot.next_ids(job, most)
-    images = chosen(job).between(job.position, job.upto)
+    images = selected_images(job).in_id_range(job.processed_id, job.last_id)
     return list(images.order_by("id").values_list("id", flat=True)[:most])
 
 
-def chosen(job: Job) -> SourceImageQuerySet:
+def selected_images(job: Job) -> SourceImageQuerySet:
     """What a job is about that has no snapshot: all images, or what matches at this moment. Raises Invalid."""
-    if selection := job.arguments.get("selection"):
-        return Selection.from_arguments(job.organization, selection).images()
+    if selection := job.params.get("selection"):
+        return Selection.from_json(job.organization, selection).images()
     images: SourceImageQuerySet = job.organization.images.all()
-    if "filters" not in job.arguments:
-        tombstone = job.arguments.get("tombstone")
+    if "filters" not in job.params:
+        tombstone = job.params.get("deletion_id")
         return images.filter(tombstone=tombstone) if tombstone else images
-    return images.living().matching(job.arguments["filters"])
+    return images.active().filtered(job.params["filters"])
 
 
-def open_tombstone(job: Job) -> Tombstone:
+def restorable_tombstone(job: Job) -> Tombstone:
     """What the job deletes to. Raises Invalid where that could not be brought back."""
-    found = Tombstone.objects.restorable().filter(pk=job.arguments["tombstone"]).first()
+    found = Tombstone.objects.restorable().filter(pk=job.params["deletion_id"]).first()
     if found is None:
-        raise Invalid("What it deletes could not be brought back: its tombstone has expired meanwhile.")
+        raise InvalidInput("What it deletes could not be brought back: its tombstone has expired meanwhile.")
     return found
 
 
 @transaction.atomic
 def fail(job_id: UUID, message: str) -> Job:
-    job = Job.objects.hold(job_id)
+    job = Job.objects.get_for_update(job_id)
     job.error = message
     job.save(update_fields=["error"])
     finish(job, Job.State.FAILED)
     return job
 
 
-def taken(job_id: UUID) -> Job:
+def claim(job_id: UUID) -> Job:
     """The job under its lock, running from now on unless it is over."""
-    job = Job.objects.hold(job_id)
-    if job.state == Job.State.WAITING:
+    job = Job.objects.get_for_update(job_id)
+    if job.state == Job.State.QUEUED:
         job.state = Job.State.RUNNING
         job.started = job.started or timezone.now()
     if job.state == Job.State.RUNNING:
@@ -96,7 +98,7 @@ def taken(job_id: UUID) -> Job:
 
 
 PROGRESS = (
-    *("position", "heartbeat", "total", "done", "failed", "skipped", "report", "failures"),
+    *("processed_id", "heartbeat", "total", "processed", "failed", "skipped", "counts", "errors"),
     *("attempts", "working_since", "stuck_since", "retry_at"),
 )
 
@@ -106,27 +108,27 @@ def advance(
     position: int,
     counts: Mapping[str, int],
     *,
-    done: int,
+    processed: int,
     failed: int = 0,
     left: Mapping[int, str] = MappingProxyType({}),
 ) -> None:
-    """Everything up to `position` is dealt with, `done` images. `left` are the ids of those that were skipped or
+    """Everything up to `position` is dealt with, `processed` images. `left` are the ids of those that were skipped or
     failed, with the reason for people; `failed` of them failed, the others were skipped.
     """
-    snapshot.settle(job, job.position, position, left)
-    job.position, job.heartbeat = position, timezone.now()
-    job.done += done
+    snapshot.settle(job, job.processed_id, position, left)
+    job.processed_id, job.heartbeat = position, timezone.now()
+    job.processed += processed
     job.failed += failed
     job.skipped += len(left) - failed
     if job.total is not None and not job.frozen:
-        job.total = max(job.total, job.done)  # without a snapshot, images can come into its range
-    job.report = dict(Counter(job.report) + Counter({name: count for name, count in counts.items() if count}))
-    job.failures = [*job.failures, *_named(left, TOLD - len(job.failures))]
+        job.total = max(job.total, job.processed)  # without a snapshot, images can come into its range
+    job.counts = dict(Counter(job.counts) + Counter({name: count for name, count in counts.items() if count}))
+    job.errors = [*job.errors, *_with_hashes(left, MAX_FAILURES - len(job.errors))]
     job.attempts, job.working_since, job.stuck_since, job.retry_at = 0, None, None, None
     job.save(update_fields=PROGRESS)
 
 
-def _named(left: Mapping[int, str], most: int) -> list[dict[str, str]]:
+def _with_hashes(left: Mapping[int, str], most: int) -> list[dict[str, str]]:
     """The first of these images that have a row still, by their hash."""
     if not left or most <= 0:
         return []
@@ -134,27 +136,27 @@ def _named(left: Mapping[int, str], most: int) -> list[dict[str, str]]:
     return [{"hash": hash, "message": left[pk]} for pk, hash in hashes]
 
 
-def done(job: Job) -> Job:
+def complete(job: Job) -> Job:
     if job.state == Job.State.RUNNING:
-        finish(job, Job.State.SUCCEEDED_WITH_ERRORS if job.failed or job.skipped else Job.State.DONE)
+        finish(job, Job.State.SUCCEEDED_WITH_ERRORS if job.failed or job.skipped else Job.State.SUCCEEDED)
     return job
 
 
-def finish(job: Job, state: Job.State) -> None:
-    """The end, and one event about all that was done."""
+def finish(job: Job, state: Job.State, *, actor: Actor | None = None) -> None:
+    """End the job and record one audit event about all that it did, by the actor who ended it, if any."""
     job.state, job.finished, job.working_since, job.retry_at = state, timezone.now(), None, None
     job.save(update_fields=["state", "finished", "working_since", "retry_at"])
-    tombstone = job.arguments.get("tombstone")
+    tombstone = job.params.get("deletion_id")
     record(
-        actor_of(job),
+        actor or actor_of(job),
         f"job.{state}",
         organization=job.organization,
         target=job.kind,
         target_id=job.pk,
-        count=job.done,
+        count=job.processed,
         job_id=job.pk,
         tombstone_id=UUID(tombstone) if tombstone else None,
-        report=job.report,
+        counts=job.counts,
     )
 
 

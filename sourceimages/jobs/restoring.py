@@ -11,21 +11,21 @@ from django.db import transaction
 
 from organizations.models import Job, Organization
 from organizations.usage import counters
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 from sourceimages.errors import TombstoneNotFound
-from sourceimages.jobs.progress import REMOVED, actor_of, advance, dealing_with, done, next_ids, taken
+from sourceimages.jobs.progress import NOT_FOUND_MESSAGE, actor_of, advance, claim, complete, next_ids, processing
 from sourceimages.models import SourceImage, Tombstone, TombstoneQuerySet
 from sourceimages.operations.restore import Restored, merge
 
 BATCH = 2000  # rows
-LEAST_DAYS = 7
-LEFT = {  # what an image is left in the trash for, although it has something that no active image has
+MIN_RETENTION_DAYS = 7
+SKIP_MESSAGES = {  # what an image is left in the trash for, although it has something that no active image has
     Restored.CONFLICTING: "An active image has this hash, and other values, which it keeps.",
     Restored.LOCKED: "An active image has this hash, lacks values of the deleted one, and is locked.",
 }
 
 
-def restorable(organization: Organization, tombstone_id: UUID | None = None) -> Tombstone:
+def get_restorable(organization: Organization, tombstone_id: UUID | None = None) -> Tombstone:
     """The deletion that is undone, unless named the latest that a user asked for. Raises TombstoneNotFound.
 
     What has become another image, by protecting it, say, is no deletion that anybody would mean by that.
@@ -41,15 +41,15 @@ def restorable(organization: Organization, tombstone_id: UUID | None = None) -> 
     return found
 
 
-def extend(tombstone: TombstoneQuerySet) -> None:
+def extend_retention(tombstone: TombstoneQuerySet) -> None:
     """Give time to restore it, in the transaction that begins with that. Raises TombstoneNotFound if it has expired."""
-    if not extend_all(tombstone):
+    if not extend_all_retention(tombstone):
         raise TombstoneNotFound("What was to be restored has expired.")
 
 
-def extend_all(tombstones: TombstoneQuerySet) -> int:
+def extend_all_retention(tombstones: TombstoneQuerySet) -> int:
     """From now on they do not expire earlier than deletions of today; answer how many there are."""
-    return tombstones.restorable().extend(timedelta(days=max(settings.TRASH_DAYS, LEAST_DAYS)))
+    return tombstones.restorable().extend(timedelta(days=max(settings.TRASH_RETENTION_DAYS, MIN_RETENTION_DAYS)))
 
 
 def description(tombstone: Tombstone) -> dict[str, Any]:
@@ -59,18 +59,18 @@ def description(tombstone: Tombstone) -> dict[str, Any]:
 
 
 @transaction.atomic
-def restore_step(job_id: UUID) -> Job:
+def run_restore_batch(job_id: UUID) -> Job:
     """Images lose their pointer to the tombstone; those of which there is an active one are merged into it."""
-    job = taken(job_id)
+    job = claim(job_id)
     if job.state != Job.State.RUNNING:
         return job
-    tombstone = Tombstone.objects.restorable().filter(pk=job.arguments["tombstone"]).first()
+    tombstone = Tombstone.objects.restorable().filter(pk=job.params["deletion_id"]).first()
     if tombstone is None:
-        raise Invalid(f"The deletion has expired meanwhile: {job.report.get('restored', 0)} images are restored.")
+        raise InvalidInput(f"The deletion has expired meanwhile: {job.counts.get('restored', 0)} images are restored.")
     ids = next_ids(job, BATCH)
     if not ids:
-        return _end(job)
-    with dealing_with(job, ids):
+        return _finish(job)
+    with processing(job, ids):
         batch = list(tombstone.images.filter(pk__in=ids).order_by("id").values_list("id", "hash"))
         active, deleted = _get_for_update(job.organization, tombstone, batch)
         back = {hash: pk for pk, hash in deleted.items() if hash not in active}
@@ -78,11 +78,11 @@ def restore_step(job_id: UUID) -> Job:
         twins = {pk: active.get(hash) or back[hash] for pk, hash in deleted.items() if back.get(hash) != pk}
         merged = _merge(job, twins)
         report = Counter({"restored": count}) + Counter(outcome.value for outcome in merged.values())
-        left = {pk: LEFT[outcome] for pk, outcome in merged.items() if outcome in LEFT}
+        left = {pk: SKIP_MESSAGES[outcome] for pk, outcome in merged.items() if outcome in SKIP_MESSAGES}
         gone = set(ids) - set(SourceImage.objects.filter(pk__in=ids).values_list("pk", flat=True))
         report += Counter(gone=len(gone))
-        left |= dict.fromkeys(sorted(gone), REMOVED)
-        advance(job, ids[-1], report, done=len(ids), left=left)
+        left |= dict.fromkeys(sorted(gone), NOT_FOUND_MESSAGE)
+        advance(job, ids[-1], report, processed=len(ids), left=left)
         counters.add(job.organization, images=count)
     return job
 
@@ -92,7 +92,7 @@ def _get_for_update(
 ) -> tuple[dict[str, int], dict[int, str]]:
     """Ids of active images by hash, and hashes of those still in the trash by id, all locked by ascending id."""
     hashes = dict(batch)
-    active = organization.images.living().filter(hash__in=hashes.values()).values_list("id", flat=True)
+    active = organization.images.active().filter(hash__in=hashes.values()).values_list("id", flat=True)
     rows = SourceImage.objects.filter(pk__in=[*hashes, *active]).order_by("id").select_for_update()
     held = list(rows.values_list("id", "hash", "tombstone"))
     return (
@@ -114,8 +114,10 @@ def _merge(job: Job, pairs: dict[int, int]) -> dict[int, Restored]:
     return outcomes
 
 
-def _end(job: Job) -> Job:
+def _finish(job: Job) -> Job:
     """Done, unless the purge was faster. Images that another user has restored meanwhile are not missed."""
-    if job.report.get("gone"):
-        raise Invalid(f"Some were removed for good meanwhile: {job.report.get('restored', 0)} images are restored.")
-    return done(job)
+    if job.counts.get("gone"):
+        raise InvalidInput(
+            f"Some were removed for good meanwhile: {job.counts.get('restored', 0)} images are restored."
+        )
+    return complete(job)

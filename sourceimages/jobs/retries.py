@@ -23,7 +23,7 @@ IMAGE_ATTEMPTS = 3
 JOB_ATTEMPTS = 5
 GIVE_UP_AFTER = timedelta(days=1)
 MIN_PAUSE, MAX_PAUSE = timedelta(seconds=5), timedelta(minutes=10)
-KILLED = "The process that dealt with it was killed."
+KILLED_MESSAGE = "The process that dealt with it was killed."
 CREDENTIALS = re.compile(r"://[^\s/@]*@")
 MAX_MESSAGE = 300  # characters
 
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 @transaction.atomic
 def after_outage(job_id: UUID, error: Exception) -> Job:
     """Something did not answer: try again later, by what `retry_at` says. Fails the job after GIVE_UP_AFTER."""
-    job = Job.objects.hold(job_id)
+    job = Job.objects.get_for_update(job_id)
     if job.state != Job.State.RUNNING:
         return job
     now = timezone.now()
@@ -41,7 +41,7 @@ def after_outage(job_id: UUID, error: Exception) -> Job:
     stuck = now - job.stuck_since
     job.retry_at = now + min(max(stuck / 2, MIN_PAUSE), MAX_PAUSE)
     if stuck > GIVE_UP_AFTER:
-        return _fail(job, f"No progress for {GIVE_UP_AFTER.days} day. {text_of(error)}")
+        return _fail(job, f"No progress for {GIVE_UP_AFTER.days} day. {error_text(error)}")
     job.save(update_fields=["stuck_since", "working_since", "retry_at"])
     return job
 
@@ -49,21 +49,21 @@ def after_outage(job_id: UUID, error: Exception) -> Job:
 @transaction.atomic
 def after_error(job_id: UUID, position: int, error: Exception) -> Job:
     """Something unforeseen went wrong when the job was at this position."""
-    job = Job.objects.hold(job_id)
+    job = Job.objects.get_for_update(job_id)
     ids = error.ids if isinstance(error, ImagesFailed) else ()
     position = error.position if isinstance(error, ImagesFailed) else position
     cause = error.__cause__ if isinstance(error, ImagesFailed) else error
-    if job.state != Job.State.RUNNING or job.position != position:
+    if job.state != Job.State.RUNNING or job.processed_id != position:
         return job  # stopped, or another process got further
     job.attempts, job.working_since = job.attempts + 1, None
     log.error("job.error", job=str(job_id), attempts=job.attempts, images=len(ids), exc_info=error)
     if len(ids) == 1 and job.attempts >= IMAGE_ATTEMPTS:
-        _skip(job, ids[0], text_of(cause))
+        _skip(job, ids[0], error_text(cause))
     elif not ids and job.attempts >= JOB_ATTEMPTS:
-        return _fail(job, text_of(cause))
+        return _fail(job, error_text(cause))
     elif len(ids) > 1:
-        job.attempts, job.one_by_one_upto = 0, ids[-1]
-    job.save(update_fields=["attempts", "working_since", "one_by_one_upto"])
+        job.attempts, job.single_until_id = 0, ids[-1]
+    job.save(update_fields=["attempts", "working_since", "single_until_id"])
     return job
 
 
@@ -73,26 +73,26 @@ def after_kill(job_id: UUID, *, batch: int) -> Job:
 
     From the second time on images are dealt with one by one; one at which it happens five times has failed.
     """
-    job = Job.objects.hold(job_id)
+    job = Job.objects.get_for_update(job_id)
     if job.state != Job.State.RUNNING or job.working_since is None:
         return job
-    alone = job.position < job.one_by_one_upto
+    alone = job.processed_id < job.single_until_id
     job.attempts, job.working_since = job.attempts + 1, None
     ids = next_ids(job, batch) if job.attempts > 1 else []
     if alone and ids and job.attempts >= JOB_ATTEMPTS:
-        if job.images.filter(message=KILLED).count() >= JOB_ATTEMPTS:
-            return _fail(job, KILLED)  # it is hardly the images
-        _skip(job, ids[0], KILLED)
+        if job.images.filter(message=KILLED_MESSAGE).count() >= JOB_ATTEMPTS:
+            return _fail(job, KILLED_MESSAGE)  # it is hardly the images
+        _skip(job, ids[0], KILLED_MESSAGE)
     elif job.attempts >= JOB_ATTEMPTS and not ids:
-        return _fail(job, KILLED)
+        return _fail(job, KILLED_MESSAGE)
     elif ids:
-        job.one_by_one_upto = max(job.one_by_one_upto, ids[-1])
-    job.save(update_fields=["attempts", "working_since", "one_by_one_upto"])
+        job.single_until_id = max(job.single_until_id, ids[-1])
+    job.save(update_fields=["attempts", "working_since", "single_until_id"])
     return job
 
 
 def _skip(job: Job, image_id: int, message: str) -> None:
-    advance(job, image_id, {"failed": 1}, done=1, failed=1, left={image_id: message})
+    advance(job, image_id, {"failed": 1}, processed=1, failed=1, left={image_id: message})
 
 
 def _fail(job: Job, message: str) -> Job:
@@ -102,7 +102,7 @@ def _fail(job: Job, message: str) -> Job:
     return job
 
 
-def text_of(error: BaseException | None) -> str:
+def error_text(error: BaseException | None) -> str:
     """The error for people: its kind and first line, without credentials of URLs."""
     first = (str(error).strip().splitlines() or [""])[0]
     return CREDENTIALS.sub("://", f"{type(error).__name__}: {first}")[:MAX_MESSAGE]

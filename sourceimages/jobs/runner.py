@@ -14,38 +14,38 @@ from django.utils import timezone
 
 from organizations.models import Job
 from rokka.core.database import retry_on_conflict
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 from sourceimages import ownership
-from sourceimages.conflicts import FILE, SAME_IMAGE, TOMBSTONE
+from sourceimages.conflicts import FILE_REFERENCE, IMAGE_CONSTRAINTS, TOMBSTONE_REFERENCE
 from sourceimages.jobs import batches, retries
-from sourceimages.jobs.batches import STEPS
+from sourceimages.jobs.batches import BATCH_HANDLERS
 from sourceimages.jobs.kinds import (
     COPY_ALL,
 )
-from sourceimages.jobs.progress import TRANSIENT, fail, taken
+from sourceimages.jobs.progress import TRANSIENT, claim, fail
 from sourceimages.models import ShortHash, SourceImage, StoredFile
 
-SLICE = 45  # seconds; a task that takes longer goes on in another one
-TENFOLD = 10  # rows have to become so many times as many before they are worth counting again
+TIME_SLICE = 45  # seconds; a task that takes longer goes on in another one
+ANALYZE_GROWTH = 10  # rows have to become so many times as many before they are worth counting again
 
 
 def run(job_id: UUID, *, seconds: float | None = None, watch: Callable[[Job], None] = lambda job: None) -> Job:
     """Do batches until the job is finished or the time is over. `watch` is called after each."""
     deadline = time.monotonic() + seconds if seconds is not None else None
-    worth_counting = batches.BATCH
+    worth_counting = batches.COPY_BATCH
     while True:
-        job = step(job_id)
+        job = run_one_batch(job_id)
         watch(job)
-        if job.kind == COPY_ALL and job.done >= (worth_counting if job.unfinished else batches.BATCH):
-            count_rows()
-            worth_counting = TENFOLD * job.done
+        if job.kind == COPY_ALL and job.processed >= (worth_counting if job.unfinished else batches.COPY_BATCH):
+            analyze_tables()
+            worth_counting = ANALYZE_GROWTH * job.processed
         if not job.unfinished:
             return job
         if deadline is not None and time.monotonic() > deadline:
             return job
 
 
-def step(job_id: UUID) -> Job:
+def run_one_batch(job_id: UUID) -> Job:
     """One batch. Raises what may be over in a moment; the job's row says when it is worth another try.
 
     What cannot be done at all, such as copying to an organization that was removed, ends the job. An unforeseen error
@@ -53,23 +53,23 @@ def step(job_id: UUID) -> Job:
     """
     ownership.check_writable()
     with transaction.atomic():
-        job = taken(job_id)
+        job = claim(job_id)
     if job.state != Job.State.RUNNING:
         return job
     try:
         return _run_batch(job)
-    except Invalid as error:
+    except InvalidInput as error:
         return fail(job_id, error.message)
     except TRANSIENT as error:
         retries.after_outage(job_id, error)
         raise
     except Exception as error:  # noqa: BLE001, whatever it is, the job must neither wait for ever nor block others
-        return retries.after_error(job_id, job.position, error)
+        return retries.after_error(job_id, job.processed_id, error)
 
 
-@retry_on_conflict(*SAME_IMAGE, references=[FILE, TOMBSTONE])
+@retry_on_conflict(*IMAGE_CONSTRAINTS, references=[FILE_REFERENCE, TOMBSTONE_REFERENCE])
 def _run_batch(job: Job) -> Job:
-    return STEPS[job.kind](job.pk)
+    return BATCH_HANDLERS[job.kind](job.pk)
 
 
 def stalled(*, seconds: float) -> list[UUID]:
@@ -81,17 +81,17 @@ def stalled(*, seconds: float) -> list[UUID]:
     return list(found.order_by("created").values_list("pk", flat=True))
 
 
-def waits(job_id: UUID) -> bool:
+def is_waiting(job_id: UUID) -> bool:
     """Whether the job waits for something that did not answer, and its time has not come."""
     return Job.objects.filter(pk=job_id, retry_at__gt=timezone.now()).exists()
 
 
-def killed(job_id: UUID) -> None:
+def handle_killed(job_id: UUID) -> None:
     """Whoever did the job last is gone. It counts as an attempt if that was in the middle of a batch."""
-    retries.after_kill(job_id, batch=batches.BATCH)
+    retries.after_kill(job_id, batch=batches.COPY_BATCH)
 
 
-def count_rows() -> None:
+def analyze_tables() -> None:
     """Let PostgreSQL look at the tables now, not a minute later.
 
     Of an organization that was empty when it last looked, it believes that any index finds the one row there is.

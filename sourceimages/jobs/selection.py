@@ -8,11 +8,11 @@ from django.db.models import Count, Max, Q, Sum
 from django.http import QueryDict
 
 from organizations.models import Organization
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 from sourceimages.models import SourceImageQuerySet
 from sourceimages.search import Search, read
 
-MOST = 2000  # that can be ticked
+MAX_IDS = 2000  # that can be ticked
 
 
 def fingerprint(count: int, last: int | None, total: int | None) -> str:
@@ -47,16 +47,18 @@ class Selection:
     def images(self) -> SourceImageQuerySet:
         """Those that are there now; what belongs to others is not. Raises Invalid for a bad search or too many ids."""
         every = self.organization.images
-        found: SourceImageQuerySet = every.in_trash() if self.in_trash else every.living()
+        found: SourceImageQuerySet = every.in_trash() if self.in_trash else every.active()
         if self.ids is not None:
-            if len(self.ids) > MOST:
-                raise Invalid(f"{len(self.ids)} pictures are ticked; the limit is {MOST}. Search for them instead.")
+            if len(self.ids) > MAX_IDS:
+                raise InvalidInput(
+                    f"{len(self.ids)} pictures are ticked; the limit is {MAX_IDS}. Search for them instead."
+                )
             return found.filter(pk__in=self.ids)
         wanted = self._condition()
         return found if wanted is None else found.filter(wanted)
 
     @property
-    def everything(self) -> bool:
+    def is_unfiltered(self) -> bool:
         """Whether nothing is left out; parameters that only sort or page choose nothing. Raises Invalid."""
         return self.ids is None and not self._condition()
 
@@ -91,17 +93,17 @@ class Selection:
         self.images()  # refuses too many
         return self.organization.images.filter(pk__in=self.ids)
 
-    def to_arguments(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """As a job keeps it."""
         ids = {} if self.ids is None else {"ids": list(self.ids)}
         return {"in_trash": self.in_trash, "search": self.search, **ids}
 
     @classmethod
-    def from_arguments(cls, organization: Organization, arguments: Mapping[str, Any]) -> Self:
-        ids = arguments.get("ids")
+    def from_json(cls, organization: Organization, params: Mapping[str, Any]) -> Self:
+        ids = params.get("ids")
         return cls(
             organization,
-            in_trash=arguments["in_trash"],
-            search=arguments["search"],
+            in_trash=params["in_trash"],
+            search=params["search"],
             ids=None if ids is None else tuple(ids),
         )

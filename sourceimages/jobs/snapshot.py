@@ -21,7 +21,7 @@ from sourceimages.errors import SelectionChanged
 from sourceimages.jobs.selection import fingerprint
 from sourceimages.models import JobImage, SourceImage, SourceImageQuerySet
 
-KEPT = timedelta(days=30)  # after its end a job can be resumed, or run again for what it skipped, for so long
+RETENTION = timedelta(days=30)  # after its end a job can be resumed, or run again for what it skipped, for so long
 CLEANUP_LIMIT = 50_000  # rows removed in one round
 TABLE = JobImage._meta.db_table
 
@@ -35,8 +35,8 @@ def freeze(job: Job, images: SourceImageQuerySet, *, expected: str | None = None
     found = JobImage.objects.filter(job=job).aggregate(last=Max("image_id"), sum=Sum("image_id"))
     if expected is not None and expected != fingerprint(count, found["last"], found["sum"]):
         raise SelectionChanged(count)
-    job.frozen, job.total, job.upto = True, count, found["last"] or 0
-    job.save(update_fields=["frozen", "total", "upto"])
+    job.frozen, job.total, job.last_id = True, count, found["last"] or 0
+    job.save(update_fields=["frozen", "total", "last_id"])
 
 
 def _copy_ids(job: Job, images: SourceImageQuerySet) -> int:
@@ -55,7 +55,7 @@ def _copy_ids(job: Job, images: SourceImageQuerySet) -> int:
 
 def next_ids(job: Job, most: int) -> list[int]:
     """The images whose turn it is, by ascending id."""
-    rows = JobImage.objects.filter(job=job, message="", image_id__gt=job.position, image_id__lte=job.upto)
+    rows = JobImage.objects.filter(job=job, message="", image_id__gt=job.processed_id, image_id__lte=job.last_id)
     return list(rows.order_by("image_id").values_list("image_id", flat=True)[:most])
 
 
@@ -71,20 +71,22 @@ def remaining(job: Job) -> SourceImageQuerySet:
     return SourceImage.objects.filter(organization=job.organization_id, pk__in=rows.values("image_id"))
 
 
-def left_out(job: Job) -> SourceImageQuerySet:
+def skipped_images(job: Job) -> SourceImageQuerySet:
     """The images that the job skipped or failed with, as far as they still exist."""
     rows = JobImage.objects.filter(job=job).exclude(message="")
     return SourceImage.objects.filter(organization=job.organization_id, pk__in=rows.values("image_id"))
 
 
-def is_kept(job: Job) -> bool:
+def is_retained(job: Job) -> bool:
     """Whether what the job has yet to do, and what it skipped, is still known."""
-    return job.finished is None or job.finished > timezone.now() - KEPT
+    return job.finished is None or job.finished > timezone.now() - RETENTION
 
 
-def forget_old() -> int:
+def delete_old() -> int:
     """Remove what was written down for jobs that ended long ago; how many rows that were."""
-    long_ago = timezone.now() - KEPT - timedelta(days=1)  # a day more, for a job that is being resumed at this moment
+    long_ago = (
+        timezone.now() - RETENTION - timedelta(days=1)
+    )  # a day more, for a job that is being resumed at this moment
     rows = JobImage.objects.filter(job__finished__lt=long_ago)
     by_job: dict[UUID, list[int]] = {}
     for job_id, image_id in rows.values_list("job_id", "image_id")[:CLEANUP_LIMIT]:

@@ -16,11 +16,11 @@ from organizations.audit import Actor
 from organizations.models import Job, Organization
 from organizations.usage import counters
 from rokka.core import failpoints
-from sourceimages.jobs.progress import actor_of, advance, dealing_with, done, next_ids, open_tombstone, taken
+from sourceimages.jobs.progress import actor_of, advance, claim, complete, next_ids, processing, restorable_tombstone
 from sourceimages.models import ImageVersion, SourceImage, SourceImageQuerySet
-from sourceimages.operations.delete import record_each
+from sourceimages.operations.delete import record_events
 from sourceimages.operations.versions import put_back
-from sourceimages.versions import keep, values_of
+from sourceimages.versions import record_versions, values_of
 
 BATCH = 100  # images that are locked and changed in one transaction, for which others wait
 
@@ -37,14 +37,14 @@ Kind = ImageVersion.Kind
 Versions = Sequence[ImageVersion]  # of one image, oldest first
 
 
-def organization_of(job: Job) -> Organization | None:
+def get_organization(job: Job) -> Organization | None:
     """Where the images are that the job has changed; None if that organization does not exist any more."""
-    if destination := job.arguments.get("destination"):
+    if destination := job.params.get("destination"):
         return Organization.objects.filter(name=destination).first()
     return job.organization
 
 
-def images_of(job: Job, organization: Organization) -> SourceImageQuerySet:
+def affected_images(job: Job, organization: Organization) -> SourceImageQuerySet:
     """Images of the organization that the job has changed, made or replaced, as far as the history goes back."""
     images: SourceImageQuerySet = organization.images.filter(pk__in=_changes(organization, job.pk).values("image_id"))
     return images
@@ -52,7 +52,7 @@ def images_of(job: Job, organization: Organization) -> SourceImageQuerySet:
 
 def is_possible(job: Job) -> bool:
     """Whether the history knows of something that the job did; a deletion is restored from the trash instead."""
-    organization = None if job.unfinished else organization_of(job)
+    organization = None if job.unfinished else get_organization(job)
     return organization is not None and _changes(organization, job.pk).exists()
 
 
@@ -69,24 +69,24 @@ def _changes(organization: Organization, job_id: UUID) -> QuerySet[ImageVersion]
 @transaction.atomic
 def run_batch(job_id: UUID) -> Job:
     """Some images by ascending id, with all that the job did to each, and the position in one transaction."""
-    job = taken(job_id)
+    job = claim(job_id)
     if job.state != Job.State.RUNNING:
         return job
-    undone = UUID(job.arguments["job"])
+    undone = UUID(job.params["job"])
     ids = next_ids(job, BATCH)
     if not ids:
-        return done(job)
-    with dealing_with(job, ids):
+        return complete(job)
+    with processing(job, ids):
         versions = _versions_of(job, undone, ids)
         outcomes = dict.fromkeys(ids, NOT_FOUND)  # the history went with an image that was purged since
         change = 0
         if versions:
             batch = Batch.read(job.organization, undone, versions)
             outcomes |= {image_id: batch.plan(image_id, of_image) for image_id, of_image in versions.items()}
-            change = batch.carry_out(job)
-        failpoints.point("undo.done")
+            change = batch.apply(job)
+        failpoints.failpoint("undo.done")
         left = {image_id: MESSAGES[outcome] for image_id, outcome in outcomes.items() if outcome != UNDONE}
-        advance(job, ids[-1], Counter(outcomes.values()), done=len(ids), left=left)
+        advance(job, ids[-1], Counter(outcomes.values()), processed=len(ids), left=left)
         counters.add(job.organization, images=change)
     return job
 
@@ -106,8 +106,8 @@ class Batch:
 
     images: dict[int, SourceImage]
     restorable: set[int]  # ids of those in the trash that may still come back
-    taken: set[str]  # hashes of active images
-    later: dict[int, Versions]  # changes after those of the job, by image
+    in_use: set[str]  # hashes of active images
+    changed_later: dict[int, Versions]  # changes after those of the job, by image
 
     delete: list[SourceImage] = field(default_factory=list)
     restore: list[SourceImage] = field(default_factory=list)
@@ -117,7 +117,7 @@ class Batch:
     def read(cls, organization: Organization, undone: UUID, versions: dict[int, list[ImageVersion]]) -> "Batch":
         every = [version for of_image in versions.values() for version in of_image]
         ids = versions.keys() | {version.derived_id for version in every if version.derived_id}
-        images = {image.pk: image for image in organization.images.filter(pk__in=ids).hold_all()}
+        images = {image.pk: image for image in organization.images.filter(pk__in=ids).list_for_update()}
         deleted = {pk: image.hash for pk, image in images.items() if image.deleted}
         later: dict[int, list[ImageVersion]] = defaultdict(list)
         since = ImageVersion.objects.filter(image_id__in=ids, pk__gt=min(version.pk for version in every))
@@ -126,7 +126,7 @@ class Batch:
         return cls(
             images,
             set(SourceImage.objects.in_trash().filter(pk__in=deleted).values_list("pk", flat=True)),
-            set(organization.images.living().filter(hash__in=deleted.values()).values_list("hash", flat=True)),
+            set(organization.images.active().filter(hash__in=deleted.values()).values_list("hash", flat=True)),
             dict(later),
         )
 
@@ -171,18 +171,18 @@ class Batch:
             return NOT_FOUND
         if image.locked:
             return LOCKED
-        later = [version for version in self.later.get(image_id, ()) if version.pk > version_id]
+        later = [version for version in self.changed_later.get(image_id, ()) if version.pk > version_id]
         if any(fields is None or version.before.keys() & fields for version in later):
             return CHANGED
         return ""
 
     def _unrestorable(self, image_id: int) -> str:
         image = self.images.get(image_id)
-        if image is not None and (not image.deleted or image.hash in self.taken):
+        if image is not None and (not image.deleted or image.hash in self.in_use):
             return EXISTING
         return "" if image_id in self.restorable else NOT_FOUND
 
-    def carry_out(self, job: Job) -> int:
+    def apply(self, job: Job) -> int:
         """Do what is planned, and answer by how many the active images have become more."""
         actor = actor_of(job)
         put_back(self.values, actor)
@@ -193,15 +193,15 @@ class Batch:
         return len(self.restore) - len(self.delete)
 
     def _delete(self, job: Job, actor: Actor) -> None:
-        tombstone = open_tombstone(job)
+        tombstone = restorable_tombstone(job)
         SourceImage.objects.filter(pk__in=[image.pk for image in self.delete]).update(tombstone=tombstone)
-        keep(Kind.DELETED, {image: {} for image in self.delete}, actor)
-        record_each(actor, "image.deleted", self.delete, tombstone_id=tombstone.pk)
+        record_versions(Kind.DELETED, {image: {} for image in self.delete}, actor)
+        record_events(actor, "image.deleted", self.delete, tombstone_id=tombstone.pk)
 
     def _restore(self, actor: Actor) -> None:
         SourceImage.objects.filter(pk__in=[image.pk for image in self.restore]).update(tombstone=None)
-        keep(Kind.RESTORED, {image: {} for image in self.restore}, actor)
-        record_each(actor, "image.restored", self.restore)
+        record_versions(Kind.RESTORED, {image: {} for image in self.restore}, actor)
+        record_events(actor, "image.restored", self.restore)
 
 
 PLANS: dict[str, Callable[[Batch, int, Versions], str]] = {

@@ -11,15 +11,17 @@ from sourceimages import storage, task_state
 
 CLOCK = "clock"  # what is held while clocks differ
 TOLERANCE = timedelta(minutes=5)  # between clocks
-LEAP = timedelta(days=2)  # since the last run
-WAIT = timedelta(days=1)
+MAX_RUN_GAP = timedelta(days=2)  # since the last run
+HOLD_TIME = timedelta(days=1)
 
 
 def clocks_agree() -> bool:
     """Whether this machine, the storage and the database have the same time. If not, it is shown as held."""
     now = database_now().timestamp()
     # This machine's first: a storage refuses requests that are signed with a wrong time.
-    apart = _apart("this machine", time.time() - now) or _apart("the storage", storage.originals().now() - now)
+    apart = _clock_difference("this machine", time.time() - now) or _clock_difference(
+        "the storage", storage.originals().now() - now
+    )
     if apart:
         task_state.hold(
             CLOCK,
@@ -30,7 +32,7 @@ def clocks_agree() -> bool:
     return not apart
 
 
-def _apart(whose: str, seconds: float) -> str:
+def _clock_difference(whose: str, seconds: float) -> str:
     if abs(seconds) <= TOLERANCE.total_seconds():
         return ""
     return f"Clocks differ: that of {whose} from the database's by {round(seconds)} seconds."
@@ -49,9 +51,9 @@ def must_wait(name: str, *, count: int, limit: int, size: int = 0, command: str)
     task.last_run = now
     task.save(update_fields=["last_run"])
     before = task.held_details.get("count", 0) if task.held_since else 0
-    doubt = _doubt(passed, count, before + limit)
+    doubt = _reason_to_hold(passed, count, before + limit)
     waited = task.held_since is not None and not doubt
-    if not count or (waited and _over(task.held_since, now, passed)) or (not task.held_since and not doubt):
+    if not count or (waited and _hold_expired(task.held_since, now, passed)) or (not task.held_since and not doubt):
         task_state.release(name)
         return False
     if doubt:
@@ -60,15 +62,15 @@ def must_wait(name: str, *, count: int, limit: int, size: int = 0, command: str)
     return True
 
 
-def _doubt(passed: timedelta, count: int, limit: int) -> str:
+def _reason_to_hold(passed: timedelta, count: int, limit: int) -> str:
     """What makes a run doubtful; empty if nothing does."""
-    if passed > LEAP:
+    if passed > MAX_RUN_GAP:
         return f"The last run was {passed.days} days ago: either nothing ran since then, or a clock has leapt."
     if count > limit:
         return f"{count} are to be removed at once, more than the {limit} that are not asked about."
     return ""
 
 
-def _over(since: datetime | None, now: datetime, passed: timedelta) -> bool:
+def _hold_expired(since: datetime | None, now: datetime, passed: timedelta) -> bool:
     """The day is over, or a clock that had leapt has been set right."""
-    return since is None or now - since >= WAIT or passed < -TOLERANCE
+    return since is None or now - since >= HOLD_TIME or passed < -TOLERANCE

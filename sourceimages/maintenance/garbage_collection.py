@@ -19,23 +19,23 @@ from rokka.core import failpoints
 from rokka.core.clock import database_now
 from rokka.core.database import retry_on_conflict
 from sourceimages import grace_period, storage, stored_files, task_state
-from sourceimages.conflicts import FILE
+from sourceimages.conflicts import FILE_REFERENCE
 from sourceimages.maintenance import doubts
-from sourceimages.maintenance.purge import held_files, remove_unreferenced
+from sourceimages.maintenance.purge import files_for_update, remove_unreferenced
 from sourceimages.maintenance.survey import EXAMPLES, Survey, batched, survey_all, survey_step
 from sourceimages.models import StoredFile
 from sourceimages.ownership import check_removable
 
 TASK = "garbage_collection"
 COMMAND = "manage.py collect_garbage --confirm"
-LEAST = 100  # files that a round may move, however few there are
+MIN_LIMIT = 100  # files that a round may move, however few there are
 SHARE = 1000  # one of so many files may be moved by a round
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class Scan:
     """What a look over all keys and all rows has come to."""
 
     survey: Survey
@@ -57,7 +57,7 @@ class Collected:
 
     moved: int = 0  # files that are in the storage's trash now
     temporary: int = 0  # files of uploads that were never finished: removed
-    round: Round | None = None  # that has ended with this run
+    round: Scan | None = None  # that has ended with this run
     held: str = ""  # why nothing was moved
 
 
@@ -69,20 +69,20 @@ def collect_garbage(*, at_once: bool = False) -> Collected:
     check_removable()
     if not doubts.clocks_agree():
         return Collected(held=task_state.get(doubts.CLOCK).held_reason)
-    temporary = clean_spool()
+    temporary = delete_old_temp_files()
     survey = survey_all() if at_once else survey_step(TASK, limit=limit())
     if survey is None:
         return Collected(temporary=temporary)
-    return replace(settle(judge(survey)), temporary=temporary)
+    return replace(apply_scan(classify(survey)), temporary=temporary)
 
 
-def settle(found: Round, *, confirmed: bool = False) -> Collected:
+def apply_scan(found: Scan, *, confirmed: bool = False) -> Collected:
     """Move what was found, unless it is so much that an operator has to confirm it first."""
     check_removable()
     if not doubts.clocks_agree():
         return Collected(held=task_state.get(doubts.CLOCK).held_reason)
-    _remember(found)
-    failpoints.point("collect.judged")
+    _save_progress(found)
+    failpoints.failpoint("collect.judged")
     if found.count > found.limit and not confirmed:
         return Collected(round=found, held=_hold(found))
     task_state.release(TASK)
@@ -94,12 +94,12 @@ def settle(found: Round, *, confirmed: bool = False) -> Collected:
 
 def limit() -> int:
     """How many files a round moves without asking."""
-    return max(LEAST, StoredFile.objects.count() // SHARE)
+    return max(MIN_LIMIT, StoredFile.objects.count() // SHARE)
 
 
-def judge(survey: Survey) -> Round:
+def classify(survey: Survey) -> Scan:
     """Orphans and rows together: both lose their place by the same round."""
-    return Round(survey, dict(files_without_images().values_list("id", "size")), limit())
+    return Scan(survey, dict(files_without_images().values_list("id", "size")), limit())
 
 
 def files_without_images() -> QuerySet[StoredFile]:
@@ -109,7 +109,7 @@ def files_without_images() -> QuerySet[StoredFile]:
     )
 
 
-def _hold(found: Round) -> str:
+def _hold(found: Scan) -> str:
     size = filesizeformat(found.size).replace("\xa0", " ")
     reason = (
         f"Garbage collection would move {found.count} files ({size}) of {StoredFile.objects.count()} to the storage's "
@@ -126,7 +126,7 @@ def _hold(found: Round) -> str:
     return reason
 
 
-def _remember(found: Round) -> None:
+def _save_progress(found: Scan) -> None:
     """What the dashboard shows of the last round."""
     survey = found.survey
     last = {"seen": survey.seen, "orphans": found.count, "orphan_bytes": found.size}
@@ -138,7 +138,7 @@ def _remember(found: Round) -> None:
 
 def _move_files_without_images(ids: Collection[int]) -> int:
     moved = 0
-    for batch in batched(sorted(ids), stored_files.ROUND):
+    for batch in batched(sorted(ids), stored_files.MOVE_BATCH):
         check_removable()  # before the rows are gone, not only before the files are
         moved += len(stored_files.move_to_trash(_remove_rows(batch)))
     return moved
@@ -148,20 +148,20 @@ def _remove_rows(ids: Sequence[int]) -> list[str]:
     keys: list[str] = []
     for file in files_without_images().filter(pk__in=ids).select_related("organization").order_by("id"):
         keys += _remove_row(file)
-    failpoints.point("collect.rows_removed")
+    failpoints.failpoint("collect.rows_removed")
     return keys
 
 
-@retry_on_conflict(references=[FILE])  # it has come to be needed: at the second look it is
+@retry_on_conflict(references=[FILE_REFERENCE])  # it has come to be needed: at the second look it is
 @transaction.atomic
 def _remove_row(file: StoredFile) -> list[str]:
     """Keys of the file, if no image shows it."""
-    return remove_unreferenced(file.organization, held_files({file.pk}))
+    return remove_unreferenced(file.organization, files_for_update({file.pk}))
 
 
-def clean_spool() -> int:
+def delete_old_temp_files() -> int:
     """Remove files of uploads that were never finished, because their process was killed."""
-    folder, removed = storage.originals().spool, 0
+    folder, removed = storage.originals().temp_dir, 0
     now, old = storage.folder_now(folder), grace_period.seconds()
     for path in folder.glob("*.part"):
         with suppress(FileNotFoundError):  # finished, or removed by another

@@ -11,13 +11,13 @@ from rokka.core.clock import database_now
 from sourceimages import grace_period, probing, storage, stored_files
 from sourceimages.maintenance.survey import BATCH, Owners, batched
 from sourceimages.operations import add_images
-from sourceimages.operations.delete import record_of
-from sourceimages.storage.temp_file import SpooledFile
+from sourceimages.operations.delete import record_event
+from sourceimages.storage.temp_file import TempUpload
 from sourceimages.uploads.upload import Upload
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class FileFilter:
     """Which files are meant: all conditions that are given have to hold."""
 
     keys: frozenset[str] = frozenset()
@@ -25,7 +25,7 @@ class Wanted:
     since: datetime | None = None  # when they came to where they are
     until: datetime | None = None
 
-    def matches(self, held: storage.Held, now: datetime) -> bool:
+    def matches(self, held: storage.StoredObject, now: datetime) -> bool:
         came = now - timedelta(seconds=held.age)
         return (
             (not self.keys or held.key in self.keys)
@@ -35,24 +35,24 @@ class Wanted:
         )
 
 
-def files_in_trash(wanted: Wanted) -> Iterator[storage.Held]:
+def files_in_trash(wanted: FileFilter) -> Iterator[storage.StoredObject]:
     """Files of organizations of this database that lie in the storage's trash."""
-    return _matching(storage.originals().trashed(), wanted)
+    return _matching(storage.originals().list_trash(), wanted)
 
 
-def orphans(wanted: Wanted, *, recent: bool) -> Iterator[storage.Held]:
+def orphans(wanted: FileFilter, *, recent: bool) -> Iterator[storage.StoredObject]:
     """Files at their place, of organizations of this database, that no row names.
 
     Those younger than the grace time, which may be uploads under way, only if `recent`, or if their keys are given.
     """
     # Ages may be a little less than zero where the storage tells its time in whole seconds.
     old = float("-inf") if recent or wanted.keys else grace_period.seconds()
-    for batch in batched(_matching(storage.originals().keys(), wanted), BATCH):
-        named = stored_files.named([held.key for held in batch])
+    for batch in batched(_matching(storage.originals().list_objects(), wanted), BATCH):
+        named = stored_files.referenced_keys([held.key for held in batch])
         yield from (held for held in batch if held.key not in named and held.age >= old)
 
 
-def _matching(found: Iterator[storage.Held], wanted: Wanted) -> Iterator[storage.Held]:
+def _matching(found: Iterator[storage.StoredObject], wanted: FileFilter) -> Iterator[storage.StoredObject]:
     owners, now = Owners(), database_now()
     return (held for held in found if wanted.matches(held, now) and owners.own(held))
 
@@ -65,7 +65,7 @@ class Outcome(Enum):
     CHANGED = "changed"  # the content is not what was uploaded under this hash: optimized, or damaged
 
 
-def adopt(key: str, *, protected: bool, actor: Actor) -> Outcome:
+def recover_orphan(key: str, *, protected: bool, actor: Actor) -> Outcome:
     """Make an image of a file without a row, as if it were uploaded again; the file itself goes to the trash then.
 
     Raises what an upload raises.
@@ -77,7 +77,7 @@ def adopt(key: str, *, protected: bool, actor: Actor) -> Outcome:
     if organization.files.filter(binary_hash=parts.binary_hash).exists():
         return Outcome.KNOWN
     originals = storage.originals()
-    spooled = SpooledFile(originals.spool, label=key, limit=originals.size(key))
+    spooled = TempUpload(originals.temp_dir, label=key, limit=originals.size(key))
     try:
         for block in originals.open(key):
             spooled.write(block)
@@ -86,9 +86,9 @@ def adopt(key: str, *, protected: bool, actor: Actor) -> Outcome:
             return Outcome.CHANGED
         name = f"{parts.binary_hash}.{probing.probe(spooled.path).format}"
         upload = Upload(spooled, name=name, protected=protected)
-        (added,) = add_images(organization, [upload], may_change=False, actor=actor)
+        (added,) = add_images(organization, [upload], can_update=False, actor=actor)
     finally:
         spooled.discard()
-    record_of(actor, "image.recovered", added.image, key=key)
+    record_event(actor, "image.recovered", added.image, key=key)
     stored_files.move_to_trash([key])
     return Outcome.RECOVERED

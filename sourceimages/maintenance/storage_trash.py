@@ -1,4 +1,4 @@
-"""The storage's trash: emptied after STORAGE_TRASH_DAYS of what no row names, and searched for what one does.
+"""The storage's trash: emptied after STORAGE_TRASH_RETENTION_DAYS of what no row names, and searched for what one does.
 
 The look over it is spread over a day, like that over all keys.
 """
@@ -14,7 +14,7 @@ from django.db import transaction
 
 from sourceimages import storage, stored_files, task_state
 from sourceimages.maintenance import doubts
-from sourceimages.maintenance.survey import BATCH, RUNS, STEP, Owners, batched
+from sourceimages.maintenance.survey import BATCH, KEYS_PER_STEP, RUNS, Owners, batched
 from sourceimages.models import MaintenanceTask
 from sourceimages.ownership import check_removable
 
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class Emptied:
+class EmptyResult:
     """What became of a run."""
 
     removed: int = 0  # files, for ever
@@ -35,34 +35,34 @@ class Emptied:
     held: str = ""  # why nothing was removed
 
 
-def empty_trash(*, at_once: bool = False, confirmed: bool = False) -> Emptied:
+def empty_trash(*, at_once: bool = False, confirmed: bool = False) -> EmptyResult:
     """Look at the files in the trash whose turn it is, or at all of them at once. Raises StorageMismatch."""
     check_removable()
     if not doubts.clocks_agree():
-        return Emptied(held=task_state.get(doubts.CLOCK).held_reason)
+        return EmptyResult(held=task_state.get(doubts.CLOCK).held_reason)
     doubtful = doubts.must_wait(TASK, count=1, limit=1, command=COMMAND)
     if confirmed:
         task_state.release(TASK)
-    done = Emptied(held=task_state.get(TASK).held_reason if doubtful and not confirmed else "")
+    done = EmptyResult(held=task_state.get(TASK).held_reason if doubtful and not confirmed else "")
     before = task_state.get(TASK)
-    step = max(STEP, before.progress.get("seen", 0) // RUNS)
+    step = max(KEYS_PER_STEP, before.progress.get("seen", 0) // RUNS)
     if at_once:
-        trashed = storage.originals().trashed()
+        trashed = storage.originals().list_trash()
     else:
-        trashed = islice(storage.originals().trashed(after=unquote(before.position, errors="surrogateescape")), step)
+        trashed = islice(storage.originals().list_trash(after=unquote(before.position, errors="surrogateescape")), step)
     owners, last = Owners(), ""
     for batch in batched(trashed, BATCH):
         last = batch[-1].key
-        _look(batch, owners, done)
+        _scan(batch, owners, done)
     if not at_once:
-        _remember(before, quote(last, errors="surrogateescape") if done.seen == step else "", done.seen)
+        _save_progress(before, quote(last, errors="surrogateescape") if done.seen == step else "", done.seen)
     if done.removed:
         log.info("storage_trash.emptied", count=done.removed)
     return done
 
 
 @transaction.atomic
-def _remember(before: MaintenanceTask, position: str, seen: int) -> None:
+def _save_progress(before: MaintenanceTask, position: str, seen: int) -> None:
     """Where the next run begins, unless another one has gone on meanwhile; and how many there are."""
     row = task_state.get_for_update(TASK)
     if row.position == before.position:
@@ -72,15 +72,15 @@ def _remember(before: MaintenanceTask, position: str, seen: int) -> None:
         row.save(update_fields=["position", "progress"])
 
 
-def _look(batch: Sequence[storage.Held], owners: Owners, done: Emptied) -> None:
+def _scan(batch: Sequence[storage.StoredObject], owners: Owners, done: EmptyResult) -> None:
     """Never one that a row names: that is recovered, unless it is at its place, too."""
     ours = {held.key: held.age for held in batch if owners.own(held)}
     done.seen += len(batch)
     done.recovered += len(stored_files.recover_missing(ours))
     if done.held:
         return
-    old = {key for key, age in ours.items() if age > settings.STORAGE_TRASH_DAYS * DAY}
-    if old := old - stored_files.named(old):
+    old = {key for key, age in ours.items() if age > settings.STORAGE_TRASH_RETENTION_DAYS * DAY}
+    if old := old - stored_files.referenced_keys(old):
         check_removable()
         storage.originals().empty_trash(sorted(old))
         done.removed += len(old)

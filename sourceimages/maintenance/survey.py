@@ -16,7 +16,7 @@ from sourceimages.maintenance import doubts
 from sourceimages.models import StoredFile
 
 BATCH = 500  # keys that are looked up in the database at once
-STEP = 10_000  # keys of one run, at least
+KEYS_PER_STEP = 10_000  # keys of one run, at least
 RUNS = 100  # in which one has come round; the schedule has some more in a day
 EXAMPLES = 5
 
@@ -36,13 +36,13 @@ class Survey:
     foreign_bytes: int = 0
     foreign_examples: list[str] = field(default_factory=list)  # quoted, as names of strangers may be anything
 
-    def add_orphan(self, held: storage.Held) -> None:
+    def add_orphan(self, held: storage.StoredObject) -> None:
         self.count += 1
         self.bytes += held.size
         if self.limit is None or len(self.orphans) < self.limit:
             self.orphans.append(held.key)
 
-    def add_foreign(self, held: storage.Held) -> None:
+    def add_foreign(self, held: storage.StoredObject) -> None:
         self.foreign += 1
         self.foreign_bytes += held.size
         if len(self.foreign_examples) < EXAMPLES:
@@ -57,7 +57,7 @@ class Owners:
         created = Organization.objects.values_list("pk", "created")
         self.ages: dict[UUID, float] = {pk: (now - moment).total_seconds() for pk, moment in created}
 
-    def own(self, held: storage.Held) -> bool:
+    def own(self, held: storage.StoredObject) -> bool:
         parts = storage.parse_key(held.key)
         age = self.ages.get(parts.organization_id) if parts else None
         return age is not None and held.age <= age + doubts.TOLERANCE.total_seconds()
@@ -66,7 +66,7 @@ class Owners:
 def survey_all() -> Survey:
     """A look over all keys at once. Every orphan is remembered."""
     found = Survey()
-    _look(storage.originals().keys(), found)
+    _scan(storage.originals().list_objects(), found)
     return found
 
 
@@ -77,9 +77,9 @@ def survey_step(task: str, *, limit: int) -> Survey | None:
     """
     before = task_state.get(task)
     found = Survey(**before.progress.get("survey", {"limit": limit}))
-    step = max(STEP, StoredFile.objects.count() // RUNS)
+    step = max(KEYS_PER_STEP, StoredFile.objects.count() // RUNS)
     seen, after = found.seen, unquote(before.position, errors="surrogateescape")
-    last = _look(islice(storage.originals().keys(after), step), found)
+    last = _scan(islice(storage.originals().list_objects(after), step), found)
     with transaction.atomic():
         row = task_state.get_for_update(task)
         if row.position != before.position:
@@ -92,7 +92,7 @@ def survey_step(task: str, *, limit: int) -> Survey | None:
     return None if row.position else found
 
 
-def _look(keys: Iterable[storage.Held], found: Survey) -> str:
+def _scan(keys: Iterable[storage.StoredObject], found: Survey) -> str:
     """Add what these keys are; answer the last one."""
     owners, grace_time, last = Owners(), grace_period.seconds(), ""
     for batch in batched(keys, BATCH):
@@ -104,7 +104,7 @@ def _look(keys: Iterable[storage.Held], found: Survey) -> str:
                 ours.append(held)
             else:
                 found.add_foreign(held)
-        named = stored_files.named([held.key for held in ours])
+        named = stored_files.referenced_keys([held.key for held in ours])
         for held in ours:
             # A key is written before its row and is never reused: old and without a row, it will never have one.
             if held.key not in named and held.age > grace_time:

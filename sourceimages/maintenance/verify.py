@@ -15,13 +15,13 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max, Min, Q, QuerySet
 
-from organizations.audit import TIME, Actor
+from organizations.audit import SYSTEM, Actor
 from organizations.models import Organization
 from rokka.core.clock import database_now
 from sourceimages import task_state
 from sourceimages.errors import StorageUnavailable
 from sourceimages.models import MaintenanceTask, StoredFile
-from sourceimages.operations.verify import Verified, verify_file
+from sourceimages.operations.verify import VerifiedFile, verify_file
 
 NAME = "verify"  # of the task
 SECONDS = 240  # of reading in a run
@@ -38,9 +38,9 @@ log = structlog.get_logger()
 def verify(
     files: QuerySet[StoredFile],
     *,
-    actor: Actor = TIME,
+    actor: Actor = SYSTEM,
     limit: int | None = None,
-    watch: Callable[[Verified], None] = lambda one: None,
+    watch: Callable[[VerifiedFile], None] = lambda one: None,
 ) -> int:
     """Compare these files, or the first `limit` of them; answers how many. `watch` is called with each.
 
@@ -55,27 +55,29 @@ def verify(
 
 
 def due() -> Q:
-    """Files that were not found to be intact for VERIFY_DAYS."""
+    """Files that were not found to be intact for VERIFY_INTERVAL_DAYS."""
     return (
-        Q(verified_at=None) | Q(verified_at__lt=database_now() - timedelta(days=settings.VERIFY_DAYS)) | ~Q(damage="")
+        Q(verified_at=None)
+        | Q(verified_at__lt=database_now() - timedelta(days=settings.VERIFY_INTERVAL_DAYS))
+        | ~Q(damage="")
     )
 
 
-def verify_due(*, seconds: float = SECONDS, actor: Actor = TIME) -> int:
-    """The next share of a round through all files, which takes VERIFY_DAYS; answers how many were compared.
+def verify_due(*, seconds: float = SECONDS, actor: Actor = SYSTEM) -> int:
+    """The next share of a round through all files, which takes VERIFY_INTERVAL_DAYS; answers how many were compared.
 
     What a run that is missed should have done is done by the next ones, each for so many `seconds` at most.
     """
-    task = _begin_or_go_on()
+    task = _start_or_resume()
     ends = time.monotonic() + seconds
     position, count = int(task.position or 0), 0
     for verified in _verified(StoredFile.objects.filter(pk__gt=position, pk__lte=_target(task)), actor):
         count += 1
-        _note(task, verified.file.pk, count)
+        _save_position(task, verified.file.pk, count)
         if time.monotonic() > ends:
             break
     else:
-        _note(task, max(position, _target(task)), count)
+        _save_position(task, max(position, _target(task)), count)
     report()
     return count
 
@@ -100,7 +102,7 @@ def report() -> None:
     task_state.hold(NAME, reason, count=count, examples=examples)
 
 
-def _verified(files: QuerySet[StoredFile], actor: Actor) -> Iterator[Verified]:
+def _verified(files: QuerySet[StoredFile], actor: Actor) -> Iterator[VerifiedFile]:
     """One file that cannot be read now does not keep the others from being read; several in a row are the storage."""
     failures = 0
     for file in _in_batches(files):
@@ -129,7 +131,7 @@ def _in_batches(files: QuerySet[StoredFile]) -> Iterator[StoredFile]:
 
 
 @transaction.atomic
-def _begin_or_go_on() -> MaintenanceTask:
+def _start_or_resume() -> MaintenanceTask:
     """The row of the task, in the midst of a round: `progress` has its start, and the ids that it lies between."""
     task, now = task_state.get_for_update(NAME), database_now()
     if not task.progress or (_elapsed(task, now) >= 1 and int(task.position or 0) >= task.progress["last"]):
@@ -151,10 +153,10 @@ def _target(task: MaintenanceTask) -> int:
 
 def _elapsed(task: MaintenanceTask, now: datetime) -> float:
     """The part of the round's time that is over."""
-    return (now - datetime.fromisoformat(task.progress["started"])) / timedelta(days=settings.VERIFY_DAYS)
+    return (now - datetime.fromisoformat(task.progress["started"])) / timedelta(days=settings.VERIFY_INTERVAL_DAYS)
 
 
-def _note(task: MaintenanceTask, position: int, done: int) -> None:
+def _save_position(task: MaintenanceTask, position: int, done: int) -> None:
     """Where the next run begins. Two runs at once do some files twice, which harms nobody."""
     progress: dict[str, Any] = task.progress | {"done": task.progress["done"] + done}
     MaintenanceTask.objects.filter(pk=NAME).update(position=str(position), progress=progress)

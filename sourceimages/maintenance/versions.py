@@ -1,4 +1,4 @@
-"""Removing what images were before they were changed, once that is longer ago than HISTORY_DAYS."""
+"""Removing what images were before they were changed, once that is longer ago than HISTORY_RETENTION_DAYS."""
 
 import time
 from datetime import datetime, timedelta
@@ -15,18 +15,20 @@ NAME = "history"
 BATCH = 5000  # rows removed in one transaction
 TIME_SLICE = 30  # seconds; what is left has its turn the next time
 MAX_GAP = timedelta(days=2)  # between two runs, after which the clock is doubted
-DOUBT = timedelta(days=1)
+HOLD_TIME = timedelta(days=1)
 
 log = structlog.get_logger()
 
 
 def remove_old_versions() -> int:
-    """Remove versions that are older than HISTORY_DAYS by the database's clock; answer how many."""
+    """Remove versions that are older than HISTORY_RETENTION_DAYS by the database's clock; answer how many."""
     now = _begin()
     if now is None:
         return 0
     deadline, removed = time.monotonic() + TIME_SLICE, 0
-    old = ImageVersion.objects.filter(created__lt=now - timedelta(days=settings.HISTORY_DAYS)).order_by("created")
+    old = ImageVersion.objects.filter(created__lt=now - timedelta(days=settings.HISTORY_RETENTION_DAYS)).order_by(
+        "created"
+    )
     while time.monotonic() < deadline and (ids := list(old.values_list("pk", flat=True)[:BATCH])):
         removed += ImageVersion.objects.filter(pk__in=ids).delete()[0]
     if removed:
@@ -39,7 +41,7 @@ def _begin() -> datetime | None:
     """The database's time, or None while it is doubted: after a leap, nothing is removed for a day."""
     task = task_state.get_for_update(NAME)
     now: datetime = MaintenanceTask.objects.filter(pk=NAME).values_list(Now(), flat=True).get()
-    waiting = task.held_since is not None and abs(now - task.held_since) < DOUBT
+    waiting = task.held_since is not None and abs(now - task.held_since) < HOLD_TIME
     leaped = task.held_since is None and task.last_run is not None and abs(now - task.last_run) > MAX_GAP
     MaintenanceTask.objects.filter(pk=NAME).update(last_run=now)
     if leaped:

@@ -6,7 +6,7 @@ from django.core.management.base import CommandParser
 
 from organizations.management.base import OperationCommand
 from sourceimages import ownership
-from sourceimages.management.job_command import ask
+from sourceimages.management.job_command import confirm
 from sourceimages.ownership import Finding, decisions
 from sourceimages.ownership.decisions import Inventory
 
@@ -23,9 +23,9 @@ class DecisionCommand(OperationCommand):
     def run(self, **options: Any) -> None:
         finding = ownership.examine()
         if finding.problem:
-            self.stdout.write(described(finding, decisions.inventory()))
+            self.stdout.write(describe_inventory(finding, decisions.inventory()))
             if not options["yes"]:
-                ask(self.question)
+                confirm(self.question)
         self.stdout.write(self.decide())
 
     def decide(self) -> str:
@@ -33,7 +33,7 @@ class DecisionCommand(OperationCommand):
         raise NotImplementedError
 
 
-def described(finding: Finding, inventory: Inventory) -> str:
+def describe_inventory(finding: Finding, inventory: Inventory) -> str:
     """Everything that an operator has to see before deciding."""
     lines = [finding.problem.sentence] if finding.problem else []
     for name, mark in (("storage", finding.in_storage), ("database", finding.in_database)):

@@ -32,16 +32,16 @@ from sourceimages.jobs.selection import fingerprint
 from sourceimages.management.ownership import ImageCommand
 from sourceimages.models import JobImage, SourceImage, SourceImageQuerySet
 from sourceimages.search.periods import period
-from sourceimages.tasks import MISSED, hurry
+from sourceimages.tasks import STALE_SECONDS, enqueue_job
 from sourceimages.uploads.filename import clean_filename
 
-LISTED = 20  # pictures that are named at most
+NAME_LIMIT = 20  # pictures that are named at most
 EXIT_INTERRUPTED = 130  # exit status after Ctrl-C, as of shells
 EXIT_WITH_ERRORS = 3  # all is done that could be, some images were skipped or failed
-LOOK_EVERY = 0.5  # seconds, at a job that workers do
-EVERY = Q()
-GO_ON = "Run the same command again to go on."
-FAILURES = {
+POLL_SECONDS = 0.5  # seconds, at a job that workers do
+REPORT_EVERY = Q()
+RESUME_HINT = "Run the same command again to go on."
+FAILURE_REASONS = {
     "gone": "their bytes are missing, or they were removed meanwhile",
     "collision": "other bytes with the same sha1 are kept at the destination",
 }
@@ -60,7 +60,7 @@ def add_filters(parser: CommandParser) -> None:
     only.add_argument("--name", metavar="PREFIX", help="how their names begin")
 
 
-def filters_in(options: Mapping[str, Any]) -> dict[str, str]:
+def parse_filters(options: Mapping[str, Any]) -> dict[str, str]:
     """The filters that were given, each in one form only, so that the same ones are found again."""
     found = {}
     for name, read in FILTERS.items():
@@ -94,37 +94,37 @@ FILTERS = {"format": _format, "created_before": _start, "created_after": _last, 
 # --- A job, from the question to the summary --------------------------------------------------------------------------
 
 
-class Begin(Protocol):
+class StartJob(Protocol):
     """Creates the job: of `only` some images, or of all; if `expected` is given, all have to have this fingerprint."""
 
     def __call__(self, *, only: SourceImageQuerySet | None = None, expected: str | None = None) -> Job: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class JobPlan:
     """What a command is about to do."""
 
     kind: str
     organization: Organization
-    arguments: Mapping[str, Any]  # of the job; just the same ones go on with a job of a command that was interrupted
+    params: Mapping[str, Any]  # of the job; just the same ones go on with a job of a command that was interrupted
     images: SourceImageQuerySet  # those that the job would write down
-    sentence: str  # what will be done to {}
-    begin: Begin
-    affected: Q = EVERY  # of the images, those that something will be done to
-    to_do: SourceImageQuerySet | None = None  # of the images, those that are not as they should be yet
+    description: str  # what will be done to {}
+    start: StartJob
+    affected: Q = REPORT_EVERY  # of the images, those that something will be done to
+    remaining: SourceImageQuerySet | None = None  # of the images, those that are not as they should be yet
 
-    def counted(self, images: SourceImageQuerySet) -> str:
+    def is_counted(self, images: SourceImageQuerySet) -> str:
         """The sentence, with the number of these images and their size."""
         found = images.filter(self.affected).aggregate(count=Count("id"), size=Sum("size"))
         size = filesizeformat(found["size"] or 0).replace("\xa0", " ")
-        return self.sentence.format(f"{pictures(found['count'])} ({size})")
+        return self.description.format(f"{count_label(found['count'])} ({size})")
 
     def since(self, job: Job) -> SourceImageQuerySet:
         """The images that are to be done and that the job of an earlier run does not cover, as of now."""
-        if self.to_do is None:
+        if self.remaining is None:
             return SourceImage.objects.none()
         last = self.images.aggregate(last=Max("id"))["last"] or 0
-        return self.to_do.filter(id__lte=last).exclude(pk__in=job.images.values("image_id"))
+        return self.remaining.filter(id__lte=last).exclude(pk__in=job.images.values("image_id"))
 
 
 class JobCommand(ImageCommand, OperationCommand):
@@ -136,157 +136,157 @@ class JobCommand(ImageCommand, OperationCommand):
         super().add_arguments(parser)
         parser.add_argument("--yes", action="store_true", help="do not ask, for scripts")
         parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
-        parser.add_argument("--queue", action="store_true", help="leave it to the workers, and watch them")
+        parser.add_argument("--background", action="store_true", help="leave it to the workers, and watch them")
 
-    def carry_out(self, work: Work, *, yes: bool, dry_run: bool, queue: bool, **options: Any) -> None:
-        job = earlier(work, queue=queue)
+    def execute_plan(self, work: JobPlan, *, yes: bool, dry_run: bool, background: bool, **options: Any) -> None:
+        job = find_existing_job(work, background=background)
         if job is not None:
-            self._go_on(job, work, yes=yes, dry_run=dry_run, queue=queue)
+            self._resume(job, work, yes=yes, dry_run=dry_run, background=background)
         elif dry_run:
-            self.stdout.write(f"This would {work.counted(work.images)}. Nothing was changed.")
+            self.stdout.write(f"This would {work.is_counted(work.images)}. Nothing was changed.")
         elif not work.images.filter(work.affected).exists():
-            self.stdout.write(f"There is nothing to do: this would {work.counted(work.images)}.")
+            self.stdout.write(f"There is nothing to do: this would {work.is_counted(work.images)}.")
         else:
-            self._finish(work.begin() if yes else self._confirmed(work), queue=queue)
+            self._finish(work.start() if yes else self._confirmed(work), background=background)
 
-    def _confirmed(self, work: Work) -> Job:
+    def _confirmed(self, work: JobPlan) -> Job:
         """The job, once somebody agreed to the images that it is about. Asks again where these are others by then."""
         while True:
             ids = work.images.order_by().aggregate(count=Count("id"), last=Max("id"), sum=Sum("id"))
-            ask(work.counted(work.images))
+            confirm(work.is_counted(work.images))
             try:
-                return work.begin(expected=fingerprint(ids["count"], ids["last"], ids["sum"]))
+                return work.start(expected=fingerprint(ids["count"], ids["last"], ids["sum"]))
             except SelectionChanged as changed:
                 self.stdout.write(changed.message)
 
-    def _go_on(self, job: Job, work: Work, *, yes: bool, dry_run: bool, queue: bool) -> None:
+    def _resume(self, job: Job, work: JobPlan, *, yes: bool, dry_run: bool, background: bool) -> None:
         """Finish what an earlier run began, then begin a job of its own for what came since."""
         since = work.since(job)
         count = since.count()
         self.stdout.write(
-            f"An earlier run began {job.created:%Y-%m-%d %H:%M} UTC and has come to {job.done} of {job.total}: "
+            f"An earlier run began {job.created:%Y-%m-%d %H:%M} UTC and has come to {job.processed} of {job.total}: "
             "this one goes on with it."
         )
-        what = work.counted(snapshot.remaining(job))
+        what = work.is_counted(snapshot.remaining(job))
         if count:
-            what += f", then {pictures(count)} more that came since"
+            what += f", then {count_label(count)} more that came since"
         if dry_run:
             self.stdout.write(f"This would {what}. Nothing was changed.")
             return
         if not yes:
-            ask(what)
+            confirm(what)
         only = SourceImage.objects.filter(pk__in=since.values("pk"))
         if job.state in jobs.RESUMABLE:
-            job = jobs.go_on(job, actor=COMMAND)
-        trouble = self._end(job, queue=queue)
+            job = jobs.resume(job, actor=COMMAND)
+        trouble = self._end(job, background=background)
         if count and (trouble is None or trouble.returncode == EXIT_WITH_ERRORS):
             self.stdout.write("What came since:")
-            trouble = self._end(work.begin(only=only), queue=queue) or trouble
+            trouble = self._end(work.start(only=only), background=background) or trouble
         if trouble is not None:
             raise trouble
 
-    def _finish(self, job: Job, *, queue: bool) -> None:
-        if trouble := self._end(job, queue=queue):
+    def _finish(self, job: Job, *, background: bool) -> None:
+        if trouble := self._end(job, background=background):
             raise trouble
 
-    def _end(self, job: Job, *, queue: bool) -> CommandError | None:
+    def _end(self, job: Job, *, background: bool) -> CommandError | None:
         """Do the job, say what was done, and answer what is wrong, if anything is."""
-        job, trouble = self._done(job, queue=queue)
+        job, trouble = self._done(job, background=background)
         self.summarize(job)
         return self._error(job, trouble)
 
-    def _done(self, job: Job, *, queue: bool) -> tuple[Job, str]:
+    def _done(self, job: Job, *, background: bool) -> tuple[Job, str]:
         """The job as it is in the end, and what kept it from being finished."""
-        if not queue:
-            return done_here(job)
+        if not background:
+            return run_inline(job)
         if settings.CELERY_TASK_ALWAYS_EAGER:
             self.stdout.write("Without REDIS_URL there are no workers: it is done here.")
-            return done_here(job)
-        hurry(job.pk)
-        return followed(job), ""
+            return run_inline(job)
+        enqueue_job(job.pk)
+        return follow(job), ""
 
     def summarize(self, job: Job) -> None:
-        facts = {name: job.report.get(name, 0) for name in self.outcomes}
-        self.print_facts(facts | {"failed": job.failed}, as_json=False)
-        for name, why in FAILURES.items():
-            if job.report.get(name):
-                self.stdout.write(f"{pictures(job.report[name])} failed: {why}.")
-        self._name_left_out(job)
-        if remark := self.remark(job):
+        facts = {name: job.counts.get(name, 0) for name in self.outcomes}
+        self.print_fields(facts | {"failed": job.failed}, as_json=False)
+        for name, why in FAILURE_REASONS.items():
+            if job.counts.get(name):
+                self.stdout.write(f"{count_label(job.counts[name])} failed: {why}.")
+        self._list_skipped(job)
+        if remark := self.summary_note(job):
             self.stdout.write(remark)
 
     def _error(self, job: Job, trouble: str) -> CommandError | None:
-        so_far = f"{job.done} of {job.total} are dealt with"
+        so_far = f"{job.processed} of {job.total} are dealt with"
         match job.state:
-            case Job.State.INTERRUPTED if trouble:
-                return CommandError(f"{trouble}. {so_far}. {GO_ON}")
-            case Job.State.INTERRUPTED:
-                return CommandError(f"Stopped: {so_far}. {GO_ON}", returncode=EXIT_INTERRUPTED)
+            case Job.State.PAUSED if trouble:
+                return CommandError(f"{trouble}. {so_far}. {RESUME_HINT}")
+            case Job.State.PAUSED:
+                return CommandError(f"Stopped: {so_far}. {RESUME_HINT}", returncode=EXIT_INTERRUPTED)
             case Job.State.CANCELLED:
                 return CommandError(f"Somebody has stopped it: {so_far}.")
             case Job.State.FAILED:
                 return CommandError(f"{job.error} {so_far}.")
             case Job.State.SUCCEEDED_WITH_ERRORS:
                 return CommandError(
-                    f"{pictures(job.failed + job.skipped)} skipped or failed. "
+                    f"{count_label(job.failed + job.skipped)} skipped or failed. "
                     f"manage.py retry_job {job.pk} does it again for just these.",
                     returncode=EXIT_WITH_ERRORS,
                 )
         return None
 
-    def _name_left_out(self, job: Job) -> None:
+    def _list_skipped(self, job: Job) -> None:
         """The images that were skipped or failed, and why."""
-        rows = JobImage.objects.filter(job=job).exclude(message="").order_by("image_id")[: LISTED + 1]
+        rows = JobImage.objects.filter(job=job).exclude(message="").order_by("image_id")[: NAME_LIMIT + 1]
         found = {row.image_id: row.message for row in rows}
         names = {image.pk: f"{image.hash} {image.name}" for image in SourceImage.objects.filter(pk__in=found)}
         if found:
             self.stdout.write("Skipped or failed:")
-        for pk, message in list(found.items())[:LISTED]:
+        for pk, message in list(found.items())[:NAME_LIMIT]:
             self.stdout.write(f"  {names.get(pk, f'image {pk}')}: {message}")
-        if len(found) > LISTED:
+        if len(found) > NAME_LIMIT:
             self.stdout.write("  … and others")
 
-    def remark(self, job: Job) -> str:
+    def summary_note(self, job: Job) -> str:
         """What else there is to know."""
         return ""
 
 
-def earlier(work: Work, *, queue: bool) -> Job | None:
+def find_existing_job(work: JobPlan, *, background: bool) -> Job | None:
     """The job of the same command that this run goes on with: it was interrupted, or killed, or is to be watched.
 
     Jobs of others, from the API or the back-office, are never joined, whatever they do. Raises CommandError if the same
     command is running at this moment.
     """
-    job = jobs.interrupted(work.kind, work.organization, work.arguments, COMMAND.source)
-    if job is not None and not _is_void(job):
+    job = jobs.find_interrupted(work.kind, work.organization, work.params, COMMAND.source)
+    if job is not None and not _is_obsolete(job):
         return job
     unfinished = work.organization.jobs.unfinished().filter(kind=work.kind, source=COMMAND.source)
-    job = next((job for job in unfinished.order_by("-created") if jobs.same(job, work.arguments)), None)
-    if job is not None and not queue and job.pk not in jobs.stalled(seconds=MISSED):
+    job = next((job for job in unfinished.order_by("-created") if jobs.find_equal(job, work.params)), None)
+    if job is not None and not background and job.pk not in jobs.stalled(seconds=STALE_SECONDS):
         raise CommandError(
-            f"Somebody is doing this, or was until a moment ago. --queue watches it; "
-            f"after {MISSED} seconds of silence the same command goes on with it; {how_to_stop(job)}"
+            f"Somebody is doing this, or was until a moment ago. --background watches it; "
+            f"after {STALE_SECONDS} seconds of silence the same command goes on with it; {how_to_stop(job)}"
         )
     return job
 
 
-def _is_void(job: Job) -> bool:
+def _is_obsolete(job: Job) -> bool:
     """Whether what it did was undone, or could not be undone any more: then another one has to begin at the start."""
     if job.kind != jobs.DELETE_ALL:
         return False
-    tombstone = job.arguments["tombstone"]
-    undone = job.organization.jobs.filter(kind=jobs.RESTORE, arguments__tombstone=tombstone).exists()
+    tombstone = job.params["deletion_id"]
+    undone = job.organization.jobs.filter(kind=jobs.RESTORE_DELETION, params__deletion_id=tombstone).exists()
     return undone or not job.organization.tombstones.restorable().filter(pk=tombstone).exists()
 
 
-def done_here(job: Job) -> tuple[Job, str]:
+def run_inline(job: Job) -> tuple[Job, str]:
     """Do the job in this process. Whoever interrupts it, or a storage that fails, leaves it to be gone on with."""
     trouble = ""
     try:
-        with patience() as check, bar(job.total, job.done) as shown:
+        with graceful_interrupt() as check, progress_bar(job.total, job.processed) as shown:
 
             def watch(job: Job) -> None:
-                shown.update(job.done - shown.n)
+                shown.update(job.processed - shown.n)
                 if job.unfinished:
                     check()
 
@@ -297,26 +297,26 @@ def done_here(job: Job) -> tuple[Job, str]:
         trouble = " ".join(str(error).split()).rstrip(".")
         if not connection.in_atomic_block:
             connection.close_if_unusable_or_obsolete()  # so that the database is asked on a new one
-    return jobs.stop(job, Job.State.INTERRUPTED, actor=COMMAND), trouble
+    return jobs.stop(job, Job.State.PAUSED, actor=COMMAND), trouble
 
 
-def followed(job: Job) -> Job:
+def follow(job: Job) -> Job:
     """Wait until workers have done the job. Ctrl-C ends only the waiting."""
     since, warned = timezone.now(), False
     try:
-        with bar(job.total, job.done) as shown:
+        with progress_bar(job.total, job.processed) as shown:
             while job.unfinished:
-                time.sleep(LOOK_EVERY)
+                time.sleep(POLL_SECONDS)
                 job.refresh_from_db()
-                shown.update(job.done - shown.n)
+                shown.update(job.processed - shown.n)
                 silent = (timezone.now() - max(since, job.heartbeat or since)).total_seconds()
-                if job.unfinished and silent > MISSED and not warned:
+                if job.unfinished and silent > STALE_SECONDS and not warned:
                     shown.write("Nothing has been heard of it for a while. Is a worker running?", file=sys.stderr)
                     warned = True
     except KeyboardInterrupt:
         raise CommandError(
-            f"It goes on without you: {job.done} of {job.total} are dealt with. "
-            f"Run the same command with --queue to watch it again; {how_to_stop(job)}",
+            f"It goes on without you: {job.processed} of {job.total} are dealt with. "
+            f"Run the same command with --background to watch it again; {how_to_stop(job)}",
             returncode=EXIT_INTERRUPTED,
         ) from None
     return job
@@ -329,11 +329,11 @@ def how_to_stop(job: Job) -> str:
 # --- At the terminal --------------------------------------------------------------------------------------------------
 
 
-def pictures(count: int) -> str:
+def count_label(count: int) -> str:
     return "1 picture" if count == 1 else f"{count} pictures"
 
 
-def ask(what: str) -> None:
+def confirm(what: str) -> None:
     """Raises CommandError unless a person at the terminal says yes."""
     if sys.stdin is None or not sys.stdin.isatty():
         raise CommandError(f"Nobody is there to be asked whether to {what}: use --yes.")
@@ -345,7 +345,7 @@ def ask(what: str) -> None:
         raise CommandError("Nothing was changed.")
 
 
-def bar(total: int | None, done: int = 0) -> "tqdm[Any]":
+def progress_bar(total: int | None, done: int = 0) -> "tqdm[Any]":
     """Progress, with rate and time left; silent where nobody looks."""
     # Some terminals say that they have no columns and no lines: tqdm believes it, and would show nothing there.
     columns, lines = shutil.get_terminal_size()
@@ -353,7 +353,7 @@ def bar(total: int | None, done: int = 0) -> "tqdm[Any]":
 
 
 @contextmanager
-def patience() -> Iterator[Callable[[], None]]:
+def graceful_interrupt() -> Iterator[Callable[[], None]]:
     """Within, the first Ctrl-C or SIGTERM waits for the call of what this yields; the second one waits for nothing.
 
     So a batch is done as a whole, and leaves no bytes behind that had yet to get their row.

@@ -1,15 +1,15 @@
 """What may be said about a picture, checked and brought into one form."""
 
-from sourceimages.metadata.dynamic import check_fit, dynamic_entry, dynamic_metadata, dynamic_name
-from sourceimages.metadata.user import bare, combined, merged, user_metadata
+from sourceimages.metadata.dynamic import check_bounds, dynamic_entry, dynamic_metadata, dynamic_name
+from sourceimages.metadata.user import apply_changes, field_name, overlay, user_metadata
 
 __all__ = [
-    "bare",
-    "check_fit",
-    "combined",
+    "apply_changes",
+    "check_bounds",
     "dynamic_entry",
     "dynamic_metadata",
     "dynamic_name",
-    "merged",
+    "field_name",
+    "overlay",
     "user_metadata",
 ]

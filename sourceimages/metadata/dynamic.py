@@ -17,8 +17,8 @@ NAME = re.compile(r"[a-z0-9_]{1,54}\Z")
 MAX_DEPTH = 8
 AREA_NAME = re.compile(r"[a-zA-Z0-9_]{1,54}\Z")
 HASH = re.compile(r"[0-9a-f]{6,40}\Z")
-DETECTED = {"detection_face", "detection_eyemouth"}
-OLD_NAMES = {"SubjectArea": "subject_area", "CropArea": "crop_area", "MultiAreas": "multi_areas"}
+DETECTION_FIELDS = {"detection_face", "detection_eyemouth"}
+LEGACY_NAMES = {"SubjectArea": "subject_area", "CropArea": "crop_area", "MultiAreas": "multi_areas"}
 
 
 def dynamic_metadata(entries: Any) -> dict[str, Any]:
@@ -33,9 +33,9 @@ def dynamic_metadata(entries: Any) -> dict[str, Any]:
 def dynamic_entry(name: str, value: Any) -> tuple[str, Any]:
     """One entry. Raises InvalidMetadata, FeatureUnavailable."""
     name = dynamic_name(name)
-    if name in DETECTED:
+    if name in DETECTION_FIELDS:
         raise FeatureUnavailable(f"Dynamic metadata {name!r}: this server has nothing that detects faces.")
-    check: Callable[[Any], dict[str, Any]] = DYNAMIC_TYPES.get(name, anything)
+    check: Callable[[Any], dict[str, Any]] = DYNAMIC_TYPES.get(name, free_form)
     try:
         return name, check(value)
     except ValueError as error:
@@ -44,7 +44,7 @@ def dynamic_entry(name: str, value: Any) -> tuple[str, Any]:
 
 def dynamic_name(name: str) -> str:
     """As it is stored. Raises InvalidMetadata."""
-    name = OLD_NAMES.get(name, name)
+    name = LEGACY_NAMES.get(name, name)
     if not NAME.match(name) or name == PROTECTED:
         raise InvalidMetadata(
             f"Dynamic metadata {name[:80]!r}: the name must be 1 to 54 of a-z, 0-9 and _, and not {PROTECTED!r}."
@@ -52,7 +52,7 @@ def dynamic_name(name: str) -> str:
     return name
 
 
-def check_fit(entries: Mapping[str, Any], width: int, height: int) -> None:
+def check_bounds(entries: Mapping[str, Any], width: int, height: int) -> None:
     """Raises InvalidMetadata for an area that is not within the picture; one without a size has room for all."""
     for name, value in entries.items():
         areas = {name: value} if name in ("subject_area", "crop_area") else {}
@@ -124,7 +124,7 @@ def linked(value: Any) -> dict[str, list[str]]:
     return {"hashes": hashes}
 
 
-def anything(value: Any, depth: int = 0) -> Any:
+def free_form(value: Any, depth: int = 0) -> Any:
     """An object of texts, whole numbers, truths, lists and objects: what has one form only, and can be hashed."""
     if depth == 0 and not isinstance(value, dict):
         raise ValueError("it must be an object.")
@@ -138,7 +138,7 @@ def anything(value: Any, depth: int = 0) -> Any:
         case str():
             return string(value)
         case list() if len(value) <= MAX_ELEMENTS:
-            return [anything(item, depth + 1) for item in value]
+            return [free_form(item, depth + 1) for item in value]
         case dict() if len(value) <= MAX_ELEMENTS:
             return named(value, depth)
     raise ValueError("it may hold texts, whole numbers, true, false, lists and objects only.")
@@ -150,7 +150,7 @@ def named(value: dict[Any, Any], depth: int) -> dict[str, Any]:
         name = string(key)
         if name in found:
             raise ValueError(f"{name[:80]!r} is given twice, in different Unicode forms.")
-        found[name] = anything(item, depth + 1)
+        found[name] = free_form(item, depth + 1)
     return found
 
 

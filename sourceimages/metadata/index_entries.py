@@ -9,7 +9,7 @@ from sourceimages.metadata.dates import static_date
 from sourceimages.metadata.stemming import neighbors, tokens
 from sourceimages.metadata.values import nfc
 
-LONGEST = 512  # bytes of a string
+MAX_BYTES = 512  # bytes of a string
 STRING, TOKEN, NUMBER = "string", "token", "number"
 NAME = "name"  # the field of the words in an image's name
 ANYWHERE = "anywhere"  # the field of the words in its name and in all texts of its user and static metadata
@@ -28,7 +28,7 @@ class Entry(NamedTuple):
     value: Value
 
 
-def entries(
+def build_entries(
     name: str,
     user: Mapping[str, Any],
     dynamic: Mapping[str, Mapping[str, Any]],
@@ -94,9 +94,11 @@ def _type_of(value: Any) -> str:
 def _typed(name: str, type: str, value: Any, language: str) -> Iterator[Entry]:
     match type:
         case "str":
-            yield Entry(name, type, STRING, cut(nfc(str(value).lower() if isinstance(value, bool) else value)))
+            yield Entry(
+                name, type, STRING, truncate_bytes(nfc(str(value).lower() if isinstance(value, bool) else value))
+            )
         case "array":
-            yield from (Entry(name, type, STRING, cut(nfc(item))) for item in value)
+            yield from (Entry(name, type, STRING, truncate_bytes(nfc(item))) for item in value)
         case "text":
             yield from (Entry(name, type, TOKEN, word) for word in tokens(value, language))
         case "array_text":
@@ -104,17 +106,17 @@ def _typed(name: str, type: str, value: Any, language: str) -> Iterator[Entry]:
         case "int" | "double":
             yield Entry(name, type, NUMBER, float(value))
         case "date":
-            yield Entry(name, type, NUMBER, seconds(value))
+            yield Entry(name, type, NUMBER, timestamp(value))
         case "latlon":
             latitude, longitude = map(float, value.split(","))
             yield Entry(name, "lat", NUMBER, latitude)
             yield Entry(name, "lon", NUMBER, longitude)
 
 
-def cut(text: str) -> str:
+def truncate_bytes(text: str) -> str:
     """As much of it as is indexed, cut at a character."""
-    return text.encode()[:LONGEST].decode(errors="ignore") if len(text) > LONGEST // 4 else text
+    return text.encode()[:MAX_BYTES].decode(errors="ignore") if len(text) > MAX_BYTES // 4 else text
 
 
-def seconds(date: str) -> float:
+def timestamp(date: str) -> float:
     return datetime.fromisoformat(date).timestamp()

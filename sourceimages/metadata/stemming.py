@@ -13,10 +13,10 @@ from itertools import pairwise
 
 import snowballstemmer
 
-LONGEST = 64  # characters of a word, and of what is indexed
+MAX_WORD_LENGTH = 64  # characters of a word, and of what is indexed
 LANGUAGES = tuple(snowballstemmer.algorithms())
 DEFAULT_LANGUAGE = "english"
-CACHED = 100_000  # words whose stems a process remembers
+CACHE_SIZE = 100_000  # words whose stems a process remembers
 
 # Marks are parts of words: vowels of Hindi and Thai are marks, and `\w` knows none of them.
 MARKS = "".join(
@@ -69,14 +69,14 @@ def tokens(text: str, language: str) -> set[str]:
     return {token for word in words(text) for token in (bigrams(word) if is_unspaced(word) else forms(word, language))}
 
 
-@lru_cache(maxsize=CACHED)
+@lru_cache(maxsize=CACHE_SIZE)
 def forms(word: str, language: str) -> tuple[str, ...]:
     """The stem of a word as it is written, and that of the word without accents, if they differ.
 
     The first is the better one (`installée`, `installer`), the second is found by who types no accents (`ete`, `été`).
     """
     bare = without_accents(word)
-    return tuple(dict.fromkeys((without_accents(stem(word, language))[:LONGEST], stem(bare, language))))
+    return tuple(dict.fromkeys((without_accents(stem(word, language))[:MAX_WORD_LENGTH], stem(bare, language))))
 
 
 def bigrams(run: str) -> list[str]:
@@ -88,11 +88,11 @@ def neighbors(text: str, language: str) -> Iterator[str]:
     """Every two words that stand side by side, by their stems without accents."""
     for first, second in pairwise(words(text)):
         if not is_unspaced(first) and not is_unspaced(second):
-            yield f"{forms(first, language)[-1]} {forms(second, language)[-1]}"[:LONGEST]
+            yield f"{forms(first, language)[-1]} {forms(second, language)[-1]}"[:MAX_WORD_LENGTH]
 
 
 def stem(word: str, language: str) -> str:
-    return str(_stemmer(language).stemWord(word[:LONGEST]))[:LONGEST]
+    return str(_stemmer(language).stemWord(word[:MAX_WORD_LENGTH]))[:MAX_WORD_LENGTH]
 
 
 @lru_cache

@@ -52,15 +52,15 @@ def user_metadata(fields: Any) -> dict[str, Any]:
     return cleaned
 
 
-def combined(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+def overlay(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
     """Both, where a field of `later` replaces one of the same name, whatever its type."""
-    mentioned = {bare(key) for key in later}
-    return {key: value for key, value in earlier.items() if bare(key) not in mentioned} | dict(later)
+    mentioned = {field_name(key) for key in later}
+    return {key: value for key, value in earlier.items() if field_name(key) not in mentioned} | dict(later)
 
 
-def merged(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def apply_changes(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """What is stored with the mentioned fields set or, if None, removed. InvalidMetadata if they become too many."""
-    result = {key: value for key, value in combined(stored, changes).items() if value is not None}
+    result = {key: value for key, value in overlay(stored, changes).items() if value is not None}
     if len(result) > MAX_FIELDS:
         raise InvalidMetadata(
             f"The picture would have {len(result)} fields of user metadata; the limit is {MAX_FIELDS}."
@@ -68,6 +68,6 @@ def merged(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     return result
 
 
-def bare(key: str) -> str:
+def field_name(key: str) -> str:
     """The name of a field without its type."""
     return key.rpartition(":")[2]

@@ -21,15 +21,15 @@ def nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def composed(document: Any) -> Any:
+def normalize_unicode(document: Any) -> Any:
     """The same with all texts in form C: files have others, and so have rows of earlier versions."""
     match document:
         case str():
             return nfc(document)
         case list():
-            return [composed(one) for one in document]
+            return [normalize_unicode(one) for one in document]
         case dict():
-            return {nfc(key): composed(one) for key, one in document.items()}
+            return {nfc(key): normalize_unicode(one) for key, one in document.items()}
     return document
 
 

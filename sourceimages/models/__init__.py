@@ -12,7 +12,7 @@ from sourceimages.models.images import (
     SourceImageQuerySet,
     Tombstone,
     TombstoneQuerySet,
-    beginning_with,
+    name_prefix,
 )
 from sourceimages.models.maintenance import (
     Instance,
@@ -20,8 +20,8 @@ from sourceimages.models.maintenance import (
     MaintenanceTask,
 )
 from sourceimages.models.search import (
-    IndexRow,
     MetadataField,
+    MetadataIndexEntry,
     MetadataNumber,
     MetadataString,
     MetadataToken,
@@ -36,11 +36,11 @@ __all__ = [
     "HASH",
     "Alias",
     "ImageVersion",
-    "IndexRow",
     "Instance",
     "JobImage",
     "MaintenanceTask",
     "MetadataField",
+    "MetadataIndexEntry",
     "MetadataNumber",
     "MetadataString",
     "MetadataToken",
@@ -51,5 +51,5 @@ __all__ = [
     "StoredFile",
     "Tombstone",
     "TombstoneQuerySet",
-    "beginning_with",
+    "name_prefix",
 ]

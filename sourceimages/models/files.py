@@ -34,8 +34,8 @@ class StoredFile(models.Model):
     animated = models.BooleanField()
     static_metadata = models.JSONField(default=dict, blank=True)
     optimize_to = models.CharField(max_length=10, blank=True)  # asked for, not done yet
-    colours_wanted = models.BooleanField(default=False)  # its dominant colours have not been looked for yet
-    optimize_since = models.DateTimeField(null=True, blank=True)  # when somebody began with it
+    colors_pending = models.BooleanField(default=False)  # its dominant colours have not been looked for yet
+    optimize_started_at = models.DateTimeField(null=True, blank=True)  # when somebody began with it
     optimized_from = models.JSONField(null=True, blank=True)  # what it was before, for as long as that can come back
     created = models.DateTimeField(default=timezone.now)
     content_since = models.DateTimeField(null=True, blank=True)  # when other content replaced what was first stored
@@ -52,7 +52,7 @@ class StoredFile(models.Model):
         ]
         indexes = [
             Index(fields=["id"], condition=~Q(optimize_to=""), name="file_to_optimize"),
-            Index(fields=["id"], condition=Q(colours_wanted=True), name="file_without_colours"),
+            Index(fields=["id"], condition=Q(colors_pending=True), name="file_without_colors"),
             Index(fields=["id"], condition=~Q(damage=""), name="file_damaged"),
             Index(fields=["read_again_at"], condition=Q(read_again_at__isnull=False), name="file_to_read_again"),
         ]

@@ -31,14 +31,14 @@ from sourceimages.models.files import StoredFile
 
 FULL_HASH_LENGTH = 40
 HASH = re.compile(r"[0-9a-f]{1,40}\Z")
-LIVING = Q(tombstone__isnull=True)
+ACTIVE = Q(tombstone__isnull=True)
 
 
-RESTORE = "restore"  # the kind of jobs that undo a deletion, which is in their arguments
+RESTORE_DELETION = "restore_deletion"  # the kind of jobs that undo a deletion, which is in their params
 
 
 def _restored_by(jobs: models.QuerySet[Job]) -> list[UUID]:
-    named = jobs.filter(kind=RESTORE).values_list("arguments__tombstone", flat=True)
+    named = jobs.filter(kind=RESTORE_DELETION).values_list("params__deletion_id", flat=True)
     return [UUID(tombstone) for tombstone in named]
 
 
@@ -55,15 +55,15 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
             expires_at=Greatest(F("expires_at"), ExpressionWrapper(DatabaseNow() + time, DateTimeField()))
         )
 
-    def under_restore(self) -> Self:
+    def being_restored(self) -> Self:
         """Those that an unfinished job restores: not to be purged, whatever their time is."""
         return self.filter(pk__in=_restored_by(Job.objects.unfinished()))
 
-    def left_by_restore(self) -> Self:
+    def partially_restored(self) -> Self:
         """Those of which a job has restored some images and left others."""
-        return self.filter(pk__in=_restored_by(Job.objects.all())).with_images()
+        return self.filter(pk__in=_restored_by(Job.objects.all())).non_empty()
 
-    def with_images(self) -> Self:
+    def non_empty(self) -> Self:
         """Those that still hold a picture; a look at one of each, however many there are."""
         return self.filter(Exists(SourceImage.objects.filter(tombstone=OuterRef("pk"))))
 
@@ -73,10 +73,10 @@ class Tombstone(models.Model):
 
     class Reason(models.TextChoices):
         API = "api"
-        BINARY_HASH = "binary hash"
-        DELETE_ALL = "delete-all"
+        BINARY_HASH = "binary_hash"
+        DELETE_ALL = "delete_all"
         REPLACED = "replaced"
-        STAFF = "staff"
+        ADMIN = "admin"
         UNDO = "undo"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -91,7 +91,7 @@ class Tombstone(models.Model):
 
     class Meta:
         indexes = [
-            Index(fields=["organization", "-deleted_at", "id"], name="tombstone_newest"),
+            Index(fields=["organization", "-deleted_at", "id"], name="tombstone_deleted_at"),
             Index(fields=["expires_at"], name="tombstone_expiry"),
         ]
 
@@ -100,14 +100,14 @@ class Tombstone(models.Model):
 
 
 class SourceImageQuerySet(models.QuerySet["SourceImage"]):
-    def living(self) -> Self:
+    def active(self) -> Self:
         return self.filter(tombstone__isnull=True)
 
     def in_trash(self) -> Self:
         """Deleted, and not so long ago that the purge may take it at any moment."""
         return self.filter(tombstone__isnull=False, tombstone__expires_at__gt=DatabaseNow())
 
-    def named(self, text: str) -> Self:
+    def by_hash(self, text: str) -> Self:
         """With exactly this hash or exactly this short hash; nothing in between."""
         if not HASH.match(text):
             return self.none()
@@ -124,37 +124,37 @@ class SourceImageQuerySet(models.QuerySet["SourceImage"]):
             by_name |= dict.fromkeys({hash, short_hash} & wanted, (id, hash))
         return by_name
 
-    def with_bytes(self, binary_hash: str) -> Self:
+    def by_binary_hash(self, binary_hash: str) -> Self:
         """Made of the bytes with this sha1."""
         return self.filter(binary_hash=binary_hash) if HASH.match(binary_hash) else self.none()
 
-    def identical(self, hash: str) -> Self:
+    def same_content(self, hash: str) -> Self:
         """What an upload of this identity already is here: the same content, or the same hash from elsewhere."""
         return self.filter(Q(identity=hash) | Q(hash=hash))
 
-    def matching(self, filters: Mapping[str, str]) -> Self:
+    def filtered(self, filters: Mapping[str, str]) -> Self:
         """Of a format, made before or after a moment, or with a name that begins so; see FILTERS."""
         found = self
         for name, value in filters.items():
             found = found.filter(FILTERS[name](value))
         return found
 
-    def between(self, position: int, upto: int) -> Self:
+    def in_id_range(self, position: int, last_id: int) -> Self:
         """Those whose turn it is in work that goes by id."""
-        return self.filter(id__gt=position, id__lte=upto)
+        return self.filter(id__gt=position, id__lte=last_id)
 
-    def hold(self, image: SourceImage) -> SourceImage:
+    def get_for_update(self, image: SourceImage) -> SourceImage:
         """The row as it is now, locked until the transaction ends."""
         return self.select_for_update(of=("self",)).get(pk=image.pk)
 
-    def hold_all(self) -> list[SourceImage]:
+    def list_for_update(self) -> list[SourceImage]:
         """All rows as they are now, locked in the order that everybody locks in."""
         return list(
             self.select_related("organization", "file", "tombstone").order_by("id").select_for_update(of=("self",))
         )
 
 
-def beginning_with(prefix: str) -> Q:
+def name_prefix(prefix: str) -> Q:
     """Bytewise, so that an index serves it: what begins so comes before the prefix with the last of all characters."""
     return Q(name__gte=prefix, name__lt=prefix + chr(0x10FFFF))
 
@@ -163,7 +163,7 @@ FILTERS: dict[str, Callable[[str], Q]] = {
     "format": lambda text: Q(format=text),
     "created_before": lambda text: Q(created__lt=datetime.fromisoformat(text)),
     "created_after": lambda text: Q(created__gt=datetime.fromisoformat(text)),
-    "name": beginning_with,
+    "name": name_prefix,
 }
 
 
@@ -195,19 +195,19 @@ class SourceImage(models.Model):
 
     class Meta:
         constraints = [
-            UniqueConstraint(fields=["organization", "hash"], condition=LIVING, name="image_living_hash_unique"),
+            UniqueConstraint(fields=["organization", "hash"], condition=ACTIVE, name="image_active_hash_unique"),
             CheckConstraint(condition=~Q(locked=True, tombstone__isnull=False), name="image_locked_is_not_deleted"),
         ]
         indexes = [
-            Index(fields=["organization", "-created", "hash", "id"], condition=LIVING, name="image_newest"),
-            Index(fields=["organization", "identity"], condition=LIVING, name="image_identity"),
-            Index(fields=["organization", "short_hash"], condition=LIVING, name="image_short_hash"),
-            Index(fields=["organization", "binary_hash"], condition=LIVING, name="image_binary_hash"),
-            Index(fields=["organization", "name", "hash", "id"], condition=LIVING, name="image_name"),
-            Index(fields=["organization", "size", "hash", "id"], condition=LIVING, name="image_size"),
-            Index(fields=["organization", "id"], condition=LIVING, name="image_in_batches"),
-            Index(fields=["organization", "hash"], condition=~LIVING, name="image_trash_hash"),
-            Index(fields=["tombstone", "id"], condition=~LIVING, name="image_trash"),
+            Index(fields=["organization", "-created", "hash", "id"], condition=ACTIVE, name="image_created"),
+            Index(fields=["organization", "identity"], condition=ACTIVE, name="image_identity"),
+            Index(fields=["organization", "short_hash"], condition=ACTIVE, name="image_short_hash"),
+            Index(fields=["organization", "binary_hash"], condition=ACTIVE, name="image_binary_hash"),
+            Index(fields=["organization", "name", "hash", "id"], condition=ACTIVE, name="image_name"),
+            Index(fields=["organization", "size", "hash", "id"], condition=ACTIVE, name="image_size"),
+            Index(fields=["organization", "id"], condition=ACTIVE, name="image_in_batches"),
+            Index(fields=["organization", "hash"], condition=~ACTIVE, name="image_trash_hash"),
+            Index(fields=["tombstone", "id"], condition=~ACTIVE, name="image_tombstone"),
         ]
 
     def __str__(self) -> str:

@@ -22,7 +22,7 @@ class MetadataField(models.Model):
         return f"{self.name} ({self.type})"
 
 
-class IndexRow(models.Model):
+class MetadataIndexEntry(models.Model):
     """A value of a field, and a picture that has it. What is given back are the documents on the picture's row."""
 
     pk = models.CompositePrimaryKey("field_id", "value", "image_id")
@@ -33,19 +33,19 @@ class IndexRow(models.Model):
         abstract = True
 
 
-class MetadataString(IndexRow):
+class MetadataString(MetadataIndexEntry):
     """Texts that are searched whole or by their beginning, and elements of arrays; the first 512 bytes of each."""
 
     value = BytewiseCharField(max_length=512)
 
 
-class MetadataToken(IndexRow):
+class MetadataToken(MetadataIndexEntry):
     """Stems of words."""
 
     value = BytewiseCharField(max_length=64)
 
 
-class MetadataNumber(IndexRow):
+class MetadataNumber(MetadataIndexEntry):
     """Integers, doubles, dates as seconds since 1970, latitudes and longitudes."""
 
     value = models.FloatField()

@@ -9,7 +9,7 @@ from rokka.core.fields import BytewiseCharField
 
 
 class ImageVersion(models.Model):
-    """What a change of an image replaced, or did not take over, kept for HISTORY_DAYS.
+    """What a change of an image replaced, or did not take over, kept for HISTORY_RETENTION_DAYS.
 
     `before` holds complete values by field.
 
@@ -18,8 +18,8 @@ class ImageVersion(models.Model):
 
     class Kind(models.TextChoices):
         RENAMED = "renamed"
-        METADATA_CHANGED = "metadata_changed"
-        DYNAMIC_METADATA_CHANGED = "dynamic_metadata_changed"
+        METADATA_UPDATED = "metadata_updated"
+        DYNAMIC_METADATA_UPDATED = "dynamic_metadata_updated"
         OVERWRITTEN = "overwritten"  # by a copy
         ALIAS_MOVED = "alias_moved"  # to another image; `before` names the alias
         ALIAS_DELETED = "alias_deleted"
@@ -48,7 +48,7 @@ class ImageVersion(models.Model):
         indexes = [
             Index(fields=["image_id", "id"], name="version_of_image"),
             Index(fields=["job_id", "image_id"], condition=Q(job_id__isnull=False), name="version_of_job"),
-            Index(fields=["created"], name="version_oldest"),
+            Index(fields=["created"], name="version_created"),
         ]
 
     def __str__(self) -> str:

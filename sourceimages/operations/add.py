@@ -13,28 +13,28 @@ from organizations.audit import Actor, record
 from organizations.models import Organization
 from organizations.usage import counters
 from rokka.core import failpoints
-from rokka.core.database import Overtaken, retry_on_conflict
+from rokka.core.database import StaleRead, retry_on_conflict
 from rokka.core.errors import DomainError, Unavailable
 from sourceimages import metadata, probing, storage, versions
-from sourceimages.conflicts import FILE, SAME_IMAGE
+from sourceimages.conflicts import FILE_REFERENCE, IMAGE_CONSTRAINTS
 from sourceimages.errors import FormatNotAllowed, HashCollision, ImageLocked, UnreadableImage
 from sourceimages.models import ImageVersion, SourceImage, StoredFile
-from sourceimages.operations.dominant_colors import when_to_read_again
+from sourceimages.operations.dominant_colors import next_attempt
 from sourceimages.operations.heal import (
+    Reason,
     Replacement,
-    Why,
     forget_options,
     replace_files,
-    why_replace,
+    replacement_reason,
 )
-from sourceimages.operations.short_hashes import names_of
-from sourceimages.operations.staging import FileKeeper, set_aside
+from sourceimages.operations.short_hashes import assign_short_hashes
+from sourceimages.operations.staging import StagedFiles, set_aside
 from sourceimages.probing import Probe
 from sourceimages.search import indexing
 from sourceimages.uploads.filename import or_default
 from sourceimages.uploads.upload import Upload
 
-READING_SECONDS = 20  # for telling what all files of a request are
+PROBE_BUDGET_SECONDS = 20  # for telling what all files of a request are
 OPTIMIZABLE = {"tif", "psd"}
 TEXT = {"txt", "csv"}  # formats without a signature: anything that can be read as text is one
 TEXT_NAMES = {  # endings of the names of text
@@ -45,7 +45,7 @@ TEXT_NAMES = {  # endings of the names of text
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
+class UploadResult:
     """The picture that an upload is now; `created` tells whether this upload made it."""
 
     upload: Upload
@@ -53,46 +53,48 @@ class Added:
     created: bool
 
 
-def add_images(organization: Organization, uploads: Sequence[Upload], *, may_change: bool, actor: Actor) -> list[Added]:
+def add_images(
+    organization: Organization, uploads: Sequence[Upload], *, can_update: bool, actor: Actor
+) -> list[UploadResult]:
     """Add the uploads to the organization, all or none, and answer in their order.
 
     The same content twice is the same picture: it keeps its name, and metadata fields that the upload mentions are
-    set, unless `may_change` is false. If its stored file is lost or rotten, this one takes its place (`heal`). Raises
+    set, unless `can_update` is false. If its stored file is lost or rotten, this one takes its place (`heal`). Raises
     what `probing` raises, FormatNotAllowed, HashCollision, ImageLocked.
     """
-    failpoints.point("upload.spooled")
-    with UploadKeeper(organization, may_change=may_change) as keeper:
-        return _keep_and_insert(organization, uploads, keeper, may_change=may_change, actor=actor)
+    failpoints.failpoint("upload.spooled")
+    with StagedUploads(organization, can_update=can_update) as keeper:
+        return _stage_and_insert(organization, uploads, keeper, can_update=can_update, actor=actor)
 
 
-@retry_on_conflict(*SAME_IMAGE, references=[FILE])
-def _keep_and_insert(
-    organization: Organization, uploads: Sequence[Upload], keeper: "UploadKeeper", *, may_change: bool, actor: Actor
-) -> list[Added]:
+@retry_on_conflict(*IMAGE_CONSTRAINTS, references=[FILE_REFERENCE])
+def _stage_and_insert(
+    organization: Organization, uploads: Sequence[Upload], keeper: "StagedUploads", *, can_update: bool, actor: Actor
+) -> list[UploadResult]:
     """Unique constraints decide between uploads of the same content: the loser reads again, and finds it there."""
-    files = keeper.keep(uploads)
-    added = _insert(organization, uploads, files, keeper, may_change=may_change, actor=actor)
+    files = keeper.stage(uploads)
+    added = _insert(organization, uploads, files, keeper, can_update=can_update, actor=actor)
     keeper.set_aside_replaced()
     return added
 
 
-class UploadKeeper(FileKeeper):
+class StagedUploads(StagedFiles):
     """Keeps the bytes of uploads, after telling what they are."""
 
-    def __init__(self, organization: Organization, *, may_change: bool) -> None:
+    def __init__(self, organization: Organization, *, can_update: bool) -> None:
         super().__init__(organization)
-        self.may_change = may_change
+        self.can_update = can_update
         self.keys: dict[str, str] = {}  # by binary hash: where this request has put its bytes
         self.kept: dict[str, StoredFile] = {}  # by binary hash: unsaved rows for them
         self.probes: dict[str, Probe] = {}  # by binary hash
         self.replacements: list[Replacement] = []  # of files that we had
-        self.unwished: list[int] = []  # ids of files that shall not be optimized any more
+        self.optimization_cancelled: list[int] = []  # ids of files that shall not be optimized any more
         self.replaced: list[str] = []  # keys that no row names any more
 
-    def __enter__(self) -> "UploadKeeper":
+    def __enter__(self) -> "StagedUploads":
         return self
 
-    def keep(self, uploads: Sequence[Upload]) -> list[StoredFile]:
+    def stage(self, uploads: Sequence[Upload]) -> list[StoredFile]:
         """For each upload the row of a file we had, or an unsaved one for a file that is in its place now.
 
         `replacements` are what has to take the place of files that we had.
@@ -103,32 +105,32 @@ class UploadKeeper(FileKeeper):
             _check_same(upload, known.get(upload.file.sha1))
         # Of the same content twice in a request, the one with an option to optimize speaks for both.
         by_hash = {upload.file.sha1: upload for upload in sorted(uploads, key=lambda upload: bool(upload.optimize_to))}
-        whys = {sha1: self._why_replace(file, by_hash[sha1]) for sha1, file in known.items()}
+        whys = {sha1: self._replacement_reason(file, by_hash[sha1]) for sha1, file in known.items()}
         wanted = {sha1: upload for sha1, upload in by_hash.items() if whys.get(sha1, True)}
         for sha1, upload in wanted.items():
             if sha1 not in self.probes:
-                self.probes[sha1] = _probed(upload, seconds=self.since + READING_SECONDS - time.monotonic())
+                self.probes[sha1] = _probed(upload, seconds=self.since + PROBE_BUDGET_SECONDS - time.monotonic())
         for upload in uploads:
             had = known.get(upload.file.sha1)
             _check_name(upload, had.format if had else self.probes[upload.file.sha1].format)
-        failpoints.point("upload.probed")
+        failpoints.failpoint("upload.probed")
         for sha1, upload in wanted.items():
             key = self._put(upload)
             if sha1 not in known and sha1 not in self.kept:
-                self.kept[sha1] = self._row(upload, self.probes[sha1], key)
-        failpoints.point("upload.stored")
+                self.kept[sha1] = self._new_stored_file(upload, self.probes[sha1], key)
+        failpoints.failpoint("upload.stored")
         self.replacements = [
             self._replacement(known[sha1], why, by_hash[sha1]) for sha1, why in whys.items() if why is not None
         ]
-        self.unwished = [
+        self.optimization_cancelled = [
             file.pk
             for sha1, file in known.items()
-            if self.may_change and file.optimize_to and not by_hash[sha1].optimize_to
+            if self.can_update and file.optimize_to and not by_hash[sha1].optimize_to
         ]
         files = [known.get(upload.file.sha1) or self.kept[upload.file.sha1] for upload in uploads]
         for upload, file in zip(uploads, files, strict=True):
             _check_same(upload, file)
-            metadata.check_fit(upload.dynamic_metadata, file.width, file.height)
+            metadata.check_bounds(upload.dynamic_metadata, file.width, file.height)
             upload.name = or_default(upload.name, file.format)
         return files
 
@@ -136,8 +138,8 @@ class UploadKeeper(FileKeeper):
         """The transaction is through: what no row names any more goes."""
         set_aside(self.replaced)
 
-    def _why_replace(self, file: StoredFile, upload: Upload) -> Why | None:
-        return why_replace(file, as_sent=self.may_change and not upload.optimize_to)
+    def _replacement_reason(self, file: StoredFile, upload: Upload) -> Reason | None:
+        return replacement_reason(file, as_sent=self.can_update and not upload.optimize_to)
 
     def _put(self, upload: Upload) -> str:
         """The key of the bytes, which are moved to their place once, whatever comes to name them."""
@@ -149,7 +151,7 @@ class UploadKeeper(FileKeeper):
             self.keys[sha1] = key
         return self.keys[sha1]
 
-    def _replacement(self, file: StoredFile, why: Why, upload: Upload) -> Replacement:
+    def _replacement(self, file: StoredFile, why: Reason, upload: Upload) -> Replacement:
         probe = self.probes[file.binary_hash]
         return Replacement(
             file,
@@ -159,7 +161,7 @@ class UploadKeeper(FileKeeper):
             optimize_to=upload.optimize_to if probe.format in OPTIMIZABLE else "",
         )
 
-    def _row(self, upload: Upload, probe: Probe, key: str) -> StoredFile:
+    def _new_stored_file(self, upload: Upload, probe: Probe, key: str) -> StoredFile:
         return StoredFile(
             organization=self.organization,
             binary_hash=upload.file.sha1,
@@ -175,9 +177,9 @@ class UploadKeeper(FileKeeper):
             opaque=probe.opaque,
             animated=probe.animated,
             static_metadata=probe.static_metadata,
-            colours_wanted=probe.format in probing.WITH_COLOURS,
+            colors_pending=probe.format in probing.FORMATS_WITH_COLORS,
             optimize_to=upload.optimize_to if probe.format in OPTIMIZABLE else "",
-            read_again_at=when_to_read_again(probe),
+            read_again_at=next_attempt(probe),
         )
 
 
@@ -226,41 +228,41 @@ def _insert(
     organization: Organization,
     uploads: Sequence[Upload],
     files: Sequence[StoredFile],
-    keeper: UploadKeeper,
+    keeper: StagedUploads,
     *,
-    may_change: bool,
+    can_update: bool,
     actor: Actor,
-) -> list[Added]:
+) -> list[UploadResult]:
     """One transaction: rows, counters, audit events. Rows come in the order of hashes, or two requests deadlock."""
-    added: dict[int, Added] = {}
+    added: dict[int, UploadResult] = {}
     # Of bytes that nobody had there can be no picture yet, until this request makes one.
     unknown = {upload.identity for upload, file in zip(uploads, files, strict=True) if file.pk is None}
-    with _unsaved_again(files), transaction.atomic():
+    with _reset_pks_on_error(files), transaction.atomic():
         rows, replaced, new_bytes = replace_files(keeper.replacements, actor) if keeper.replacements else ({}, [], 0)
-        forget_options(keeper.unwished)
+        forget_options(keeper.optimization_cancelled)
         files = [rows.get(file.binary_hash, file) for file in files]
-        for file in sorted(set_of(files), key=lambda file: file.binary_hash):
+        for file in sorted(_unique(files), key=lambda file: file.binary_hash):
             if file.pk is None:
                 file.save(force_insert=True)
                 new_bytes += file.size
-        failpoints.point("upload.file_inserted")
+        failpoints.failpoint("upload.file_inserted")
         for position in sorted(range(len(uploads)), key=lambda position: uploads[position].identity):
             upload, file = uploads[position], files[position]
             image = None if upload.identity in unknown else _existing(organization, upload.identity)
             unknown.discard(upload.identity)
-            added[position] = _place(organization, upload, file, image, may_change, actor)
-        failpoints.point("upload.image_inserted")
+            added[position] = _create_or_merge(organization, upload, file, image, can_update, actor)
+        failpoints.failpoint("upload.image_inserted")
         counters.add(organization, images=sum(one.created for one in added.values()), bytes=new_bytes)
-        failpoints.point("upload.counted")
-        keeper.check_time()
+        failpoints.failpoint("upload.counted")
+        keeper.check_deadline()
     keeper.needed |= {file.key for file in files}
     keeper.replaced = replaced
-    failpoints.point("upload.committed")
+    failpoints.failpoint("upload.committed")
     return [added[position] for position in range(len(uploads))]
 
 
 @contextmanager
-def _unsaved_again(files: Sequence[StoredFile]) -> Iterator[None]:
+def _reset_pks_on_error(files: Sequence[StoredFile]) -> Iterator[None]:
     """Take back the ids that a transaction gave, if it fails: another attempt has to insert the rows anew."""
     new = [file for file in files if file.pk is None]
     try:
@@ -271,28 +273,28 @@ def _unsaved_again(files: Sequence[StoredFile]) -> Iterator[None]:
         raise
 
 
-def set_of(files: Sequence[StoredFile]) -> list[StoredFile]:
+def _unique(files: Sequence[StoredFile]) -> list[StoredFile]:
     """The files without repetition; unsaved rows cannot be hashed."""
     return list({file.binary_hash: file for file in files}.values())
 
 
-def _place(
+def _create_or_merge(
     organization: Organization,
     upload: Upload,
     file: StoredFile,
     image: SourceImage | None,
-    may_change: bool,
+    can_update: bool,
     actor: Actor,
-) -> Added:
+) -> UploadResult:
     if image is None:
-        return Added(upload, _create(organization, upload, file, actor), created=True)
-    if may_change and metadata.merged(image.user_metadata, upload.user_metadata) != image.user_metadata:
+        return UploadResult(upload, _create(organization, upload, file, actor), created=True)
+    if can_update and metadata.apply_changes(image.user_metadata, upload.user_metadata) != image.user_metadata:
         image = _merge(image, upload.user_metadata, actor)
-    return Added(upload, image, created=False)
+    return UploadResult(upload, image, created=False)
 
 
 def _existing(organization: Organization, identity: str) -> SourceImage | None:
-    found = organization.images.living().identical(identity).select_related("file").order_by("id")
+    found = organization.images.active().same_content(identity).select_related("file").order_by("id")
     return min(found, key=lambda image: image.identity != identity, default=None)  # the same content comes first
 
 
@@ -302,9 +304,9 @@ def _create(organization: Organization, upload: Upload, file: StoredFile, actor:
         file=file,
         hash=upload.identity,
         identity=upload.identity,
-        short_hash=names_of(organization, [upload.identity])[upload.identity],
+        short_hash=assign_short_hashes(organization, [upload.identity])[upload.identity],
         name=upload.name,
-        user_metadata=metadata.merged({}, upload.user_metadata),
+        user_metadata=metadata.apply_changes({}, upload.user_metadata),
         dynamic_metadata=upload.dynamic_metadata,
         protected=upload.protected,
         binary_hash=file.binary_hash,
@@ -315,25 +317,25 @@ def _create(organization: Organization, upload: Upload, file: StoredFile, actor:
         height=file.height,
     )
     indexing.add([image])
-    record(actor, "image.added", organization=organization, target=image.hash, target_id=image.pk, name=image.name)
+    record(actor, "image.created", organization=organization, target=image.hash, target_id=image.pk, name=image.name)
     return image
 
 
 def _merge(image: SourceImage, changes: dict[str, Any], actor: Actor) -> SourceImage:
     try:
-        image = SourceImage.objects.living().select_related("file").hold(image)
+        image = SourceImage.objects.active().select_related("file").get_for_update(image)
     except SourceImage.DoesNotExist as error:  # deleted since we looked for it
-        raise Overtaken from error
-    before, after = image.user_metadata, metadata.merged(image.user_metadata, changes)
+        raise StaleRead from error
+    before, after = image.user_metadata, metadata.apply_changes(image.user_metadata, changes)
     if image.locked:
         raise ImageLocked(f"Source image {image.short_hash} is locked: its metadata cannot be changed.")
     image.user_metadata = after
     image.save(update_fields=["user_metadata"])
     indexing.replace([image])
-    versions.keep(ImageVersion.Kind.METADATA_CHANGED, {image: {"user_metadata": before}}, actor)
+    versions.record_versions(ImageVersion.Kind.METADATA_UPDATED, {image: {"user_metadata": before}}, actor)
     record(
         actor,
-        "image.metadata_changed",
+        "image.metadata_updated",
         organization=image.organization,
         target=image.hash,
         target_id=image.pk,

@@ -16,7 +16,7 @@ NAME = re.compile(r"[a-zA-Z0-9_]{1,255}\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class AliasResult:
     alias: Alias
     created: bool
 
@@ -32,7 +32,7 @@ def get_alias(organization: Organization, name: str, *, for_update: bool = False
 
 @retry_on_conflict("alias_unique")
 @transaction.atomic
-def set_alias(image: SourceImage, name: str, *, overwrite: bool, actor: Actor) -> Named:
+def set_alias(image: SourceImage, name: str, *, overwrite: bool, actor: Actor) -> AliasResult:
     """Let the alias mean this picture. Raises AliasExists and AliasNotFound, the latter for a bad name."""
     organization = image.organization
     if not NAME.match(name):
@@ -41,15 +41,15 @@ def set_alias(image: SourceImage, name: str, *, overwrite: bool, actor: Actor) -
     if alias is None:
         alias = Alias.objects.create(organization=organization, alias=name, hash=image.hash)
         record(actor, "alias.created", organization=organization, target=name, after=image.hash)
-        return Named(alias, created=True)
+        return AliasResult(alias, created=True)
     if not overwrite:
         raise AliasExists(f"There is an alias {name!r} already. Use overwrite=true to change it.")
     before, alias.hash = alias.hash, image.hash
     alias.save(update_fields=["hash"])
     if before != alias.hash:
-        _keep(ImageVersion.Kind.ALIAS_MOVED, organization, name, before, actor)
+        _record_version(ImageVersion.Kind.ALIAS_MOVED, organization, name, before, actor)
     record(actor, "alias.changed", organization=organization, target=name, before=before, after=image.hash)
-    return Named(alias, created=False)
+    return AliasResult(alias, created=False)
 
 
 @transaction.atomic
@@ -57,15 +57,15 @@ def delete_alias(organization: Organization, name: str, *, actor: Actor) -> None
     """The picture stays. Raises AliasNotFound."""
     alias = get_alias(organization, name, for_update=True)
     alias.delete()
-    _keep(ImageVersion.Kind.ALIAS_DELETED, organization, name, alias.hash, actor)
+    _record_version(ImageVersion.Kind.ALIAS_DELETED, organization, name, alias.hash, actor)
     record(actor, "alias.deleted", organization=organization, target=name, before=alias.hash)
 
 
-def _keep(kind: ImageVersion.Kind, organization: Organization, name: str, hash: str, actor: Actor) -> None:
+def _record_version(kind: ImageVersion.Kind, organization: Organization, name: str, hash: str, actor: Actor) -> None:
     """That the alias meant this hash belongs to the history of its image: the active one, else the latest in the trash.
 
     Where there is none any more, only the audit log tells.
     """
     images = organization.images.filter(hash=hash).order_by("-id")
-    if image := images.living().first() or images.first():
-        versions.keep(kind, {image: {"alias": name}}, actor)
+    if image := images.active().first() or images.first():
+        versions.record_versions(kind, {image: {"alias": name}}, actor)

@@ -14,16 +14,16 @@ from organizations.models import Organization
 from organizations.permissions import Permission
 from organizations.usage import counters
 from rokka.core import failpoints
-from rokka.core.database import Overtaken, retry_on_conflict
+from rokka.core.database import StaleRead, retry_on_conflict
 from rokka.core.errors import Conflict, DomainError
 from sourceimages import bulk_sql, storage
-from sourceimages.conflicts import FILE, SAME_IMAGE
+from sourceimages.conflicts import FILE_REFERENCE, IMAGE_CONSTRAINTS
 from sourceimages.errors import ExistsAtDestination, ImageLocked, ImageNotFound, ProtectedOriginal
 from sourceimages.models import SourceImage, StoredFile
-from sourceimages.operations.delete import record_each
-from sourceimages.operations.heal import Harmed, harmed, replace_by_copies
-from sourceimages.operations.short_hashes import names_of
-from sourceimages.operations.staging import FileKeeper, set_aside
+from sourceimages.operations.delete import record_events
+from sourceimages.operations.heal import DamagedFile, damaged_files, replace_by_copies
+from sourceimages.operations.short_hashes import assign_short_hashes
+from sourceimages.operations.staging import StagedFiles, set_aside
 from sourceimages.operations.verify import verify_file
 from sourceimages.search import indexing
 from sourceimages.stored_files import recover_missing
@@ -44,7 +44,7 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Copied:
+class CopyResult:
     """What copying several pictures came to, by their hashes."""
 
     existing: list[str]
@@ -74,20 +74,20 @@ def copy_image(image: SourceImage, destination: Organization, *, overwrite: bool
     return outcome
 
 
-def copy_named(
+def copy_by_hashes(
     source: Organization, names: Iterable[str], destination: Organization, *, overwrite: bool, actor: Actor
-) -> Copied:
+) -> CopyResult:
     """Copy the active images of these hashes or short hashes, all at once; each by itself if that fails."""
     found: dict[str, int] = {}  # by hash
     hashes: dict[str, None] = {}  # of those that were found, and names of those that were not, in the order of names
-    by_name = source.images.living().ids_by_name(set(names := list(names)))
+    by_name = source.images.active().ids_by_name(set(names := list(names)))
     for name in names:
         image_id, hash = by_name.get(name, (None, name))
         hashes[hash] = None
         if image_id is not None:
             found[hash] = image_id
     outcomes = _copy_all_or_each(source, list(found.values()), destination, overwrite=overwrite, actor=actor)
-    copied = Copied([], [], [], [])
+    copied = CopyResult([], [], [], [])
     for hash in hashes:
         match outcomes.get(found[hash], Outcome.GONE) if hash in found else Outcome.GONE:
             case Outcome.CREATED:
@@ -119,7 +119,7 @@ def _copy_all_or_each(
     return outcomes
 
 
-Along = Callable[[Mapping[int, Outcome]], bool]
+BeforeCommit = Callable[[Mapping[int, Outcome]], bool]
 
 
 def copy_images(
@@ -129,43 +129,43 @@ def copy_images(
     *,
     overwrite: bool,
     actor: Actor,
-    along: Along = lambda outcomes: True,
+    before_commit: BeforeCommit = lambda outcomes: True,
 ) -> dict[int, Outcome]:
     """Copy the pictures with these ids to another organization, all of them in one transaction; what became of each.
 
     Everything goes along but lock and aliases; what is overwritten keeps its row, and its history has what it was.
     A job writes one audit event about all that it copies, others one for each image. Bytes are copied by the storage,
     before the rows, which are copied by the database. Protected ones are copied for an actor who may download them.
-    `along` is called within the transaction with what became of each; if it answers False, nothing was done
+    `before_commit` is called within the transaction with what became of each; if it answers False, nothing was done
     after all, and there are no outcomes.
     """
     protected_too = credentials.allows(actor, Permission.PROTECTED_ORIGINALS_DOWNLOAD, source)
-    with CopyKeeper(destination) as keeper:
-        outcomes = _keep_and_write(source, ids, keeper, overwrite, protected_too, actor, along)
+    with StagedCopies(destination) as keeper:
+        outcomes = _stage_and_write(source, ids, keeper, overwrite, protected_too, actor, before_commit)
     set_aside(keeper.replaced)
     return outcomes
 
 
-@retry_on_conflict(*SAME_IMAGE, references=[FILE])
-def _keep_and_write(
+@retry_on_conflict(*IMAGE_CONSTRAINTS, references=[FILE_REFERENCE])
+def _stage_and_write(
     source: Organization,
     ids: Sequence[int],
-    keeper: "CopyKeeper",
+    keeper: "StagedCopies",
     overwrite: bool,
     protected_too: bool,
     actor: Actor,
-    along: Along,
+    before_commit: BeforeCommit,
 ) -> dict[int, Outcome]:
     """As with uploads, unique constraints decide between two that copy the same, and the loser looks again."""
-    found = read(source, ids)
+    found = load_sources(source, ids)
     refused = {} if protected_too else {one.id: Outcome.PROTECTED for one in found if one.protected}
     originals = [one for one in found if one.id not in refused]
     gone = dict.fromkeys(set(ids) - {one.id for one in found}, Outcome.GONE)
-    lost = gone | refused | keeper.keep(originals, overwrite=overwrite)
-    return _write(source, originals, lost, keeper, overwrite, actor, along)
+    lost = gone | refused | keeper.stage(originals, overwrite=overwrite)
+    return _write(source, originals, lost, keeper, overwrite, actor, before_commit)
 
 
-class Original(NamedTuple):
+class CopySource(NamedTuple):
     """What has to be known of a picture, so that the database can copy the rest."""
 
     id: int
@@ -177,33 +177,35 @@ class Original(NamedTuple):
     protected: bool
 
 
-def read(source: Organization, ids: Sequence[int]) -> list[Original]:
+def load_sources(source: Organization, ids: Sequence[int]) -> list[CopySource]:
     """Those that there are still, in the order of their hashes, which everybody keeps to who makes several."""
     columns = "id", "hash", "binary_hash", "file__key", "file__size", "file__uploaded_sha256", "protected"
-    rows = source.images.living().filter(pk__in=ids).values_list(*columns)
-    return sorted((Original(*row) for row in rows), key=lambda one: one.hash)
+    rows = source.images.active().filter(pk__in=ids).values_list(*columns)
+    return sorted((CopySource(*row) for row in rows), key=lambda one: one.hash)
 
 
-class CopyKeeper(FileKeeper):
+class StagedCopies(StagedFiles):
     """Has the bytes of pictures copied to where the destination keeps its own."""
 
     def __init__(self, organization: Organization) -> None:
         super().__init__(organization)
         self.copies: dict[str, tuple[str, str]] = {}  # by binary hash: the key of the bytes, and that of their copy
-        self.harmed: dict[str, Harmed] = {}  # by binary hash: what is kept at the destination, and has to be mended
+        self.harmed: dict[
+            str, DamagedFile
+        ] = {}  # by binary hash: what is kept at the destination, and has to be mended
         self.replaced: list[str] = []  # keys that no row names any more
 
-    def __enter__(self) -> "CopyKeeper":
+    def __enter__(self) -> "StagedCopies":
         return self
 
-    def keep(self, originals: Sequence[Original], *, overwrite: bool) -> dict[int, Outcome]:
+    def stage(self, originals: Sequence[CopySource], *, overwrite: bool) -> dict[int, Outcome]:
         """Copy the bytes that the destination lacks, once; answer the pictures whose bytes cannot be had, by id."""
         wanted = {one.binary_hash: one for one in originals}
         known = self._known(wanted)
         collisions = {hash for hash, file in known.items() if wanted[hash].uploaded_sha256 != file.uploaded_sha256}
         needed = self._needed(originals, overwrite) if known else set()
         checked = [file for hash, file in known.items() if hash in needed and hash not in collisions]
-        self.harmed = harmed(checked) if checked else {}
+        self.harmed = damaged_files(checked) if checked else {}
         damaged = {wanted[hash].key for hash in self.harmed if not _is_intact(wanted[hash].key)}
         self.harmed = {hash: one for hash, one in self.harmed.items() if wanted[hash].key not in damaged}
         lacking = (wanted.keys() - known.keys()) | self.harmed.keys()
@@ -219,7 +221,7 @@ class CopyKeeper(FileKeeper):
             again = [pair for pair in pairs.values() if pair[0] in recovered]
             missing = missing - recovered | self.storage.copy(again)
         if missing and StoredFile.objects.filter(key__in=missing).count() < len(missing):
-            raise Overtaken  # they have been rewritten, and have another key by now
+            raise StaleRead  # they have been rewritten, and have another key by now
         self.copies |= {hash: pair for hash, pair in pairs.items() if pair[0] not in missing}
         return {one.id: Outcome.GONE for one in originals if one.key in missing | damaged} | {
             one.id: Outcome.COLLISION for one in originals if one.binary_hash in collisions
@@ -231,10 +233,10 @@ class CopyKeeper(FileKeeper):
         files = self.organization.files.filter(binary_hash__in=list(binary_hashes)).only(*columns)
         return {file.binary_hash: file for file in files}
 
-    def _needed(self, originals: Sequence[Original], overwrite: bool) -> set[str]:
+    def _needed(self, originals: Sequence[CopySource], overwrite: bool) -> set[str]:
         """Binary hashes of what an image at the destination is going to show: of those that exist, nothing is said."""
         hashes = [] if overwrite else [one.hash for one in originals]
-        existing = self.organization.images.living().filter(hash__in=hashes).values_list("hash", flat=True)
+        existing = self.organization.images.active().filter(hash__in=hashes).values_list("hash", flat=True)
         skipped = set(existing) if hashes else set()
         return {one.binary_hash for one in originals if one.hash not in skipped}
 
@@ -247,23 +249,23 @@ def _is_intact(key: str) -> bool:
     file = StoredFile.objects.filter(key=key).first()
     verified = file and verify_file(file)
     if not verified:
-        raise Overtaken  # it has been rewritten or removed since we looked
+        raise StaleRead  # it has been rewritten or removed since we looked
     return not verified.damage
 
 
 def _write(
     source: Organization,
-    originals: Sequence[Original],
+    originals: Sequence[CopySource],
     lost: Mapping[int, Outcome],
-    keeper: CopyKeeper,
+    keeper: StagedCopies,
     overwrite: bool,
     actor: Actor,
-    along: Along,
+    before_commit: BeforeCommit,
 ) -> dict[int, Outcome]:
     """One transaction: files, short hashes, pictures, audit, counters; files and pictures in the order of hashes."""
     destination = keeper.organization
     with transaction.atomic():
-        there = _there(destination, originals, held=overwrite)
+        there = _existing(destination, originals, held=overwrite)
         outcomes = dict(lost)
         for one in originals:
             outcome = _outcome(there.get(one.hash), overwrite)
@@ -275,26 +277,28 @@ def _write(
         mended = {hash: keeper.harmed[hash] for hash in files.keys() & keeper.harmed.keys() & keeper.copies.keys()}
         new = sorted(files.keys() & keeper.copies.keys() - mended.keys())
         # Files, then pictures, each in an order that everybody keeps to, or two copies of the same deadlock.
-        _expect(len(new), bulk_sql.insert_files([keeper.copies[hash] for hash in new], destination))
+        _check_row_count(len(new), bulk_sql.copy_file_rows([keeper.copies[hash] for hash in new], destination))
         more = replace_by_copies(mended, keeper.copies, actor) if mended else 0
-        names = names_of(destination, created)
-        failpoints.point("copy.stored")
+        names = assign_short_hashes(destination, created)
+        failpoints.failpoint("copy.stored")
         if actor.job_id is None and changed:
             _record_overwritten(changed.values(), source, destination, actor)
-        _expect(len(created), bulk_sql.insert_images([(created[hash].id, names[hash]) for hash in names], destination))
-        _expect(len(changed), bulk_sql.overwrite_images(list(changed.items()), destination, actor))
+        _check_row_count(
+            len(created), bulk_sql.copy_image_rows([(created[hash].id, names[hash]) for hash in names], destination)
+        )
+        _check_row_count(len(changed), bulk_sql.overwrite_image_rows(list(changed.items()), destination, actor))
         _expect_protection(source, originals)
         _index(source, destination, created, changed, set(new))
         if actor.job_id is None:
             _record_created(list(created), source, destination, actor)
         else:
             bulk_sql.insert_created_versions(list(created), destination, actor)
-        if not along(outcomes):
+        if not before_commit(outcomes):
             transaction.set_rollback(True)
             return {}
         counters.add(destination, images=len(created), bytes=more + sum(files[hash].size for hash in new))
-        keeper.check_time()
-    failpoints.point("copy.committed")
+        keeper.check_deadline()
+    failpoints.failpoint("copy.committed")
     keeper.needed |= {keeper.copies[hash][1] for hash in [*new, *mended]}
     keeper.replaced = [file.key for file, _ in mended.values()]
     return outcomes
@@ -303,7 +307,7 @@ def _write(
 def _index(
     source: Organization,
     destination: Organization,
-    created: Mapping[str, Original],
+    created: Mapping[str, CopySource],
     changed: Mapping[int, int],
     new: set[str],
 ) -> None:
@@ -311,21 +315,21 @@ def _index(
 
     That is so where stems are of another language, and where the bytes were here before, and described then.
     """
-    same_rows = indexing.alike(source, destination)
+    same_rows = indexing.have_same_entries(source, destination)
     alike = [(one.id, hash) for hash, one in created.items() if same_rows and one.binary_hash in new]
     indexing.copy(alike, destination)
-    if alike and not indexing.alike(source, destination):
-        raise Overtaken  # the source has begun to be indexed in another language
+    if alike and not indexing.have_same_entries(source, destination):
+        raise StaleRead  # the source has begun to be indexed in another language
     others = created.keys() - {hash for _, hash in alike}
     indexing.remove(changed.values())
-    here = destination.images.living().select_related("organization", "file")
+    here = destination.images.active().select_related("organization", "file")
     if images := [*here.filter(hash__in=others), *here.filter(pk__in=changed.values())]:
         indexing.add(images)
 
 
-def _there(destination: Organization, originals: Sequence[Original], *, held: bool) -> dict[str, tuple[int, bool]]:
+def _existing(destination: Organization, originals: Sequence[CopySource], *, held: bool) -> dict[str, tuple[int, bool]]:
     """The living pictures of these hashes at the destination: their ids, and whether they are locked."""
-    images = destination.images.living().filter(hash__in=[one.hash for one in originals])
+    images = destination.images.active().filter(hash__in=[one.hash for one in originals])
     if held:
         images = images.order_by("id").select_for_update()
     return {hash: (id, locked) for hash, id, locked in images.values_list("hash", "id", "locked")}
@@ -341,24 +345,24 @@ def _outcome(target: tuple[int, bool] | None, overwrite: bool) -> Outcome:
     return Outcome.LOCKED if locked else Outcome.OVERWRITTEN
 
 
-def _expect(wanted: int, found: int) -> None:
+def _check_row_count(wanted: int, found: int) -> None:
     """What is gone since we looked was not copied: look again."""
     if found != wanted:
-        raise Overtaken
+        raise StaleRead
 
 
-def _expect_protection(source: Organization, originals: Sequence[Original]) -> None:
+def _expect_protection(source: Organization, originals: Sequence[CopySource]) -> None:
     """An image that was protected since we looked, without another hash, is not one that anybody may copy."""
     unprotected = [one.id for one in originals if not one.protected]
     if source.images.filter(pk__in=unprotected, protected=True).exists():
-        raise Overtaken
+        raise StaleRead
 
 
 def _record_overwritten(ids: Collection[int], source: Organization, destination: Organization, actor: Actor) -> None:
     targets = list(destination.images.filter(pk__in=ids).order_by("hash"))
-    before = {target.pk: {field: _said(target, field) for field in bulk_sql.SAID} for target in targets}
+    before = {target.pk: {field: _json_value(target, field) for field in bulk_sql.IMAGE_FIELDS} for target in targets}
     details = {id: {"before": before[id], "source": source.name} for id in before}
-    record_each(actor, "image.overwritten", targets, details)
+    record_events(actor, "image.overwritten", targets, details)
 
 
 def _record_created(hashes: Sequence[str], source: Organization, destination: Organization, actor: Actor) -> None:
@@ -366,7 +370,7 @@ def _record_created(hashes: Sequence[str], source: Organization, destination: Or
     bulk_sql.insert_events(event, hashes, destination)
 
 
-def _said(image: SourceImage, field: str) -> Any:
+def _json_value(image: SourceImage, field: str) -> Any:
     value = getattr(image, field)
     return value.isoformat() if hasattr(value, "isoformat") else value
 

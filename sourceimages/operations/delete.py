@@ -13,30 +13,30 @@ from organizations.audit import Actor, event_of, record
 from organizations.models import AuditEvent, Organization
 from organizations.usage import counters
 from rokka.core.clock import database_now
-from sourceimages.errors import ImageLocked, ImageNotFound, JobUnderWay
+from sourceimages.errors import ImageLocked, ImageNotFound, JobInProgress
 from sourceimages.models import SourceImage, Tombstone
 
 
 @transaction.atomic
 def delete_image(image: SourceImage, *, reason: Tombstone.Reason = Tombstone.Reason.API, actor: Actor) -> Tombstone:
     """Move the picture to the trash. Raises ImageLocked; ImageNotFound if it is there already."""
-    image = held(image)
-    refuse_locked(image)
-    tombstone = into_trash([image], reason, actor)
+    image = get_for_update(image)
+    check_not_locked(image)
+    tombstone = move_to_trash([image], reason, actor)
     counters.add(image.organization, images=-1)
     return tombstone
 
 
 @transaction.atomic
-def delete_images_with_bytes(organization: Organization, binary_hash: str, *, actor: Actor) -> Tombstone:
+def delete_by_binary_hash(organization: Organization, binary_hash: str, *, actor: Actor) -> Tombstone:
     """Move all pictures made of these bytes to the trash, or none. Raises ImageLocked, ImageNotFound."""
-    hold_bytes(organization, binary_hash)
-    found = organization.images.living().with_bytes(binary_hash).hold_all()
+    lock_file(organization, binary_hash)
+    found = organization.images.active().by_binary_hash(binary_hash).list_for_update()
     if not found:
         raise ImageNotFound(f"No source image found for the binary hash {binary_hash[:80]!r} in {organization.name!r}.")
     for image in found:
-        refuse_locked(image)
-    tombstone = into_trash(found, Tombstone.Reason.BINARY_HASH, actor)
+        check_not_locked(image)
+    tombstone = move_to_trash(found, Tombstone.Reason.BINARY_HASH, actor)
     counters.add(organization, images=-len(found))
     return tombstone
 
@@ -48,14 +48,14 @@ def expire_tombstone(tombstone: Tombstone, *, actor: Actor) -> None:
     Raises JobUnderWay while a job restores it.
     """
     tombstone = Tombstone.objects.select_for_update(of=("self",)).select_related("organization").get(pk=tombstone.pk)
-    if Tombstone.objects.under_restore().filter(pk=tombstone.pk).exists():
-        raise JobUnderWay("This deletion is being restored. Cancel that job first.")
+    if Tombstone.objects.being_restored().filter(pk=tombstone.pk).exists():
+        raise JobInProgress("This deletion is being restored. Cancel that job first.")
     before, tombstone.expires_at = tombstone.expires_at, min(tombstone.expires_at, database_now())
     tombstone.purge_confirmed = True
     tombstone.save(update_fields=["expires_at", "purge_confirmed"])
     record(
         actor,
-        "trash.expired",
+        "deletion.expired",
         organization=tombstone.organization,
         target=tombstone.reason,
         target_id=tombstone.pk,
@@ -65,47 +65,47 @@ def expire_tombstone(tombstone: Tombstone, *, actor: Actor) -> None:
     )
 
 
-def bury(organization: Organization, reason: Tombstone.Reason, actor: Actor) -> Tombstone:
-    """One act of deleting, which expires in TRASH_DAYS by the database's clock."""
+def create_tombstone(organization: Organization, reason: Tombstone.Reason, actor: Actor) -> Tombstone:
+    """One act of deleting, which expires in TRASH_RETENTION_DAYS by the database's clock."""
     now = database_now()
     return Tombstone.objects.create(
         organization=organization,
         deleted_at=now,
-        expires_at=now + timedelta(days=settings.TRASH_DAYS),
+        expires_at=now + timedelta(days=settings.TRASH_RETENTION_DAYS),
         deleted_by=actor.user,
         reason=reason,
     )
 
 
-def held(image: SourceImage) -> SourceImage:
+def get_for_update(image: SourceImage) -> SourceImage:
     """The living picture as it is now, locked until the transaction ends. Raises ImageNotFound."""
     try:
-        return SourceImage.objects.living().select_related("organization", "file").hold(image)
+        return SourceImage.objects.active().select_related("organization", "file").get_for_update(image)
     except SourceImage.DoesNotExist as error:
         raise ImageNotFound(f"No source image found for {image.hash!r} any more.") from error
 
 
-def refuse_locked(image: SourceImage) -> None:
+def check_not_locked(image: SourceImage) -> None:
     if image.locked:
         raise ImageLocked(f"Source image {image.short_hash} is locked: it can be neither deleted nor changed.")
 
 
-def hold_bytes(organization: Organization, binary_hash: str) -> None:
+def lock_file(organization: Organization, binary_hash: str) -> None:
     """Wait for everybody else who is about to look at all pictures of these bytes, and then change some."""
     list(organization.files.filter(binary_hash=binary_hash).select_for_update(no_key=True))
 
 
-def into_trash(images: list[SourceImage], reason: Tombstone.Reason, actor: Actor) -> Tombstone:
+def move_to_trash(images: list[SourceImage], reason: Tombstone.Reason, actor: Actor) -> Tombstone:
     """Move pictures of one organization, which are held, to the trash by one act. The caller counts them down."""
-    tombstone = bury(images[0].organization, reason, actor)
+    tombstone = create_tombstone(images[0].organization, reason, actor)
     SourceImage.objects.filter(pk__in=[image.pk for image in images]).update(tombstone=tombstone)
-    record_each(actor, "image.deleted", images, tombstone_id=tombstone.pk)
+    record_events(actor, "image.deleted", images, tombstone_id=tombstone.pk)
     return tombstone
 
 
-def record_each(
+def record_events(
     actor: Actor,
-    verb: str,
+    action: str,
     images: Sequence[SourceImage],
     details: Mapping[int, dict[str, Any]] = MappingProxyType({}),
     *,
@@ -116,7 +116,7 @@ def record_each(
     AuditEvent.objects.bulk_create(
         event_of(
             actor,
-            verb,
+            action,
             organization=image.organization,
             target=image.hash,
             target_id=str(image.pk),
@@ -128,11 +128,13 @@ def record_each(
     )
 
 
-def record_of(actor: Actor, verb: str, image: SourceImage, tombstone: Tombstone | None = None, **details: Any) -> None:
+def record_event(
+    actor: Actor, action: str, image: SourceImage, tombstone: Tombstone | None = None, **details: Any
+) -> None:
     """Write down what was done to one picture."""
     record(
         actor,
-        verb,
+        action,
         organization=image.organization,
         target=image.hash,
         target_id=image.pk,

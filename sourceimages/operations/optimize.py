@@ -14,44 +14,48 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from organizations.audit import TIME, Actor, record
+from organizations.audit import SYSTEM, Actor, record
 from organizations.usage import counters
 from rokka.core import failpoints
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 from sourceimages import ownership, probing, storage
 from sourceimages.errors import ReadingInterrupted
 from sourceimages.models import StoredFile
 from sourceimages.operations.contents import Content, replace_content
-from sourceimages.operations.staging import FileKeeper
-from sourceimages.probing.transcoding import SECONDS, Rewritten, rewritten
+from sourceimages.operations.staging import StagedFiles
+from sourceimages.probing.transcoding import SECONDS, TranscodeResult, transcode
 from sourceimages.stored_files import local_file, move_to_trash
 
 LEASE = timedelta(seconds=SECONDS + 120)  # after which somebody who works at a file is taken for dead
-AGAIN = timedelta(days=1)  # after which a file is tried again whose process was killed
-AT_ONCE = 100  # files that are looked up
+RETRY_AFTER = timedelta(days=1)  # after which a file is tried again whose process was killed
+BATCH = 100  # files that are looked up
 
 log = structlog.get_logger()
 
 
-def waiting(after: int = 0) -> list[int]:
+def pending(after: int = 0) -> list[int]:
     """Files with a wish that nobody works at, behind an id. A locked picture stays as it is until it is unlocked."""
-    wishes = StoredFile.objects.exclude(optimize_to="").filter(_free(), pk__gt=after).exclude(images__locked=True)
-    return list(wishes.order_by("id").values_list("id", flat=True)[:AT_ONCE])
+    wishes = StoredFile.objects.exclude(optimize_to="").filter(_not_leased(), pk__gt=after).exclude(images__locked=True)
+    return list(wishes.order_by("id").values_list("id", flat=True)[:BATCH])
 
 
-def optimize(file_id: int, *, actor: Actor = TIME) -> bool:
+def optimize(file_id: int, *, actor: Actor = SYSTEM) -> bool:
     """Fulfil the wish of the file, or write down why not; False if there is nothing to do now.
 
     ReadingInterrupted if the process that rewrites is killed: the file has its turn again a day later.
     """
     ownership.check_removable()
-    if not StoredFile.objects.exclude(optimize_to="").filter(_free(), pk=file_id).update(optimize_since=timezone.now()):
+    if (
+        not StoredFile.objects.exclude(optimize_to="")
+        .filter(_not_leased(), pk=file_id)
+        .update(optimize_started_at=timezone.now())
+    ):
         return False
     file = StoredFile.objects.select_related("organization").get(pk=file_id)
     try:
         return _optimize(file, actor)
     except ReadingInterrupted:  # at once it would probably be killed again, and others by it
-        _release(file, taken_until=timezone.now() + AGAIN)
+        _release(file, taken_until=timezone.now() + RETRY_AFTER)
         raise
     except BaseException:
         _release(file)
@@ -59,49 +63,49 @@ def optimize(file_id: int, *, actor: Actor = TIME) -> bool:
 
 
 def _release(file: StoredFile, *, taken_until: datetime | None = None) -> None:
-    mine = StoredFile.objects.filter(pk=file.pk, optimize_since=file.optimize_since)
-    mine.update(optimize_since=taken_until and taken_until - LEASE)
+    mine = StoredFile.objects.filter(pk=file.pk, optimize_started_at=file.optimize_started_at)
+    mine.update(optimize_started_at=taken_until and taken_until - LEASE)
 
 
-def _free() -> Q:
-    return Q(optimize_since=None) | Q(optimize_since__lt=timezone.now() - LEASE)
+def _not_leased() -> Q:
+    return Q(optimize_started_at=None) | Q(optimize_started_at__lt=timezone.now() - LEASE)
 
 
 def _optimize(file: StoredFile, actor: Actor) -> bool:
     originals = storage.originals()
     with (
         local_file(file) as path,
-        rewritten(path, file.format, file.optimize_to, folder=originals.spool) as picture,
-        FileKeeper(file.organization) as keeper,
+        transcode(path, file.format, file.optimize_to, folder=originals.temp_dir) as picture,
+        StagedFiles(file.organization) as keeper,
     ):
-        failpoints.point("optimize.rewritten")
-        if why := picture.left or _contradiction(file, picture):
-            return _leave(file, why, actor)
+        failpoints.failpoint("optimize.rewritten")
+        if why := picture.skipped_reason or _verify(file, picture):
+            return _skip(file, why, actor)
         ownership.check_removable()
         new = _content_of(picture, storage.new_key(file.organization_id, file.binary_hash))
         keeper.placed.add(new.key)
         originals.put(picture.path, new.key)
-        failpoints.point("optimize.placed")
+        failpoints.failpoint("optimize.placed")
         if not _switch(file, new, actor):
             return False
         keeper.needed.add(new.key)
-    failpoints.point("optimize.committed")
+    failpoints.failpoint("optimize.committed")
     move_to_trash([file.key])
     return True
 
 
-def _contradiction(file: StoredFile, picture: Rewritten) -> str:
+def _verify(file: StoredFile, picture: TranscodeResult) -> str:
     """What a look at the new bytes, by those who look at every upload, finds wrong with them."""
     try:
         found = probing.probe(picture.path)
-    except Invalid as error:  # what keeps us from looking says nothing about them
+    except InvalidInput as error:  # what keeps us from looking says nothing about them
         return error.message
     if (found.format, found.width, found.height) != (picture.format, file.width, file.height):
         return f"what was written is a {found.format} of {found.width} × {found.height}"
     return ""
 
 
-def _content_of(picture: Rewritten, key: str) -> Content:
+def _content_of(picture: TranscodeResult, key: str) -> Content:
     probe = probing.probe(picture.path)
     with picture.path.open("rb") as content:
         content_hash = file_digest(content, "sha256").hexdigest()
@@ -111,14 +115,14 @@ def _content_of(picture: Rewritten, key: str) -> Content:
 @transaction.atomic
 def _switch(file: StoredFile, new: Content, actor: Actor) -> bool:
     """The row and the images that show it name the new file, unless somebody was faster or locked one of them."""
-    row = _held(file)
+    row = _get_for_update(file)
     images = list(row.images.order_by("id").select_for_update()) if row else []
     if row is None or any(image.locked for image in images):
-        StoredFile.objects.filter(pk=file.pk).update(optimize_since=None)
+        StoredFile.objects.filter(pk=file.pk).update(optimize_started_at=None)
         return False
     before = Content.of(row)
     row.optimized_from = before.as_json() | {"at": timezone.now().isoformat(timespec="seconds")}
-    _say(row, {"from": before.format, "to": new.format, "from_size": before.size, "size": new.size})
+    _save_result(row, {"from": before.format, "to": new.format, "from_size": before.size, "size": new.size})
     more = replace_content(row, new)
     record(
         actor,
@@ -128,29 +132,29 @@ def _switch(file: StoredFile, new: Content, actor: Actor) -> bool:
         before={"format": before.format, "size": before.size},
         after={"format": new.format, "size": new.size},
     )
-    failpoints.point("optimize.switched")
+    failpoints.failpoint("optimize.switched")
     counters.add(row.organization, bytes=more)
     return True
 
 
 @transaction.atomic
-def _leave(file: StoredFile, why: str, actor: Actor) -> bool:
-    row = _held(file)
+def _skip(file: StoredFile, why: str, actor: Actor) -> bool:
+    row = _get_for_update(file)
     if row is None:
         return False
-    _say(row, {"wish": row.optimize_to, "left": why})
+    _save_result(row, {"wish": row.optimize_to, "left": why})
     row.save()
-    record(actor, "file.left_as_it_is", organization=row.organization, target=row.binary_hash, reason=why)
-    log.info("optimize.left", file=row.pk, reason=why)
+    record(actor, "file.optimization_skipped", organization=row.organization, target=row.binary_hash, reason=why)
+    log.info("optimize.skipped", file=row.pk, reason=why)
     return True
 
 
-def _held(file: StoredFile) -> StoredFile | None:
+def _get_for_update(file: StoredFile) -> StoredFile | None:
     """The row, if it still is what we have worked at."""
     rows = StoredFile.objects.select_related("organization").select_for_update(of=("self",))
     return rows.filter(pk=file.pk, key=file.key, optimize_to=file.optimize_to).first()
 
 
-def _say(row: StoredFile, what: dict[str, Any]) -> None:
+def _save_result(row: StoredFile, what: dict[str, Any]) -> None:
     row.static_metadata = row.static_metadata | {"optimize": what}
-    row.optimize_to, row.optimize_since = "", None
+    row.optimize_to, row.optimize_started_at = "", None

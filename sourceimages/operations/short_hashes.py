@@ -9,7 +9,7 @@ from sourceimages import hashes
 from sourceimages.models import ShortHash
 
 
-def names_of(organization: Organization, wanted: Iterable[str]) -> dict[str, str]:
+def assign_short_hashes(organization: Organization, wanted: Iterable[str]) -> dict[str, str]:
     """The short hash of each hash; new ones are written down, in the order of the hashes.
 
     Where another transaction gives out one of them at the same time, the database refuses ours (SAME_IMAGE).

@@ -13,7 +13,7 @@ from sourceimages import grace_period, storage, stored_files
 log = structlog.get_logger()
 
 
-class FileKeeper:
+class StagedFiles:
     """Remembers which bytes were put where, and at the end moves to the trash what no row came to need."""
 
     def __init__(self, organization: Organization) -> None:
@@ -23,7 +23,7 @@ class FileKeeper:
         self.needed: set[str] = set()  # keys that a committed row refers to
         self.since = time.monotonic()
 
-    def __enter__(self) -> "FileKeeper":
+    def __enter__(self) -> "StagedFiles":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
@@ -33,11 +33,11 @@ class FileKeeper:
         try:
             stored_files.move_to_trash(unneeded)
         except (DomainError, DatabaseError):  # garbage collection will find them
-            log.warning("bytes_left_behind", keys=unneeded, exc_info=True)
+            log.warning("storage.cleanup_failed", keys=unneeded, exc_info=True)
 
-    def check_time(self) -> None:
+    def check_deadline(self) -> None:
         """Give up before garbage collection could take bytes without a row for left behind."""
-        if self.placed and grace_period.half_over(self.since):
+        if self.placed and grace_period.is_half_over(self.since):
             raise Unavailable("Storing took too long. Try again.")
 
 
@@ -51,4 +51,4 @@ def set_aside(keys: Sequence[str]) -> None:
     try:
         stored_files.move_to_trash(keys)
     except DomainError:
-        log.warning("bytes_left_behind", keys=keys, exc_info=True)
+        log.warning("storage.cleanup_failed", keys=keys, exc_info=True)

@@ -12,7 +12,7 @@ from organizations.models import Organization
 from organizations.usage import counters
 from rokka.core import failpoints
 from sourceimages import ownership, storage
-from sourceimages.errors import BytesMissing
+from sourceimages.errors import OriginalMissing
 from sourceimages.models import SourceImage, StoredFile
 from sourceimages.operations.contents import Content, replace_content
 from sourceimages.stored_files import move_to_trash
@@ -40,7 +40,7 @@ def optimized_files(
     if names:
         images = Q(pk__in=[])
         for name in names:
-            images |= Q(pk__in=SourceImage.objects.named(name).values("file")) | Q(binary_hash=name)
+            images |= Q(pk__in=SourceImage.objects.by_hash(name).values("file")) | Q(binary_hash=name)
         files = files.filter(images)
     return files
 
@@ -58,13 +58,13 @@ def undo_optimize(file_id: int, *, actor: Actor) -> Undone:
     if not _is_back(originals, uploaded.key):
         StoredFile.objects.filter(pk=file.pk, key=file.key).update(optimized_from=None)
         return Undone.MISSING
-    failpoints.point("optimize.recovered")
+    failpoints.failpoint("optimize.recovered")
     # Whatever ends this now: a file without a row is garbage, which goes to the trash by itself.
     if not _is_as_uploaded(originals, uploaded):
         return Undone.DAMAGED
     outcome = _switch_back(file, uploaded, actor)
     if outcome is Undone.DONE:
-        failpoints.point("optimize.undone")
+        failpoints.failpoint("optimize.undone")
         move_to_trash([file.key])
     return outcome
 
@@ -75,13 +75,13 @@ def _is_back(originals: storage.Storage, key: str) -> bool:
         return True
     try:
         originals.size(key)
-    except BytesMissing:
+    except OriginalMissing:
         return False
     return True
 
 
 def _is_as_uploaded(originals: storage.Storage, uploaded: Content) -> bool:
-    with originals.local(uploaded.key) as path, path.open("rb") as content:
+    with originals.local_path(uploaded.key) as path, path.open("rb") as content:
         return path.stat().st_size == uploaded.size and file_digest(content, "sha256").hexdigest() == (
             uploaded.content_hash
         )

@@ -8,9 +8,9 @@ from hashlib import sha256
 import structlog
 from django.db import transaction
 
-from organizations.audit import TIME, Actor, record
+from organizations.audit import SYSTEM, Actor, record
 from rokka.core.clock import DatabaseNow
-from sourceimages.errors import BytesMissing, StorageUnavailable
+from sourceimages.errors import OriginalMissing, StorageUnavailable
 from sourceimages.models import StoredFile
 from sourceimages.stored_files import open_file
 
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class VerifiedFile:
     """A file that was compared, and what is wrong with it, if anything."""
 
     file: StoredFile
@@ -37,7 +37,7 @@ def damage_of(file: StoredFile) -> str:
     """What is wrong with the stored file, one of StoredFile.Damage or nothing. Raises StorageUnavailable."""
     try:
         intact = content_hash(open_file(file)) == file.content_hash
-    except BytesMissing:
+    except OriginalMissing:
         return StoredFile.Damage.MISSING
     except OSError as error:
         if error.errno != errno.EIO:
@@ -46,7 +46,7 @@ def damage_of(file: StoredFile) -> str:
     return "" if intact else StoredFile.Damage.CORRUPT
 
 
-def verify_file(file: StoredFile, *, actor: Actor = TIME) -> Verified | None:
+def verify_file(file: StoredFile, *, actor: Actor = SYSTEM) -> VerifiedFile | None:
     """Compare the file and write down what came of it; None if it was replaced or removed meanwhile."""
     damage = damage_of(file)
     with transaction.atomic():
@@ -68,4 +68,4 @@ def verify_file(file: StoredFile, *, actor: Actor = TIME) -> Verified | None:
             )
     if damage:
         log.error("verify.damaged", file=row.pk, organization=row.organization.name, key=row.key, damage=damage)
-    return Verified(row, damage)
+    return VerifiedFile(row, damage)

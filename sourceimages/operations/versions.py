@@ -10,7 +10,7 @@ from sourceimages import versions
 from sourceimages.errors import VersionNotFound, VersionNotRestorable
 from sourceimages.models import ImageVersion, SourceImage
 from sourceimages.operations.aliases import set_alias
-from sourceimages.operations.delete import held, record_each, refuse_locked
+from sourceimages.operations.delete import check_not_locked, get_for_update, record_events
 from sourceimages.search import indexing
 
 
@@ -20,13 +20,13 @@ def restore_version(image: SourceImage, version_id: int, *, actor: Actor) -> Sou
 
     Raises VersionNotFound, VersionNotRestorable for a version without values, ImageLocked.
     """
-    image = held(image)
+    image = get_for_update(image)
     version = ImageVersion.objects.filter(image_id=image.pk, pk=version_id).first()
     if version is None:
         raise VersionNotFound(f"Image {image.short_hash} has no version {version_id} in its history.")
     if not version.before:
         raise VersionNotRestorable(f"Version {version_id} records that the image was {version.kind}: it has no values.")
-    refuse_locked(image)
+    check_not_locked(image)
     if alias := version.before.get("alias"):
         set_alias(image, alias, overwrite=True, actor=actor)
     put_back({image: versions.values_of(version)}, actor)
@@ -42,9 +42,9 @@ def put_back(wanted: Mapping[SourceImage, Mapping[str, Any]], actor: Actor) -> N
     fields = {name for before in replaced.values() for name in before}
     SourceImage.objects.bulk_update(replaced, sorted(fields | {"identity"}))
     indexing.replace(list(replaced))
-    versions.keep(ImageVersion.Kind.VERSION_RESTORED, replaced, actor)
+    versions.record_versions(ImageVersion.Kind.VERSION_RESTORED, replaced, actor)
     details = {
         image.pk: {"before": versions.to_json(before), "after": versions.to_json(wanted[image])}
         for image, before in replaced.items()
     }
-    record_each(actor, "image.version_restored", list(replaced), details)
+    record_events(actor, "image.version_restored", list(replaced), details)

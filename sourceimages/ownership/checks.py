@@ -19,7 +19,7 @@ RAISE_SECONDS = 60  # after which a process that removes files raises the counte
 
 
 @dataclass(frozen=True, slots=True)
-class _Remembered:
+class _CachedFinding:
     storage: Storage
     place: object
     until: float  # by the monotonic clock
@@ -31,7 +31,7 @@ class _Remembered:
 
 
 class _Memory:
-    last: _Remembered | None = None
+    last: _CachedFinding | None = None
     raised: tuple[Storage, float] | None = None  # which mark this process has raised, and when
 
 
@@ -77,7 +77,7 @@ def current(*, fresh: bool = False) -> Finding:
     if finding.new:
         claim()
         finding = examine()
-    _memory.last = _Remembered(originals, originals.place(), time.monotonic() + CACHE_SECONDS, finding)
+    _memory.last = _CachedFinding(originals, originals.place(), time.monotonic() + CACHE_SECONDS, finding)
     return finding
 
 
@@ -92,13 +92,13 @@ def claim() -> None:
 
     The counter leaves zero when the storage has its mark: until then another process may do all of it again.
     """
-    facts = database.facts()
+    facts = database.identify()
     new = Instance(database=facts.identity)
     Instance.objects.bulk_create([new], ignore_conflicts=True)
     unmarked = Instance.objects.filter(counter=0)
     unmarked.update(database=facts.identity)
     write_mark()
-    failpoints.point("owner.claimed")
+    failpoints.failpoint("owner.claimed")
     unmarked.update(counter=1, newest_file=facts.newest_file, newest_image=facts.newest_image, raised_at=Now())
     write_mark()
 
@@ -113,7 +113,7 @@ def _raise_counter(finding: Finding) -> None:
             newest_image=facts.newest_image,
             raised_at=Now(),
         )
-        failpoints.point("owner.counted")
+        failpoints.failpoint("owner.counted")
     write_mark()
     _memory.raised = (storage.originals(), time.monotonic())
 
@@ -122,7 +122,7 @@ def _raise_counter(finding: Finding) -> None:
 def write_mark() -> None:
     """Write the row into the storage; under its lock, or a slow writer could put an older one over a newer one."""
     row = Instance.objects.select_for_update().get()
-    storage.originals().write_mark(Mark.of(row).written())
+    storage.originals().write_mark(Mark.of(row).serialized())
 
 
 def _refuse(finding: Finding) -> None:

@@ -13,7 +13,7 @@ from sourceimages.models import Instance, SourceImage, StoredFile
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class DatabaseIdentity:
     """Which database this is, and how far it has come.
 
     `build` changes when the tables are made anew, as a restore does. The ids are those that were given out last,
@@ -26,11 +26,11 @@ class Facts:
     newest_image: int
 
 
-def facts() -> Facts:
+def identify() -> DatabaseIdentity:
     return _of_postgresql() if connection.vendor == "postgresql" else _of_sqlite()
 
 
-def _of_postgresql() -> Facts:
+def _of_postgresql() -> DatabaseIdentity:
     """The cluster has an identifier of its own, which no dump carries along. Not everybody may ask for it."""
     tables = [model._meta.db_table for model in (Instance, StoredFile, SourceImage)]
     cluster, oid, build, newest_file, newest_image = _row(
@@ -46,10 +46,10 @@ def _of_postgresql() -> Facts:
     )
     where = connection.settings_dict
     server = cluster or f"{where['HOST'] or 'localhost'}:{where['PORT'] or 5432}"
-    return Facts(f"postgresql:{server}:{oid}", str(build), newest_file or 0, newest_image or 0)
+    return DatabaseIdentity(f"postgresql:{server}:{oid}", str(build), newest_file or 0, newest_image or 0)
 
 
-def _of_sqlite() -> Facts:
+def _of_sqlite() -> DatabaseIdentity:
     """Where the file is, seen from local files, so that both may move together; beside a bucket, which file it is."""
     path, originals, inode = Path(connection.settings_dict["NAME"]), storage.originals(), 0
     with suppress(OSError):
@@ -60,7 +60,7 @@ def _of_sqlite() -> Facts:
         identity = f"sqlite:{_machine()}:{inode}"
     (newest_file,) = _row("SELECT MAX(seq) FROM sqlite_sequence WHERE name = %s", [StoredFile._meta.db_table])
     (newest_image,) = _row("SELECT MAX(seq) FROM sqlite_sequence WHERE name = %s", [SourceImage._meta.db_table])
-    return Facts(identity, str(inode), newest_file or 0, newest_image or 0)
+    return DatabaseIdentity(identity, str(inode), newest_file or 0, newest_image or 0)
 
 
 def _machine() -> str:

@@ -14,7 +14,7 @@ from sourceimages.models import Instance, StoredFile
 from sourceimages.ownership.checks import current, write_mark
 from sourceimages.ownership.marks import ACCEPT, ADOPT, SAMPLE, Finding, examine, is_there
 
-LISTED = 100_000  # keys that are looked at, at most
+KEY_LIMIT = 100_000  # keys that are looked at, at most
 BATCH = 1000
 
 
@@ -32,11 +32,11 @@ class Inventory:
 def inventory() -> Inventory:
     newest = list(StoredFile.objects.order_by("-id")[:SAMPLE])
     keys = unknown = 0
-    names = islice((held.key for held in storage.originals().keys()), LISTED + 1)
+    names = islice((held.key for held in storage.originals().list_objects()), KEY_LIMIT + 1)
     while batch := list(islice(names, BATCH)):
         known = StoredFile.objects.filter(key__in=batch).count()
         keys, unknown = keys + len(batch), unknown + len(batch) - known
-    return Inventory(len(newest), sum(map(is_there, newest)), keys, unknown, keys <= LISTED)
+    return Inventory(len(newest), sum(map(is_there, newest)), keys, unknown, keys <= KEY_LIMIT)
 
 
 def adopt_storage(*, actor: Actor) -> Finding:
@@ -49,7 +49,7 @@ def accept_restore(*, actor: Actor) -> Finding:
     return _decide(ACCEPT, "restore.accepted", actor)
 
 
-def _decide(command: str, verb: str, actor: Actor) -> Finding:
+def _decide(command: str, action: str, actor: Actor) -> Finding:
     finding = examine()
     if finding.problem is None:
         raise Conflict("Database and storage agree: there is nothing to decide.")
@@ -70,12 +70,12 @@ def _decide(command: str, verb: str, actor: Actor) -> Finding:
         )
         record(
             actor,
-            verb,
+            action,
             target=storage.OWNER_MARK,
             target_id=Instance.objects.get().instance_id,
             problem=finding.problem.name.lower(),
-            in_storage=mark.written() if mark else None,
-            in_database=own.written() if own else None,
+            in_storage=mark.serialized() if mark else None,
+            in_database=own.serialized() if own else None,
             database=facts.identity,
         )
     write_mark()

@@ -6,10 +6,10 @@ from typing import Any, Self
 from uuid import UUID
 
 from sourceimages import storage
-from sourceimages.errors import BytesMissing, StorageMismatch
+from sourceimages.errors import OriginalMissing, StorageMismatch
 from sourceimages.models import Instance, StoredFile
 from sourceimages.ownership import database
-from sourceimages.ownership.database import Facts
+from sourceimages.ownership.database import DatabaseIdentity
 
 SAMPLE = 20  # files that are looked for in a storage without a mark
 LOOKS = 4
@@ -77,7 +77,7 @@ class Mark:
     def of(cls, row: Instance) -> Self:
         return cls(row.instance_id, row.database, row.counter, row.newest_file, row.newest_image)
 
-    def written(self) -> dict[str, Any]:
+    def serialized(self) -> dict[str, Any]:
         return {
             "instance": str(self.instance),
             "database": self.database,
@@ -93,7 +93,7 @@ class Finding:
 
     in_storage: Mark | None
     in_database: Mark | None
-    facts: Facts
+    facts: DatabaseIdentity
     accepted: int
     problem: Problem | None = None
     new: bool = False
@@ -123,7 +123,7 @@ def _look() -> Finding:
     found = Finding(
         in_storage=Mark.read(sent) if sent is not None else None,
         in_database=Mark.of(row) if row else None,
-        facts=database.facts(),
+        facts=database.identify(),
         accepted=row.accepted if row else 0,
     )
     if sent is None:
@@ -154,12 +154,12 @@ def _problem_without_mark(found: Finding) -> Problem | None:
     newest = list(StoredFile.objects.order_by("-id")[:SAMPLE])
     if newest:
         return None if all(is_there(file) for file in newest) else Problem.NO_MARK
-    return Problem.FOREIGN_FILES if next(storage.originals().keys(), None) else None
+    return Problem.FOREIGN_FILES if next(storage.originals().list_objects(), None) else None
 
 
 def is_there(file: StoredFile) -> bool:
     """Does the storage hold the file, in the size that its row says?"""
     try:
         return storage.originals().size(file.key) == file.size
-    except BytesMissing:
+    except OriginalMissing:
         return False

@@ -27,29 +27,35 @@ ENVIRONMENT = {  # all of it: no secret of ours is there to be found
     "MALLOC_ARENA_MAX": "2",  # threads take from the little address space there is
     "VIPS_CONCURRENCY": "1",
 }
-START_SECONDS = 20
-PATIENCE_SECONDS = 30  # for a child to become free
-LONGEST_ANSWER = 1024 * 1024
-FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGBUS}  # SIGBUS: a disk failed
-QUESTIONS = 3000  # after which a child is replaced: libraries forget to give back what they have taken
+START_TIMEOUT = 20
+CHECKOUT_TIMEOUT = 30  # for a child to become free
+MAX_RESPONSE_BYTES = 1024 * 1024
+EXTERNAL_SIGNALS = {
+    signal.SIGKILL,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGBUS,
+}  # SIGBUS: a disk failed
+MAX_REQUESTS = 3000  # after which a child is replaced: libraries forget to give back what they have taken
 
 
-class ChildDiedError(Exception):
+class WorkerDiedError(Exception):
     """The child that was working on a request is gone, and why. A crash may be the doing of the file, or not."""
 
 
-class TooMuchWorkError(ChildDiedError):
+class WorkLimitError(WorkerDiedError):
     """The file takes more computing than it is allowed: it would again."""
 
 
-class ChildKilledError(ChildDiedError):
+class WorkerKilledError(WorkerDiedError):
     """It was ended by something else: killed from outside, as when memory runs out, or the clock ran out on it.
 
     The clock is no measure of the file: what a file may cost is limited in seconds of computing.
     """
 
 
-class BusyError(Exception):
+class PoolExhaustedError(Exception):
     """All children were at work, for as long as anybody may wait."""
 
 
@@ -57,7 +63,7 @@ class SandboxMissingError(RuntimeError):
     """SANDBOX=required, and this machine cannot do it."""
 
 
-class Child:
+class Worker:
     def __init__(self, command: Sequence[str] = COMMAND, *, files: Sequence[int] = ()) -> None:
         """`files` are the descriptors of open files that it gets, under the same numbers."""
         self._process = subprocess.Popen(  # noqa: S603, the command is ours
@@ -72,11 +78,11 @@ class Child:
         )
         self._requests = cast(IO[bytes], self._process.stdin)
         self._answers = cast(IO[bytes], self._process.stdout)
-        self.questions = 0
+        self.requests = 0
         self._readable = select.poll()
         self._readable.register(self._answers, select.POLLIN)
         try:
-            self.sandboxed = bool(self._read_answer(START_SECONDS)["sandboxed"])
+            self.sandboxed = bool(self._read_response(START_TIMEOUT)["sandboxed"])
         except BaseException:
             self.kill()
             raise
@@ -86,53 +92,53 @@ class Child:
         return self._process.poll() is None
 
     @property
-    def worn_out(self) -> bool:
-        return self.questions >= QUESTIONS
+    def should_recycle(self) -> bool:
+        return self.requests >= MAX_REQUESTS
 
-    def ask(self, request: dict[str, Any], *, seconds: float) -> dict[str, Any]:
-        self.questions += 1
+    def call(self, request: dict[str, Any], *, seconds: float) -> dict[str, Any]:
+        self.requests += 1
         try:
             self._requests.write(json.dumps(request).encode() + b"\n")
         except BrokenPipeError:
-            raise self._death() from None
-        return self._read_answer(seconds)
+            raise self._exit_reason() from None
+        return self._read_response(seconds)
 
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
-        self.forget()
+        self.detach()
 
-    def forget(self) -> None:
+    def detach(self) -> None:
         """Close our ends of the pipes. If nobody else has them open the child ends by itself."""
         self._requests.close()
         self._answers.close()
 
-    def _read_answer(self, seconds: float) -> dict[str, Any]:
+    def _read_response(self, seconds: float) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
         line = b""
         while not line.endswith(b"\n"):
             if not self._readable.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                raise ChildKilledError(f"reading it took more than {seconds:g} seconds")
-            block = os.read(self._answers.fileno(), LONGEST_ANSWER)
+                raise WorkerKilledError(f"reading it took more than {seconds:g} seconds")
+            block = os.read(self._answers.fileno(), MAX_RESPONSE_BYTES)
             if not block:
-                raise self._death()
+                raise self._exit_reason()
             line += block
-            if len(line) > LONGEST_ANSWER:
-                raise ChildDiedError("reading it went wrong")
+            if len(line) > MAX_RESPONSE_BYTES:
+                raise WorkerDiedError("reading it went wrong")
         try:
             answer: dict[str, Any] = json.loads(line)
         except ValueError:
-            raise ChildDiedError("reading it went wrong") from None
+            raise WorkerDiedError("reading it went wrong") from None
         return answer
 
-    def _death(self) -> ChildDiedError:
+    def _exit_reason(self) -> WorkerDiedError:
         try:
             code = self._process.wait(timeout=1)
         except subprocess.TimeoutExpired:  # it lives, but has closed its end of the pipe
-            return ChildDiedError("its reader fell silent")
+            return WorkerDiedError("its reader fell silent")
         if code == -signal.SIGXCPU:
-            return TooMuchWorkError("reading it took too much computing time")
-        kind = ChildKilledError if -code in FROM_OUTSIDE else ChildDiedError
+            return WorkLimitError("reading it took too much computing time")
+        kind = WorkerKilledError if -code in EXTERNAL_SIGNALS else WorkerDiedError
         return kind(f"its reader died ({signal.strsignal(-code) if code < 0 else code})")
 
 
@@ -145,7 +151,7 @@ class Pool:
         *,
         sandbox_required: bool = False,
         command: Sequence[str] = COMMAND,
-        patience: float = PATIENCE_SECONDS,
+        patience: float = CHECKOUT_TIMEOUT,
     ) -> None:
         self._size = size
         self._patience = patience
@@ -154,44 +160,44 @@ class Pool:
         self._warned = False
         self._open()
 
-    def ask(self, request: dict[str, Any], *, seconds: float) -> dict[str, Any]:
+    def call(self, request: dict[str, Any], *, seconds: float) -> dict[str, Any]:
         """The answer to a request, or ChildDiedError, after which the next request finds a new child.
 
         BusyError if no child became free in time.
         """
-        with self._child() as child:
-            return child.ask(request, seconds=seconds)
+        with self._checkout() as child:
+            return child.call(request, seconds=seconds)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def call_exclusively(self) -> Iterator[None]:
         """While no child of this pool is at work. BusyError if those that are do not end in time."""
-        exclusive, places = self._exclusive, self._places
-        taken: list[Child | None] = []
+        exclusive, places = self._exclusive, self._slots
+        taken: list[Worker | None] = []
         deadline = time.monotonic() + self._patience
         if not exclusive.acquire(timeout=self._patience):
-            raise BusyError("another file is being read alone")
+            raise PoolExhaustedError("another file is being read alone")
         try:
             while len(taken) < self._size:
                 taken.append(places.get(timeout=max(0.01, deadline - time.monotonic())))
             yield
         except Empty:
-            raise BusyError("no reader became free") from None
+            raise PoolExhaustedError("no reader became free") from None
         finally:
             for child in taken:
                 places.put(child)
             exclusive.release()
 
-    def ask_fresh_child(self, request: dict[str, Any], *, seconds: float) -> dict[str, Any]:
+    def call_fresh_worker(self, request: dict[str, Any], *, seconds: float) -> dict[str, Any]:
         """The same as `ask` with a child that has read nothing else, and will not. Meant for `alone`."""
         child = self._start()
         try:
-            return child.ask(request, seconds=seconds)
+            return child.call(request, seconds=seconds)
         finally:
-            self._dismiss(child)
+            self._discard(child)
 
-    def check(self) -> None:
+    def check_sandbox(self) -> None:
         """Raise SandboxMissingError if a sandbox is required and a child could still open a socket."""
-        with self._child():
+        with self._checkout():
             pass
 
     def close(self) -> None:
@@ -199,30 +205,30 @@ class Pool:
             child.kill()
         self._open()
 
-    def forget(self) -> None:
+    def detach(self) -> None:
         """In a process that was forked from ours: leave the children to the parent, and start with none."""
         for child in list(self._children):
-            child.forget()
+            child.detach()
         self._open()
 
     def _open(self) -> None:
-        self._children: set[Child] = set()
+        self._children: set[Worker] = set()
         self._exclusive = Lock()  # of the one that reads alone
-        self._places: LifoQueue[Child | None] = LifoQueue()  # last in, first out: a child that is warm
+        self._slots: LifoQueue[Worker | None] = LifoQueue()  # last in, first out: a child that is warm
         for _ in range(self._size):
-            self._places.put(None)
+            self._slots.put(None)
 
     @contextmanager
-    def _child(self) -> Iterator[Child]:
-        places = self._places
+    def _checkout(self) -> Iterator[Worker]:
+        places = self._slots
         try:
             child = places.get(timeout=self._patience)
         except Empty:
-            raise BusyError("no reader became free") from None
+            raise PoolExhaustedError("no reader became free") from None
         try:
             # The system may have ended it while it had nothing to do.
-            if child is not None and (child.worn_out or not child.alive):
-                self._dismiss(child)
+            if child is not None and (child.should_recycle or not child.alive):
+                self._discard(child)
                 child = None
             if child is None:
                 child = self._start()
@@ -230,23 +236,23 @@ class Pool:
         except BaseException:
             # Whatever went wrong, an answer may still be on its way, and would be taken for that to the next request.
             if child is not None:
-                self._dismiss(child)
+                self._discard(child)
                 child = None
             raise
         finally:
             places.put(child)
 
-    def _start(self) -> Child:
+    def _start(self) -> Worker:
         try:
-            child = Child(self._command)
-        except ChildKilledError:  # for its memory, say, as may happen at any time
+            child = Worker(self._command)
+        except WorkerKilledError:  # for its memory, say, as may happen at any time
             raise
-        except ChildDiedError as error:
+        except WorkerDiedError as error:
             raise RuntimeError(f"The process that reads files does not start: {error}") from error
         self._children.add(child)
         if not child.sandboxed:
             if self._sandbox_required:
-                self._dismiss(child)
+                self._discard(child)
                 raise SandboxMissingError(
                     "SANDBOX=required, but a process that reads files could still open a socket. "
                     "It needs a kernel with seccomp and the library libseccomp.so.2."
@@ -256,6 +262,6 @@ class Pool:
                 logger.warning("Files are read in limited processes, but without seccomp: the network stays open.")
         return child
 
-    def _dismiss(self, child: Child) -> None:
+    def _discard(self, child: Worker) -> None:
         self._children.discard(child)
         child.kill()

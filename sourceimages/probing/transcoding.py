@@ -11,22 +11,22 @@ from django.conf import settings
 
 from sourceimages.errors import ReadingInterrupted
 
-from .pool import COMMAND, Child, ChildDiedError, ChildKilledError, SandboxMissingError
+from .pool import COMMAND, SandboxMissingError, Worker, WorkerDiedError, WorkerKilledError
 
 SECONDS = 480  # for one picture; the child has less for its computing
 
 
 @dataclass(frozen=True, slots=True)
-class Rewritten:
+class TranscodeResult:
     """Where the new bytes are and what they are; or why the picture is left alone."""
 
     path: Path
     format: str = ""
-    left: str = ""
+    skipped_reason: str = ""
 
 
 @contextmanager
-def rewritten(source: Path, format: str, to: str, *, folder: Path) -> Iterator[Rewritten]:
+def transcode(source: Path, format: str, to: str, *, folder: Path) -> Iterator[TranscodeResult]:
     """The image as `to` says (png or jpg), in a file of the folder that is gone afterwards unless it was moved.
 
     ReadingInterrupted if the process was killed, which says nothing about the image.
@@ -38,14 +38,14 @@ def rewritten(source: Path, format: str, to: str, *, folder: Path) -> Iterator[R
         descriptors += [os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600) for place in places]
         out, scratch = zip(map(str, places), descriptors, strict=True)
         try:
-            answer = _ask(
+            answer = _call(
                 {"path": str(source), "format": format, "to": to, "out": out, "scratch": scratch}, descriptors
             )
-        except ChildKilledError as error:
+        except WorkerKilledError as error:
             raise ReadingInterrupted(f"Rewriting was interrupted: {error}.") from error
-        except ChildDiedError as error:
-            answer = {"left": str(error)}
-        yield Rewritten(places[0], **answer)
+        except WorkerDiedError as error:
+            answer = {"skipped_reason": str(error)}
+        yield TranscodeResult(places[0], **answer)
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
@@ -53,17 +53,17 @@ def rewritten(source: Path, format: str, to: str, *, folder: Path) -> Iterator[R
             place.unlink(missing_ok=True)
 
 
-def _ask(request: dict[str, object], descriptors: list[int]) -> dict[str, str]:
+def _call(request: dict[str, object], descriptors: list[int]) -> dict[str, str]:
     """One child for one picture: whatever it has come to hold, it is gone with it."""
     try:
-        child = Child((*COMMAND, "--writes"), files=descriptors)
-    except ChildKilledError:
+        child = Worker((*COMMAND, "--writes"), files=descriptors)
+    except WorkerKilledError:
         raise
-    except ChildDiedError as error:  # which says nothing about the picture
+    except WorkerDiedError as error:  # which says nothing about the picture
         raise RuntimeError(f"The process that rewrites pictures does not start: {error}") from error
     try:
         if settings.SANDBOX == "required" and not child.sandboxed:
             raise SandboxMissingError("SANDBOX=required, but a process that rewrites pictures could open a socket.")
-        return child.ask({"ask": "rewrite", **request}, seconds=SECONDS)
+        return child.call({"ask": "rewrite", **request}, seconds=SECONDS)
     finally:
         child.kill()

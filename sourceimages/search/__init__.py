@@ -6,16 +6,16 @@ from django.db.models import Q
 from django.http import QueryDict
 
 from organizations.models import Organization
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 from sourceimages.errors import InvalidFilter
 from sourceimages.search import parser
-from sourceimages.search.ast import All, Any, Condition, Expression, Not
+from sourceimages.search.ast import And, Condition, Expression, Not, Or
 from sourceimages.search.compiler import Filter
-from sourceimages.search.parser import TooMuch
+from sourceimages.search.parser import TooComplex
 
 PARAMETERS = {"limit", "offset", "sort", "deleted", "binaryHash", "operator", "facets", "q"}  # all others are filters
-NEGATION = "not:"
-MOST = 50  # filters
+NOT_PREFIX = "not:"
+MAX_CONDITIONS = 50  # filters
 
 __all__ = ["PARAMETERS", "Search", "condition", "read"]
 
@@ -56,13 +56,13 @@ def _query(organization: Organization, text: str, *, in_trash: bool, for_action:
             return _nothing("", for_action)
         found = Filter(organization, expression, in_trash=in_trash, for_action=for_action, typed=True)
         return Search(found.condition())
-    except (TooMuch, InvalidFilter):
+    except (TooComplex, InvalidFilter):
         raise
-    except Invalid as error:
+    except InvalidInput as error:
         reason = error.message.removeprefix("q: ")
         if for_action:
-            raise Invalid(f"q: {reason} What is to be done needs a query that is understood.") from error
-    expression, complete = parser.plain(text)
+            raise InvalidInput(f"q: {reason} What is to be done needs a query that is understood.") from error
+    expression, complete = parser.as_words(text)
     reason = f"q: {reason} It was read as words instead"
     reason += "." if complete else f", of which the first {parser.MAX_WORDS} were looked for."
     if expression is None:
@@ -72,27 +72,27 @@ def _query(organization: Organization, text: str, *, in_trash: bool, for_action:
 
 def _nothing(reason: str, for_action: bool) -> Search:
     if for_action:
-        raise Invalid("q: there is no word to look for.")
+        raise InvalidInput("q: there is no word to look for.")
     return Search(None, f"{reason} There is no word to look for." if reason else "q: there is no word to look for.")
 
 
 def _filters(query: QueryDict) -> Expression | None:
     operator = query.get("operator", "").lower()
     if operator not in ("", "and", "or"):
-        raise Invalid("operator: it must be and, or or.")
+        raise InvalidInput("operator: it must be and, or or.")
     filters: list[Expression] = []
     for name, values in query.lists():
         if name not in PARAMETERS:
             for text in filter(None, map(str, values)):
                 filters.append(_filter(name, text))
-    if len(filters) > MOST:
-        raise Invalid(f"{len(filters)} filters; the limit is {MOST}.")
+    if len(filters) > MAX_CONDITIONS:
+        raise InvalidInput(f"{len(filters)} filters; the limit is {MAX_CONDITIONS}.")
     if not filters:
         return None
-    return Any(tuple(filters)) if operator == "or" else All(tuple(filters))
+    return Or(tuple(filters)) if operator == "or" else And(tuple(filters))
 
 
 def _filter(name: str, text: str) -> Expression:
-    field = name.removeprefix(NEGATION)
+    field = name.removeprefix(NOT_PREFIX)
     wanted = Condition(field, parser.value(field, text))
     return Not(wanted) if field != name else wanted

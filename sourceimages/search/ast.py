@@ -17,12 +17,12 @@ class Phrase:
 
 
 @dataclass(frozen=True, slots=True)
-class Begins:
+class Prefix:
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Between:
+class Range:
     """None is an open end."""
 
     low: str | None
@@ -32,13 +32,13 @@ class Between:
 
 
 @dataclass(frozen=True, slots=True)
-class Near:
+class Within:
     latitude: float
     longitude: float
     metres: float
 
 
-Value = Equals | Phrase | Begins | Between | Near
+Value = Equals | Phrase | Prefix | Range | Within
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,12 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class All:
+class And:
     parts: "tuple[Expression, ...]"
 
 
 @dataclass(frozen=True, slots=True)
-class Any:
+class Or:
     parts: "tuple[Expression, ...]"
 
 
@@ -63,4 +63,4 @@ class Not:
     part: "Expression"
 
 
-Expression = Condition | All | Any | Not
+Expression = Condition | And | Or | Not

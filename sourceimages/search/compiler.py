@@ -14,26 +14,26 @@ from django.db.models.functions import ASin, Cos, Power, Radians, Sin, Sqrt
 from django.db.models.lookups import Exact
 
 from organizations.models import Organization
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 from sourceimages.errors import InvalidFilter
-from sourceimages.metadata.index_entries import cut
+from sourceimages.metadata.index_entries import truncate_bytes
 from sourceimages.metadata.stemming import bigrams, forms, is_unspaced, neighbors, without_accents, words
 from sourceimages.metadata.values import MAX_INTEGER, nfc
-from sourceimages.models import IndexRow, MetadataField, MetadataNumber, MetadataString, MetadataToken
+from sourceimages.models import MetadataField, MetadataIndexEntry, MetadataNumber, MetadataString, MetadataToken
 from sourceimages.search import index_state
-from sourceimages.search.ast import All, Any, Begins, Between, Condition, Equals, Expression, Near, Not, Phrase
-from sourceimages.search.fields import STORED, Column, Kind, Metadata, field, fields
+from sourceimages.search.ast import And, Condition, Equals, Expression, Not, Or, Phrase, Prefix, Range, Within
+from sourceimages.search.fields import INDEXED_TYPES, Column, Kind, MetadataFieldRef, field, fields
 from sourceimages.search.parser import conditions
 from sourceimages.search.periods import Period, period
 
-EARTH = 6_371_008.8  # metres, its mean radius (IUGG)
-LAST = chr(0x10FFFF)  # comes behind every character
-TRUTHS = {"true": True, "1": True, "false": False, "0": False}
+EARTH_RADIUS_M = 6_371_008.8  # metres, its mean radius (IUGG)
+MAX_CHAR = chr(0x10FFFF)  # comes behind every character
+BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 MAX_WORDS = 200  # of all conditions; each is a subquery
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class Interval:
     """Values from `low` to `high`; None is an open end."""
 
     low: Anything
@@ -52,8 +52,8 @@ class Range:
         return found
 
 
-def exactly(value: Anything) -> Range:
-    return Range(value, value)
+def exact_interval(value: Anything) -> Interval:
+    return Interval(value, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class OneOf:
         return Q(**{f"{name}__in": self.values})
 
 
-Sought = Range | OneOf
+Sought = Interval | OneOf
 
 
 class Filter:
@@ -92,10 +92,10 @@ class Filter:
             _check_name(one, in_trash)
         self.fields = fields(organization, first, in_trash=in_trash)
         for name, meant in self.fields.items() if typed else ():
-            if isinstance(meant, Metadata) and not meant.used:
-                raise Invalid(f"{_place(first[name])}: no image of {organization.name!r} has this field.")
+            if isinstance(meant, MetadataFieldRef) and not meant.used:
+                raise InvalidInput(f"{_location(first[name])}: no image of {organization.name!r} has this field.")
         self.expression, self.words = expression, 0
-        names = {one.name for one in self.fields.values() if isinstance(one, Metadata)}
+        names = {one.name for one in self.fields.values() if isinstance(one, MetadataFieldRef)}
         self.language = index_state.check_current(organization) if names else ""
         found = MetadataField.objects.filter(organization=organization, name__in=names) if names else ()
         self.ids: dict[tuple[str, str], int] = {(one.name, one.type): one.pk for one in found}
@@ -108,21 +108,25 @@ class Filter:
         match expression:
             case Not(part):
                 return self._compiled(part, wanted=not wanted)
-            case All(parts) | Any(parts) if isinstance(expression, All) == wanted:
-                return _all([self._compiled(part, wanted=wanted) for part in parts])
-            case All(parts) | Any(parts):
-                if wanted and (together := self._together(parts)) is not None:
+            case And(parts) | Or(parts) if isinstance(expression, And) == wanted:
+                return _and([self._compiled(part, wanted=wanted) for part in parts])
+            case And(parts) | Or(parts):
+                if wanted and (together := self._union(parts)) is not None:
                     return together
-                return _any([self._compiled(part, wanted=wanted) for part in parts])
+                return _or([self._compiled(part, wanted=wanted) for part in parts])
             case Condition():
                 return self._condition(expression, wanted)
 
-    def _together(self, parts: Iterable[Expression]) -> Q | None:
+    def _union(self, parts: Iterable[Expression]) -> Q | None:
         """Any of several rows of the index as one subquery: for an OR of several, every picture would be tested."""
         found = []
         for part in parts:
             meant = self.fields[part.field] if isinstance(part, Condition) else None
-            if not isinstance(part, Condition) or not isinstance(meant, Metadata) or _whole_text(meant, part):
+            if (
+                not isinstance(part, Condition)
+                or not isinstance(meant, MetadataFieldRef)
+                or _recheck_long_text(meant, part)
+            ):
                 return None
             found.append(self._rows(meant, part))
         if any(len(rows) > 1 for rows in found):
@@ -136,7 +140,7 @@ class Filter:
             try:
                 found = _range(meant.kind, condition).condition(meant.column)
             except ValueError as error:
-                raise Invalid(f"{_place(condition)}: {error}") from error
+                raise InvalidInput(f"{_location(condition)}: {error}") from error
             return found if wanted else (~found if found else Q(pk__in=[]))
         if self.for_action and not wanted and not self._in_use(meant):
             raise InvalidFilter(
@@ -144,28 +148,28 @@ class Filter:
                 f"be there selects nothing to act on unless some have the field; check its name and type."
             )
         rows = self._rows(meant, condition)
-        if (whole := _whole_text(meant, condition)) is not None:  # the index has its beginning only
+        if (whole := _recheck_long_text(meant, condition)) is not None:  # the index has its beginning only
             found = Q(whole, pk__in=rows[0].values("image"))
             return found if wanted else ~found
         if wanted:
-            return _all([Q(pk__in=one.values("image")) for one in rows])
-        return _any([~Q(Exists(one.filter(image=OuterRef("pk")))) for one in rows])
+            return _and([Q(pk__in=one.values("image")) for one in rows])
+        return _or([~Q(Exists(one.filter(image=OuterRef("pk")))) for one in rows])
 
-    def _rows(self, meant: Metadata, condition: Condition) -> list[QuerySet[Anything]]:
+    def _rows(self, meant: MetadataFieldRef, condition: Condition) -> list[QuerySet[Anything]]:
         """Rows of the index; a picture that fits has one in each of these."""
         try:
-            if meant.kind is Kind.PLACE:
+            if meant.kind is Kind.LOCATION:
                 return [self._near(meant, condition)]
             fields = [self.ids[meant.name, type] for type in meant.types if (meant.name, type) in self.ids]
             if meant.kind is Kind.WORDS:
                 return [_in_table(MetadataToken, fields, one) for one in self._words(condition)]
             return [_in_table(_table(meant.kind), fields, _range(meant.kind, condition, index=True))]
         except ValueError as error:
-            raise Invalid(f"{_place(condition)}: {error}") from error
+            raise InvalidInput(f"{_location(condition)}: {error}") from error
 
-    def _in_use(self, meant: Metadata) -> bool:
+    def _in_use(self, meant: MetadataFieldRef) -> bool:
         """Whether any image that is searched has the field."""
-        types = [stored for type in meant.types for stored in STORED.get(type, (type,))]
+        types = [stored for type in meant.types for stored in INDEXED_TYPES.get(type, (type,))]
         fields = [self.ids[meant.name, type] for type in types if (meant.name, type) in self.ids]
         rows = _table(meant.kind).objects.filter(field__in=fields)  # type: ignore[attr-defined]
         return bool(fields) and bool(rows.filter(image__tombstone__isnull=not self.in_trash).exists())
@@ -177,11 +181,11 @@ class Filter:
                 found = [one for word in words(text) for one in self._word(word)]
             case Phrase(text):
                 found = self._phrase(text)
-            case Begins(text):
+            case Prefix(text):
                 *whole, last = words(text) or [""]
                 found = [one for word in whole for one in self._word(word)]
                 if last:
-                    found += self._word(last) if is_unspaced(last) else [_beginning(without_accents(last))]
+                    found += self._word(last) if is_unspaced(last) else [_prefix_range(without_accents(last))]
             case _:
                 raise ValueError("its words are looked for, not ranges of them.")
         if not found:
@@ -194,9 +198,9 @@ class Filter:
 
     def _word(self, word: str) -> list[Sought]:
         if is_unspaced(word):
-            return [exactly(pair) for pair in bigrams(word)[:-1]] or [_beginning(word)]
+            return [exact_interval(pair) for pair in bigrams(word)[:-1]] or [_prefix_range(word)]
         alike = forms(word, self.language)
-        return [exactly(alike[0]) if len(alike) == 1 else OneOf(alike)]
+        return [exact_interval(alike[0]) if len(alike) == 1 else OneOf(alike)]
 
     def _phrase(self, text: str) -> list[Sought]:
         """Pairs of neighbors; the words themselves where there are none, and runs of scripts without spaces."""
@@ -204,12 +208,12 @@ class Filter:
         alone = [word for word in words(text) if not pairs or is_unspaced(word)]
         if 0 < len(pairs) < len(words(text)) - 1:  # scripts are mixed: some words may have no neighbor
             alone = words(text)
-        return [exactly(pair) for pair in pairs] + [one for word in alone for one in self._word(word)]
+        return [exact_interval(pair) for pair in pairs] + [one for word in alone for one in self._word(word)]
 
-    def _near(self, meant: Metadata, condition: Condition) -> QuerySet[Anything]:
-        latitudes, longitudes = (self.ids.get((meant.name, type)) for type in STORED["latlon"])
+    def _near(self, meant: MetadataFieldRef, condition: Condition) -> QuerySet[Anything]:
+        latitudes, longitudes = (self.ids.get((meant.name, type)) for type in INDEXED_TYPES["latlon"])
         match condition.value:
-            case Near(latitude, longitude, metres):
+            case Within(latitude, longitude, metres):
                 if not (abs(latitude) <= 90 and abs(longitude) <= 180):
                     raise ValueError("the latitude must be within ±90 and the longitude within ±180.")
             case Equals(text) if text.count(",") == 1:
@@ -219,30 +223,30 @@ class Filter:
                 raise ValueError("ask for a place and a distance, like 47.38,8.52~10km.")
         if latitudes is None or longitudes is None:
             return MetadataNumber.objects.none()
-        return _within(latitudes, longitudes, float(latitude), float(longitude), metres)
+        return _within_distance(latitudes, longitudes, float(latitude), float(longitude), metres)
 
 
-def _whole_text(meant: Metadata, condition: Condition) -> Exact | None:
+def _recheck_long_text(meant: MetadataFieldRef, condition: Condition) -> Exact | None:
     """The comparison with the document that a long text needs; elements of arrays are compared by their beginning."""
     document, _, name = meant.name.partition(":")
     if meant.kind is not Kind.TEXT or not isinstance(condition.value, Equals) or document != "user":
         return None
     text = nfc(condition.value.text)
-    return Exact(KeyTextTransform(name, "user_metadata"), Value(text)) if cut(text) != text else None
+    return Exact(KeyTextTransform(name, "user_metadata"), Value(text)) if truncate_bytes(text) != text else None
 
 
 def _check_name(condition: Condition, in_trash: bool) -> None:
     try:
         field(condition.field, in_trash=in_trash)
-    except Invalid as error:
-        raise Invalid(f"{_place(condition)}: {error.message}") from error
+    except InvalidInput as error:
+        raise InvalidInput(f"{_location(condition)}: {error.message}") from error
 
 
-def _place(condition: Condition) -> str:
+def _location(condition: Condition) -> str:
     return f"at position {condition.position}, {condition.field!r}" if condition.position else condition.field
 
 
-def _table(kind: Kind) -> type[IndexRow]:
+def _table(kind: Kind) -> type[MetadataIndexEntry]:
     match kind:
         case Kind.TEXT:
             return MetadataString
@@ -251,19 +255,19 @@ def _table(kind: Kind) -> type[IndexRow]:
     return MetadataNumber
 
 
-def _in_table(table: type[IndexRow], fields: list[int], values: Sought) -> QuerySet[Anything]:
+def _in_table(table: type[MetadataIndexEntry], fields: list[int], values: Sought) -> QuerySet[Anything]:
     one_or_all = Q(field=fields[0]) if len(fields) == 1 else Q(field__in=fields)
     return table.objects.filter(values.condition("value"), one_or_all)  # type: ignore[attr-defined, no-any-return]
 
 
-def _all(parts: list[Q]) -> Q:
+def _and(parts: list[Q]) -> Q:
     found = Q()
     for part in parts:
         found &= part
     return found
 
 
-def _any(parts: list[Q]) -> Q:
+def _or(parts: list[Q]) -> Q:
     if any(not part for part in parts):
         return Q()  # one of them holds for all
     found = Q()
@@ -272,9 +276,11 @@ def _any(parts: list[Q]) -> Q:
     return found
 
 
-def _within(latitudes: int, longitudes: int, latitude: float, longitude: float, metres: float) -> QuerySet[Anything]:
+def _within_distance(
+    latitudes: int, longitudes: int, latitude: float, longitude: float, metres: float
+) -> QuerySet[Anything]:
     """Rows of latitudes whose place is near enough: by a box, which the index serves, then by the great circle."""
-    reach = math.degrees(metres / EARTH) + 1e-9
+    reach = math.degrees(metres / EARTH_RADIUS_M) + 1e-9
     south, north = latitude - reach, latitude + reach
     rows = MetadataNumber.objects.filter(field=latitudes, value__gte=south, value__lte=north)
     there = MetadataNumber.objects.filter(field=longitudes, image=OuterRef("image"))
@@ -286,52 +292,52 @@ def _within(latitudes: int, longitudes: int, latitude: float, longitude: float, 
     half_chord = Power(Sin(Radians(F("value") - latitude) / 2.0), 2) + Cos(Radians(F("value"))) * math.cos(
         math.radians(latitude)
     ) * Power(Sin(Radians(F("longitude") - longitude) / 2.0), 2)
-    distance = ExpressionWrapper(Value(2 * EARTH) * ASin(Sqrt(half_chord)), output_field=FloatField())
+    distance = ExpressionWrapper(Value(2 * EARTH_RADIUS_M) * ASin(Sqrt(half_chord)), output_field=FloatField())
     return rows.filter(longitude__isnull=False).annotate(distance=distance).filter(distance__lte=metres + 0.01)
 
 
 # --- Values as their field compares them ------------------------------------------------------------------------------
 
 
-def _range(kind: Kind, condition: Condition, *, index: bool = False) -> Range:
+def _range(kind: Kind, condition: Condition, *, index: bool = False) -> Interval:
     read = READERS[kind]
     match condition.value:
         case Equals(text) | Phrase(text):
             return _equal(kind, read(text), index)
-        case Begins(text):
+        case Prefix(text):
             if kind is not Kind.TEXT:
                 raise ValueError("only texts have a beginning; ask for a range.")
-            return _beginning(cut(read(text)) if index else read(text))
-        case Between(low, high, with_low, with_high):
-            if kind is Kind.TRUTH:
+            return _prefix_range(truncate_bytes(read(text)) if index else read(text))
+        case Range(low, high, with_low, with_high):
+            if kind is Kind.BOOLEAN:
                 raise ValueError("it is true or false.")
             ends = [None if end is None else read(end) for end in (low, high)]
-            if kind is Kind.MOMENT:
+            if kind is Kind.DATETIME:
                 return _between_periods(ends[0], ends[1], with_low, with_high, index)
             if kind is Kind.TEXT and index:
-                ends = [None if end is None else cut(end) for end in ends]
-            return Range(ends[0], ends[1], with_low, with_high)
-        case Near():
+                ends = [None if end is None else truncate_bytes(end) for end in ends]
+            return Interval(ends[0], ends[1], with_low, with_high)
+        case Within():
             raise ValueError("it is no place.")
 
 
-def _equal(kind: Kind, value: Anything, index: bool) -> Range:
-    if kind is Kind.MOMENT:
+def _equal(kind: Kind, value: Anything, index: bool) -> Interval:
+    if kind is Kind.DATETIME:
         return _between_periods(value, value, True, True, index)
-    return exactly(cut(value) if kind is Kind.TEXT and index else value)
+    return exact_interval(truncate_bytes(value) if kind is Kind.TEXT and index else value)
 
 
-def _between_periods(low: Period | None, high: Period | None, with_low: bool, with_high: bool, index: bool) -> Range:
+def _between_periods(low: Period | None, high: Period | None, with_low: bool, with_high: bool, index: bool) -> Interval:
     """From the start of the first period to the end of the last one, or without all of them."""
     start = low and (low.start if with_low else low.end)
     end = high and (high.end if with_high else high.start)
     if index:
-        return Range(start and start.timestamp(), end and end.timestamp(), with_high=False)
-    return Range(start, end, with_high=False)
+        return Interval(start and start.timestamp(), end and end.timestamp(), with_high=False)
+    return Interval(start, end, with_high=False)
 
 
-def _beginning(text: str) -> Range:
-    return Range(text, text + LAST, with_high=False)
+def _prefix_range(text: str) -> Interval:
+    return Interval(text, text + MAX_CHAR, with_high=False)
 
 
 def _text(text: str) -> str:
@@ -356,15 +362,15 @@ def _number(text: str) -> float | int:
     return number
 
 
-def _truth(text: str) -> bool:
-    if text.lower() not in TRUTHS:
+def _boolean(text: str) -> bool:
+    if text.lower() not in BOOLEANS:
         raise ValueError("it is true or false.")
-    return TRUTHS[text.lower()]
+    return BOOLEANS[text.lower()]
 
 
 READERS: dict[Kind, Callable[[str], Anything]] = {
     Kind.TEXT: _text,
     Kind.NUMBER: _number,
-    Kind.MOMENT: period,
-    Kind.TRUTH: _truth,
+    Kind.DATETIME: period,
+    Kind.BOOLEAN: _boolean,
 }

@@ -12,29 +12,29 @@ from typing import Any
 from django.db.models import Q
 
 from rokka.core import cursors
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 from sourceimages.models import SourceImage
 from sourceimages.search.sort import Key, Order
 
 
 def encode(order: Order, values: Sequence[Any] = ()) -> str:
     """The cursor for reading on behind a picture with these values in the columns of the order."""
-    return cursors.pack([order_name(order), *(_to_json(value) for value in values)])
+    return cursors.encode([order_name(order), *(_to_json(value) for value in values)])
 
 
 def decode(text: str, order: Order) -> list[Any]:
     """The values in a cursor. Raises Invalid if it is damaged or belongs to another order."""
     try:
-        name, *values = cursors.unpack(text)
+        name, *values = cursors.decode(text)
         if not isinstance(name, str):
             raise ValueError("no order")
         if name != order_name(order):
-            raise Invalid("offset: this cursor belongs to a list in another order; use it with the same sort.")
+            raise InvalidInput("offset: this cursor belongs to a list in another order; use it with the same sort.")
         if values and len(values) != len(order):
             raise ValueError("not as many values as columns")
         values = [_from_json(key, value) for key, value in zip(order, values, strict=False)]
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise Invalid("offset: this is neither a number nor a cursor of this server.") from error
+        raise InvalidInput("offset: this is neither a number nor a cursor of this server.") from error
     return values
 
 
@@ -46,13 +46,13 @@ def values_of(image: SourceImage, order: Order) -> list[Any]:
     return [_value(image, key.column) for key in order]
 
 
-def behind(order: Order, values: Sequence[Any]) -> Q:
+def after(order: Order, values: Sequence[Any]) -> Q:
     """The condition for coming after these values. Each level is a range with the rest inside, never a bare OR."""
     (key, *others), (value, *rest) = order, values
     strictly = "lt" if key.descending else "gt"
     if not others:
         return Q(**{f"{key.column}__{strictly}": value})
-    further = Q(**{f"{key.column}__{strictly}": value}) | behind(tuple(others), rest)
+    further = Q(**{f"{key.column}__{strictly}": value}) | after(tuple(others), rest)
     return Q(**{f"{key.column}__{strictly}e": value}) & further
 
 
@@ -63,13 +63,13 @@ def _value(image: Any, column: str) -> Any:
 
 
 def _to_json(value: Any) -> Any:
-    return cursors.written_moment(value) if isinstance(value, datetime) else value
+    return cursors.format_datetime(value) if isinstance(value, datetime) else value
 
 
 def _from_json(key: Key, value: Any) -> Any:
     """The value as its column compares it; a forged one must not reach the database as another type."""
     if key.kind is datetime:
-        return cursors.read_moment(value)
+        return cursors.parse_datetime(value)
     if key.kind is float and type(value) is int:
         value = float(value)
     if type(value) is not key.kind:

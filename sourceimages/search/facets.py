@@ -7,16 +7,16 @@ from typing import Any
 from django.db.models import Count, F, QuerySet
 
 from organizations.models import Organization
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 from sourceimages.metadata.index_entries import ANYWHERE
 from sourceimages.models import MetadataField, MetadataNumber, MetadataString, MetadataToken, SourceImage
 from sourceimages.search import index_state
-from sourceimages.search.fields import STORED, Column, Kind, fields
+from sourceimages.search.fields import INDEXED_TYPES, Column, Kind, fields
 
-MOST_VALUES = 1000
-MOST_FACETS = 10
+MAX_VALUES = 1000
+MAX_FACETS = 10
 COLUMNS = ("format", "mimetype")
-WRITTEN: dict[str, Callable[[Any], Any]] = {  # types of metadata that are counted, and how their values are answered
+FORMATTERS: dict[str, Callable[[Any], Any]] = {  # types of metadata that are counted, and how their values are answered
     "str": str,
     "array": str,
     "int": int,
@@ -30,8 +30,8 @@ Facet = list[dict[str, Any]]
 def facets(images: QuerySet[SourceImage], organization: Organization, text: str) -> dict[str, Facet]:
     """The values of each field named in the text, the most frequent first. Raises Invalid, IndexNotReady."""
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    if len(names) > MOST_FACETS:
-        raise Invalid(f"facets: at most {MOST_FACETS} fields.")
+    if len(names) > MAX_FACETS:
+        raise InvalidInput(f"facets: at most {MAX_FACETS} fields.")
     return {name: _facet(images, organization, name) for name in names}
 
 
@@ -39,27 +39,29 @@ def _facet(images: QuerySet[SourceImage], organization: Organization, name: str)
     """Of a field that no image has, it is empty, whatever its type."""
     try:
         found = fields(organization, [name])[name]
-    except Invalid as error:
-        raise Invalid(f"facets: {error.message}") from error
+    except InvalidInput as error:
+        raise InvalidInput(f"facets: {error.message}") from error
     if isinstance(found, Column):
         if found.column not in COLUMNS:
-            raise Invalid(f"facets: {name!r} is none; there are {', '.join(COLUMNS)}, and {', '.join(WRITTEN)}.")
+            raise InvalidInput(
+                f"facets: {name!r} is none; there are {', '.join(COLUMNS)}, and {', '.join(FORMATTERS)}."
+            )
         return _counted(images.order_by().values(value=F(found.column)).annotate(count=Count("pk")), str)
     index_state.check_current(organization)
-    types = [stored for type in found.types for stored in STORED.get(type, (type,))]
+    types = [stored for type in found.types for stored in INDEXED_TYPES.get(type, (type,))]
     used = MetadataField.objects.filter(organization=organization, name=found.name, type__in=types)
     ids = list(used.values_list("pk", flat=True))
     if not ids:
         return []
-    if found.types[0] not in WRITTEN:
-        raise Invalid(f"facets: {name!r} is none; of metadata, there are those of {', '.join(WRITTEN)}.")
+    if found.types[0] not in FORMATTERS:
+        raise InvalidInput(f"facets: {name!r} is none; of metadata, there are those of {', '.join(FORMATTERS)}.")
     table = MetadataString if found.kind is Kind.TEXT else MetadataNumber
     rows = table.objects.filter(field__in=ids, image__in=images.order_by().values("pk"))
-    return _counted(rows.values("value").annotate(count=Count("image_id")), WRITTEN[found.types[0]])
+    return _counted(rows.values("value").annotate(count=Count("image_id")), FORMATTERS[found.types[0]])
 
 
 def _counted(values: QuerySet[Any, Any], written: Callable[[Any], Any]) -> Facet:
-    most = values.order_by("-count", "value")[:MOST_VALUES]
+    most = values.order_by("-count", "value")[:MAX_VALUES]
     return [{"value": written(one["value"]), "count": one["count"]} for one in most]
 
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from organizations.models import Organization
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 from sourceimages.metadata.index_entries import ANYWHERE, NAME
 from sourceimages.models import MetadataField
 
 TYPE, PART = "str|text|int|double|date|latlon|array|array_text", "[a-z0-9_]{1,54}"
-METADATA = re.compile(
+METADATA_PREFIXES = re.compile(
     rf"(?:(?P<user_prefix>user:)?(?:(?P<user_type>{TYPE}):)?(?P<user>{PART})"
     rf"|user:(?:(?P<grouped_type>{TYPE}):)?(?P<grouped>{PART}:{PART})"  # as other servers have; no image has one here
     rf"|(?P<kind>dynamic|static):(?P<type>{TYPE}):(?P<property>{PART}:[a-z0-9_]{{1,64}}))\Z"
@@ -28,9 +28,9 @@ class Kind(Enum):
     TEXT = "text"  # whole, bytewise
     WORDS = "words"
     NUMBER = "number"
-    MOMENT = "moment"
-    TRUTH = "truth"
-    PLACE = "place"
+    DATETIME = "moment"
+    BOOLEAN = "truth"
+    LOCATION = "place"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Metadata:
+class MetadataFieldRef:
     """A field of metadata, with the types that a filter on it may mean."""
 
     name: str  # without its type: user:year, dynamic:version:text
@@ -54,7 +54,7 @@ class Metadata:
     used: bool = True  # whether the organization has ever had it; known of bare ones only
 
 
-Field = Column | Metadata
+Field = Column | MetadataFieldRef
 
 COLUMNS = {
     column.name: column
@@ -69,13 +69,13 @@ COLUMNS = {
         Column("size", "size", Kind.NUMBER),
         Column("width", "width", Kind.NUMBER),
         Column("height", "height", Kind.NUMBER),
-        Column("created", "created", Kind.MOMENT),
-        Column("protected", "protected", Kind.TRUTH),
-        Column("locked", "locked", Kind.TRUTH),
-        Column("opaque", "file__opaque", Kind.TRUTH),
-        Column("animated", "file__animated", Kind.TRUTH),
-        Column("deletedDate", "tombstone__deleted_at", Kind.MOMENT, only_in_trash=True),
-        Column("deleted_date", "tombstone__deleted_at", Kind.MOMENT, only_in_trash=True),
+        Column("created", "created", Kind.DATETIME),
+        Column("protected", "protected", Kind.BOOLEAN),
+        Column("locked", "locked", Kind.BOOLEAN),
+        Column("opaque", "file__opaque", Kind.BOOLEAN),
+        Column("animated", "file__animated", Kind.BOOLEAN),
+        Column("deletedDate", "tombstone__deleted_at", Kind.DATETIME, only_in_trash=True),
+        Column("deleted_date", "tombstone__deleted_at", Kind.DATETIME, only_in_trash=True),
     )
 }
 TEXTS = {"name_text": NAME, "any_text": ANYWHERE}
@@ -86,10 +86,10 @@ KINDS = {
     "array_text": Kind.WORDS,
     "int": Kind.NUMBER,
     "double": Kind.NUMBER,
-    "date": Kind.MOMENT,
-    "latlon": Kind.PLACE,
+    "date": Kind.DATETIME,
+    "latlon": Kind.LOCATION,
 }
-STORED = {"latlon": ("lat", "lon")}  # types in the index, where they differ
+INDEXED_TYPES = {"latlon": ("lat", "lon")}  # types in the index, where they differ
 
 
 TEXT_TYPES = ("str", "array")  # of a field that is named without a type
@@ -98,14 +98,14 @@ TEXT_TYPES = ("str", "array")  # of a field that is named without a type
 def fields(organization: Organization, names: Iterable[str], *, in_trash: bool = False) -> dict[str, Field]:
     """The fields that these names mean, bare ones of the type that the organization uses. Raises Invalid."""
     found = {name: field(name, in_trash=in_trash) for name in names}
-    bare = {one.name for one in found.values() if isinstance(one, Metadata) and one.bare}
+    bare = {one.name for one in found.values() if isinstance(one, MetadataFieldRef) and one.bare}
     if bare:
         used: dict[str, set[str]] = {}
         rows = MetadataField.objects.filter(organization=organization, name__in=bare)
         for name, type in rows.values_list("name", "type"):
-            used.setdefault(name, set()).add("latlon" if type in STORED["latlon"] else type)
+            used.setdefault(name, set()).add("latlon" if type in INDEXED_TYPES["latlon"] else type)
         for name, one in found.items():
-            if isinstance(one, Metadata) and one.bare:
+            if isinstance(one, MetadataFieldRef) and one.bare:
                 found[name] = _of_types(one, used.get(one.name, set()))
     return found
 
@@ -113,28 +113,28 @@ def fields(organization: Organization, names: Iterable[str], *, in_trash: bool =
 def field(name: str, *, in_trash: bool = False) -> Field:
     """The field that a filter names. Raises Invalid."""
     if text := TEXTS.get(name):
-        return Metadata(text, ("text",), Kind.WORDS)
+        return MetadataFieldRef(text, ("text",), Kind.WORDS)
     if column := COLUMNS.get(name):
         if column.only_in_trash and not in_trash:
-            raise Invalid(f"{name}: only images in the trash have it; ask for deleted=true.")
+            raise InvalidInput(f"{name}: only images in the trash have it; ask for deleted=true.")
         return column
-    parsed = METADATA.match(name)
+    parsed = METADATA_PREFIXES.match(name)
     if parsed is None:
         known = ", ".join((*COLUMNS, *TEXTS))
-        raise Invalid(
+        raise InvalidInput(
             f"{name[:80]!r} is not a valid field name: there are {known}, user:type:name, static:type:group:property, "
             f"dynamic:type:name:property, of a to z, 0 to 9 and _."
         )
     if parsed["property"]:
         type = parsed["type"]
-        return Metadata(f"{parsed['kind']}:{parsed['property']}", (type,), KINDS[type])
+        return MetadataFieldRef(f"{parsed['kind']}:{parsed['property']}", (type,), KINDS[type])
     type = parsed["user_type"] or parsed["grouped_type"]
     types = (type,) if type else TEXT_TYPES
     bare = not type and not parsed["user_prefix"] and not parsed["grouped"]
-    return Metadata(f"user:{parsed['user'] or parsed['grouped']}", types, KINDS[types[0]], bare)
+    return MetadataFieldRef(f"user:{parsed['user'] or parsed['grouped']}", types, KINDS[types[0]], bare)
 
 
-def _of_types(bare: Metadata, used: set[str]) -> Metadata:
+def _of_types(bare: MetadataFieldRef, used: set[str]) -> MetadataFieldRef:
     """Texts if there are any, else the first type that is used."""
     if not used or used & set(TEXT_TYPES):
         return replace(bare, used=bool(used))

@@ -22,7 +22,7 @@ from sourceimages.models import SearchIndex
 
 VERSION = 2  # raise it when the same documents get other entries
 MIXED = ""  # rows were made for different languages or versions
-KIND = "index"  # of jobs that build it
+KIND = "reindex"  # of jobs that build it
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +35,14 @@ class State:
 
     @property
     def wanted(self) -> str:
-        return made_for(self.language)
+        return current_version(self.language)
 
     @property
     def current(self) -> bool:
         return self.made_for in (None, self.wanted)
 
 
-def made_for(language: str) -> str:
+def current_version(language: str) -> str:
     """What the state says of an index that was made by this version in this language."""
     return f"{VERSION}:{language}"
 
@@ -63,8 +63,8 @@ def check_current(organization: Organization) -> str:
     state = state_of(organization.pk)
     if state.current:
         return state.language
-    job = organization.jobs.filter(kind=KIND, arguments__index=state.wanted).order_by("-created").first()
-    done, total = (job.done, job.total) if job else (0, organization.images.count())
+    job = organization.jobs.filter(kind=KIND, params__index=state.wanted).order_by("-created").first()
+    done, total = (job.processed, job.total) if job else (0, organization.images.count())
     raise IndexNotReady(
         f"The search index of {organization.name!r} is being rebuilt, {done} of {total} images so far. Until then, "
         f"metadata and words cannot be searched or sorted by; other filters, such as format and created, can."
@@ -105,7 +105,7 @@ def finish(organization: Organization, built_for: str) -> bool:
 def stale() -> Iterator[tuple[Organization, str]]:
     """Organizations whose index is not current, and what it has to be built for."""
     for state in SearchIndex.objects.select_related("organization").order_by("organization").iterator():
-        wanted = made_for(language_in(state.organization.options))
+        wanted = current_version(language_in(state.organization.options))
         if state.made_for != wanted:
             yield state.organization, wanted
 

@@ -7,30 +7,37 @@ from django.db import transaction
 
 from organizations.models import Organization
 from sourceimages import bulk_sql, ownership
-from sourceimages.metadata.index_entries import NUMBER, STRING, TOKEN, Entry, entries
-from sourceimages.models import IndexRow, MetadataField, MetadataNumber, MetadataString, MetadataToken, SourceImage
+from sourceimages.metadata.index_entries import NUMBER, STRING, TOKEN, Entry, build_entries
+from sourceimages.models import (
+    MetadataField,
+    MetadataIndexEntry,
+    MetadataNumber,
+    MetadataString,
+    MetadataToken,
+    SourceImage,
+)
 from sourceimages.search import index_state
 
-TABLES: dict[str, type[IndexRow]] = {STRING: MetadataString, TOKEN: MetadataToken, NUMBER: MetadataNumber}
-MOST_KNOWN = 50_000  # fields that a process remembers
+TABLES: dict[str, type[MetadataIndexEntry]] = {STRING: MetadataString, TOKEN: MetadataToken, NUMBER: MetadataNumber}
+FIELD_CACHE_SIZE = 50_000  # fields that a process remembers
 
 FieldKey = tuple[str, UUID, str, str]  # generation of the rows, organization, name, type
-_known: dict[FieldKey, int] = {}  # ids of fields that are committed; they are never removed
+_field_ids: dict[FieldKey, int] = {}  # ids of fields that are committed; they are never removed
 
 
 def language_of(organization: Organization) -> str:
     return index_state.language_in(organization.options)
 
 
-def entries_of(image: SourceImage, language: str) -> set[Entry]:
+def index_entries(image: SourceImage, language: str) -> set[Entry]:
     """What the image's documents say; its file has to be at hand."""
-    return entries(image.name, image.user_metadata, image.dynamic_metadata, image.file.static_metadata, language)
+    return build_entries(image.name, image.user_metadata, image.dynamic_metadata, image.file.static_metadata, language)
 
 
 def add(images: Sequence[SourceImage]) -> None:
     """Rows for new pictures of one organization."""
     language = index_state.language_to_write(images[0].organization_id)
-    found = {image.pk: entries_of(image, language) for image in images}
+    found = {image.pk: index_entries(image, language) for image in images}
     fields = _fields(images[0].organization_id, {(one.name, one.type) for all in found.values() for one in all})
     for kind, table in TABLES.items():
         rows = [
@@ -55,7 +62,7 @@ def remove(ids: Iterable[int]) -> None:
         table.objects.filter(image_id__in=list(ids)).delete()  # type: ignore[attr-defined]
 
 
-def stored(images: Sequence[SourceImage]) -> dict[int, set[Entry]]:
+def stored_entries(images: Sequence[SourceImage]) -> dict[int, set[Entry]]:
     """The entries that the index has, by picture."""
     found: dict[int, set[Entry]] = {image.pk: set() for image in images}
     for kind, table in TABLES.items():
@@ -65,9 +72,9 @@ def stored(images: Sequence[SourceImage]) -> dict[int, set[Entry]]:
     return found
 
 
-def alike(source: Organization, destination: Organization) -> bool:
+def have_same_entries(source: Organization, destination: Organization) -> bool:
     """Whether images of one organization have the same rows in another."""
-    wanted = index_state.made_for(index_state.language_to_write(destination.pk))
+    wanted = index_state.current_version(index_state.language_to_write(destination.pk))
     return index_state.state_of(source.pk).made_for == wanted
 
 
@@ -80,14 +87,14 @@ def copy(pairs: Sequence[tuple[int, str]], destination: Organization) -> None:
         used |= set(MetadataField.objects.filter(pk__in=fields).values_list("name", "type"))
     _fields(destination.pk, used)
     for table in TABLES.values():
-        bulk_sql.insert_index(table, pairs, destination)
+        bulk_sql.copy_index_rows(table, pairs, destination)
 
 
 def _fields(organization_id: UUID, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
     """Ids of fields by name and type; new ones are made, in an order that everybody keeps to."""
     generation = ownership.generation()  # a restored database may have given the same ids to other fields
     keys: dict[tuple[str, str], FieldKey] = {pair: (generation, organization_id, *pair) for pair in wanted}
-    found = {pair: _known[key] for pair, key in keys.items() if key in _known}
+    found = {pair: _field_ids[key] for pair, key in keys.items() if key in _field_ids}
     missing = sorted(wanted - found.keys())
     if not missing:
         return found
@@ -99,7 +106,7 @@ def _fields(organization_id: UUID, wanted: set[tuple[str, str]]) -> dict[tuple[s
             ignore_conflicts=True,  # somebody else may be about to make the same
         )
         found |= _by_name_and_type(there.all())
-    transaction.on_commit(lambda: _remember(generation, organization_id, found))
+    transaction.on_commit(lambda: _cache_fields(generation, organization_id, found))
     return found
 
 
@@ -107,12 +114,12 @@ def _by_name_and_type(fields: Iterable[MetadataField]) -> dict[tuple[str, str], 
     return {(field.name, field.type): field.pk for field in fields}
 
 
-def _remember(generation: str, organization_id: UUID, found: dict[tuple[str, str], int]) -> None:
-    if len(_known) > MOST_KNOWN:
-        _known.clear()
-    _known.update({(generation, organization_id, *pair): pk for pair, pk in found.items()})
+def _cache_fields(generation: str, organization_id: UUID, found: dict[tuple[str, str], int]) -> None:
+    if len(_field_ids) > FIELD_CACHE_SIZE:
+        _field_ids.clear()
+    _field_ids.update({(generation, organization_id, *pair): pk for pair, pk in found.items()})
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """For tests, whose databases are emptied under this process."""
-    _known.clear()
+    _field_ids.clear()

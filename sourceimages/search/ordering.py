@@ -10,7 +10,7 @@ from django.db.models import BooleanField, Exists, ExpressionWrapper, F, OuterRe
 from django.db.models.functions import Coalesce
 
 from organizations.models import Organization
-from sourceimages.models import IndexRow, MetadataField, MetadataNumber, MetadataString, SourceImage
+from sourceimages.models import MetadataField, MetadataIndexEntry, MetadataNumber, MetadataString, SourceImage
 from sourceimages.search import cursor, index_state
 from sourceimages.search.sort import Key, Order
 
@@ -46,7 +46,7 @@ def phases(images: Images, organization: Organization, order: Order, position: S
 
 def _ordered(images: Images, order: Order, position: Sequence[Any]) -> Images:
     images = images.order_by(*map(str, order))
-    return images.filter(cursor.behind(order, position)) if position else images
+    return images.filter(cursor.after(order, position)) if position else images
 
 
 def _annotated(images: Images, organization: Organization, key: Key) -> Images:
@@ -65,7 +65,7 @@ def _rows(organization: Organization, key: Key) -> QuerySet[Any]:
     return _table(key).objects.filter(field=_field_id(organization, key))  # type: ignore[attr-defined, no-any-return]
 
 
-def _table(key: Key) -> type[IndexRow]:
+def _table(key: Key) -> type[MetadataIndexEntry]:
     return MetadataString if key.kind is str else MetadataNumber
 
 

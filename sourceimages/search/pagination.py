@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.http import QueryDict
 
 from organizations.models import Organization
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 from sourceimages.models import SourceImage
 from sourceimages.search import cursor, sort
 from sourceimages.search.ordering import phases
@@ -40,7 +40,7 @@ class PageRequest:
     order: Order
     offset: int | None
     position: list[Any]
-    sent_cursor: str
+    cursor: str
 
     @classmethod
     def read(cls, query: Mapping[str, str], organization: Organization, *, in_trash: bool) -> "PageRequest":
@@ -49,19 +49,17 @@ class PageRequest:
         offset = query.get("offset", "")
         numeric = bool(NUMBER.match(offset))
         if numeric and int(offset) > MAX_OFFSET:
-            raise Invalid(f"offset: at most {MAX_OFFSET}.")
+            raise InvalidInput(f"offset: at most {MAX_OFFSET}.")
         by_cursor = bool(offset) and not numeric
         return cls(
             limit=_limit(query.get("limit", "")),
             order=order,
             offset=int(offset) if numeric else None,
             position=cursor.decode(offset, order) if by_cursor else [],
-            sent_cursor=offset if by_cursor else "",
+            cursor=offset if by_cursor else "",
         )
 
-    def everything(
-        self, images: QuerySet[SourceImage], organization: Organization, chunk: int
-    ) -> Iterator[SourceImage]:
+    def iterate(self, images: QuerySet[SourceImage], organization: Organization, chunk: int) -> Iterator[SourceImage]:
         """All from the start of the page on, in their order, read so many at a time."""
         found = (phase.iterator(chunk) for phase in phases(images, organization, self.order, self.position))
         return islice(chain.from_iterable(found), self.offset or 0, None)
@@ -74,7 +72,7 @@ class PageRequest:
         if self.offset and self.limit:
             links["prev"] = {"href": _href(path, query, self.limit, max(0, self.offset - self.limit) or None)}
         if more:
-            following = onward if self.sent_cursor else (self.offset or 0) + self.limit
+            following = onward if self.cursor else (self.offset or 0) + self.limit
             links["next"] = {"href": _href(path, query, self.limit, following)}
         return Page(items, links, onward)
 
@@ -95,14 +93,14 @@ class PageRequest:
             return cursor.encode(self.order, cursor.values_of(items[-1], self.order))
         if self.offset is not None:
             return None
-        return self.sent_cursor or cursor.encode(self.order)
+        return self.cursor or cursor.encode(self.order)
 
 
 def _limit(text: str) -> int:
     if not text:
         return DEFAULT_LIMIT
     if not NUMBER.match(text) or int(text) > MAX_LIMIT:
-        raise Invalid(f"limit: it must be a number from 0 to {MAX_LIMIT}.")
+        raise InvalidInput(f"limit: it must be a number from 0 to {MAX_LIMIT}.")
     return int(text)
 
 

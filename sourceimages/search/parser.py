@@ -11,13 +11,13 @@ from typing import Any as Anything
 from lark import Lark, Token, Transformer, v_args
 from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken, VisitError
 
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 from sourceimages.metadata.stemming import is_unspaced, words
-from sourceimages.search.ast import All, Any, Begins, Between, Condition, Equals, Expression, Near, Not, Phrase, Value
+from sourceimages.search.ast import And, Condition, Equals, Expression, Not, Or, Phrase, Prefix, Range, Value, Within
 
-LONGEST = 10_000  # characters of q
-MOST = 50  # conditions
-DEEPEST = 20  # levels of brackets
+MAX_QUERY_LENGTH = 10_000  # characters of q
+MAX_CONDITIONS = 50  # conditions
+MAX_DEPTH = 20  # levels of brackets
 MAX_WORDS = 50  # that are looked for where `q` is read as words
 FREE_TEXT = "any_text"  # what a word without a field is looked for in
 # Only a query with a field means operators by `and`, `or` and `not`: "do not enter" is three words.
@@ -60,7 +60,7 @@ EXPECTED = {  # what the names of the grammar mean to people
 }
 
 
-class TooMuch(Invalid):
+class TooComplex(InvalidInput):
     """A query beyond a limit, which reading it as words would not make better."""
 
 
@@ -69,20 +69,22 @@ def parse(text: str) -> Expression | None:
 
     Raises Invalid with the position of what is not understood, TooMuch.
     """
-    if len(text) > LONGEST:
-        raise TooMuch(f"q: it has {len(text)} characters; the limit is {LONGEST}.")
-    if deepest(text) > DEEPEST:
-        raise TooMuch(f"q: brackets are nested deeper than {DEEPEST} levels.")
+    if len(text) > MAX_QUERY_LENGTH:
+        raise TooComplex(f"q: it has {len(text)} characters; the limit is {MAX_QUERY_LENGTH}.")
+    if nesting_depth(text) > MAX_DEPTH:
+        raise TooComplex(f"q: brackets are nested deeper than {MAX_DEPTH} levels.")
     parser = _parser_of_any_case if WITH_FIELD.search(text) else _parser
     expression: Expression | None = _parsed("q", text, "expression", parser)
     found = list(conditions(expression)) if expression else []
-    if len(found) > MOST:
+    if len(found) > MAX_CONDITIONS:
         only_words = all(one.field == FREE_TEXT for one in found)
-        raise (Invalid if only_words else TooMuch)(f"q: it has {len(found)} conditions; the limit is {MOST}.")
+        raise (InvalidInput if only_words else TooComplex)(
+            f"q: it has {len(found)} conditions; the limit is {MAX_CONDITIONS}."
+        )
     return expression
 
 
-def plain(text: str) -> tuple[Expression | None, bool]:
+def as_words(text: str) -> tuple[Expression | None, bool]:
     """`q` as words, all of which have to be there, and whether that is all of them; at most MAX_WORDS are looked for.
 
     A hyphen before a word excludes it, double quotes keep words together, an asterisk behind a word lets it go on.
@@ -97,12 +99,12 @@ def plain(text: str) -> tuple[Expression | None, bool]:
         if weight > left:
             if not parts and not piece["minus"]:
                 parts.append(_shortened(found))
-            return (All(tuple(parts)) if parts else None), False
+            return (And(tuple(parts)) if parts else None), False
         left -= weight
         begins = piece["quoted"] is None and sought.endswith("*")
-        wanted = Condition(FREE_TEXT, Begins(sought) if begins else Phrase(sought))
+        wanted = Condition(FREE_TEXT, Prefix(sought) if begins else Phrase(sought))
         parts.append(Not(wanted) if piece["minus"] else wanted)
-    return (All(tuple(parts)) if parts else None), True
+    return (And(tuple(parts)) if parts else None), True
 
 
 def _shortened(found: list[str]) -> Expression:
@@ -124,7 +126,7 @@ def value(name: str, text: str) -> Value:
     if "~" in text and text.rpartition("~")[2].rstrip("km").replace(".", "").isdigit():
         return _parsed(name, text, "near")  # type: ignore[no-any-return]
     if text.endswith("*") and len(text) > 1:
-        return Begins(text[:-1])
+        return Prefix(text[:-1])
     return Equals(unquoted(text))
 
 
@@ -132,7 +134,7 @@ def unquoted(text: str) -> str:
     return str(text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text)
 
 
-def deepest(text: str) -> int:
+def nesting_depth(text: str) -> int:
     depth = most = 0
     for character in text:
         depth += {"(": 1, ")": -1}.get(character, 0)
@@ -142,9 +144,9 @@ def deepest(text: str) -> int:
 
 def _parsed(name: str, text: str, start: str, parser: Lark = _parser) -> Anything:
     try:
-        return Builder().transform(parser.parse(text, start=start))
+        return TreeBuilder().transform(parser.parse(text, start=start))
     except UnexpectedInput as error:
-        raise Invalid(f"{name}: {_reason(error, text)}") from None
+        raise InvalidInput(f"{name}: {_reason(error, text)}") from None
     except VisitError as error:
         raise error.orig_exc from None
 
@@ -167,22 +169,22 @@ def conditions(expression: Expression) -> Iterable[Condition]:
             yield expression
         case Not(part):
             yield from conditions(part)
-        case All(parts) | Any(parts):
+        case And(parts) | Or(parts):
             for part in parts:
                 yield from conditions(part)
 
 
 @v_args(inline=True)
-class Builder(Transformer[Token, Anything]):
+class TreeBuilder(Transformer[Token, Anything]):
     """Trees of the grammar as conditions. None is what has no word in it, and is left out: `harbour & lake`."""
 
     def any(self, *parts: Expression | None) -> Expression | None:
-        return self._joined(Any, parts)
+        return self._joined(Or, parts)
 
     def all(self, *parts: Expression | None) -> Expression | None:
-        return self._joined(All, parts)
+        return self._joined(And, parts)
 
-    def _joined(self, join: type[All | Any], parts: Iterable[Expression | None]) -> Expression | None:
+    def _joined(self, join: type[And | Or], parts: Iterable[Expression | None]) -> Expression | None:
         found = tuple(part for part in parts if part is not None)
         return join(found) if len(found) > 1 else (found[0] if found else None)
 
@@ -196,28 +198,28 @@ class Builder(Transformer[Token, Anything]):
         return self._sought(Phrase(unquoted(text)), text)
 
     def beginning(self, text: Token) -> Expression | None:
-        return self._sought(Begins(unquoted(text[:-1])), text)
+        return self._sought(Prefix(unquoted(text[:-1])), text)
 
-    def _sought(self, value: Phrase | Begins, text: Token) -> Expression | None:
+    def _sought(self, value: Phrase | Prefix, text: Token) -> Expression | None:
         return Condition(FREE_TEXT, value, (text.start_pos or 0) + 1) if words(value.text) else None
 
     def text(self, text: Token) -> Value:
         return Equals(unquoted(text))
 
     def prefix(self, text: Token) -> Value:
-        return Begins(unquoted(text[:-1]))
+        return Prefix(unquoted(text[:-1]))
 
     def near(self, text: Token) -> Value:
         place, _, distance = text.partition("~")
         latitude, _, longitude = place.partition(",")
         factor = 1000 if distance.endswith("km") else 1
         try:
-            return Near(float(latitude), float(longitude), float(distance.rstrip("km")) * factor)
+            return Within(float(latitude), float(longitude), float(distance.rstrip("km")) * factor)
         except ValueError:
-            raise Invalid(f"{text!r} is no place with a distance, like 47.38,8.52~10km.") from None
+            raise InvalidInput(f"{text!r} is no place with a distance, like 47.38,8.52~10km.") from None
 
     def range(self, low_bracket: Token, low: str | None, high: str | None, high_bracket: Token) -> Value:
-        return Between(low, high, with_low=low_bracket == "[", with_high=high_bracket == "]")
+        return Range(low, high, with_low=low_bracket == "[", with_high=high_bracket == "]")
 
     def bound(self, text: Token) -> str:
         return unquoted(text)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from organizations.models import Organization
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 from sourceimages.models import MetadataField
-from sourceimages.search.fields import COLUMNS, STORED, Column, Metadata, fields
+from sourceimages.search.fields import COLUMNS, INDEXED_TYPES, Column, MetadataFieldRef, fields
 
 TERM = re.compile(r"\s*(?P<field>[A-Za-z0-9_:]+)(\s+(?P<direction>asc|desc))?\s*\Z", re.IGNORECASE)
 MAX_TERMS = 5
@@ -35,7 +35,7 @@ class Key:
 
     column: str
     descending: bool = False
-    field: Metadata | None = None
+    field: MetadataFieldRef | None = None
     missing: bool = False  # whether the picture has no such field, rather than its value
 
     def __str__(self) -> str:
@@ -69,7 +69,7 @@ def parse(text: str, organization: Organization, *, in_trash: bool = False) -> O
     """
     terms = (text or DEFAULT).split(",")
     if len(terms) > MAX_TERMS:
-        raise Invalid(f"sort: at most {MAX_TERMS} fields.")
+        raise InvalidInput(f"sort: at most {MAX_TERMS} fields.")
     order: dict[str, Key] = {}
     for position, term in enumerate(terms):
         for key in _keys(term, position, organization, in_trash):
@@ -88,18 +88,18 @@ def parse(text: str, organization: Organization, *, in_trash: bool = False) -> O
 def _keys(term: str, position: int, organization: Organization, in_trash: bool) -> tuple[Key, ...]:
     parsed = TERM.match(term)
     if parsed is None:
-        raise Invalid(f"sort: {term.strip()[:80]!r} is not a field, or a field and asc or desc.")
+        raise InvalidInput(f"sort: {term.strip()[:80]!r} is not a field, or a field and asc or desc.")
     descending = (parsed["direction"] or "asc").lower() == "desc"
     try:
         found = fields(organization, [parsed["field"]], in_trash=in_trash)[parsed["field"]]
-    except Invalid as error:
-        raise Invalid(f"sort: {error.message}") from error
+    except InvalidInput as error:
+        raise InvalidInput(f"sort: {error.message}") from error
     if isinstance(found, Column):
         return (Key(found.column, descending),)
     if found.types[0] not in SORTABLE:
         if not _in_use(organization, found):
             return ()
-        raise Invalid(
+        raise InvalidInput(
             f"sort: cannot sort by {parsed['field'][:80]!r}, only by {', '.join(COLUMNS)}, "
             f"and by metadata of the types {', '.join(SORTABLE)}."
         )
@@ -107,6 +107,6 @@ def _keys(term: str, position: int, organization: Organization, in_trash: bool) 
     return Key(f"{name}_missing", field=found, missing=True), Key(name, descending, field=found)
 
 
-def _in_use(organization: Organization, wanted: Metadata) -> bool:
-    types = STORED.get(wanted.types[0], wanted.types)
+def _in_use(organization: Organization, wanted: MetadataFieldRef) -> bool:
+    types = INDEXED_TYPES.get(wanted.types[0], wanted.types)
     return MetadataField.objects.filter(organization=organization, name=wanted.name, type__in=types).exists()

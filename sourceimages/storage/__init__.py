@@ -8,13 +8,13 @@ from sourceimages.storage.base import (
     BLOCK,
     OWNER_MARK,
     TRASH,
-    Held,
     KeyParts,
     Storage,
+    StoredObject,
     new_key,
     originals,
     parse_key,
-    translated,
+    translate_errors,
 )
 from sourceimages.storage.local import LocalStorage, folder_now
 from sourceimages.storage.s3 import S3Storage
@@ -23,14 +23,14 @@ __all__ = [
     "BLOCK",
     "OWNER_MARK",
     "TRASH",
-    "Held",
     "KeyParts",
     "LocalStorage",
     "S3Storage",
     "Storage",
+    "StoredObject",
     "folder_now",
     "new_key",
     "originals",
     "parse_key",
-    "translated",
+    "translate_errors",
 ]

@@ -14,7 +14,7 @@ from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 from django.core.files.storage import storages
 
-from sourceimages.errors import BytesMissing, StorageUnavailable
+from sourceimages.errors import OriginalMissing, StorageUnavailable
 
 BLOCK = 256 * 1024  # bytes read at a time
 TRASH = "trash/"  # before the keys of files in the trash
@@ -23,7 +23,7 @@ OUR_KEY = re.compile(r"([0-9a-f]{32})/([0-9a-f]{2})/(\2[0-9a-f]{38})-[0-9a-f]{16
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class StoredObject:
     """A key that is there, with its size in bytes and the seconds since it came there, by the storage's own clock."""
 
     key: str
@@ -40,7 +40,7 @@ class KeyParts(NamedTuple):
 
 
 class Storage(Protocol):
-    spool: Path  # where files are written on their way in
+    temp_dir: Path  # where files are written on their way in
 
     def put(self, spooled: Path, key: str) -> None:
         """Keep the file under the key, durably; `spooled` is gone afterwards."""
@@ -54,7 +54,7 @@ class Storage(Protocol):
     def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The bytes from `start`, in blocks. BytesMissing before the first block if there are none."""
 
-    def local(self, key: str) -> AbstractContextManager[Path]:
+    def local_path(self, key: str) -> AbstractContextManager[Path]:
         """The bytes as a file of this machine, to read only, and no longer than the context lasts. BytesMissing."""
 
     def move_to_trash(self, keys: Iterable[str]) -> set[str]:
@@ -66,7 +66,7 @@ class Storage(Protocol):
     def recover(self, key: str) -> bool:
         """Put the file back from the trash; False if it is not there. What is at its place is never overwritten."""
 
-    def trashed(self, after: str = "") -> Iterator[Held]:
+    def list_trash(self, after: str = "") -> Iterator[StoredObject]:
         """Everything in the trash by its key at its place, in the order of keys, from behind `after` on."""
 
     def empty_trash(self, keys: Iterable[str]) -> None:
@@ -78,7 +78,7 @@ class Storage(Protocol):
     def sizes(self, keys: Collection[str]) -> dict[str, int]:
         """How many bytes are under each of the keys; those that are missing are not in the answer."""
 
-    def keys(self, after: str = "") -> Iterator[Held]:
+    def list_objects(self, after: str = "") -> Iterator[StoredObject]:
         """Everything that is there, but the trash and the spool, in the order of keys, from behind `after` on."""
 
     def now(self) -> float:
@@ -132,15 +132,15 @@ def mark_from(content: bytes) -> dict[str, Any]:
 
 
 @contextmanager
-def translated(key: str) -> Iterator[None]:
+def translate_errors(key: str) -> Iterator[None]:
     """Errors of the file system and of S3 as ours."""
     try:
         yield
     except FileNotFoundError as error:
-        raise BytesMissing(f"The bytes under {key} are missing.") from error
+        raise OriginalMissing(f"The bytes under {key} are missing.") from error
     except ClientError as error:
         if error.response.get("Error", {}).get("Code") in ("404", "NoSuchKey"):
-            raise BytesMissing(f"The bytes under {key} are missing.") from error
+            raise OriginalMissing(f"The bytes under {key} are missing.") from error
         raise StorageUnavailable("The storage refused or failed. Try again later.") from error
     except (OSError, BotoCoreError, Boto3Error) as error:
         raise StorageUnavailable("The storage does not answer or is full. Try again later.") from error

@@ -15,10 +15,10 @@ from typing import Any
 from django.core.files.storage import FileSystemStorage
 
 from rokka.core import failpoints
-from sourceimages.errors import BytesMissing, StorageUnavailable
-from sourceimages.storage.base import BLOCK, OWNER_MARK, TRASH, Held, mark_from, translated, trash_key
+from sourceimages.errors import OriginalMissing, StorageUnavailable
+from sourceimages.storage.base import BLOCK, OWNER_MARK, TRASH, StoredObject, mark_from, translate_errors, trash_key
 
-SYNCS = 16  # folders at once
+FSYNC_THREADS = 16  # folders at once
 READ_ONLY = 0o444  # nobody changes a file in place, and no other program by mistake
 WRITABLE = 0o222
 CANNOT_LINK = {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP}  # then the bytes are copied
@@ -30,36 +30,36 @@ class LocalStorage(FileSystemStorage):
     def __init__(self, *, links: bool = True, **options: Any) -> None:
         super().__init__(**options)
         self.links = links
-        self.spool = Path(self.location) / ".spool"
+        self.temp_dir = Path(self.location) / ".spool"
         self.durable: set[Path] = set()  # folders whose own entry this process has seen reach the disk
 
     def put(self, spooled: Path, key: str) -> None:
-        with translated(key):
+        with translate_errors(key):
             spooled.chmod(READ_ONLY)
-            sync(spooled)
-            failpoints.point("storage.written")
+            fsync_path(spooled)
+            failpoints.failpoint("storage.written")
             target = Path(self.path(key))
             self._make_folders({target.parent})
             spooled.rename(target)
-            failpoints.point("storage.placed")
-            sync(target.parent)
+            failpoints.failpoint("storage.placed")
+            fsync_path(target.parent)
 
     def copy(self, pairs: Sequence[tuple[str, str]]) -> set[str]:
         """A copy is another name for the same file, as bytes are never changed in place."""
         root = self.location  # keys are our own: joining them safely, as Django does, takes longer than linking
         missing, linked = set(), set()
-        with translated("the copies"):
+        with translate_errors("the copies"):
             self._make_folders({Path(root, folder) for folder in {os.path.dirname(to) for _, to in pairs}})
         for key, to in pairs:
             try:
-                with translated(key):
+                with translate_errors(key):
                     self._link(f"{root}/{key}", f"{root}/{to}")
-            except BytesMissing:
+            except OriginalMissing:
                 missing.add(key)
             else:
                 linked.add(os.path.dirname(to))
-        with translated("the copies"):
-            sync_all([Path(root, folder) for folder in linked])
+        with translate_errors("the copies"):
+            fsync_paths([Path(root, folder) for folder in linked])
         return missing
 
     def _link(self, source: str, target: str) -> None:
@@ -70,23 +70,23 @@ class LocalStorage(FileSystemStorage):
             except OSError as error:
                 if error.errno not in CANNOT_LINK:
                     raise
-        self.spool.mkdir(exist_ok=True)
-        draft = self.spool / f"{secrets.token_hex(16)}.part"
+        self.temp_dir.mkdir(exist_ok=True)
+        draft = self.temp_dir / f"{secrets.token_hex(16)}.part"
         try:
             shutil.copyfile(source, draft)
             draft.chmod(READ_ONLY)
-            sync(draft)
+            fsync_path(draft)
             draft.rename(target)
         finally:
             draft.unlink(missing_ok=True)
 
     def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:  # type: ignore[override]
-        with translated(key):
+        with translate_errors(key):
             file = open(self.path(key), "rb")  # noqa: SIM115 (closed by the iterator)
         return blocks(file, start, length)
 
     @contextmanager
-    def local(self, key: str) -> Iterator[Path]:
+    def local_path(self, key: str) -> Iterator[Path]:
         self.size(key)
         yield Path(self.path(key))
 
@@ -94,49 +94,51 @@ class LocalStorage(FileSystemStorage):
         pairs = {key: trash_key(key) for key in keys}
         if not pairs:
             return set()
-        with translated("the trash"), self._trash_lock():
+        with translate_errors("the trash"), self._trash_lock():
             self._make_folders({self._path(to).parent for to in pairs.values()})
             moved = {key for key, to in pairs.items() if _move(self._path(key), self._path(to))}
-            failpoints.point("trash.moved")
-            sync_all({self._path(path).parent for key in moved for path in (key, pairs[key])})
+            failpoints.failpoint("trash.moved")
+            fsync_paths({self._path(path).parent for key in moved for path in (key, pairs[key])})
         return moved
 
     def recover(self, key: str) -> bool:
         place, trashed = self._path(key), self._path(trash_key(key))
-        with translated(key), self._trash_lock():
+        with translate_errors(key), self._trash_lock():
             if os.path.lexists(place) or not os.path.lexists(trashed):
                 return False
             self._make_folders({place.parent})
             _move(trashed, place)
-            failpoints.point("trash.recovered")
-            sync_all({place.parent, trashed.parent})
+            failpoints.failpoint("trash.recovered")
+            fsync_paths({place.parent, trashed.parent})
         return True
 
-    def trashed(self, after: str = "") -> Iterator[Held]:
-        yield from self._held(self._path(TRASH), after, skipped=frozenset())
+    def list_trash(self, after: str = "") -> Iterator[StoredObject]:
+        yield from self._stored_object(self._path(TRASH), after, skipped=frozenset())
 
     def empty_trash(self, keys: Iterable[str]) -> None:
-        with translated("the trash"), self._trash_lock():
+        with translate_errors("the trash"), self._trash_lock():
             for key in keys:
                 self._path(trash_key(key)).unlink(missing_ok=True)
 
     def size(self, key: str) -> int:
-        with translated(key):
+        with translate_errors(key):
             return os.stat(self.path(key)).st_size
 
     def sizes(self, keys: Collection[str]) -> dict[str, int]:
         found = {}
         for key in keys:
-            with suppress(BytesMissing):
+            with suppress(OriginalMissing):
                 found[key] = self.size(key)
         return found
 
-    def keys(self, after: str = "") -> Iterator[Held]:
-        yield from self._held(Path(self.location), after, skipped={self.spool.name, TRASH.rstrip("/"), OWNER_MARK})
+    def list_objects(self, after: str = "") -> Iterator[StoredObject]:
+        yield from self._stored_object(
+            Path(self.location), after, skipped={self.temp_dir.name, TRASH.rstrip("/"), OWNER_MARK}
+        )
 
     def now(self) -> float:
         self._check_root()
-        return folder_now(self.spool)
+        return folder_now(self.temp_dir)
 
     def check(self) -> None:
         self._check_root()
@@ -147,20 +149,20 @@ class LocalStorage(FileSystemStorage):
         """Keys are our own: joining them safely, as Django does, takes longer than most of what is done with them."""
         return Path(self.location, key)
 
-    def _held(self, folder: Path, after: str, *, skipped: Collection[str]) -> Iterator[Held]:
+    def _stored_object(self, folder: Path, after: str, *, skipped: Collection[str]) -> Iterator[StoredObject]:
         if not folder.is_dir():
             return  # and none is made: a disk may not be mounted
         now = self.now()
         for key, facts in files_below(folder, after=after, skipped=skipped):
             # The inode's change time: a hard link keeps the modification time of the file it was made from.
-            yield Held(key, facts.st_size, now - facts.st_ctime, read_only=not facts.st_mode & WRITABLE)
+            yield StoredObject(key, facts.st_size, now - facts.st_ctime, read_only=not facts.st_mode & WRITABLE)
 
     @contextmanager
     def _trash_lock(self) -> Iterator[None]:
         """One process at a time moves files to or from the trash: it looks before it renames, as renaming replaces."""
         self._check_root()
-        self.spool.mkdir(exist_ok=True)
-        with open(self.spool / "trash.lock", "w") as file:
+        self.temp_dir.mkdir(exist_ok=True)
+        with open(self.temp_dir / "trash.lock", "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -173,7 +175,7 @@ class LocalStorage(FileSystemStorage):
         self._make_folders({folder.parent for folder in new})
         for folder in new:
             folder.mkdir(exist_ok=True)
-        sync_all({folder.parent for folder in new})
+        fsync_paths({folder.parent for folder in new})
         self.durable |= new
 
     def _check_root(self) -> None:
@@ -182,7 +184,7 @@ class LocalStorage(FileSystemStorage):
             raise StorageUnavailable(f"The folder {self.location} is missing. Check that its disk is mounted.")
 
     def read_mark(self) -> dict[str, Any] | None:
-        with translated(OWNER_MARK):
+        with translate_errors(OWNER_MARK):
             try:
                 return mark_from(Path(self.location, OWNER_MARK).read_bytes())
             except (FileNotFoundError, NotADirectoryError):
@@ -190,16 +192,16 @@ class LocalStorage(FileSystemStorage):
 
     def write_mark(self, mark: dict[str, Any]) -> None:
         root = Path(self.location)
-        with translated(OWNER_MARK):
-            self.spool.mkdir(parents=True, exist_ok=True)
-            draft = self.spool / f"{secrets.token_hex(16)}.part"
+        with translate_errors(OWNER_MARK):
+            self.temp_dir.mkdir(parents=True, exist_ok=True)
+            draft = self.temp_dir / f"{secrets.token_hex(16)}.part"
             try:
                 draft.write_text(json.dumps(mark))
-                sync(draft)
+                fsync_path(draft)
                 draft.rename(root / OWNER_MARK)
             finally:
                 draft.unlink(missing_ok=True)
-            sync_all({root, root.parent})
+            fsync_paths({root, root.parent})
 
     def place(self) -> object:
         try:
@@ -233,7 +235,7 @@ def files_below(
 
 def folder_now(folder: Path) -> float:
     """The time of the file system that the folder is in, which is not this machine's where another one serves it."""
-    with translated("the clock"):
+    with translate_errors("the clock"):
         folder.mkdir(parents=True, exist_ok=True)
         draft = folder / f"{secrets.token_hex(16)}.part"
         try:
@@ -262,7 +264,7 @@ def blocks(file: Any, start: int, length: int | None) -> Iterator[bytes]:
             yield block
 
 
-def sync(path: Path) -> None:
+def fsync_path(path: Path) -> None:
     """Return when the file's bytes, or the folder's entries, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -271,7 +273,7 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def sync_all(paths: Collection[Path]) -> None:
+def fsync_paths(paths: Collection[Path]) -> None:
     """The same for several, which the disk writes together."""
-    with ThreadPoolExecutor(min(SYNCS, len(paths)) or 1) as pool:
-        list(pool.map(sync, paths))
+    with ThreadPoolExecutor(min(FSYNC_THREADS, len(paths)) or 1) as pool:
+        list(pool.map(fsync_path, paths))

@@ -18,13 +18,13 @@ from botocore.config import Config
 from storages.backends.s3 import S3Storage as DjangoS3Storage
 
 from rokka.core import failpoints
-from sourceimages.errors import BytesMissing, StorageUnavailable
-from sourceimages.storage.base import BLOCK, OWNER_MARK, TRASH, Held, mark_from, translated, trash_key
+from sourceimages.errors import OriginalMissing, StorageUnavailable
+from sourceimages.storage.base import BLOCK, OWNER_MARK, TRASH, StoredObject, mark_from, translate_errors, trash_key
 
-PART = 16 * 1024 * 1024  # bytes of one part of a multipart upload
+MULTIPART_CHUNK = 16 * 1024 * 1024  # bytes of one part of a multipart upload
 DELETE_BATCH = 1000  # the most that S3 removes in one call
-AT_ONCE = 16  # objects that the server copies or is asked for
-MAKING = Lock()  # of clients, for which a session is used
+COPY_THREADS = 16  # objects that the server copies or is asked for
+CLIENT_LOCK = Lock()  # of clients, for which a session is used
 
 
 @cache
@@ -48,39 +48,41 @@ class S3Storage(DjangoS3Storage):
             ),
             **options,
         )
-        self.spool = spool
+        self.temp_dir = spool
 
     @cached_property
     def client(self) -> Any:
         """One for all threads, which clients are made for; sessions and resources are not."""
-        with MAKING:
+        with CLIENT_LOCK:
             return self.connection.meta.client
 
     def _create_session(self) -> Session:
         return session_for(self.access_key, self.secret_key)
 
     def put(self, spooled: Path, key: str) -> None:
-        failpoints.point("storage.written")
-        with translated(key):
-            config = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, use_threads=False)
+        failpoints.failpoint("storage.written")
+        with translate_errors(key):
+            config = TransferConfig(
+                multipart_threshold=MULTIPART_CHUNK, multipart_chunksize=MULTIPART_CHUNK, use_threads=False
+            )
             self.client.upload_file(str(spooled), self.bucket_name, key, Config=config)
-        failpoints.point("storage.placed")
+        failpoints.failpoint("storage.placed")
         spooled.unlink()
 
     def copy(self, pairs: Sequence[tuple[str, str]]) -> set[str]:
         """Copied by the server, several at a time."""
-        with ThreadPoolExecutor(min(AT_ONCE, len(pairs)) or 1) as pool:
+        with ThreadPoolExecutor(min(COPY_THREADS, len(pairs)) or 1) as pool:
             done = pool.map(lambda pair: self._copy(*pair), pairs)
             return {key for (key, _), there in zip(pairs, done, strict=True) if not there}
 
     def _copy(self, key: str, to: str) -> bool:
         """False if there is nothing under the key."""
         try:
-            with translated(key):
+            with translate_errors(key):
                 self.client.copy_object(
                     Bucket=self.bucket_name, Key=to, CopySource={"Bucket": self.bucket_name, "Key": key}
                 )
-        except BytesMissing:
+        except OriginalMissing:
             return False
         return True
 
@@ -88,20 +90,20 @@ class S3Storage(DjangoS3Storage):
         if length == 0:
             return iter(())
         last = "" if length is None else start + length - 1
-        with translated(key):
+        with translate_errors(key):
             answer = self.client.get_object(Bucket=self.bucket_name, Key=key, Range=f"bytes={start}-{last}")
         return self._blocks(key, answer["Body"])
 
     def _blocks(self, key: str, body: Any) -> Iterator[bytes]:
-        with translated(key), body:
+        with translate_errors(key), body:
             yield from body.iter_chunks(BLOCK)
 
     @contextmanager
-    def local(self, key: str) -> Iterator[Path]:
-        self.spool.mkdir(parents=True, exist_ok=True)
-        draft = self.spool / f"{secrets.token_hex(16)}.part"
+    def local_path(self, key: str) -> Iterator[Path]:
+        self.temp_dir.mkdir(parents=True, exist_ok=True)
+        draft = self.temp_dir / f"{secrets.token_hex(16)}.part"
         try:
-            with translated(key):
+            with translate_errors(key):
                 self.client.download_file(self.bucket_name, key, str(draft), Config=TransferConfig(use_threads=False))
             yield draft
         finally:
@@ -113,7 +115,7 @@ class S3Storage(DjangoS3Storage):
         for start in range(0, len(pairs), DELETE_BATCH):
             batch = pairs[start : start + DELETE_BATCH]
             there = {key for key, _ in batch} - self.copy(batch)
-            failpoints.point("trash.copied")
+            failpoints.failpoint("trash.copied")
             self._delete(sorted(there))
             moved |= there
         return moved
@@ -127,15 +129,15 @@ class S3Storage(DjangoS3Storage):
         trashed = trash_key(key)
         try:
             self.size(key)
-        except BytesMissing:
+        except OriginalMissing:
             if not self._copy(trashed, key):
                 return False
-            failpoints.point("trash.recovered")
+            failpoints.failpoint("trash.recovered")
             self._delete([trashed])
             return True
         return False
 
-    def trashed(self, after: str = "") -> Iterator[Held]:
+    def list_trash(self, after: str = "") -> Iterator[StoredObject]:
         for held in self._listed(TRASH + after, prefix=TRASH):
             yield replace(held, key=held.key.removeprefix(TRASH))
 
@@ -148,13 +150,13 @@ class S3Storage(DjangoS3Storage):
         if not keys:
             return
         objects = [{"Key": key} for key in keys]
-        with translated(keys[0]):
+        with translate_errors(keys[0]):
             answer = self.client.delete_objects(Bucket=self.bucket_name, Delete={"Objects": objects, "Quiet": True})
         if answer.get("Errors"):
             raise StorageUnavailable(f"The storage did not remove {answer['Errors'][0]['Key']}.")
 
     def size(self, key: str) -> int:
-        with translated(key):
+        with translate_errors(key):
             return int(self.client.head_object(Bucket=self.bucket_name, Key=key)["ContentLength"])
 
     def sizes(self, keys: Collection[str]) -> dict[str, int]:
@@ -162,14 +164,14 @@ class S3Storage(DjangoS3Storage):
         found = {}
 
         def ask(key: str) -> None:
-            with suppress(BytesMissing):
+            with suppress(OriginalMissing):
                 found[key] = self.size(key)
 
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(COPY_THREADS) as pool:
             list(pool.map(ask, keys))  # raises what a thread raised
         return found
 
-    def keys(self, after: str = "") -> Iterator[Held]:
+    def list_objects(self, after: str = "") -> Iterator[StoredObject]:
         for held in self._listed(after):
             if held.key >= TRASH:
                 break  # and the trash, which may be long, is not listed
@@ -179,32 +181,32 @@ class S3Storage(DjangoS3Storage):
             if not held.key.startswith(TRASH):
                 yield held
 
-    def _listed(self, after: str, *, prefix: str = "") -> Iterator[Held]:
+    def _listed(self, after: str, *, prefix: str = "") -> Iterator[StoredObject]:
         pages = self.client.get_paginator("list_objects_v2")
-        with translated(""):
+        with translate_errors(""):
             for page in pages.paginate(Bucket=self.bucket_name, Prefix=prefix, StartAfter=after):
                 now = _date(page)
                 for item in page.get("Contents", ()):
-                    yield Held(item["Key"], item["Size"], now - item["LastModified"].timestamp())
+                    yield StoredObject(item["Key"], item["Size"], now - item["LastModified"].timestamp())
 
     def now(self) -> float:
-        with translated(""):
+        with translate_errors(""):
             return _date(self.client.head_bucket(Bucket=self.bucket_name))
 
     def check(self) -> None:
-        with translated(""):
+        with translate_errors(""):
             self.client.head_bucket(Bucket=self.bucket_name)
 
     def read_mark(self) -> dict[str, Any] | None:
         try:
-            with translated(OWNER_MARK):
+            with translate_errors(OWNER_MARK):
                 return mark_from(self.client.get_object(Bucket=self.bucket_name, Key=OWNER_MARK)["Body"].read())
-        except BytesMissing:
+        except OriginalMissing:
             return None
 
     def write_mark(self, mark: dict[str, Any]) -> None:
         content = json.dumps(mark).encode()
-        with translated(OWNER_MARK):
+        with translate_errors(OWNER_MARK):
             self.client.put_object(
                 Bucket=self.bucket_name, Key=OWNER_MARK, Body=content, ContentType="application/json"
             )

@@ -5,10 +5,10 @@ from hashlib import sha1, sha256
 from pathlib import Path
 
 from sourceimages.errors import FileTooLarge
-from sourceimages.storage import translated
+from sourceimages.storage import translate_errors
 
 
-class SpooledFile:
+class TempUpload:
     """A file being received. `write` until all is there, then `close`; `discard` removes what nobody has kept."""
 
     def __init__(self, folder: Path, *, label: str, limit: int) -> None:
@@ -18,7 +18,7 @@ class SpooledFile:
         self.size = 0
         self._sha1 = sha1(usedforsecurity=False)
         self._sha256 = sha256()
-        with translated(label):
+        with translate_errors(label):
             folder.mkdir(parents=True, exist_ok=True)
             self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115 (open across calls)
 
@@ -32,7 +32,7 @@ class SpooledFile:
         self._sha1.update(chunk)
         self._sha256.update(chunk)
         view = memoryview(chunk)
-        with translated(self.label):
+        with translate_errors(self.label):
             while view:  # unbuffered writes may be partial
                 view = view[self._file.write(view) :]
 

@@ -21,9 +21,9 @@ def days_left(tombstone: Tombstone) -> str:
 
 
 @register.filter
-def drawn(image: SourceImage) -> bool:
+def has_preview(image: SourceImage) -> bool:
     """Whether there are small pictures of its format."""
-    return image.format in thumbnails.DRAWN
+    return image.format in thumbnails.SUPPORTED_FORMATS
 
 
 @register.filter
@@ -32,6 +32,6 @@ def percent_of(part: Any, whole: Any) -> int:
 
 
 @register.filter
-def legible(search: str) -> str:
+def humanize_query(search: str) -> str:
     """Parameters of a search, as people wrote them."""
     return ", ".join(f"{name}: {value}" for name, value in parse_qsl(search))

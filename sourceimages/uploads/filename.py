@@ -6,7 +6,7 @@ import unicodedata
 from sourceimages.errors import InvalidName
 
 MAX_LENGTH = 500  # characters; a part header has to fit into 1024 bytes anyway
-NAMELESS = {"", ".", ".."}  # what is left of a name that is only a directory
+DEFAULT_NAME = {"", ".", ".."}  # what is left of a name that is only a directory
 ESCAPED = {"%22": '"', "%0D": "\r", "%0A": "\n"}
 ESCAPE = re.compile("|".join(ESCAPED), re.IGNORECASE)
 SEPARATOR = re.compile(r"[/\\]")
@@ -24,7 +24,7 @@ def clean_filename(name: str) -> str:
     return name
 
 
-def of_part(text: str) -> str:
+def part_filename(text: str) -> str:
     """The file name in the header of a form part, without its directories (RFC 7578, 4.2).
 
     The three characters that forms cannot send are escaped by browsers (HTML, multipart/form-data encoding algorithm).
@@ -38,4 +38,4 @@ def without_directories(name: str) -> str:
 
 def or_default(name: str, format: str) -> str:
     """The name, or `image.<format>` in place of one that is no file's."""
-    return f"image.{format}" if name in NAMELESS else name
+    return f"image.{format}" if name in DEFAULT_NAME else name

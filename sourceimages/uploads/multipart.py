@@ -15,34 +15,34 @@ from django.utils.encoding import force_str
 
 from organizations.audit import Actor
 from organizations.models import Organization
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 from sourceimages import grace_period, storage
 from sourceimages.errors import FileTooLarge, IncompleteUpload, InvalidName, RequestTooLarge
-from sourceimages.storage.temp_file import SpooledFile
+from sourceimages.storage.temp_file import TempUpload
 from sourceimages.uploads import form_fields
-from sourceimages.uploads.filename import clean_filename, of_part
+from sourceimages.uploads.filename import clean_filename, part_filename
 from sourceimages.uploads.remote import fetch
 from sourceimages.uploads.remote_limits import slot
 from sourceimages.uploads.upload import Upload
 
 MULTIPART = "multipart/form-data"
-TAIL = 1024  # bytes; an epilogue after the last boundary is allowed and rarely longer than a line end
+TAIL_BYTES = 1024  # bytes; an epilogue after the last boundary is allowed and rarely longer than a line end
 
 
-class SpoolHandler(FileUploadHandler):
+class TempFileUploadHandler(FileUploadHandler):
     """Django's hook for file parts: all parts with a file name, whatever their field is called, in their order."""
 
     chunk_size = 256 * 1024
 
     def __init__(self) -> None:
         super().__init__()
-        self.spool = storage.originals().spool
-        self.received: list[tuple[str, SpooledFile]] = []  # name, file
+        self.temp_dir = storage.originals().temp_dir
+        self.received: list[tuple[str, TempUpload]] = []  # name, file
         self.since = time.monotonic()
 
     def new_file(self, field_name: str, file_name: str, *args: Any, **kwargs: Any) -> None:
         super().new_file(field_name, file_name, *args, **kwargs)
-        if len(self.received) == settings.MAX_FILES:
+        if len(self.received) == settings.MAX_FILES_PER_REQUEST:
             raise too_many_files()
         label = f"{field_name[:80]} ({file_name[:80]!r})"
         announced = self.content_length
@@ -56,10 +56,10 @@ class SpoolHandler(FileUploadHandler):
             name = clean_filename(file_name)
         except InvalidName as error:
             raise InvalidName(f"{label}: {error.message}") from error
-        self.received.append((name, SpooledFile(self.spool, label=label, limit=settings.MAX_FILE_SIZE)))
+        self.received.append((name, TempUpload(self.temp_dir, label=label, limit=settings.MAX_FILE_SIZE)))
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
-        if grace_period.half_over(self.since):
+        if grace_period.is_half_over(self.since):
             # The first files of this request would be taken for left behind while the last one still comes in.
             raise IncompleteUpload("Receiving this request took too long. Send fewer files at a time.")
         self.received[-1][1].write(raw_data)
@@ -74,14 +74,14 @@ class SpoolHandler(FileUploadHandler):
             file.discard()
 
 
-class FormParser(MultiPartParser):
+class RawFilenameMultiPartParser(MultiPartParser):
     """Django's parser, which also decodes HTML entities in names and skips files that are called like a directory."""
 
     def sanitize_file_name(self, file_name: str) -> str | None:
-        return of_part(force_str(file_name, errors="replace")) or "."
+        return part_filename(force_str(file_name, errors="replace")) or "."
 
 
-class Witness:
+class BoundaryCountingStream:
     """The stream of a form, remembering how many parts it has and how it ends.
 
     Django's parser takes the end of the stream for the end of a file, and skips parts that it cannot make sense of.
@@ -100,36 +100,38 @@ class Witness:
         reach = len(self.delimiter) - 1
         seam = self.last[-reach:] + data[:reach]  # too short to hold a delimiter that lies on one side only
         self.delimiters += data.count(self.delimiter) + seam.count(self.delimiter)
-        self.last = data[-TAIL:] if len(data) >= TAIL else (self.last + data)[-TAIL:]
+        self.last = data[-TAIL_BYTES:] if len(data) >= TAIL_BYTES else (self.last + data)[-TAIL_BYTES:]
         return data
 
     @property
-    def complete(self) -> bool:
+    def is_terminated(self) -> bool:
         return self.delimiter + b"--" in self.last
 
     @property
-    def parts(self) -> int:
+    def part_count(self) -> int:
         return self.delimiters - 1  # the last one ends the form
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class UploadForm:
     """A whole form: its fields, and its files in the spool."""
 
     fields: QueryDict
-    files: list[tuple[str, SpooledFile]]  # name, file
+    files: list[tuple[str, TempUpload]]  # name, file
 
     def uploads(self, organization: Organization, actor: Actor) -> list[Upload]:
         """The files with what the form says about them; those behind URLs are fetched now.
 
         Raises Invalid if there is no file, TooManyFetches, and what `fetching.fetch` raises.
         """
-        about = form_fields.read(self.fields.lists(), files=len(self.files))
+        about = form_fields.parse_form(self.fields.lists(), files=len(self.files))
         if not about:
-            raise Invalid("There is no file in this request: send a file part, under any name, or a URL as url[0].")
-        if len(about) > settings.MAX_FILES:
+            raise InvalidInput(
+                "There is no file in this request: send a file part, under any name, or a URL as url[0]."
+            )
+        if len(about) > settings.MAX_FILES_PER_REQUEST:
             raise too_many_files()
-        sent, urls = iter(list(self.files)), Urls()
+        sent, urls = iter(list(self.files)), RemoteFiles()
         with slot(organization, actor) if any(said.url for said in about) else nullcontext():
             files = [urls.fetch(said.url, said.label, self.files) if said.url else next(sent) for said in about]
         return [
@@ -149,63 +151,67 @@ class Received:
             file.discard()
 
 
-class Urls:
+class RemoteFiles:
     """The URLs of one request, which share its time and its size."""
 
     def __init__(self) -> None:
-        self.deadline = time.monotonic() + settings.FETCH_SECONDS
+        self.deadline = time.monotonic() + settings.FETCH_TIMEOUT_SECONDS
 
-    def fetch(self, url: str, label: str, files: list[tuple[str, SpooledFile]]) -> tuple[str, SpooledFile]:
+    def fetch(self, url: str, label: str, files: list[tuple[str, TempUpload]]) -> tuple[str, TempUpload]:
         """Name and file, which is added to the files of the request."""
         seconds = self.deadline - time.monotonic()
-        fetched = fetch(url, label=label, folder=storage.originals().spool, seconds=seconds)
+        fetched = fetch(url, label=label, folder=storage.originals().temp_dir, seconds=seconds)
         files.append((fetched.name, fetched.file))
         if (size := sum(file.size for _, file in files)) > settings.MAX_REQUEST_SIZE:
             raise too_large(size)
         return files[-1]
 
 
-def receive(request: HttpRequest) -> Received:
+def parse_upload(request: HttpRequest) -> UploadForm:
     """Read the whole form. Whatever goes wrong in here, nothing is left in the spool."""
     if request.content_type != MULTIPART:
-        raise Invalid(f"An upload is {MULTIPART} with at least one file part; this is {request.content_type or 'not'}.")
+        raise InvalidInput(
+            f"An upload is {MULTIPART} with at least one file part; this is {request.content_type or 'not'}."
+        )
     length = request.META.get("CONTENT_LENGTH", "")
     announced = int(length) if length.isdecimal() else 0
     if announced > settings.MAX_REQUEST_SIZE and "rokka.chunked" not in request.META:
         raise too_large(announced)
-    witness, handler = Witness(request), SpoolHandler()
+    witness, handler = BoundaryCountingStream(request), TempFileUploadHandler()
     try:
-        fields, _ = FormParser(request.META, cast(Any, witness), [handler], "utf-8").parse()
-        received = Received(fields, handler.received)
-        _check(received, witness)
+        fields, _ = RawFilenameMultiPartParser(request.META, cast(Any, witness), [handler], "utf-8").parse()
+        received = UploadForm(fields, handler.received)
+        _check_complete(received, witness)
     except (MultiPartParserError, UnreadablePostError) as error:
         handler.discard()
         hint = " A file name may be too long." if "header size" in str(error) else ""
-        raise Invalid(f"The request is not proper {MULTIPART}: {error}{hint}") from error
+        raise InvalidInput(f"The request is not proper {MULTIPART}: {error}{hint}") from error
     except BaseException:
         handler.discard()
         raise
     return received
 
 
-def _check(received: Received, witness: Witness) -> None:
+def _check_complete(received: UploadForm, witness: BoundaryCountingStream) -> None:
     """A form that is not whole must not look like one that is."""
     if witness.size > settings.MAX_REQUEST_SIZE:
         raise too_large(witness.size)
-    if not witness.complete:
+    if not witness.is_terminated:
         raise IncompleteUpload(
             f"The request ended after {witness.size:,} bytes, before its last boundary. Send it again."
         )
     understood = sum(len(values) for _, values in received.fields.lists()) + len(received.files)
-    if understood != witness.parts:
-        raise Invalid(
-            f"{witness.parts - understood} of the {witness.parts} parts of this form cannot be understood. Each needs "
+    if understood != witness.part_count:
+        raise InvalidInput(
+            f"{witness.part_count - understood} of the {witness.part_count} form parts are unreadable. Each needs "
             "a field name, and each file a file name that is not empty and in UTF-8."
         )
 
 
 def too_many_files() -> RequestTooLarge:
-    return RequestTooLarge(f"There are more than {settings.MAX_FILES} files, the limit of a request (MAX_FILES).")
+    return RequestTooLarge(
+        f"There are more than {settings.MAX_FILES_PER_REQUEST} files, the limit of a request (MAX_FILES_PER_REQUEST)."
+    )
 
 
 def too_large(size: int) -> RequestTooLarge:

@@ -31,26 +31,26 @@ from urllib3.util import Url, parse_url
 
 from rokka.core.errors import FeatureUnavailable, Unavailable
 from sourceimages.errors import AddressNotAllowed, FetchFailed, FileTooLarge, InvalidName, InvalidURL
-from sourceimages.storage.temp_file import SpooledFile
+from sourceimages.storage.temp_file import TempUpload
 from sourceimages.uploads.filename import clean_filename, without_directories
 
 PORTS = {"http": 80, "https": 443}
-REDIRECTS = 5
-REDIRECTING = {301, 302, 303, 307, 308}
+MAX_REDIRECTS = 5
+REDIRECT_STATUSES = {301, 302, 303, 307, 308}
 MAX_ADDRESSES = 4  # of a name, that are tried
 MAX_INTERIM = 20  # answers before the final one
-CONNECT_SECONDS = 5
-HEAD_SECONDS = 15  # until the headers of the answer are there
+CONNECT_TIMEOUT = 5
+HEADERS_TIMEOUT = 15  # until the headers of the answer are there
 WINDOW_SECONDS = 10  # in which a file has to come at this rate at least
 MIN_RATE = 10_000  # bytes a second
-SILENCE_SECONDS = 15  # between two pieces of an answer
+READ_TIMEOUT = 15  # between two pieces of an answer
 BLOCK = 256 * 1024  # bytes
 MAX_URL = 2000  # characters
-FRAME = re.compile(r"@\d{1,2}:\d\d:\d\d(\.\d+)?\Z")  # rokka.io: a video's picture at that time
+VIDEO_FRAME_SUFFIX = re.compile(r"@\d{1,2}:\d\d:\d\d(\.\d+)?\Z")  # rokka.io: a video's picture at that time
 HEADERS = {"User-Agent": "rokka", "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
 
 HOST = re.compile(r"\A(\w+://)([^/?#:@]*)")
-OUT_OF_TIME = "All URLs of a request have to be there within FETCH_SECONDS."
+OUT_OF_TIME = "All URLs of a request have to be there within FETCH_TIMEOUT_SECONDS."
 OUT_OF_RESOURCES = "This server cannot open more connections at the moment. Try again."
 
 Address = IPv4Address | IPv6Address
@@ -72,35 +72,35 @@ NAT64 = ip_network("64:ff9b::/96")  # IPv4 as seen by machines that have IPv6 on
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class RemoteFile:
     name: str
-    file: SpooledFile
+    file: TempUpload
 
 
-def fetch(text: str, *, label: str, folder: Path, seconds: float) -> Fetched:
+def fetch(text: str, *, label: str, folder: Path, seconds: float) -> RemoteFile:
     """The file behind the URL, in the spool, under the name that its server gives it, or the last part of the path.
 
     Raises InvalidURL, AddressNotAllowed, FetchFailed, InvalidName; nothing is left in the spool then.
     """
-    if FRAME.search(text):
+    if VIDEO_FRAME_SUFFIX.search(text):
         raise FeatureUnavailable(f"{label}: this server takes no pictures out of videos.")
     first = url = _parsed(text, label)
     if seconds <= 0:
         raise FetchFailed(f"{label}: no time was left to fetch it. {OUT_OF_TIME}")
     deadline = time.monotonic() + seconds
     where = label  # what messages call the URL, with the server that redirected to it
-    for _ in range(REDIRECTS + 1):
-        with _answer(url, where, deadline) as watched:
-            answer = watched.ask(url)
+    for _ in range(MAX_REDIRECTS + 1):
+        with _open(url, where, deadline) as watched:
+            answer = watched.request(url)
             location = answer.headers.get("Location")
-            if answer.status in REDIRECTING and location:
+            if answer.status in REDIRECT_STATUSES and location:
                 where = f"{label}, redirected by {url.host}"
                 url = _redirected(url, _text(location), label)
                 continue
             if answer.status != 200:
                 raise FetchFailed(f"{where}: {url.host} answered {answer.status} instead of 200.")
-            return Fetched(_name(answer, first, label), _spooled(watched, answer, where, folder))
-    raise FetchFailed(f"{label}: {first.host} leads to more than {REDIRECTS} redirects.")
+            return RemoteFile(_name(answer, first, label), _save(watched, answer, where, folder))
+    raise FetchFailed(f"{label}: {first.host} leads to more than {MAX_REDIRECTS} redirects.")
 
 
 def _redirected(url: Url, location: str, label: str) -> Url:
@@ -190,7 +190,7 @@ def _addresses(host: str, port: int, label: str) -> list[str]:
 
 
 @contextmanager
-def _answer(url: Url, label: str, deadline: float) -> Iterator["Watched"]:
+def _open(url: Url, label: str, deadline: float) -> Iterator["DeadlineConnection"]:
     """A connection to ask for the URL. It ends with what is done within, or when the time is over.
 
     What goes wrong with it, within too, is raised as FetchFailed, or as Unavailable if it is our own fault.
@@ -200,7 +200,7 @@ def _answer(url: Url, label: str, deadline: float) -> Iterator["Watched"]:
     watched = None
     try:
         for address in addresses:
-            with Watched(_connection(url, address, port), deadline) as watched:
+            with DeadlineConnection(_connection(url, address, port), deadline) as watched:
                 try:
                     watched.connect()
                 except (HTTPError, OSError):
@@ -211,7 +211,7 @@ def _answer(url: Url, label: str, deadline: float) -> Iterator["Watched"]:
                 return
     except (HTTPError, HTTPException, OSError) as error:
         cause = error if isinstance(error, DecodeError) else error.__cause__ or error
-        why = (watched and watched.ended) or _in_words(cause)
+        why = (watched and watched.ended) or _public_reason(cause)
         raise FetchFailed(f"{label}: {url.host} {why}.") from error
 
 
@@ -231,16 +231,16 @@ def _connection(url: Url, address: str, port: int) -> HTTPConnection:
     """To this very address, under the host's name. Not opened yet."""
     connection: HTTPConnection
     if url.scheme == "http":
-        connection = HTTPConnection(address, port, timeout=CONNECT_SECONDS)
+        connection = HTTPConnection(address, port, timeout=CONNECT_TIMEOUT)
     else:
         host = str(url.host).strip("[]")
         context = ssl.create_default_context()
-        connection = HTTPSConnection(address, port, timeout=CONNECT_SECONDS, ssl_context=context, server_hostname=host)
+        connection = HTTPSConnection(address, port, timeout=CONNECT_TIMEOUT, ssl_context=context, server_hostname=host)
     connection.response_class = FinalResponse
     return connection
 
 
-class Watched:
+class DeadlineConnection:
     """A connection that ends at its deadline, or when too little comes: time-outs of sockets begin anew with each byte.
 
     `ended` says in words why it was ended, if it was.
@@ -254,9 +254,9 @@ class Watched:
         self.answer: HTTPResponse | None = None
         self.ended = ""
         self.received = 0  # bytes in this window
-        self.window_end = time.monotonic() + HEAD_SECONDS
+        self.window_end = time.monotonic() + HEADERS_TIMEOUT
 
-    def __enter__(self) -> "Watched":
+    def __enter__(self) -> "DeadlineConnection":
         threading.Thread(target=self._watch, daemon=True).start()
         return self
 
@@ -269,9 +269,9 @@ class Watched:
     def connect(self) -> None:
         self.connection.connect()
         self.socket = self.connection.sock
-        self.connection.timeout = SILENCE_SECONDS
+        self.connection.timeout = READ_TIMEOUT
 
-    def ask(self, url: Url) -> HTTPResponse:
+    def request(self, url: Url) -> HTTPResponse:
         headers = HEADERS | {"Host": str(url.netloc)}
         self.connection.request("GET", url.request_uri, headers=headers, preload_content=False)
         self.answer = self.connection.getresponse()
@@ -292,18 +292,18 @@ class Watched:
         if now < self.window_end:
             return ""
         if self.answer is None:
-            return f"had not answered after {HEAD_SECONDS} seconds"
+            return f"had not answered after {HEADERS_TIMEOUT} seconds"
         if self.received < MIN_RATE * WINDOW_SECONDS:
             return f"sends too slowly, less than {MIN_RATE:,} bytes a second"
         self.received, self.window_end = 0, now + WINDOW_SECONDS
         return ""
 
 
-def _spooled(watched: Watched, answer: HTTPResponse, label: str, folder: Path) -> SpooledFile:
+def _save(watched: DeadlineConnection, answer: HTTPResponse, label: str, folder: Path) -> TempUpload:
     announced = answer.headers.get("Content-Length", "")
     if announced.isdecimal() and int(announced) > settings.MAX_FILE_SIZE:
         raise FetchFailed(_too_large(label))
-    file = SpooledFile(folder, label=label, limit=settings.MAX_FILE_SIZE)
+    file = TempUpload(folder, label=label, limit=settings.MAX_FILE_SIZE)
     try:
         while block := answer.read1(BLOCK):
             file.write(block)
@@ -326,7 +326,7 @@ def _too_large(label: str) -> str:
     )
 
 
-def _in_words(error: BaseException) -> str:
+def _public_reason(error: BaseException) -> str:
     """What the other server did. No addresses and no internals of ours: somebody could draw a map with them.
 
     Raises Unavailable if it did nothing, but this server cannot open connections.

@@ -17,7 +17,7 @@ from sourceimages.errors import TooManyFetches
 
 RETRY_SECONDS = 10
 
-_taken: Counter[tuple[str, str]] = Counter()
+_in_use: Counter[tuple[str, str]] = Counter()
 _lock = Lock()
 
 
@@ -34,19 +34,19 @@ def slot(organization: Organization, actor: Actor) -> Iterator[None]:
     shares = [("this server", ""), ("an organization", organization.pk.hex), ("a key", str(key))]
     with _lock:
         for share, limit in zip(shares, limits(), strict=True):
-            if _taken[share] >= limit:
+            if _in_use[share] >= limit:
                 raise TooManyFetches(
                     f"{limit} uploads by URL are under way, the limit for {share[0]} at once. "
                     f"Try again in {RETRY_SECONDS} seconds, or send the files.",
                     seconds=RETRY_SECONDS,
                     limit=limit,
                 )
-        _taken.update(shares)
+        _in_use.update(shares)
     try:
         yield
     finally:
         with _lock:
-            _taken.subtract(shares)
+            _in_use.subtract(shares)
             for share in shares:
-                if not _taken[share]:
-                    del _taken[share]
+                if not _in_use[share]:
+                    del _in_use[share]

@@ -4,14 +4,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sourceimages import hashes
-from sourceimages.storage.temp_file import SpooledFile
+from sourceimages.storage.temp_file import TempUpload
 
 
 @dataclass(slots=True)
 class Upload:
     """A file that came in, and what was said about it. Metadata is in stored form, see `metadata`."""
 
-    file: SpooledFile
+    file: TempUpload
     name: str
     user_metadata: dict[str, Any] = field(default_factory=dict)
     dynamic_metadata: dict[str, Any] = field(default_factory=dict)

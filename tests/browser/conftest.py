@@ -69,7 +69,7 @@ def server(make_module_server: Callable[..., Server]) -> Iterator[Server]:
 
 def add_staff(server: Server, name: str, *options: str) -> None:
     subprocess.run(
-        [PYTHON, "manage.py", "create_staff", name, "--email", f"{name}@example.org", *options],
+        [PYTHON, "manage.py", "create_staff_user", name, "--email", f"{name}@example.org", *options],
         cwd=ROOT,
         env=server.environment,
         input=f"{PASSWORD}\n",

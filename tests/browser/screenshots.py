@@ -33,8 +33,9 @@ actor = staff(ines)
 ids = list(acme.images.living().order_by('id').values_list('id', flat=True))
 for pk in ids[3::9]:
     set_locked(acme.images.get(pk=pk), True, actor=actor)
-jobs.run(jobs.act('set-metadata', Selection(acme, in_trash=False), actor=actor, changes={'photographer': 'Ada'}).pk)
-jobs.run(jobs.act('delete', Selection(acme, in_trash=False, ids=tuple(ids[:6])), actor=actor).pk)
+everything = Selection(acme, in_trash=False)
+jobs.run(jobs.start_bulk_action('set_metadata', everything, actor=actor, changes={'photographer': 'Ada'}).pk)
+jobs.run(jobs.start_bulk_action('delete', Selection(acme, in_trash=False, ids=tuple(ids[:6])), actor=actor).pk)
 tasks.find_colours()
 total = sum(acme.files.values_list('size', flat=True))
 for back in range(1, 60):

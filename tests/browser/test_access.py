@@ -27,7 +27,7 @@ from sourceimages.operations import *; from organizations.models import *; from 
 acme, ines = Organization.objects.get(name='acme'), User.objects.get(username='ines')
 ids = list(acme.images.living().order_by('id').values_list('id', flat=True))
 set_locked(acme.images.get(pk=ids[1]), True, actor=staff(ines))
-job = jobs.act('delete', Selection(acme, in_trash=False, ids=tuple(ids[:2])), actor=staff(ines))
+job = jobs.start_bulk_action('delete', Selection(acme, in_trash=False, ids=tuple(ids[:2])), actor=staff(ines))
 jobs.run(job.pk)
 print(ids[0], ids[1], ids[2], Tombstone.objects.latest('deleted_at').pk, job.pk, acme.pk, ines.pk)
 """,

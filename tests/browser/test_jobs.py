@@ -18,7 +18,8 @@ def queued(server, field, and_then=""):
         "from sourceimages import jobs; from sourceimages.jobs.selection import Selection; "
         "from organizations.models import *; from organizations.audit import COMMAND; "
         "o = Organization.objects.get(name='acme'); "
-        f"job = jobs.act('set-metadata', Selection(o, in_trash=False), actor=COMMAND, changes={{'{field}': 'yes'}}); "
+        f"every = Selection(o, in_trash=False); changes = {{'{field}': 'yes'}}; "
+        "job = jobs.start_bulk_action('set_metadata', every, actor=COMMAND, changes=changes); "
         f"{and_then}print(job.pk)",
     )
 
@@ -42,7 +43,7 @@ def test_a_job_moves_on_while_somebody_looks(ines, server):
     page = ines.go(f"/admin/organizations/job/{job}/change/")
     bar = page.locator("#progress progress")
     assert float(bar.get_attribute("value")) == 0
-    shell(server, f"from organizations.models import Job; Job.objects.filter(pk='{job}').update(done=100)")
+    shell(server, f"from organizations.models import Job; Job.objects.filter(pk='{job}').update(processed=100)")
     expect(bar).to_have_attribute("value", "25")
     expect(page.locator("#progress")).to_contain_text("100 of 400")
     shell(server, f"from sourceimages import jobs; jobs.run('{job}')")

@@ -41,7 +41,7 @@ print(json.dumps({'key': new.api_key, 'organization': str(new.organization.pk)})
     image = session.post(f"{server.url}/sourceimages/foreign", files=files).json()["items"][0]
     session.delete(f"{server.url}/sourceimages/foreign/{image['hash']}")
     session.post(f"{server.url}/sourceimages/foreign", files={"filedata": ("secret.png", images.png(seed=32))})
-    job = session.post(f"{server.url}/jobs/foreign", json={"kind": "restore"}).json()
+    job = session.post(f"{server.url}/jobs/foreign", json={"kind": "restore_deletion"}).json()
     ids = shell(
         server,
         "from sourceimages.models import *; "

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from organizations.models import User
-from rokka.core.logs import looks_secret, without_secrets
+from rokka.core.logs import looks_secret, redact
 from tests.conftest import PYTHON, ROOT
 from tests.rokka.test_settings import PRODUCTION
 
@@ -52,7 +52,7 @@ def test_cookies_of_the_back_office_are_kept_from_scripts_and_other_sites(client
 )
 def test_keys_and_tokens_are_hidden(secret):
     for text in (secret, f"/sourceimages/{secret}/x", f'{{"a": "{secret}"}}', f"x={secret}&y"):
-        hidden = without_secrets(text)
+        hidden = redact(text)
         for part in secret.split("."):
             assert part[-20:] not in hidden
 
@@ -69,11 +69,11 @@ def test_keys_and_tokens_are_hidden(secret):
     ],
 )
 def test_what_is_no_secret_is_shown(text):
-    assert without_secrets(text) == text
+    assert redact(text) == text
 
 
 def test_signatures_are_hidden():
-    assert without_secrets("/thumb/3fa9c1.jpg?v=1&sig=158acd8f7087d35d&x=y") == "/thumb/3fa9c1.jpg?v=1&sig=…&x=y"
+    assert redact("/thumb/3fa9c1.jpg?v=1&sig=158acd8f7087d35d&x=y") == "/thumb/3fa9c1.jpg?v=1&sig=…&x=y"
 
 
 def test_a_request_id_is_no_secret(client, db):

@@ -40,7 +40,7 @@ def test_a_file_that_came_back_is_counted(image, alice, client):
 
 
 def test_unfinished_jobs_are_counted(acme, client):
-    Job.objects.create(organization=acme, kind="copy-all", state="running")
-    Job.objects.create(organization=acme, kind="copy-all", state="done")
-    assert samples(client)["rokka_jobs_unfinished", "copy-all", "running"] == 1
-    assert ("rokka_jobs_unfinished", "copy-all", "done") not in samples(client)
+    Job.objects.create(organization=acme, kind="copy_all", state="running")
+    Job.objects.create(organization=acme, kind="copy_all", state="succeeded")
+    assert samples(client)["rokka_jobs_unfinished", "copy_all", "running"] == 1
+    assert ("rokka_jobs_unfinished", "copy_all", "succeeded") not in samples(client)

@@ -25,7 +25,7 @@ def start(**variables: str) -> subprocess.CompletedProcess[str]:
     """Read the settings in a new process, as every start does; print some."""
     script = (
         "from django.conf import settings as s;"
-        "print(s.ROKKA_MODE, s.SIGN_UP_ENABLED, s.DATABASES['default']['ENGINE'], s.STORAGES['originals']['BACKEND'],"
+        "print(s.ROKKA_MODE, s.SIGNUP_ENABLED, s.DATABASES['default']['ENGINE'], s.STORAGES['originals']['BACKEND'],"
         " s.CACHES['default']['BACKEND'].rpartition('.')[2], s.CELERY_TASK_ALWAYS_EAGER, s.ALLOWED_FORMATS[:2])"
     )
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
@@ -35,7 +35,7 @@ def start(**variables: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_embedded_mode_needs_nothing(tmp_path):
     run = start(DATA_DIR=str(tmp_path))
-    chosen = "embedded True rokka.core.sqlite3 sourceimages.storage.LocalStorage LocMemCache True ['png', 'jpg']"
+    chosen = "standalone True rokka.core.sqlite3 sourceimages.storage.LocalStorage LocMemCache True ['png', 'jpg']"
     assert run.stdout.strip() == chosen
     assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
 
@@ -60,26 +60,26 @@ def test_production_has_no_defaults(name):
         ("SECRET_KEY", "short"),
         ("TOKEN_SECRETS", f"{'t' * 32},short"),
         ("TRUSTED_PROXIES", "everybody"),
-        ("SIGN_UP_ENABLED", "maybe"),
+        ("SIGNUP_ENABLED", "maybe"),
         ("RATE_LIMIT_ENABLED", "2"),
         ("RATE_LIMIT_PER_KEY", "0"),
         ("RATE_LIMIT_PER_ORGANIZATION", "many"),
         ("RATE_LIMIT_PER_ADDRESS", "-1"),
-        ("RATE_LIMIT_FAILURES", "1.5"),
-        ("RATE_LIMIT_SIGN_UPS", "x"),
+        ("RATE_LIMIT_AUTH_FAILURES", "1.5"),
+        ("RATE_LIMIT_SIGNUPS", "x"),
         ("HSTS_SECONDS", "forever"),
         ("FETCH_ALLOWED_NETWORKS", "10.0.0.0/99"),
         ("LOG_LEVEL", "loud"),
         ("MAX_FILE_SIZE", "150MB"),
         ("MAX_REQUEST_SIZE", "-1"),
-        ("MAX_FILES", "0"),
+        ("MAX_FILES_PER_REQUEST", "0"),
         ("MAX_MEGAPIXELS", "1.5"),
         ("ALLOWED_FORMATS", "png,exe"),
         ("REFUSE_DAMAGED_FILES", "maybe"),
-        ("TRASH_DAYS", "a month"),
-        ("HISTORY_DAYS", "0"),
-        ("GRACE_SECONDS", "0"),
-        ("PROBE_PROCESSES", "many"),
+        ("TRASH_RETENTION_DAYS", "a month"),
+        ("HISTORY_RETENTION_DAYS", "0"),
+        ("ORPHAN_GRACE_SECONDS", "0"),
+        ("PROBE_WORKERS", "many"),
         ("SANDBOX", "off"),
         ("DATABASE_URL", "mysql://root@localhost/rokka"),
         ("REDIS_URL", "localhost:6379"),
@@ -93,11 +93,11 @@ def test_what_is_not_understood_stops_the_start(tmp_path, name, value):
     run = start(**{"DATA_DIR": str(tmp_path), name: value})
     assert run.returncode != 0
     assert f"ImproperlyConfigured: {name}=" in run.stderr
-    assert (value in run.stderr.splitlines()[-1]) == (name not in env.SECRET)
+    assert (value in run.stderr.splitlines()[-1]) == (name not in env.SECRET_VARIABLES)
 
 
 def test_formats_and_sign_up_follow_their_variables(tmp_path):
-    run = start(DATA_DIR=str(tmp_path), ALLOWED_FORMATS="jpg, webp", SIGN_UP_ENABLED="false")
+    run = start(DATA_DIR=str(tmp_path), ALLOWED_FORMATS="jpg, webp", SIGNUP_ENABLED="false")
     assert run.stdout.split()[1] == "False"
     assert "['jpg', 'webp']" in run.stdout
 

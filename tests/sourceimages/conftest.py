@@ -13,8 +13,8 @@ from rokka.core import env
 def storage(request, settings, tmp_path):
     """A storage with nothing in it, which is the one of the settings too."""
     if request.param == "s3":
-        config = env.storage(request.getfixturevalue("empty_bucket"), spool=tmp_path / "spool")
+        config = env.storage_config(request.getfixturevalue("empty_bucket"), temp_dir=tmp_path / "spool")
         settings.STORAGES = settings.STORAGES | {"originals": config}
     originals = storages["originals"]
-    originals.spool.mkdir(parents=True, exist_ok=True)
+    originals.temp_dir.mkdir(parents=True, exist_ok=True)
     return originals

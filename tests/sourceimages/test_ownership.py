@@ -28,7 +28,7 @@ from tests.support.storage import lose
 def storage(request, settings, tmp_path):
     """A storage with nothing in it, which is the one of the settings too."""
     if request.param == "s3":
-        config = env.storage(request.getfixturevalue("empty_bucket"), spool=tmp_path / "spool")
+        config = env.storage_config(request.getfixturevalue("empty_bucket"), temp_dir=tmp_path / "spool")
         settings.STORAGES = settings.STORAGES | {"originals": config}
     return storages["originals"]
 
@@ -52,7 +52,7 @@ def test_the_first_look_marks_both(db, storage):
     row = Instance.objects.get()
     assert storage.read_mark()["instance"] == str(row.instance_id)
     assert marks(storage) == (1, 1)
-    assert list(storage.keys()) == []
+    assert list(storage.list_objects()) == []
 
 
 def test_maintenance_raises_both_and_notes_the_newest_rows(storage, acme, alice):
@@ -90,7 +90,7 @@ def test_what_purge_removes_last_makes_no_database_look_older(storage, acme, ima
     ownership.raise_counter()
     delete_image(image, actor=COMMAND)
     Tombstone.objects.update(expires_at=timezone.now())
-    call_command("purge")
+    call_command("purge_trash")
     ownership.raise_counter()
     assert not StoredFile.objects.exists()
 
@@ -201,7 +201,7 @@ def mismatch(request, storage, acme, image, alice):
     deleted = alice.upload(acme, images.png(seed=7)).json()["items"][0]["hash"]
     delete_image(acme.images.get(hash=deleted), actor=COMMAND)
     Tombstone.objects.update(expires_at=timezone.now())
-    spooled = storage.spool / "stray.part"
+    spooled = storage.temp_dir / "stray.part"
     spooled.write_bytes(b"of nobody")
     storage.put(spooled, "acme/ab/stray")
     ownership.raise_counter()
@@ -218,7 +218,7 @@ def test_reads_go_on_and_writes_are_refused(mismatch, acme, alice, image, client
         alice.api.delete(link),
         alice.api.put(f"{link}/name", "other", format="json"),
         alice.api.put("/sourceimages/acme/alias/harbour", {"hash": image.hash}, format="json"),
-        alice.api.post("/jobs/acme", {"kind": "delete-all"}, format="json"),
+        alice.api.post("/jobs/acme", {"kind": "delete_all"}, format="json"),
     ]
     for response in refused:
         assert (response.status_code, response.json()["reason"]) == (503, "storage_mismatch")
@@ -235,27 +235,27 @@ def test_reads_go_on_and_writes_are_refused(mismatch, acme, alice, image, client
 
 def test_nothing_is_removed_and_every_command_says_why(mismatch, storage, settings, acme, capsys):
     _, command = mismatch
-    settings.GRACE_SECONDS = -5
-    before = sorted(held.key for held in storage.keys())
-    job = jobs.delete_all(acme, actor=COMMAND)
-    for name in ("collect_garbage", "purge", "optimize", "index_metadata"):
+    settings.ORPHAN_GRACE_SECONDS = -5
+    before = sorted(held.key for held in storage.list_objects())
+    job = jobs.start_delete_all(acme, actor=COMMAND)
+    for name in ("collect_garbage", "purge_trash", "optimize_pending", "rebuild_index"):
         with pytest.raises(CommandError, match=command):
             call_command(name)
     for task in (
         tasks.collect_garbage,
         tasks.empty_storage_trash,
         tasks.purge,
-        tasks.optimize_waiting,
-        tasks.find_colours,
+        tasks.optimize_pending,
+        tasks.extract_colors,
         tasks.raise_owner_mark,
     ):
         task()
     tasks.run_job(str(job.pk))
     job.refresh_from_db()
-    assert job.state == Job.State.WAITING
-    assert sorted(held.key for held in storage.keys()) == before
+    assert job.state == Job.State.QUEUED
+    assert sorted(held.key for held in storage.list_objects()) == before
     assert (SourceImage.objects.count(), Tombstone.objects.count()) == (2, 2)
-    call_command("purge", "--dry-run")
+    call_command("purge_trash", "--dry-run")
     assert command in capsys.readouterr().err
 
 
@@ -270,7 +270,7 @@ def test_an_operator_accepts_it(mismatch, storage, acme, alice, client):
     call_command(command, "--yes")
     assert alice.upload(acme, images.png(seed=1)).status_code == 200
     assert client.get("/health/ready").status_code == 200
-    event = AuditEvent.objects.get(verb__in=["storage.adopted", "restore.accepted"])
+    event = AuditEvent.objects.get(action__in=["storage.adopted", "restore.accepted"])
     assert event.details["problem"] == problem.name.lower()
     ownership.raise_counter()
     in_storage, in_database = marks(storage)
@@ -280,11 +280,11 @@ def test_an_operator_accepts_it(mismatch, storage, acme, alice, client):
 
 
 def test_a_strange_storage_is_not_taken_without_asking(storage, acme, alice):
-    storage.spool.mkdir(parents=True, exist_ok=True)
-    spooled = storage.spool / "file.part"
+    storage.temp_dir.mkdir(parents=True, exist_ok=True)
+    spooled = storage.temp_dir / "file.part"
     spooled.write_bytes(b"an original")
     if hasattr(storage, "location"):
-        (storage.spool.parent / "ab").mkdir()
+        (storage.temp_dir.parent / "ab").mkdir()
     storage.put(spooled, "ab/one")
     assert alice.upload(acme, images.png()).json()["reason"] == "storage_mismatch"
     assert ownership.examine().problem is Problem.FOREIGN_FILES

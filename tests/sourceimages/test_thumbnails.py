@@ -7,7 +7,7 @@ from django.core.cache import caches
 
 from rokka.core.errors import Unavailable
 from sourceimages import probing, thumbnails
-from sourceimages.errors import BytesMissing, StorageUnavailable
+from sourceimages.errors import OriginalMissing, StorageUnavailable
 from tests.conftest import files_in
 
 pytestmark = pytest.mark.any_database
@@ -19,13 +19,13 @@ A_MONTH = 30 * 86_400
 def asked(monkeypatch):
     """What the drawing processes were asked, in order."""
     questions = []
-    ask = probing._drawing.ask
+    ask = probing._thumbnail_pool.call
 
     def noted(question, **options):
         questions.append((question["side"], question["upright"]))
         return ask(question, **options)
 
-    monkeypatch.setattr(probing._drawing, "ask", noted)
+    monkeypatch.setattr(probing._thumbnail_pool, "call", noted)
     return questions
 
 
@@ -52,7 +52,7 @@ def test_it_is_drawn_once(image, asked):
 
 
 def test_each_size_and_frame_is_another(image, asked):
-    for size in thumbnails.SIDES:
+    for size in thumbnails.SIZES:
         for upright in True, False:
             thumbnails.preview(image.file, size, upright=upright)
     assert sorted(asked) == [(320, False), (320, True), (1600, False), (1600, True)]
@@ -67,7 +67,7 @@ def test_other_bytes_are_another(image, asked):
 
 def test_what_cannot_be_drawn_is_remembered(image, monkeypatch):
     calls = []
-    monkeypatch.setattr(probing, "raster", lambda *_, **__: calls.append("once"))
+    monkeypatch.setattr(probing, "render_thumbnail", lambda *_, **__: calls.append("once"))
     assert thumbnails.preview(image.file, "small") is None
     assert thumbnails.preview(image.file, "small") is None
     assert calls == ["once"]
@@ -83,7 +83,7 @@ def test_missing_bytes_are_not_remembered(image, own_files):
     [path] = files_in(own_files)
     content = path.read_bytes()
     path.unlink()
-    with pytest.raises(BytesMissing):
+    with pytest.raises(OriginalMissing):
         thumbnails.preview(image.file, "small")
     path.write_bytes(content)
     assert thumbnails.preview(image.file, "small")
@@ -95,7 +95,7 @@ def test_what_passes_is_not_remembered(image, monkeypatch, error):
         raise error("Try again.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(probing, "raster", refused)
+        patch.setattr(probing, "render_thumbnail", refused)
         with pytest.raises(error):
             thumbnails.preview(image.file, "small")
     assert thumbnails.preview(image.file, "small")
@@ -103,7 +103,7 @@ def test_what_passes_is_not_remembered(image, monkeypatch, error):
 
 def test_what_is_kept_has_to_be_bytes(image, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(probing, "raster", lambda *_, **__: "<svg/>")
+        patch.setattr(probing, "render_thumbnail", lambda *_, **__: "<svg/>")
         thumbnails.preview(image.file, "small")
     assert thumbnails.preview(image.file, "small")[8:12] == b"WEBP"
 
@@ -138,7 +138,7 @@ def test_the_folder_does_not_grow_for_ever(settings, tmp_path, monkeypatch):
 
 def test_previews_stay_for_a_month_and_failures_for_a_day(image, monkeypatch, kept_for):
     thumbnails.preview(image.file, "small")
-    monkeypatch.setattr(probing, "raster", lambda *_, **__: None)
+    monkeypatch.setattr(probing, "render_thumbnail", lambda *_, **__: None)
     thumbnails.preview(image.file, "large")
     month, day = kept_for
     assert month - day == pytest.approx(A_MONTH - 86_400, abs=60)

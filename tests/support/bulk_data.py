@@ -52,7 +52,7 @@ def make(organization: Organization, count: int, first: int = 1) -> None:
     run(
         "INSERT INTO sourceimages_storedfile (id, organization_id, binary_hash, uploaded_size, uploaded_sha256, key, "
         "size, content_hash, format, mimetype, width, height, opaque, animated, static_metadata, optimize_to, created, "
-        "colours_wanted) "
+        "colors_pending) "
         f"SELECT i, %s, {hash}, 1, '', 'key-' || i, i %% 50000 * 100, '', 'jpg', 'image/jpeg', i %% 40 * 100, 300, "
         f"TRUE, FALSE, {empty}, '', {moment}, FALSE FROM number",
         owner,

@@ -9,7 +9,7 @@ def prepared(kind, pictures, actor):
         return [set_locked(image, True, actor=actor) for image in pictures]
     if kind == "unprotect":
         return [set_protected(image, True, delete_previous=True, actor=actor).image for image in pictures]
-    if kind == "restore-some":
+    if kind == "restore":
         for image in pictures:
             delete_image(image, actor=actor)
     return [type(image).objects.get(pk=image.pk) for image in pictures]

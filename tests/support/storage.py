@@ -32,18 +32,18 @@ def empty(bucket: S3Storage) -> None:
 def put(key: str, content: bytes) -> None:
     """Write a file under the key, without a row."""
     originals = storage.originals()
-    originals.spool.mkdir(parents=True, exist_ok=True)
-    draft = originals.spool / "test.part"
+    originals.temp_dir.mkdir(parents=True, exist_ok=True)
+    draft = originals.temp_dir / "test.part"
     draft.write_bytes(content)
     originals.put(draft, key)
 
 
 def keys() -> set[str]:
-    return {held.key for held in storage.originals().keys()}
+    return {held.key for held in storage.originals().list_objects()}
 
 
 def trashed() -> set[str]:
-    return {held.key for held in storage.originals().trashed()}
+    return {held.key for held in storage.originals().list_trash()}
 
 
 def set_grace_time(seconds: int) -> None:

@@ -27,13 +27,13 @@ __all__ = ["app"]
 
 MOMENT = 0.1  # seconds
 
-batches.BATCH = restoring.BATCH = purge.BATCH = 10
-bulk_actions.TOGETHER = undo.BATCH = 2  # so that killed workers leave something to do
-tasks.MISSED = 1
+batches.COPY_BATCH = restoring.BATCH = purge.BATCH = 10
+bulk_actions.TRANSACTION_BATCH = undo.BATCH = 2  # so that killed workers leave something to do
+tasks.STALE_SECONDS = 1
 app.conf.beat_schedule = {
     name: {"task": f"sourceimages.tasks.{name}", "schedule": 1} for name in ("resume_jobs", "purge")
 }
-point = failpoints.point
+point = failpoints.failpoint
 
 
 def slow_point(name: str) -> None:
@@ -41,4 +41,4 @@ def slow_point(name: str) -> None:
     point(name)
 
 
-failpoints.point = slow_point
+failpoints.failpoint = slow_point

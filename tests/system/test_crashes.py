@@ -10,29 +10,29 @@ from tests.conftest import ROOT, files_in
 from tests.support import images
 from tests.system.conftest import places
 
-OF_UPLOADS = [place for place in failpoints.POINTS if place.startswith(("upload.", "storage."))]
+OF_UPLOADS = [place for place in failpoints.FAILPOINTS if place.startswith(("upload.", "storage."))]
 AROUND_COMMIT = ("upload.counted", "upload.committed")  # where databases may differ
 
 
 def test_every_named_place_exists_and_is_killed_at():
     source = "".join(path.read_text() for path in (ROOT / "sourceimages").rglob("*.py"))
     assert sorted(re.findall(r'faults\.point\("([a-z._]+)"\)', source)) == sorted(
-        [*failpoints.POINTS, "storage.written", "storage.placed", "trash.recovered"]  # which both storages have
+        [*failpoints.FAILPOINTS, "storage.written", "storage.placed", "trash.recovered"]  # which both storages have
     )
 
 
 @pytest.mark.parametrize("place", places(OF_UPLOADS, AROUND_COMMIT))
 def test_a_killed_upload_loses_nothing(make_server, place):
-    server = make_server(ROKKA_FAULT=place).start()
+    server = make_server(ROKKA_FAILPOINT=place).start()
     content = images.png(40, 30, seed=1)
     with pytest.raises(requests.ConnectionError):
         server.upload(content, images.png(40, 30, seed=2))
     server.stop()
 
-    check = server.manage("check_consistency", "--read-bytes")
+    check = server.manage("check_consistency", "--verify-checksums")
     assert check.returncode == 0, check.stdout
 
-    del server.environment["ROKKA_FAULT"]
+    del server.environment["ROKKA_FAILPOINT"]
     server.start()
     committed = server.session().get(f"{server.url}/sourceimages/acme").json()["total"]
     assert committed == (2 if place == "upload.committed" else 0)
@@ -45,7 +45,7 @@ def test_a_killed_upload_loses_nothing(make_server, place):
 @pytest.mark.any_database
 @pytest.mark.parametrize("place", ["upload.spooled", "upload.stored", "upload.counted"])
 def test_what_a_killed_upload_left_behind_is_found_and_swept(make_server, place):
-    server = make_server(ROKKA_FAULT=place).start()
+    server = make_server(ROKKA_FAILPOINT=place).start()
     with pytest.raises(requests.ConnectionError):
         server.upload(images.png(seed=1), images.png(seed=2))
     server.stop()
@@ -58,19 +58,19 @@ def test_what_a_killed_upload_left_behind_is_found_and_swept(make_server, place)
     assert f"{0 if place == 'upload.spooled' else 2} files moved to the storage's trash" in collected
     assert f"{2 if place == 'upload.spooled' else 0} temporary files removed" in collected
     assert [path for path in files_in(server.data_dir / "files") if "trash" not in path.parts] == []
-    assert server.manage("check_consistency", "--read-bytes").stdout.strip() == "everything holds"
+    assert server.manage("check_consistency", "--verify-checksums").stdout.strip() == "everything holds"
 
 
 @pytest.mark.parametrize("place", ["storage.written", "storage.placed", "upload.counted"])
 def test_a_killed_upload_to_s3_loses_nothing(make_server, empty_bucket, place):
-    server = make_server(ROKKA_FAULT=place, STORAGE_URL=empty_bucket).start()
+    server = make_server(ROKKA_FAILPOINT=place, STORAGE_URL=empty_bucket).start()
     with pytest.raises(requests.ConnectionError):
         server.upload(images.png(seed=1))
     server.stop()
-    del server.environment["ROKKA_FAULT"]
+    del server.environment["ROKKA_FAILPOINT"]
 
     later = server.after_grace_time()
-    found = later.manage("check_consistency", "--read-bytes")
+    found = later.manage("check_consistency", "--verify-checksums")
     assert found.returncode == 0, found.stdout
     assert found.stdout.count("bytes without a row") == (0 if place == "storage.written" else 1)
     later.manage("collect_garbage")
@@ -78,12 +78,12 @@ def test_a_killed_upload_to_s3_loses_nothing(make_server, empty_bucket, place):
     assert list((server.data_dir / "spool").glob("*.part")) == []
     link = server.start().upload(images.png(seed=1)).json()["items"][0]["link"]
     assert server.session().get(f"{server.url}{link}/download").content == images.png(seed=1)
-    assert server.manage("check_consistency", "--read-bytes").stdout.strip() == "everything holds"
+    assert server.manage("check_consistency", "--verify-checksums").stdout.strip() == "everything holds"
 
 
 @pytest.mark.any_database
 def test_bytes_of_an_upload_under_way_are_not_swept(make_server):
-    server = make_server(ROKKA_FAULT="upload.stored").start()
+    server = make_server(ROKKA_FAILPOINT="upload.stored").start()
     with pytest.raises(requests.ConnectionError):
         server.upload(images.png())
     assert "0 files moved" in server.manage("collect_garbage").stdout
@@ -97,14 +97,14 @@ def test_a_killed_repair_of_a_lost_file_loses_nothing(make_server, place):
     server.stop()
     (lost,) = files_in(server.data_dir / "files")
     lost.unlink()
-    server.environment["ROKKA_FAULT"] = place
+    server.environment["ROKKA_FAILPOINT"] = place
     server.start()
     with pytest.raises(requests.ConnectionError):
         server.upload(content)
     server.stop()
-    del server.environment["ROKKA_FAULT"]
+    del server.environment["ROKKA_FAILPOINT"]
     server.start()
     assert server.upload(content).status_code == 200
     assert server.session().get(f"{server.url}{link}/download").content == content
-    check = server.manage("check_consistency", "--read-bytes")
+    check = server.manage("check_consistency", "--verify-checksums")
     assert check.returncode == 0, check.stdout

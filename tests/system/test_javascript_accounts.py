@@ -227,7 +227,7 @@ def test_an_organization_is_created_and_changed_by_the_same_call(organizations):
 
 
 def test_an_organization_of_others_cannot_be_created_again(organizations):
-    assert refusal(organizations["taken"]) == (409, "not_your_organization")
+    assert refusal(organizations["taken"]) == (409, "not_organization_admin")
     assert organizations["gotAfterwards"]["body"]["display_name"] == "Second Ltd."
 
 

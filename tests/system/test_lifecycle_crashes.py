@@ -29,8 +29,8 @@ from sourceimages.models import Tombstone
 
 purge.purge_expired()
 source, trash = (Organization.objects.get(name=name) for name in {names})
-jobs.run(jobs.copy_all(source, trash, overwrite=False, actor=COMMAND).pk)
-jobs.run(jobs.delete_all(trash, actor=COMMAND).pk)
+jobs.run(jobs.start_copy_all(source, trash, overwrite=False, actor=COMMAND).pk)
+jobs.run(jobs.start_delete_all(trash, actor=COMMAND).pk)
 Tombstone.objects.filter(organization=trash).update(expires_at=timezone.now(), purge_confirmed=True)
 """
 
@@ -41,14 +41,14 @@ from sourceimages import jobs
 from sourceimages.jobs.selection import Selection
 
 few = Selection(Organization.objects.get(name="few"), in_trash=False)
-print(jobs.act("set-metadata", few, actor=COMMAND, changes={"seen": "yes"}).pk)
+print(jobs.start_bulk_action("set_metadata", few, actor=COMMAND, changes={"seen": "yes"}).pk)
 """
 
 COUNT = """
 from organizations.models import AuditEvent, Organization
 
 few = Organization.objects.get(name="few")
-print(AuditEvent.objects.filter(organization=few, verb="image.metadata_changed").count())
+print(AuditEvent.objects.filter(organization=few, action="image.metadata_updated").count())
 print(sum(image.user_metadata == {"seen": "yes"} for image in few.images.living()))
 """
 
@@ -59,15 +59,15 @@ from sourceimages import jobs
 from sourceimages.jobs.selection import Selection
 
 few = Selection(Organization.objects.get(name="few"), in_trash=False)
-marked = jobs.run(jobs.act("set-metadata", few, actor=COMMAND, changes={"mark": "x"}).pk)
-print(jobs.undo_job(marked, actor=COMMAND).pk)
+marked = jobs.run(jobs.start_bulk_action("set_metadata", few, actor=COMMAND, changes={"mark": "x"}).pk)
+print(jobs.start_undo(marked, actor=COMMAND).pk)
 """
 
 COUNT_UNDONE = """
 from organizations.models import AuditEvent, Organization
 
 few = Organization.objects.get(name="few")
-print(AuditEvent.objects.filter(organization=few, verb="image.version_restored").count())
+print(AuditEvent.objects.filter(organization=few, action="image.version_restored").count())
 print(sum("mark" not in image.user_metadata for image in few.images.living()))
 """
 
@@ -76,7 +76,7 @@ from django.core.management import call_command
 from sourceimages.maintenance import garbage_collection
 
 garbage_collection.collect_garbage(at_once=True)
-call_command("check_consistency", read_bytes=True)
+call_command("check_consistency", verify_checksums=True)
 """
 
 
@@ -124,7 +124,7 @@ def upload(server: Server, organization: str, contents: list[bytes]) -> None:
 def start_copying(server: Server, source: str, destination: str) -> Callable[[], dict[str, Any]]:
     """Start a job; answers a function that tells how far it is."""
     found(server, destination)
-    job = call(server, "POST", f"/jobs/{source}", json={"kind": "copy-all", "destination": destination})
+    job = call(server, "POST", f"/jobs/{source}", json={"kind": "copy_all", "destination": destination})
     return lambda: call(server, "GET", f"/jobs/{source}/{job['id']}")
 
 
@@ -143,7 +143,7 @@ def put_in_trash(server: Server, source: str, organization: str) -> None:
 
 def purged(server: Server, organization: str) -> int:
     """How many pictures were purged, as the audit trail says."""
-    events = call(server, "GET", f"/audit/{organization}?verb=tombstone.purged&limit=1000")["items"]
+    events = call(server, "GET", f"/audit/{organization}?action=deletion.purged&limit=1000")["items"]
     return sum(event["count"] for event in events)
 
 
@@ -170,19 +170,19 @@ def test_everything_is_copied_once_however_often_workers_are_killed(origin, queu
     kills = 0
     while kills < 10:
         with bulk_worker(origin) as running:
-            begun = progress()["done"]
-            assert until(lambda begun=begun: progress()["done"] > begun, PATIENCE)
+            begun = progress()["processed"]
+            assert until(lambda begun=begun: progress()["processed"] > begun, PATIENCE)
             if kills == 4:
                 redis.Redis.from_url(queue).flushdb()
             kills += harass(running)
-    assert progress()["done"] < MANY  # or the last kills met nobody at work
+    assert progress()["processed"] < MANY  # or the last kills met nobody at work
     with bulk_worker(origin):
-        assert until(lambda: progress()["state"] == "done", PATIENCE)
+        assert until(lambda: progress()["state"] == "succeeded", PATIENCE)
 
     job = progress()
-    assert (job["total"], job["done"], job["failed"], job["report"]) == (MANY, MANY, 0, {"created": MANY})
+    assert (job["total"], job["processed"], job["failed"], job["counts"]) == (MANY, MANY, 0, {"created": MANY})
     assert sorted(listed(origin, "often")) == sorted(listed(origin, "acme"))
-    assert len(call(origin, "GET", "/audit/acme?verb=job.done")["items"]) == 1
+    assert len(call(origin, "GET", "/audit/acme?action=job.processed")["items"]) == 1
     assert checked_after_a_collection(origin) == "everything holds"
 
 
@@ -192,15 +192,15 @@ def test_a_worker_that_is_always_killed_at_the_same_place_of_copying_loses_and_d
 ):
     destination = place.replace(".", "-")
     progress = start_copying(origin, "few", destination)
-    with bulk_worker(origin, ROKKA_FAULT=place) as running:
+    with bulk_worker(origin, ROKKA_FAILPOINT=place) as running:
         assert until(lambda: running.children_killed() >= 2, PATIENCE)
-    assert bool(progress()["done"]) == progresses
-    assert len(listed(origin, destination)) == progress()["done"]
+    assert bool(progress()["processed"]) == progresses
+    assert len(listed(origin, destination)) == progress()["processed"]
     with bulk_worker(origin):
-        assert until(lambda: progress()["state"] == "done", PATIENCE)
+        assert until(lambda: progress()["state"] == "succeeded", PATIENCE)
 
     job = progress()
-    assert (job["total"], job["done"], job["failed"], job["report"]) == (FEW, FEW, 0, {"created": FEW})
+    assert (job["total"], job["processed"], job["failed"], job["counts"]) == (FEW, FEW, 0, {"created": FEW})
     assert sorted(listed(origin, destination)) == sorted(listed(origin, "few"))
     assert checked_after_a_collection(origin) == "everything holds"
 
@@ -214,19 +214,19 @@ def test_each_picture_is_described_once_however_often_workers_are_killed(origin)
     def described() -> list[str]:
         return origin.manage("shell", "--verbosity", "0", "-c", COUNT).stdout.split()
 
-    with bulk_worker(origin, ROKKA_FAULT="act.done") as running:  # always in the middle of the first
+    with bulk_worker(origin, ROKKA_FAILPOINT="act.done") as running:  # always in the middle of the first
         assert until(lambda: running.children_killed() >= 2, PATIENCE)
-    assert (progress()["done"], described()) == (0, ["0", "0"])
+    assert (progress()["processed"], described()) == (0, ["0", "0"])
     for _ in range(3):
         with bulk_worker(origin) as running:
-            begun = progress()["done"]
-            assert until(lambda begun=begun: progress()["done"] > begun, PATIENCE)
+            begun = progress()["processed"]
+            assert until(lambda begun=begun: progress()["processed"] > begun, PATIENCE)
             harass(running)
-    assert progress()["done"] < FEW  # or the last kills met nobody at work
+    assert progress()["processed"] < FEW  # or the last kills met nobody at work
     with bulk_worker(origin):
-        assert until(lambda: progress()["state"] == "done", PATIENCE)
+        assert until(lambda: progress()["state"] == "succeeded", PATIENCE)
 
-    assert progress()["report"] == {"changed": FEW}
+    assert progress()["counts"] == {"changed": FEW}
     assert described() == [str(FEW), str(FEW)]
     assert checked_after_a_collection(origin) == "everything holds"
 
@@ -240,16 +240,16 @@ def test_each_picture_is_undone_once_however_often_workers_are_killed(origin):
     def undone() -> list[str]:
         return origin.manage("shell", "--verbosity", "0", "-c", COUNT_UNDONE).stdout.split()
 
-    with bulk_worker(origin, ROKKA_FAULT="undo.done") as running:  # always in the middle of the first
+    with bulk_worker(origin, ROKKA_FAILPOINT="undo.done") as running:  # always in the middle of the first
         assert until(lambda: running.children_killed() >= 2, PATIENCE)
-    assert (progress()["done"], undone()) == (0, ["0", "0"])
+    assert (progress()["processed"], undone()) == (0, ["0", "0"])
     with bulk_worker(origin) as running:
-        assert until(lambda: progress()["done"] > 0, PATIENCE)
+        assert until(lambda: progress()["processed"] > 0, PATIENCE)
         harass(running)
     with bulk_worker(origin):
-        assert until(lambda: progress()["state"] == "done", PATIENCE)
+        assert until(lambda: progress()["state"] == "succeeded", PATIENCE)
 
-    assert progress()["report"] == {"undone": FEW}
+    assert progress()["counts"] == {"undone": FEW}
     assert undone() == [str(FEW), str(FEW)]
     assert checked_after_a_collection(origin) == "everything holds"
 
@@ -275,10 +275,10 @@ def test_everything_is_purged_once_however_often_workers_are_killed(origin):
 def test_a_worker_that_is_always_killed_at_the_same_place_of_purging_leaves_at_most_bytes(origin, place, progresses):
     organization = place.replace(".", "-")
     put_in_trash(origin, "few", organization)
-    with bulk_worker(origin, ROKKA_FAULT=place) as running:
+    with bulk_worker(origin, ROKKA_FAILPOINT=place) as running:
         assert until(lambda: running.children_killed() >= 2, PATIENCE)
     assert bool(purged(origin, organization)) == progresses
-    assert origin.manage("check_consistency", "--read-bytes").stdout.strip().endswith("everything holds")
+    assert origin.manage("check_consistency", "--verify-checksums").stdout.strip().endswith("everything holds")
     with bulk_worker(origin):
         assert until(lambda: purged(origin, organization) >= FEW, PATIENCE)
 
@@ -292,12 +292,12 @@ def test_everything_is_copied_once_on_s3(queue, beat, make_server, empty_bucket)
     contents = [images.png(seed=seed) for seed in range(5)]
     upload(server, "acme", contents)
     progress = start_copying(server, "acme", "stage")
-    with bulk_worker(server, ROKKA_FAULT="copy.stored") as running:
+    with bulk_worker(server, ROKKA_FAILPOINT="copy.stored") as running:
         assert until(lambda: running.children_killed() >= 2, PATIENCE)
-    assert progress()["done"] == 0
+    assert progress()["processed"] == 0
     with bulk_worker(server):
-        assert until(lambda: progress()["state"] == "done", PATIENCE)
+        assert until(lambda: progress()["state"] == "succeeded", PATIENCE)
 
-    assert progress()["report"] == {"created": 5}
+    assert progress()["counts"] == {"created": 5}
     assert sorted(listed(server, "stage")) == sorted(listed(server, "acme"))
     assert checked_after_a_collection(server) == "everything holds"

@@ -8,9 +8,9 @@ from tests.support import photos
 from tests.system.conftest import places, until, worker
 
 OF_UNDOING = ["optimize.recovered", "optimize.undone"]
-OF_OPTIMIZING = [place for place in failpoints.POINTS if place.startswith("optimize.") and place not in OF_UNDOING]
+OF_OPTIMIZING = [place for place in failpoints.FAILPOINTS if place.startswith("optimize.") and place not in OF_UNDOING]
 TAKEN_FOR_DEAD = (
-    "from sourceimages.models import StoredFile; StoredFile.objects.update(optimize_since='2020-01-01T00:00Z')"
+    "from sourceimages.models import StoredFile; StoredFile.objects.update(optimize_started_at='2020-01-01T00:00Z')"
 )
 LOOK = """
 from sourceimages.tasks import find_colours, optimize_waiting
@@ -42,19 +42,19 @@ def finished(server, original):
     assert (format, content[:4]) == ("png", b"\x89PNG")
     later = server.after_grace_time()
     assert later.manage("collect_garbage").returncode == 0
-    assert later.manage("check_consistency", "--read-bytes").stdout.strip() == "everything holds"
+    assert later.manage("check_consistency", "--verify-checksums").stdout.strip() == "everything holds"
 
 
 @pytest.mark.parametrize("place", places(OF_OPTIMIZING, ["optimize.switched"]))
 def test_a_process_that_is_killed_leaves_the_old_bytes_or_the_new_ones(make_server, place):
-    server = make_server(ROKKA_FAULT=place, REDIS_URL="").start()
+    server = make_server(ROKKA_FAILPOINT=place, REDIS_URL="").start()
     original, send = upload(server)
     with pytest.raises(requests.ConnectionError):
         send()
     server.stop()
-    del server.environment["ROKKA_FAULT"]
+    del server.environment["ROKKA_FAILPOINT"]
 
-    check = server.manage("check_consistency", "--read-bytes")
+    check = server.manage("check_consistency", "--verify-checksums")
     assert check.returncode == 0, check.stdout
     server.start()
     format, content = picture(server)
@@ -63,9 +63,9 @@ def test_a_process_that_is_killed_leaves_the_old_bytes_or_the_new_ones(make_serv
     else:
         assert (format, content) == ("tif", original)
 
-    assert server.manage("optimize").stdout.strip() == "0 files done"  # somebody may still be at it
+    assert server.manage("optimize_pending").stdout.strip() == "0 files done"  # somebody may still be at it
     server.manage("shell", "-c", TAKEN_FOR_DEAD)
-    assert server.manage("optimize").returncode == 0
+    assert server.manage("optimize_pending").returncode == 0
     finished(server, original)
 
 
@@ -73,7 +73,7 @@ def test_a_worker_that_is_killed_and_a_queue_that_is_lost_cost_nothing(make_serv
     import redis
 
     server = make_server(REDIS_URL=queue).start()
-    with worker(server, "bulk", ROKKA_FAULT="optimize.placed") as killed:
+    with worker(server, "bulk", ROKKA_FAILPOINT="optimize.placed") as killed:
         original, send = upload(server)
         assert send().json()["items"][0]["format"] == "tif"
         assert until(killed.children_killed)
@@ -95,15 +95,15 @@ def test_undoing_that_is_killed_leaves_one_of_both_and_can_be_done_again(make_se
     assert send().status_code == 200
     assert until(lambda: picture(server)[0] == "png")
     undo = ("optimize", "--undo", "acme", "--yes")
-    server.environment["ROKKA_FAULT"] = place
+    server.environment["ROKKA_FAILPOINT"] = place
     assert server.manage(*undo).returncode == -9
-    del server.environment["ROKKA_FAULT"]
+    del server.environment["ROKKA_FAILPOINT"]
 
-    check = server.manage("check_consistency", "--read-bytes")
+    check = server.manage("check_consistency", "--verify-checksums")
     assert check.returncode == 0, check.stdout
     assert picture(server)[0] == ("png" if place == "optimize.recovered" else "tif")
     assert server.manage(*undo).returncode == 0
     assert picture(server) == ("tif", original)
     later = server.after_grace_time()
     assert later.manage("collect_garbage").returncode == 0
-    assert later.manage("check_consistency", "--read-bytes").stdout.strip() == "everything holds"
+    assert later.manage("check_consistency", "--verify-checksums").stdout.strip() == "everything holds"

@@ -28,7 +28,7 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError
 from sourceimages.models import Tombstone
 
-settings.GRACE_SECONDS = -5
+settings.ORPHAN_GRACE_SECONDS = -5
 try:
     Tombstone.objects.update(expires_at="2020-01-01T00:00Z")
 except DatabaseError as error:
@@ -46,7 +46,7 @@ for name in ("collect_garbage", "purge", "optimize"):
 def server(request, make_server, tmp_path) -> Server:
     """Production: three images, one of them in the trash and expired, and maintenance has been there."""
     files = request.getfixturevalue("empty_bucket") if ON_POSTGRESQL else f"file://{tmp_path}/data/files"
-    made = make_server(STORAGE_URL=files, DATA_DIR=str(tmp_path / "data"), GRACE_SECONDS="3600")
+    made = make_server(STORAGE_URL=files, DATA_DIR=str(tmp_path / "data"), ORPHAN_GRACE_SECONDS="3600")
     Path(tmp_path / "data").mkdir()
     if not ON_POSTGRESQL:
         template = made.environment["DATABASE_URL"].removeprefix("sqlite:///")
@@ -73,7 +73,7 @@ def stored(server: Server) -> list[str]:
         return sorted(path.relative_to(folder).as_posix() for path in found if path.name != "rokka-owner.json")
     from sourceimages.storage import S3Storage
 
-    bucket = S3Storage(**variables.storage(url, spool=server.data_dir)["OPTIONS"])
+    bucket = S3Storage(**variables.storage_config(url, temp_dir=server.data_dir)["OPTIONS"])
     return sorted(held.key for held in bucket.keys())
 
 
@@ -311,7 +311,7 @@ def test_an_emptied_bucket_gets_no_uploads(server):
     from sourceimages.storage import S3Storage
     from tests.support.storage import empty
 
-    options = variables.storage(server.environment["STORAGE_URL"], spool=server.data_dir)["OPTIONS"]
+    options = variables.storage_config(server.environment["STORAGE_URL"], temp_dir=server.data_dir)["OPTIONS"]
     empty(S3Storage(**options))
     server.stop()
     server.start(path="/health/live")
@@ -324,7 +324,7 @@ def test_a_process_that_is_killed_between_the_two_marks_leaves_them_in_agreement
     if place == "owner.claimed":
         server.manage("shell", "-c", "from sourceimages.models import Instance; Instance.objects.all().delete()")
         forget(server)
-    killed = replace(server, environment=server.environment | {"ROKKA_FAULT": place}).manage("collect_garbage")
+    killed = replace(server, environment=server.environment | {"ROKKA_FAILPOINT": place}).manage("collect_garbage")
     assert killed.returncode == -9
     assert server.upload(images.png(seed=60)).status_code == 200
     assert server.manage("collect_garbage").returncode == 0
@@ -339,5 +339,5 @@ def forget(server: Server) -> None:
         return
     from sourceimages.storage import OWNER_MARK, S3Storage
 
-    bucket = S3Storage(**variables.storage(url, spool=server.data_dir)["OPTIONS"])
+    bucket = S3Storage(**variables.storage_config(url, temp_dir=server.data_dir)["OPTIONS"])
     bucket.client.delete_object(Bucket=bucket.bucket_name, Key=OWNER_MARK)

@@ -108,9 +108,9 @@ def run(make_module_server: Callable[..., Server]) -> Run:
     server = make_module_server(
         LOG_LEVEL="DEBUG",
         TRUSTED_PROXIES="127.0.0.1",
-        RATE_LIMIT_FAILURES="1000000",
+        RATE_LIMIT_AUTH_FAILURES="1000000",
         RATE_LIMIT_PER_ADDRESS="1000000",
-        RATE_LIMIT_SIGN_UPS="1000000",
+        RATE_LIMIT_SIGNUPS="1000000",
     ).start()
     run = Run(server)
     get_secrets(run)
@@ -136,7 +136,7 @@ def get_secrets(run: Run) -> None:
     server, session = run.server, run.server.session()
     key, legacy, legacy_long = server.api_key, letters_and_digits(32), letters_and_digits(64)
     for imported in (legacy, legacy_long):
-        run.manage("create_key", "alice@example.org", "--comment", "old", "--import", typed=f"{imported}\n")
+        run.manage("create_api_key", "alice@example.org", "--comment", "old", "--import", typed=f"{imported}\n")
     token, brief = (
         session.get(f"{server.url}/user/apikeys/token", params={"expires_in": seconds}).json()["token"]
         for seconds in (3600, 1)
@@ -148,7 +148,7 @@ def get_secrets(run: Run) -> None:
     url = "https://acme.example.org/dynamic/abc123.jpg"
     signed = session.post(f"{server.url}/utils/acme/sign_url", json={"url": url}).json()["signed_url"]
     password = secrets.token_urlsafe(24)
-    run.manage("create_staff", "grace", "--email", "grace@example.org", "--superuser", typed=f"{password}\n")
+    run.manage("create_staff_user", "grace", "--email", "grace@example.org", "--superuser", typed=f"{password}\n")
     session_id, csrf_token = log_in(run, "grace", password)
 
     assert all(works(run, {"Api-Key": one}) for one in (key, legacy, legacy_long))
@@ -240,7 +240,7 @@ def queries(secret: str) -> Iterator[str]:
         yield f"/sourceimages/acme?{name}={secret}"
     for name in ("expires_in", "renewable", "no_ip_protection", "ips"):
         yield f"/user/apikeys/token?{name}={secret}"
-    for name in ("verb", "actor", "picture", "from", "to", "limit", "cursor", secret):
+    for name in ("action", "actor", "picture", "from", "to", "limit", "cursor", secret):
         yield f"/audit/acme?{name}={secret}"
     for path in ("/", "/user", "/stats/acme", "/organizations", "/health/ready", "/doc/openapi.json", "/nowhere"):
         yield f"{path}?from={secret}&api_key={secret}&{secret}"
@@ -365,9 +365,9 @@ def ask_commands(run: Run) -> None:
     """Commands that are given secrets, and refuse them."""
     legacy, password = run.secrets["imported key"][0], run.secrets["password"][0]
     for key in (legacy, f"{legacy}!", f"{legacy} {legacy}"):
-        run.manage("create_key", "alice@example.org", "--import", "--traceback", typed=f"{key}\n")
-    run.manage("create_staff", "grace", "--email", "grace@example.org", "--traceback", typed=f"{password}\n")
-    run.manage("create_staff", "heidi", "--email", "no address", "--traceback", typed=f"{password}\n")
+        run.manage("create_api_key", "alice@example.org", "--import", "--traceback", typed=f"{key}\n")
+    run.manage("create_staff_user", "grace", "--email", "grace@example.org", "--traceback", typed=f"{password}\n")
+    run.manage("create_staff_user", "heidi", "--email", "no address", "--traceback", typed=f"{password}\n")
     assert [command.returncode for command in run.commands] == [0, 0, 0, 1, 1, 1, 1, 1]
 
 
@@ -435,7 +435,9 @@ def test_paths_are_in_the_log_without_their_secrets(run):
 
 
 # Of a table that is missing, SQLite says that it does not work now, PostgreSQL that the statement is wrong.
-@pytest.mark.parametrize("what", [("not_ready",), ("database_unavailable", "Internal Server Error: /organizations/…")])
+@pytest.mark.parametrize(
+    "what", [("health.check_failed",), ("database.unavailable", "Internal Server Error: /organizations/…")]
+)
 def test_failures_are_in_the_log_with_their_tracebacks(run, what):
     failures = [line for line in run.lines if line["event"] in what]
     assert failures

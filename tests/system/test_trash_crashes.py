@@ -25,16 +25,16 @@ for one in Organization.objects.all():
 """
 MOVE = """
 from sourceimages import storage
-storage.originals().move_to_trash([held.key for held in storage.originals().keys()])
+storage.originals().move_to_trash([held.key for held in storage.originals().list_objects()])
 """
 WHERE = "from tests import storing; print(len(storing.keys()), len(storing.trashed()))"
 
 
 @contextlib.contextmanager
 def killed_at(server: Server, place: str) -> Iterator[None]:
-    server.environment["ROKKA_FAULT"] = place
+    server.environment["ROKKA_FAILPOINT"] = place
     yield
-    del server.environment["ROKKA_FAULT"]
+    del server.environment["ROKKA_FAILPOINT"]
 
 
 def shell(server: Server, command: str) -> str:
@@ -50,7 +50,7 @@ def uploaded(server: Server) -> str:
 
 
 def nothing_contradicts(server: Server) -> bool:
-    check = server.manage("check_consistency", "--read-bytes")
+    check = server.manage("check_consistency", "--verify-checksums")
     return check.returncode == 0
 
 
@@ -74,7 +74,7 @@ def test_a_purge_that_is_killed_while_it_moves_loses_nothing(make_server, storag
     shell(server, EXPIRE)
     for place in ("purge.deleted", "purge.committed"):
         with killed_at(server, place):
-            assert server.manage("purge").returncode == -9
+            assert server.manage("purge_trash").returncode == -9
         assert nothing_contradicts(server)
     with killed_at(server, place_of_moving(storage_url)):
         server.after_grace_time()
@@ -83,7 +83,7 @@ def test_a_purge_that_is_killed_while_it_moves_loses_nothing(make_server, storag
     assert shell(server, WHERE) in ("0 3", "3 3")  # in S3's case at both places
     assert server.manage("collect_garbage").returncode == 0
     assert shell(server, WHERE) == "0 3"
-    assert server.manage("check_consistency", "--read-bytes").stdout.strip() == "everything holds"
+    assert server.manage("check_consistency", "--verify-checksums").stdout.strip() == "everything holds"
 
 
 @pytest.mark.parametrize("place", places(["collect.judged", "collect.rows_removed"], ["collect.rows_removed"]))
@@ -98,18 +98,18 @@ def test_a_garbage_collection_that_is_killed_is_made_up_for(make_server, place):
     assert server.manage("collect_garbage").returncode == 0
     assert shell(server, WHERE) == "0 3"
     shell(server, COUNT_AGAIN)
-    assert server.manage("check_consistency", "--read-bytes").stdout.strip() == "everything holds"
+    assert server.manage("check_consistency", "--verify-checksums").stdout.strip() == "everything holds"
 
 
 def test_a_read_that_is_killed_while_it_recovers_loses_nothing(make_server, storage_url):
-    server = make_server(ROKKA_FAULT="trash.recovered", **storage_url).start()
+    server = make_server(ROKKA_FAILPOINT="trash.recovered", **storage_url).start()
     link = uploaded(server)
     shell(server, MOVE)
     assert shell(server, WHERE) == "0 3"
     with pytest.raises(requests.ConnectionError):
         server.session().get(f"{server.url}{link}/download")
     server.stop()
-    del server.environment["ROKKA_FAULT"]
+    del server.environment["ROKKA_FAILPOINT"]
     server.start()
     for _ in range(2):
         assert server.session().get(f"{server.url}{link}/download").content == images.png(seed=0)

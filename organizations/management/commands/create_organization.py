@@ -4,7 +4,7 @@ from django.core.management.base import CommandParser
 
 from organizations.audit import COMMAND
 from organizations.management.base import SHOWN_ONCE, OperationCommand
-from organizations.operations import create_organization
+from organizations.operations import create_organization_with_admin
 
 
 class Command(OperationCommand):
@@ -17,11 +17,11 @@ class Command(OperationCommand):
         parser.add_argument("--email", required=True, help="address of the first admin")
 
     def run(self, **options: Any) -> None:
-        new = create_organization(options["name"], email=options["email"], actor=COMMAND)
+        new = create_organization_with_admin(options["name"], email=options["email"], actor=COMMAND)
         facts = {
             "organization": new.organization.name,
             "email": new.user.email,
             "user_id": str(new.user.pk),
             "api_key": new.api_key,
         }
-        self.print_facts(facts, as_json=options["json"], remark=SHOWN_ONCE)
+        self.print_fields(facts, as_json=options["json"], remark=SHOWN_ONCE)

@@ -30,4 +30,4 @@ class Command(OperationCommand):
             where = organization(options["organization"])
             member, _ = set_roles(where, new.user.pk, options["role"], comment=comment, actor=COMMAND)
             facts |= {"organization": where.name, "roles": ", ".join(member.roles)}
-        self.print_facts(facts, as_json=options["json"], remark=SHOWN_ONCE)
+        self.print_fields(facts, as_json=options["json"], remark=SHOWN_ONCE)

@@ -5,7 +5,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db.models import Count, OuterRef, Subquery, Sum
 from django.template.defaultfilters import filesizeformat
 
-from organizations.models import Counter, Organization
+from organizations.models import Organization, UsageCounter
 
 
 class Command(BaseCommand):
@@ -15,7 +15,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON object a line, for scripts")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        counted = Counter.objects.filter(organization=OuterRef("pk")).values("organization")
+        counted = UsageCounter.objects.filter(organization=OuterRef("pk")).values("organization")
         organizations = Organization.objects.annotate(
             members=Count("memberships"),
             pictures=Subquery(counted.annotate(sum=Sum("images")).values("sum")),

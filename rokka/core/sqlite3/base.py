@@ -18,21 +18,21 @@ class WriteLock:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.threads = threading.Lock()
+        self.thread_lock = threading.Lock()
 
     def acquire(self) -> Any:
-        self.threads.acquire()
+        self.thread_lock.acquire()
         try:
             file = open(self.path, "w")  # noqa: SIM115 (closing it is what releases the lock)
             fcntl.flock(file, fcntl.LOCK_EX)
         except BaseException:
-            self.threads.release()
+            self.thread_lock.release()
             raise
         return file
 
     def release(self, file: Any) -> None:
         file.close()
-        self.threads.release()
+        self.thread_lock.release()
 
 
 class WriteLocks(defaultdict[str, WriteLock]):
@@ -50,7 +50,7 @@ def now() -> str:
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    held: Any = None
+    write_lock: Any = None
 
     def get_new_connection(self, conn_params: Any) -> Any:
         made = super().get_new_connection(conn_params)
@@ -68,11 +68,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
             if lock:
                 lock.release(file)
             raise
-        self.held = (lock, file) if lock else None
+        self.write_lock = (lock, file) if lock else None
 
     def _release(self) -> None:
-        if self.held:
-            (lock, file), self.held = self.held, None
+        if self.write_lock:
+            (lock, file), self.write_lock = self.write_lock, None
             lock.release(file)
 
     def _set_autocommit(self, autocommit: bool) -> None:

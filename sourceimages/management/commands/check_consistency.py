@@ -14,11 +14,13 @@ class Command(ImageCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--read-bytes", action="store_true", help="hash all stored bytes again; this takes long")
+        parser.add_argument(
+            "--verify-checksums", action="store_true", help="hash all stored bytes again; this takes long"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         wrong = 0
-        for finding in consistency.check(read_bytes=options["read_bytes"]):
+        for finding in consistency.check(verify_checksums=options["verify_checksums"]):
             wrong += not finding.harmless
             self.stdout.write(f"{'note' if finding.harmless else 'WRONG'}: {finding.message}")
         for remark in consistency.remarks():

@@ -7,16 +7,16 @@ from django.template.defaultfilters import filesizeformat
 from organizations.management.base import OperationCommand
 from sourceimages import grace_period
 from sourceimages.maintenance import garbage_collection, storage_trash
-from sourceimages.maintenance.garbage_collection import Round
+from sourceimages.maintenance.garbage_collection import Scan
 from sourceimages.maintenance.survey import survey_all
-from sourceimages.management.job_command import ask
+from sourceimages.management.job_command import confirm
 from sourceimages.management.ownership import ImageCommand
 
 
 class Command(ImageCommand, OperationCommand):
     help = (
         "Move files that nothing refers to to the storage's trash, and empty that of what is in it for longer than "
-        "STORAGE_TRASH_DAYS. Workers do the same, spread over a day. Exits with 1 if something waits for an operator."
+        "STORAGE_TRASH_RETENTION_DAYS. Workers do the same, spread over a day. Exits with 1 if a decision is needed."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -35,13 +35,13 @@ class Command(ImageCommand, OperationCommand):
         if options["grace_seconds"] is not None:
             grace_period.set_seconds(options["grace_seconds"])
         if options["confirm"] or options["dry_run"]:
-            found = garbage_collection.judge(survey_all())
+            found = garbage_collection.classify(survey_all())
             if options["dry_run"]:
                 self.stdout.write(f"This would {sentence(found)}. Nothing was changed.\n{foreign_files(found)}")
                 return
             if not options["yes"]:
-                ask(sentence(found))
-            collected = garbage_collection.settle(found, confirmed=True)
+                confirm(sentence(found))
+            collected = garbage_collection.apply_scan(found, confirmed=True)
         else:
             collected = garbage_collection.collect_garbage(at_once=True)
         emptied = storage_trash.empty_trash(at_once=True, confirmed=options["confirm"])
@@ -55,14 +55,14 @@ class Command(ImageCommand, OperationCommand):
             raise CommandError(f"{held} --confirm does it all the same." if collected.round else held)
 
 
-def sentence(found: Round) -> str:
+def sentence(found: Scan) -> str:
     return (
         f"move {found.count} files ({size(found.size)}) that nothing refers to to the storage's trash, "
-        f"where they stay for {settings.STORAGE_TRASH_DAYS} days"
+        f"where they stay for {settings.STORAGE_TRASH_RETENTION_DAYS} days"
     )
 
 
-def foreign_files(found: Round) -> str:
+def foreign_files(found: Scan) -> str:
     survey = found.survey
     examples = f", such as {', '.join(survey.foreign_examples)}" if survey.foreign else ""
     return f"{survey.foreign} files ({size(survey.foreign_bytes)}) in the storage are not rokka's, and stay{examples}"

@@ -8,7 +8,7 @@ from organizations.audit import COMMAND
 from organizations.management.base import organization
 from sourceimages import jobs
 from sourceimages.errors import InvalidDestination
-from sourceimages.management.job_command import JobCommand, Work, add_filters, filters_in
+from sourceimages.management.job_command import JobCommand, JobPlan, add_filters, parse_filters
 
 
 class Command(JobCommand):
@@ -28,16 +28,16 @@ class Command(JobCommand):
         source, destination = organization(options["source"]), organization(options["destination"])
         if source == destination:
             raise InvalidDestination("The destination must be another organization.")
-        overwrite, filters = options["overwrite"], filters_in(options)
-        images = source.images.living().matching(filters)
-        there = destination.images.living().filter(hash=OuterRef("hash"))
-        work = Work(
+        overwrite, filters = options["overwrite"], parse_filters(options)
+        images = source.images.active().filtered(filters)
+        there = destination.images.active().filter(hash=OuterRef("hash"))
+        work = JobPlan(
             jobs.COPY_ALL,
             source,
             {"destination": destination.name, "overwrite": overwrite, "filters": filters},
             images,
             f"copy {{}} from {source} to {destination}" + (", over what is there already" if overwrite else ""),
-            partial(jobs.copy_all, source, destination, overwrite=overwrite, filters=filters, actor=COMMAND),
-            to_do=images.exclude(Exists(there)),
+            partial(jobs.start_copy_all, source, destination, overwrite=overwrite, filters=filters, actor=COMMAND),
+            remaining=images.exclude(Exists(there)),
         )
-        self.carry_out(work, **options)
+        self.execute_plan(work, **options)

@@ -9,7 +9,7 @@ from organizations.audit import COMMAND
 from organizations.management.base import organization
 from organizations.models import Job
 from sourceimages import jobs
-from sourceimages.management.job_command import JobCommand, Work, add_filters, filters_in
+from sourceimages.management.job_command import JobCommand, JobPlan, add_filters, parse_filters
 
 
 class Command(JobCommand):
@@ -22,21 +22,21 @@ class Command(JobCommand):
         add_filters(parser)
 
     def run(self, **options: Any) -> None:
-        where, filters = organization(options["organization"]), filters_in(options)
-        images = where.images.living().matching(filters)
+        where, filters = organization(options["organization"]), parse_filters(options)
+        images = where.images.active().filtered(filters)
         locked = images.filter(locked=True).count()
-        work = Work(
+        work = JobPlan(
             jobs.DELETE_ALL,
             where,
             {"filters": filters},
             images,
-            f"move {{}} of {where} to the trash, for {settings.TRASH_DAYS} days"
+            f"move {{}} of {where} to the trash, for {settings.TRASH_RETENTION_DAYS} days"
             + (f"; locked ones stay: {locked}" if locked else ""),
-            partial(jobs.delete_all, where, filters=filters, actor=COMMAND),
+            partial(jobs.start_delete_all, where, filters=filters, actor=COMMAND),
             affected=Q(locked=False),
-            to_do=images.filter(locked=False),
+            remaining=images.filter(locked=False),
         )
-        self.carry_out(work, **options)
+        self.execute_plan(work, **options)
 
-    def remark(self, job: Job) -> str:
-        return f"restore_all {job.organization} --tombstone {job.arguments['tombstone']} brings them back."
+    def summary_note(self, job: Job) -> str:
+        return f"restore_all {job.organization} --deletion {job.params['deletion_id']} brings them back."

@@ -15,14 +15,14 @@ class Command(RecoveryCommand):
     since = "only files that were moved to the trash at this time or later"
 
     def run(self, **options: Any) -> None:
-        found = list(recovery.files_in_trash(self.wanted(options)))
-        if not self.agreed(found, "put back {} from the storage's trash", options):
+        found = list(recovery.files_in_trash(self.file_filter(options)))
+        if not self.confirmed(found, "put back {} from the storage's trash", options):
             return
         recovered, without_row = 0, 0
         for batch in batched([held.key for held in found], BATCH):
             back = stored_files.recover(batch, actor=COMMAND)
             recovered += len(back)
-            without_row += len(back - stored_files.named(back))
+            without_row += len(back - stored_files.referenced_keys(back))
         self.stdout.write(f"{recovered} files put back")
         if without_row:
             self.stdout.write(

@@ -25,14 +25,14 @@ class Command(RecoveryCommand):
         parser.add_argument("--protected", action="store_true", help="make protected images, which have other hashes")
 
     def run(self, **options: Any) -> None:
-        found = list(recovery.orphans(self.wanted(options), recent=options["recent"]))
-        if not self.agreed(found, "make images of {} without a row", options):
+        found = list(recovery.orphans(self.file_filter(options), recent=options["recent"]))
+        if not self.confirmed(found, "make images of {} without a row", options):
             return
         outcomes: Counter[Outcome] = Counter()
         refused = 0
         for held in found:
             try:
-                outcomes[recovery.adopt(held.key, protected=options["protected"], actor=COMMAND)] += 1
+                outcomes[recovery.recover_orphan(held.key, protected=options["protected"], actor=COMMAND)] += 1
             except DomainError as error:
                 refused += 1
                 self.stderr.write(f"{held.key}: {error.message}")

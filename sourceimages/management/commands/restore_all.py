@@ -12,7 +12,7 @@ from organizations.management.base import organization
 from organizations.models import Job, Organization
 from sourceimages import jobs
 from sourceimages.jobs import restoring
-from sourceimages.management.job_command import JobCommand, Work
+from sourceimages.management.job_command import JobCommand, JobPlan
 from sourceimages.models import Tombstone
 
 
@@ -26,7 +26,7 @@ class Command(JobCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("organization")
-        parser.add_argument("--tombstone", metavar="ID", help="which deletion is undone")
+        parser.add_argument("--deletion", metavar="ID", help="which deletion is undone")
         parser.add_argument("--list", action="store_true", help="only print the deletions that can be undone")
 
     def run(self, **options: Any) -> None:
@@ -34,17 +34,17 @@ class Command(JobCommand):
         if options["list"]:
             self.print_tombstones(where)
             return
-        tombstone = self._tombstone(where, options["tombstone"])
-        work = Work(
-            jobs.RESTORE,
+        tombstone = self._tombstone(where, options["deletion"])
+        work = JobPlan(
+            jobs.RESTORE_DELETION,
             where,
-            {"tombstone": str(tombstone.pk)},
+            {"deletion_id": str(tombstone.pk)},
             tombstone.images.all(),
             f"bring back {{}} of {where} that went to the trash at {tombstone.deleted_at:%Y-%m-%d %H:%M} UTC "
             f"({tombstone.reason}, {tombstone.pk})",
-            partial(jobs.restore_all, where, tombstone.pk, actor=COMMAND),
+            partial(jobs.start_restore, where, tombstone.pk, actor=COMMAND),
         )
-        self.carry_out(work, **options)
+        self.execute_plan(work, **options)
 
     def print_tombstones(self, where: Organization) -> None:
         tombstones = where.tombstones.restorable().annotate(count=Count("images")).filter(count__gt=0)
@@ -56,16 +56,16 @@ class Command(JobCommand):
 
     def _tombstone(self, where: Organization, text: str | None) -> Tombstone:
         try:
-            return restoring.restorable(where, None if text is None else UUID(text))
+            return restoring.get_restorable(where, None if text is None else UUID(text))
         except ValueError as error:
-            raise CommandError(f"--tombstone={text!r} is no id of a tombstone; see --list.") from error
+            raise CommandError(f"--deletion={text!r} is no id of a tombstone; see --list.") from error
 
-    def remark(self, job: Job) -> str:
+    def summary_note(self, job: Job) -> str:
         remarks = []
-        if any(job.report.get(name) for name in ("merged", "existing")):
+        if any(job.counts.get(name) for name in ("merged", "existing")):
             remarks.append(
                 "Existing and merged ones stay in the trash: an active image of each has all that they have."
             )
-        if any(job.report.get(outcome.value) for outcome in restoring.LEFT):
+        if any(job.counts.get(outcome.value) for outcome in restoring.SKIP_MESSAGES):
             remarks.append("The history of the active images (restore_conflict) has the values that differ.")
         return "\n".join(remarks)

@@ -8,7 +8,7 @@ from organizations.audit import COMMAND
 from organizations.models import Job
 from sourceimages import jobs
 from sourceimages.jobs import snapshot
-from sourceimages.management.job_command import JobCommand, Work
+from sourceimages.management.job_command import JobCommand, JobPlan
 
 
 class Command(JobCommand):
@@ -20,18 +20,18 @@ class Command(JobCommand):
 
     def run(self, **options: Any) -> None:
         job = found(options["job"])
-        work = Work(
+        work = JobPlan(
             job.kind,
             job.organization,
             jobs.retry_arguments(job),
-            snapshot.left_out(job),
+            snapshot.skipped_images(job),
             f"run {job.kind} of {job.organization} again for {{}}",
-            partial(jobs.retry, job, actor=COMMAND),
+            partial(jobs.start_retry, job, actor=COMMAND),
         )
-        self.carry_out(work, **options)
+        self.execute_plan(work, **options)
 
     def summarize(self, job: Job) -> None:
-        self.outcomes = tuple(sorted(job.report.keys() - {"failed"}))
+        self.outcomes = tuple(sorted(job.counts.keys() - {"failed"}))
         super().summarize(job)
 
 

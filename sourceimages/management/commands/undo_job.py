@@ -9,7 +9,7 @@ from organizations.models import Job
 from sourceimages import jobs
 from sourceimages.errors import JobNotFound
 from sourceimages.jobs import undo
-from sourceimages.management.job_command import JobCommand, Work
+from sourceimages.management.job_command import JobCommand, JobPlan
 from sourceimages.models import SourceImage, Tombstone
 
 
@@ -26,10 +26,10 @@ class Command(JobCommand):
 
     def run(self, **options: Any) -> None:
         job = _job(options["job"])
-        self.carry_out(_restoring(job) if job.kind in (jobs.DELETE, jobs.DELETE_ALL) else _undoing(job), **options)
+        self.execute_plan(_restoring(job) if job.kind in (jobs.DELETE, jobs.DELETE_ALL) else _undoing(job), **options)
 
-    def remark(self, job: Job) -> str:
-        named = [f"  {failure['hash']} {failure['message']}" for failure in job.failures]
+    def summary_note(self, job: Job) -> str:
+        named = [f"  {failure['hash']} {failure['message']}" for failure in job.errors]
         return "\n".join(["Left as they are:", *named]) if named else ""
 
 
@@ -43,26 +43,26 @@ def _job(text: str) -> Job:
     return job
 
 
-def _undoing(job: Job) -> Work:
-    organization = undo.organization_of(job) or job.organization
-    return Work(
+def _undoing(job: Job) -> JobPlan:
+    organization = undo.get_organization(job) or job.organization
+    return JobPlan(
         jobs.UNDO,
         organization,
         {"job": str(job.pk), "undone": job.kind},
-        undo.images_of(job, organization),
+        undo.affected_images(job, organization),
         f"undo what the job {job.kind} of {job.created:%Y-%m-%d %H:%M} UTC did to {{}} of {organization}",
-        partial(jobs.undo_job, job, actor=COMMAND),
+        partial(jobs.start_undo, job, actor=COMMAND),
     )
 
 
-def _restoring(job: Job) -> Work:
-    tombstone = job.arguments["tombstone"]
+def _restoring(job: Job) -> JobPlan:
+    tombstone = job.params["deletion_id"]
     images = SourceImage.objects.filter(tombstone__in=Tombstone.objects.restorable().filter(pk=tombstone))
-    return Work(
-        jobs.RESTORE,
+    return JobPlan(
+        jobs.RESTORE_DELETION,
         job.organization,
         {"tombstone": tombstone},
         images,
         f"bring back {{}} of {job.organization} that the job {job.kind} of {job.created:%Y-%m-%d %H:%M} UTC deleted",
-        partial(jobs.undo_job, job, actor=COMMAND),
+        partial(jobs.start_undo, job, actor=COMMAND),
     )

@@ -7,13 +7,13 @@ from organizations.management.base import OperationCommand, organization
 from sourceimages.maintenance import verify
 from sourceimages.management.ownership import ImageCommand
 from sourceimages.models import StoredFile
-from sourceimages.operations.verify import Verified
+from sourceimages.operations.verify import VerifiedFile
 
 
 class Command(ImageCommand, OperationCommand):
     help = (
-        "Read stored files and compare them with their sha256: those not verified within VERIFY_DAYS, and those known "
-        "to be damaged. Removes nothing. Exits with 1 if a file is missing or corrupt."
+        "Read stored files and compare them with their sha256: those not verified for VERIFY_INTERVAL_DAYS, and those "
+        "known to be damaged. Removes nothing. Exits with 1 if a file is missing or corrupt."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -26,13 +26,13 @@ class Command(ImageCommand, OperationCommand):
         owner = organization(options["organization"]) if options["organization"] else None
         files = verify.of_organization(owner)
         wanted = files if options["all"] else files.filter(verify.due())
-        count = verify.verify(wanted, actor=COMMAND, limit=options["limit"], watch=self.tell)
+        count = verify.verify(wanted, actor=COMMAND, limit=options["limit"], watch=self.report)
         self.stdout.write(f"{count:,} files verified")
         damaged = files.exclude(damage="").count()
         if damaged:
             raise CommandError(f"{damaged:,} files are missing or corrupt")
 
-    def tell(self, verified: Verified) -> None:
+    def report(self, verified: VerifiedFile) -> None:
         if verified.damage:
             self.stdout.write(describe(verified.file, verified.damage))
 

@@ -10,10 +10,10 @@ from dataclasses import asdict
 from typing import Any
 
 from . import formats, sandbox
-from .header import NotKeptError, UnreadableError
+from .header import CorruptFileError, UnsupportedFormatError
 
-SECONDS = 5  # of computing for each request
-SECONDS_OF_WRITING = 420
+CPU_SECONDS = 5  # of computing for each request
+WRITE_CPU_SECONDS = 420
 
 
 def main() -> None:
@@ -26,17 +26,17 @@ def main() -> None:
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)  # nor fill the log with what it thinks of a hostile file
     for line in sys.stdin:
-        sandbox.allow_seconds(SECONDS_OF_WRITING if writes else SECONDS)
+        sandbox.allow_seconds(WRITE_CPU_SECONDS if writes else CPU_SECONDS)
         request = json.loads(line)
-        print(json.dumps(QUESTIONS[request.pop("ask")](**request)), file=answers)
+        print(json.dumps(HANDLERS[request.pop("ask")](**request)), file=answers)
 
 
 def header(path: str) -> dict[str, Any]:
     try:
         facts = formats.read(path)
-    except NotKeptError as error:
+    except UnsupportedFormatError as error:
         return {"error": "format_not_allowed", "message": str(error)}
-    except UnreadableError as error:
+    except CorruptFileError as error:
         return {"error": "unreadable_image", "message": str(error)}
     problem = formats.problem(path, facts.format)
     return {**asdict(facts), "mimetype": formats.MIMETYPES[facts.format], "problem": problem}
@@ -67,16 +67,16 @@ def colours(path: str, format: str) -> dict[str, Any]:
 def raster(path: str, format: str, side: int, upright: bool) -> dict[str, Any]:
     from . import thumbnail
 
-    return thumbnail.draw(path, format, side, upright)
+    return thumbnail.render(path, format, side, upright)
 
 
 def rewrite(path: str, format: str, to: str, out: list[Any], scratch: list[Any]) -> dict[str, Any]:
     from . import transcode
 
-    return transcode.rewrite(path, format, to, transcode.Place(*out), transcode.Place(*scratch))
+    return transcode.transcode(path, format, to, transcode.OutputFile(*out), transcode.OutputFile(*scratch))
 
 
-QUESTIONS = {question.__name__: question for question in (header, damage, opaque, describe, colours, raster, rewrite)}
+HANDLERS = {question.__name__: question for question in (header, damage, opaque, describe, colours, raster, rewrite)}
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 
-from .header import UnreadableError, take
+from .header import CorruptFileError, read_exactly
 
 NEEDED = {  # types that an image or a video is made of
     *(b"ftyp", b"meta", b"mini", b"moov", b"moof", b"mdat", b"idat", b"uuid"),
     *(b"jxlc", b"jxlp", b"jbrd", b"brob", b"Exif", b"xml "),
 }
-LARGEST_CONTENT = 64 * 2**20  # of a box that is read whole; those with the pixels are skipped
+MAX_BOX_BYTES = 64 * 2**20  # of a box that is read whole; those with the pixels are skipped
 
 
 class Box(NamedTuple):
@@ -24,10 +24,10 @@ class Box(NamedTuple):
     def content(self, size: int | None = None) -> bytes:
         """All of its content, or the beginning of it."""
         size = self.size if size is None else min(size, self.size)
-        if size > LARGEST_CONTENT:
-            raise UnreadableError("one of its boxes is too large")
+        if size > MAX_BOX_BYTES:
+            raise CorruptFileError("one of its boxes is too large")
         self.file.seek(self.start)
-        return take(self.file, size)
+        return read_exactly(self.file, size)
 
     def children(self, skip: int = 0) -> "Iterator[Box]":
         return walk(io.BytesIO(self.content()[skip:]))
@@ -39,21 +39,21 @@ def walk(file: BinaryIO) -> Iterator[Box]:
     position = 0
     while position + 8 <= end:
         file.seek(position)
-        size, type = int.from_bytes(take(file, 4)), take(file, 4)
+        size, type = int.from_bytes(read_exactly(file, 4)), read_exactly(file, 4)
         header = 8
         if size == 1:
-            size, header = int.from_bytes(take(file, 8)), 16
+            size, header = int.from_bytes(read_exactly(file, 8)), 16
         elif size == 0:  # to the end
             size = end - position
         if size < header:
-            raise UnreadableError("the size of one of its boxes is wrong")
+            raise CorruptFileError("the size of one of its boxes is wrong")
         yield Box(type, file, position + header, min(size, end - position) - header)
         position += size
 
 
 def readable(file: BinaryIO) -> Iterator[Box]:
     """The boxes up to the first that makes no sense: programs put things behind the last one."""
-    with suppress(UnreadableError):
+    with suppress(CorruptFileError):
         yield from walk(file)
 
 
@@ -66,9 +66,9 @@ def first_cut_off(file: BinaryIO) -> bytes | None:
     position = 0
     while position + 8 <= end:
         file.seek(position)
-        size, type = int.from_bytes(take(file, 4)), take(file, 4)
+        size, type = int.from_bytes(read_exactly(file, 4)), read_exactly(file, 4)
         if size == 1 and position + 16 <= end:
-            size = int.from_bytes(take(file, 8))
+            size = int.from_bytes(read_exactly(file, 8))
         if size < 8:  # to the end, or no box any more
             return None
         if position + size > end:

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import islice
 from typing import BinaryIO, NamedTuple
 
-from .header import Facts, NotKeptError, UnreadableError
+from .header import CorruptFileError, HeaderInfo, UnsupportedFormatError
 from .ifds import EXIF, Directory, Tiff
 
 NEW_SUBFILE_TYPE, WIDTH, HEIGHT, COMPRESSION, PHOTOMETRIC, MAKE = 254, 256, 257, 259, 262, 271
@@ -56,7 +56,7 @@ class Image(NamedTuple):
         return self.width * self.height
 
 
-def read(tiff: Tiff) -> Facts | None:
+def read(tiff: Tiff) -> HeaderInfo | None:
     """Format and size of a raw; None for an ordinary TIFF. NotKeptError for a raw of a maker that is not known here."""
     first, images = tiff.directory(tiff.first), _images(tiff)
     if DNG_VERSION in first.entries:
@@ -70,7 +70,7 @@ def read(tiff: Tiff) -> Facts | None:
     if format:
         return _facts(format, images)
     if any(image.sensor for image in images):
-        raise NotKeptError("The file is of a format that is not kept: a camera raw of an unknown maker.")
+        raise UnsupportedFormatError("The file is of a format that is not kept: a camera raw of an unknown maker.")
     return None
 
 
@@ -80,7 +80,7 @@ def hides_image(tiff: Tiff) -> bool:
     return images[0].reduced or any(image.sensor or image.area > images[0].area for image in images)
 
 
-def _read_named(format: str, file: BinaryIO) -> Facts:
+def _read_named(format: str, file: BinaryIO) -> HeaderInfo:
     """A raw whose first bytes tell its format."""
     tiff = Tiff(file)
     first = tiff.directory(tiff.first)
@@ -103,11 +103,11 @@ read_cr2, read_iiq, read_orf, read_rw2 = (partial(_read_named, format) for forma
 def _images(tiff: Tiff) -> list[Image]:
     """The images of all directories that can be read: the chain, the first one first, and then what is below."""
     directories = [tiff.directory(tiff.first)]
-    with suppress(UnreadableError):  # what comes after the first image may be anything
+    with suppress(CorruptFileError):  # what comes after the first image may be anything
         directories.extend(islice(tiff.chain(), 1, None))
     images = [_image(tiff, directory, below=False) for directory in directories]
     while directories and len(images) < MAX_IMAGES:
-        with suppress(UnreadableError):
+        with suppress(CorruptFileError):
             children = tiff.children(directories.pop(0))
             images += [_image(tiff, child, below=True) for child in children]
             directories += children
@@ -131,13 +131,13 @@ def _behind_preview(images: list[Image]) -> list[Image]:
     return [image for image in others if first.reduced and not image.reduced and image.area > first.area]
 
 
-def _facts(format: str, images: list[Image]) -> Facts:
+def _facts(format: str, images: list[Image]) -> HeaderInfo:
     full = [image for image in images if not image.reduced] or images
     photograph = max([image for image in full if image.sensor] or full, key=lambda image: image.area)
     return _sized(format, photograph.width, photograph.height)
 
 
-def _sized(format: str, width: int, height: int) -> Facts:
+def _sized(format: str, width: int, height: int) -> HeaderInfo:
     if width <= 0 or height <= 0:
-        raise UnreadableError("its photograph has no size")
-    return Facts(format, width, height, opaque=True)
+        raise CorruptFileError("its photograph has no size")
+    return HeaderInfo(format, width, height, opaque=True)

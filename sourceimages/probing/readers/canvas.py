@@ -21,11 +21,11 @@ class Area(NamedTuple):
 
 class Frame(NamedTuple):
     area: Area
-    afterwards: Literal["kept", "cleared", "restored"]  # what becomes of its area before the next frame is drawn
+    disposal: Literal["kept", "cleared", "restored"]  # what becomes of its area before the next frame is drawn
     transparent: bool = False  # it may have transparent pixels of its own
 
 
-def always_covered(width: int, height: int, frames: Iterable[Frame]) -> bool:
+def covers_canvas(width: int, height: int, frames: Iterable[Frame]) -> bool:
     """Whether every point of the canvas has been drawn upon by the time each frame is shown.
 
     No pixels are needed: all that can be bare when a frame is drawn is one rectangle, at first the whole canvas and
@@ -35,8 +35,8 @@ def always_covered(width: int, height: int, frames: Iterable[Frame]) -> bool:
     for frame in frames:
         if bare is not None and not frame.area.contains(bare):
             return False
-        if frame.afterwards == "cleared":
+        if frame.disposal == "cleared":
             bare = frame.area
-        elif frame.afterwards == "kept":
+        elif frame.disposal == "kept":
             bare = None
     return True

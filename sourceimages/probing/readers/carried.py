@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import BinaryIO, NamedTuple
 
 from . import exif_block, iptc, psd, tiff_tags
-from .header import NotHeldError
+from .header import CannotConvertError
 from .ifds import Directory, Tiff
 from .psd import Resource
 
@@ -63,7 +63,7 @@ DROPPED_RESOURCES = {
     8000,  # Lightroom workflow
     10000,  # print flags
 }
-SAY_NO = {1034: b"\0", 1054: bytes(4), 1061: bytes(16)}  # no copyright, no URLs, no digest of any IPTC
+NEUTRAL_VALUES = {1034: b"\0", 1054: bytes(4), 1061: bytes(16)}  # no copyright, no URLs, no digest of any IPTC
 PIXEL_ASPECT_RATIO, SQUARE = 1064, b"\x3f\xf0\0\0\0\0\0\0"  # 1.0
 IPTC_DIGEST = 1061
 
@@ -73,7 +73,7 @@ TRAILER = re.compile(
     rb"cbipcbbl\Z|AXS[!*].{8}\Z|\xa1\xb2\xc3\xd4\Z|CANON OPTIONAL DATA\0|zmie~\0\0\x06.{4}[\x10\x18]\x04\Z", re.DOTALL
 )
 MAX_TRAILER = 64  # bytes at the end in which it says what it is
-BEHIND = "it has something behind its end"
+TRAILING = "it has something behind its end"
 
 
 class Carried(NamedTuple):
@@ -84,11 +84,11 @@ class Carried(NamedTuple):
     resources: bytes = b""
 
 
-def of_tiff(file: BinaryIO) -> Carried:
+def from_tiff(file: BinaryIO) -> Carried:
     """NotHeldError where the file has more than that, and it is not known to be dispensable."""
     file.seek(max(0, file.seek(0, os.SEEK_END) - MAX_TRAILER))
     if TRAILER.search(file.read()):
-        raise NotHeldError(BEHIND)
+        raise CannotConvertError(TRAILING)
     tiff = Tiff(file)
     page = tiff.directory(tiff.first)
     exif = exif_block.from_tiff(tiff, strict=True)
@@ -102,10 +102,10 @@ def of_tiff(file: BinaryIO) -> Carried:
     )
 
 
-def of_psd(file: BinaryIO) -> Carried:
+def from_psd(file: BinaryIO) -> Carried:
     """The same; everything but layers and channels counts."""
     if psd.trailer(file).strip(b"\0"):
-        raise NotHeldError(BEHIND)
+        raise CannotConvertError(TRAILING)
     said = list(psd.resources(file))
     contents = {one.number: one.content() for one in said if one.number in (psd.EXIF, psd.XMP)}
     return Carried(
@@ -125,13 +125,13 @@ def _one(name: str, *blocks: bytes) -> bytes:
     """The block that is there; NotHeldError where two of them say different things."""
     different = {block.rstrip(b"\0") for block in blocks} - {b""}
     if len(different) > 1:
-        raise NotHeldError(f"it has {name} twice, and not the same")
+        raise CannotConvertError(f"it has {name} twice, and not the same")
     return next((block for block in blocks if block), b"")
 
 
 def _joined(said: Iterable[Resource], beside: bytes) -> bytes:
     """The resources that are worth keeping, with the IPTC that stands beside them."""
-    kept = [one for one in said if one.number not in DROPPED_RESOURCES and not _says_nothing(one)]
+    kept = [one for one in said if one.number not in DROPPED_RESOURCES and not _is_neutral(one)]
     inside = [iptc.trimmed(one.content()) for one in kept if one.number == psd.IPTC]
     if not _one("IPTC", beside, *inside):
         kept = [one for one in kept if one.number not in (psd.IPTC, IPTC_DIGEST)]
@@ -141,7 +141,7 @@ def _joined(said: Iterable[Resource], beside: bytes) -> bytes:
     return b"".join(blocks)
 
 
-def _says_nothing(resource: Resource) -> bool:
+def _is_neutral(resource: Resource) -> bool:
     if resource.number == PIXEL_ASPECT_RATIO:
         return resource.content().endswith(SQUARE)
-    return resource.content() == SAY_NO.get(resource.number)
+    return resource.content() == NEUTRAL_VALUES.get(resource.number)

@@ -7,43 +7,43 @@ from PIL import Image
 
 from . import alpha  # noqa: F401 (switches the cache of libvips off)
 
-SIDE = 64  # pixels
-MOST = 5  # colours
-LEAST = 0.04  # of the picture
-ALIKE = 16  # of 255, in each of red, green and blue
-MEGAPIXELS = {
+SAMPLE_SIDE = 64  # pixels
+MAX_COLORS = 5  # colours
+MIN_SHARE = 0.04  # of the picture
+MIN_DISTANCE = 16  # of 255, in each of red, green and blue
+MAX_MEGAPIXELS = {
     "jpg": 1000,
     "webp": 100,
     "png": 50,
     "gif": 50,
     "tif": 50,
 }  # so that it takes no longer than half a second
-SHRINKING = 4_000_000  # pixels of a JPEG, above which the decoder makes an eighth of it at once
+SHRINK_ABOVE_PIXELS = 4_000_000  # pixels of a JPEG, above which the decoder makes an eighth of it at once
 
 
 def dominant(path: str, format: str) -> list[str]:
     """The most frequent first, as #rrggbb; none of a picture that is too large or cannot be read."""
     try:
-        return _dominant(path, format) if format in MEGAPIXELS else []
+        return _dominant(path, format) if format in MAX_MEGAPIXELS else []
     except Exception:  # noqa: BLE001, nobody needs them so much
         return []
 
 
 def _dominant(path: str, format: str) -> list[str]:
     image = _load(path, format)
-    if image.width * image.height > MEGAPIXELS[format] * 1_000_000:
+    if image.width * image.height > MAX_MEGAPIXELS[format] * 1_000_000:
         return []
-    small = image.thumbnail_image(SIDE, height=SIDE, no_rotate=True).colourspace("srgb")
+    small = image.thumbnail_image(SAMPLE_SIDE, height=SAMPLE_SIDE, no_rotate=True).colourspace("srgb")
     if small.hasalpha():
         small = small.flatten(background=255)
     picture = Image.frombytes("RGB", (small.width, small.height), small.cast("uchar").write_to_memory())
-    reduced = picture.quantize(MOST)
+    reduced = picture.quantize(MAX_COLORS)
     palette = reduced.getpalette() or []
     found: list[bytes] = []
     for count, number in sorted(reduced.getcolors() or [], reverse=True):
         colour = bytes(palette[3 * cast(int, number) :][:3])
-        rare = count < LEAST * picture.width * picture.height
-        if not rare and all(_distance(colour, other) > ALIKE for other in found):
+        rare = count < MIN_SHARE * picture.width * picture.height
+        if not rare and all(_distance(colour, other) > MIN_DISTANCE for other in found):
             found.append(colour)
     return [f"#{colour.hex()}" for colour in found]
 
@@ -55,7 +55,7 @@ def _distance(one: bytes, other: bytes) -> int:
 def _load(path: str, format: str) -> pyvips.Image:
     if format == "jpg":
         image = pyvips.Image.jpegload(path, access="sequential")
-        if image.width * image.height > SHRINKING:
+        if image.width * image.height > SHRINK_ABOVE_PIXELS:
             return pyvips.Image.jpegload(path, access="sequential", shrink=8)
         return image
     loaders = {"png": pyvips.Image.pngload, "webp": pyvips.Image.webpload, "gif": pyvips.Image.gifload}

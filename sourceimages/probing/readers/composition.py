@@ -10,7 +10,7 @@ from .canvas import Frame
 OPAQUE = 255
 
 
-class Drawn(NamedTuple):
+class DrawnFrame(NamedTuple):
     """A frame with its transparency, and how it meets the canvas."""
 
     frame: Frame
@@ -18,7 +18,7 @@ class Drawn(NamedTuple):
     alpha: Image.Image | None  # None if it is opaque throughout
 
 
-def is_opaque(width: int, height: int, frames: Iterable[Drawn]) -> bool:
+def is_opaque(width: int, height: int, frames: Iterable[DrawnFrame]) -> bool:
     """Whether no pixel of the canvas is translucent while any frame is shown; at first all of it is transparent."""
     canvas = Image.new("L", (width, height), 0)  # OPAQUE, or anything less for translucent
     for frame, over, alpha in frames:
@@ -30,9 +30,9 @@ def is_opaque(width: int, height: int, frames: Iterable[Drawn]) -> bool:
         canvas.paste(ImageChops.lighter(before, _opaque_parts(drawn)) if over else _opaque_parts(drawn), place)
         if canvas.getextrema()[0] != OPAQUE:
             return False
-        if frame.afterwards == "cleared":
+        if frame.disposal == "cleared":
             canvas.paste(0, box)
-        elif frame.afterwards == "restored":
+        elif frame.disposal == "restored":
             canvas.paste(before, place)
     return True
 

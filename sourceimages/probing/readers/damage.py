@@ -9,7 +9,7 @@ import pyvips
 from PIL import Image, ImageFile
 
 from . import alpha, frames, gif, heif, jpeg, movie, png, psd, tiff, webp  # noqa: F401 (alpha: no cache)
-from .header import UnreadableError
+from .header import CorruptFileError
 from .ifds import Tiff
 from .native import LibraryMissingError, library
 from .structure import EMPTY
@@ -44,7 +44,7 @@ def _missing(what: str, decoded: int | None = None, total: int | None = None) ->
 
 def _part(what: str, decoded: int, total: int) -> dict[str, Any] | None:
     if not decoded:
-        raise UnreadableError(NOTHING)
+        raise CorruptFileError(NOTHING)
     return _missing(what, decoded, total) if decoded < total else None
 
 
@@ -65,14 +65,14 @@ def _rows(image: pyvips.Image) -> int:
 def _jpeg(file: BinaryIO) -> dict[str, Any] | None:
     found = jpeg.scans(file)
     if not sum(found.sizes):
-        raise UnreadableError(NOTHING)
+        raise CorruptFileError(NOTHING)
     file.seek(0)
     data = file.read() + jpeg.END  # so that the decoder complains about missing pixels, and of a missing end not at all
     rows = _rows(pyvips.Image.jpegload_buffer(data, access="sequential", fail_on="warning"))
     if rows or not found.progressive:
         return _part(ROWS, rows, found.height)
     if found.sizes[0] * 8 < found.row_blocks:
-        raise UnreadableError(NOTHING)
+        raise CorruptFileError(NOTHING)
     pyvips.Image.jpegload_buffer(data, access="sequential", fail_on="none").avg()
     return _missing(SCANS, len(found.sizes) - 1)
 
@@ -82,7 +82,7 @@ def _png(file: BinaryIO) -> dict[str, Any] | None:
     wanted = sum(rows * row for rows, row in sizes)
     there = png.inflated(file, wanted)
     if there < sizes[0][1]:
-        raise UnreadableError(NOTHING)
+        raise CorruptFileError(NOTHING)
     if there < wanted:
         return _part(ROWS, there // sizes[0][1], sizes[0][0]) if len(sizes) == 1 else _missing(PIXELS, there, wanted)
     total, whole = png.frame_counts(file)
@@ -91,8 +91,8 @@ def _png(file: BinaryIO) -> dict[str, Any] | None:
 
 def _gif(file: BinaryIO) -> dict[str, Any] | None:
     sizes, complete = gif.frame_sizes(file)
-    if not sizes or sizes[0] < gif.LEAST_DATA:
-        raise UnreadableError(NOTHING)
+    if not sizes or sizes[0] < gif.MIN_DATA:
+        raise CorruptFileError(NOTHING)
     _decode_first(file, "GIF")
     if complete:
         return None
@@ -173,7 +173,7 @@ def _heif(file: BinaryIO, plugin: str) -> dict[str, Any] | None:
     if there == total and (decoded or there):
         return _missing(END) if heif.is_cut_off(file) else None
     if not decoded or total > 1:
-        raise UnreadableError(NOTHING)
+        raise CorruptFileError(NOTHING)
     return _missing(ROWS)
 
 
@@ -188,13 +188,13 @@ def _jpegxl(file: BinaryIO) -> dict[str, Any] | None:
     if found.complete and jxl_frames.ends_whole(data, found.number):
         return _missing(END)
     if not jxl_frames.is_partly_decodable(data):
-        raise UnreadableError(NOTHING)
+        raise CorruptFileError(NOTHING)
     return _missing(PIXELS)
 
 
 def _movie(file: BinaryIO) -> dict[str, Any] | None:
     if movie.problem(file) == EMPTY:
-        raise UnreadableError(NOTHING)
+        raise CorruptFileError(NOTHING)
     there, total = movie.samples_in(file)
     return _part(SAMPLES, there, total) if there < total else _missing(END)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pyvips
 
 from .carried import Carried
-from .header import NotHeldError
+from .header import CannotConvertError
 
 PNG_START = 33  # bytes of a PNG before the first chunk that others may stand before: signature and header
 MAX_SEGMENT = 65_533  # bytes that a segment of a JPEG holds
@@ -44,14 +44,14 @@ def into_jpeg(descriptor: int, carried: Carried) -> pyvips.TargetCustom:
 def into_webp(path: str, descriptor: int, carried: Carried) -> None:
     """Add the blocks to a WebP that is written already, an extended one, as all with transparency are."""
     if carried.resources:
-        raise NotHeldError("WebP has no place for its IPTC and other information of Photoshop")
+        raise CannotConvertError("WebP has no place for its IPTC and other information of Photoshop")
     chunks = _riff(b"EXIF", carried.exif) + _riff(b"XMP ", _utf8(carried.xmp))
     if not chunks:
         return
     with open(path, "rb") as file:
         head = file.read(WEBP_FLAGS + 1)
     if head[WEBP_HEAD : WEBP_HEAD + 4] != b"VP8X":
-        raise NotHeldError("what was written has no place for EXIF and XMP")
+        raise CannotConvertError("what was written has no place for EXIF and XMP")
     flags = head[WEBP_FLAGS] | (WEBP_EXIF if carried.exif else 0) | (WEBP_XMP if carried.xmp else 0)
     size = os.lseek(descriptor, 0, os.SEEK_END)
     _write(descriptor, chunks)
@@ -99,7 +99,7 @@ def _chunk(type: bytes, content: bytes) -> bytes:
 
 def _segment(marker: int, name: str, content: bytes) -> bytes:
     if len(content) > MAX_SEGMENT:
-        raise NotHeldError(f"its {name} is longer than JPEG holds")
+        raise CannotConvertError(f"its {name} is longer than JPEG holds")
     return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
 
 
@@ -118,5 +118,5 @@ def _utf8(xmp: bytes) -> bytes:
     try:
         xmp.decode()
     except UnicodeDecodeError as error:
-        raise NotHeldError("its XMP is not in UTF-8") from error
+        raise CannotConvertError("its XMP is not in UTF-8") from error
     return xmp

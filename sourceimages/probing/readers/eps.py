@@ -6,16 +6,16 @@ import re
 import struct
 from typing import BinaryIO
 
-from .header import LARGEST_SIDE, Facts, UnreadableError, take
+from .header import MAX_DIMENSION, CorruptFileError, HeaderInfo, read_exactly
 
 DOS_HEADER = b"\xc5\xd0\xd3\xc6"  # PostScript with a preview beside it
 PART = 64 * 1024  # of the head and of the tail; the drawing between them can be long
 BOUNDING_BOX = re.compile(rb"(?:^|[\r\n])%%BoundingBox:([^\r\n]*)")
 NUMBER = rb"([+-]?(?:\d+\.?\d*|\.\d+))"
-SIDES = re.compile(rb"\s*" + rb"\s+".join([NUMBER] * 4))
+MAX_POINTS = re.compile(rb"\s*" + rb"\s+".join([NUMBER] * 4))
 
 
-def read(file: BinaryIO) -> Facts:
+def read(file: BinaryIO) -> HeaderInfo:
     start, end = _postscript(file)
     file.seek(start)
     boxes = BOUNDING_BOX.findall(file.read(min(PART, end - start)))
@@ -23,21 +23,21 @@ def read(file: BinaryIO) -> Facts:
     if box.strip() == b"(atend)":
         file.seek(max(start, end - PART))
         box = BOUNDING_BOX.findall(file.read(min(PART, end - start)))[-1]
-    sides = SIDES.match(box)
+    sides = MAX_POINTS.match(box)
     if sides is None:
-        raise UnreadableError("it has no bounding box")
+        raise CorruptFileError("it has no bounding box")
     left, bottom, right, top = (float(side) for side in sides.groups())
     width, height = math.ceil(right) - math.floor(left), math.ceil(top) - math.floor(bottom)
-    if not (0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE):
-        raise UnreadableError("its bounding box is no size of a picture")
-    return Facts("eps", width, height)
+    if not (0 < width <= MAX_DIMENSION and 0 < height <= MAX_DIMENSION):
+        raise CorruptFileError("its bounding box is no size of a picture")
+    return HeaderInfo("eps", width, height)
 
 
 def _postscript(file: BinaryIO) -> tuple[int, int]:
     """Where the PostScript begins and ends."""
     end = file.seek(0, os.SEEK_END)
     file.seek(0)
-    if take(file, 4) != DOS_HEADER:
+    if read_exactly(file, 4) != DOS_HEADER:
         return 0, end
-    start, size = struct.unpack("<II", take(file, 8))
+    start, size = struct.unpack("<II", read_exactly(file, 8))
     return start, min(start + size, end)

@@ -4,7 +4,7 @@ import struct
 from typing import NamedTuple
 
 from . import tiff_tags
-from .header import NotHeldError
+from .header import CannotConvertError
 from .ifds import EXIF, GPS, INTEROPERABILITY, Directory, Tiff
 
 TYPES = range(1, 13)  # those that EXIF has, without the ones of BigTIFF, and without pointers
@@ -42,7 +42,7 @@ def from_tiff(tiff: Tiff, *, strict: bool) -> bytes:
     mark = b"II*\0" if tiff.order == "<" else b"MM\0*"
     block = mark + struct.pack(f"{tiff.order}I", 8) + _packed(table, tiff.order, 8)
     if len(block) > MAX_BLOCK:
-        raise NotHeldError("its EXIF is too long")
+        raise CannotConvertError("its EXIF is too long")
     return block
 
 
@@ -55,7 +55,7 @@ def _check(tiff: Tiff, page: Directory) -> None:
         unknown |= gps.entries.keys() - tiff_tags.CARRIED_OF_GPS
     if unknown:
         names = ", ".join(tiff_tags.name_of(tag) for tag in sorted(unknown)[:5])
-        raise NotHeldError(f"it has what another format cannot hold: {names}")
+        raise CannotConvertError(f"it has what another format cannot hold: {names}")
 
 
 def _table(tiff: Tiff, directory: Directory, tags: set[int], *, strict: bool) -> Table:
@@ -69,7 +69,7 @@ def _table(tiff: Tiff, directory: Directory, tags: set[int], *, strict: bool) ->
         if tag not in POINTERS and entry.type in TYPES:
             values[tag] = Value(entry.type, entry.length, tiff.value(entry))
         elif strict and tag not in below:
-            raise NotHeldError(f"its {tiff_tags.name_of(tag)} is of a type that EXIF does not have")
+            raise CannotConvertError(f"its {tiff_tags.name_of(tag)} is of a type that EXIF does not have")
     return Table(values, below)
 
 

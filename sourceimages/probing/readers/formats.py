@@ -6,7 +6,7 @@ A module is imported when the first file of its formats comes: most children nev
 from importlib import import_module
 from typing import Any, BinaryIO
 
-from .header import LARGEST_SIDE, Facts, NotKeptError, UnreadableError
+from .header import MAX_DIMENSION, CorruptFileError, HeaderInfo, UnsupportedFormatError
 from .signatures import HEAD_SIZE, signature
 
 MIMETYPES = {  # as registered with IANA; a format that is not here is not kept
@@ -61,18 +61,18 @@ HEADERS = {  # by signature: module and function; without one, the signature is 
     "webp": ("webp", "read"),
     "avif": ("heif", "read_avif"),
     "heic": ("heif", "read_heic"),
-    "jxl": ("jpegxl", "read"),
+    "jxl": ("jxl", "read"),
     "tif": ("tiff", "read"),
-    "cr2": ("cameraraw", "read_cr2"),
-    "iiq": ("cameraraw", "read_iiq"),
-    "orf": ("cameraraw", "read_orf"),
-    "rw2": ("cameraraw", "read_rw2"),
-    "psd": ("photoshop", "read"),
+    "cr2": ("camera_raw", "read_cr2"),
+    "iiq": ("camera_raw", "read_iiq"),
+    "orf": ("camera_raw", "read_orf"),
+    "rw2": ("camera_raw", "read_rw2"),
+    "psd": ("psd", "read"),
     "svg": ("svg", "read"),
-    "eps": ("postscript", "read"),
+    "eps": ("eps", "read"),
     "pdf": ("pdf", "read"),
-    "zip": ("documents", "read_zip"),
-    "compound": ("documents", "read_compound"),
+    "zip": ("office", "read_zip"),
+    "compound": ("office", "read_compound"),
     "text": ("text", "read"),
 }
 STRUCTURES = {  # who tells whether the file has all that its image needs
@@ -82,9 +82,9 @@ STRUCTURES = {  # who tells whether the file has all that its image needs
     "webp": ("webp", "problem"),
     "avif": ("heif", "problem"),
     "heic": ("heif", "problem"),
-    "jxl": ("jpegxl", "problem"),
+    "jxl": ("jxl", "problem"),
     "tif": ("tiff", "problem"),
-    "psd": ("photoshop", "problem"),
+    "psd": ("psd", "problem"),
     "mp4": ("movie", "problem"),
     "mov": ("movie", "problem"),
 }
@@ -94,19 +94,19 @@ PIXELS = {
     "webp": ("webp", "is_opaque"),
     "avif": ("heif", "is_avif_opaque"),
     "heic": ("heif", "is_heic_opaque"),
-    "jxl": ("jpegxl", "is_opaque"),
+    "jxl": ("jxl", "is_opaque"),
     "tif": ("tiff", "is_opaque"),
-    "psd": ("photoshop", "is_opaque"),
+    "psd": ("psd", "is_opaque"),
 }
 
 
-def read(path: str) -> Facts:
+def read(path: str) -> HeaderInfo:
     """What the header of the file tells; no pixel is touched."""
     with open(path, "rb") as file:
         name = signature(file.read(HEAD_SIZE)) or "text"
-        facts = _read_header(name, file) if name in HEADERS else Facts(name)
+        facts = _read_header(name, file) if name in HEADERS else HeaderInfo(name)
     if facts.format not in MIMETYPES:
-        raise NotKeptError(f"The file is of a format that is not kept: {facts.format}.")
+        raise UnsupportedFormatError(f"The file is of a format that is not kept: {facts.format}.")
     return facts
 
 
@@ -118,7 +118,7 @@ def problem(path: str, format: str) -> str | None:
         with open(path, "rb") as file:
             found: str | None = _load(STRUCTURES[format])(file)
             return found
-    except UnreadableError as error:
+    except CorruptFileError as error:
         return str(error)
     except Exception:  # noqa: BLE001, as below
         return "its structure makes no sense"
@@ -132,23 +132,23 @@ def is_opaque(path: str, format: str) -> bool:
         return False
 
 
-def _read_header(name: str, file: BinaryIO) -> Facts:
+def _read_header(name: str, file: BinaryIO) -> HeaderInfo:
     file.seek(0)
     try:
-        facts: Facts = _load(HEADERS[name])(file)
-    except NotKeptError:
+        facts: HeaderInfo = _load(HEADERS[name])(file)
+    except UnsupportedFormatError:
         raise
-    except UnreadableError as error:
+    except CorruptFileError as error:
         problem = str(error)
     except MemoryError:
         problem = "reading it takes more memory than it is given"
     except Exception:  # noqa: BLE001, as above
         problem = "its header makes no sense"
     else:
-        if 0 <= facts.width <= LARGEST_SIDE and 0 <= facts.height <= LARGEST_SIDE:
+        if 0 <= facts.width <= MAX_DIMENSION and 0 <= facts.height <= MAX_DIMENSION:
             return facts
         problem = "its header tells an impossible size"
-    raise UnreadableError(f"The file starts like the format {name}, but {problem}.")
+    raise CorruptFileError(f"The file starts like the format {name}, but {problem}.")
 
 
 def _load(place: tuple[str, str]) -> Any:

@@ -6,7 +6,7 @@ Image.MAX_IMAGE_PIXELS = None  # sizes have been checked against our own limit b
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each thread takes from the little address space there is
 
 
-def are_opaque(path: str, format: str) -> bool:
+def all_frames_opaque(path: str, format: str) -> bool:
     with Image.open(path, formats=[format]) as image:
         return all(_is_opaque(frame) for frame in ImageSequence.Iterator(image))
 

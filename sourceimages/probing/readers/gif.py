@@ -10,46 +10,46 @@ from typing import BinaryIO, Literal
 import pyvips
 
 from . import alpha
-from .canvas import Area, Frame, always_covered
-from .header import Facts, UnreadableError, take
+from .canvas import Area, Frame, covers_canvas
+from .header import CorruptFileError, HeaderInfo, read_exactly
 from .structure import EMPTY, SHORT, tail
 
-AFTERWARDS: dict[int, Literal["cleared", "restored"]] = {2: "cleared", 3: "restored"}
+DISPOSAL: dict[int, Literal["cleared", "restored"]] = {2: "cleared", 3: "restored"}
 EXTENSION, GRAPHIC_CONTROL, IMAGE = 0x21, 0xF9, 0x2C
 TRAILER = b";"
-LEAST_DATA = 2  # bytes of a frame: with one alone no pixel is told
+MIN_DATA = 2  # bytes of a frame: with one alone no pixel is told
 
 
-def read(file: BinaryIO) -> Facts:
+def read(file: BinaryIO) -> HeaderInfo:
     width, height = _screen(file)
     if not width or not height:
-        raise UnreadableError("its header tells no size")
-    return Facts("gif", width, height, opaque=None, animated=_has_two_frames(file))
+        raise CorruptFileError("its header tells no size")
+    return HeaderInfo("gif", width, height, opaque=None, animated=_has_two_frames(file))
 
 
 def is_opaque(path: str) -> bool:
     with open(path, "rb") as file:
         width, height = _screen(file)
         frames = list(_frames(file))
-    if not frames or not always_covered(width, height, frames):
+    if not frames or not covers_canvas(width, height, frames):
         return False
     if not any(frame.transparent for frame in frames):
         return True
-    return alpha.is_full(pyvips.Image.gifload(path, n=-1, access="sequential", fail_on="truncated"))
+    return alpha.is_opaque(pyvips.Image.gifload(path, n=-1, access="sequential", fail_on="truncated"))
 
 
 def _has_two_frames(file: BinaryIO) -> bool:
     try:
         return len(list(islice(_frames(file), 2))) == 2
-    except UnreadableError:  # cut off within the first: viewers show what there is
+    except CorruptFileError:  # cut off within the first: viewers show what there is
         return False
 
 
 def _screen(file: BinaryIO) -> tuple[int, int]:
     """Width and height; leaves the file behind the colour table."""
     file.seek(6)
-    width, height, flags = struct.unpack("<HHBxx", take(file, 7))
-    _skip_colours(file, flags)
+    width, height, flags = struct.unpack("<HHBxx", read_exactly(file, 7))
+    _skip_color_table(file, flags)
     return width, height
 
 
@@ -58,30 +58,30 @@ def _frames(file: BinaryIO) -> Iterator[Frame]:
     control = 0
     while introducer := file.read(1):
         if introducer[0] == EXTENSION:
-            if take(file, 1)[0] == GRAPHIC_CONTROL:
-                control = take(file, 2)[1]
+            if read_exactly(file, 1)[0] == GRAPHIC_CONTROL:
+                control = read_exactly(file, 2)[1]
                 file.seek(-2, os.SEEK_CUR)
         elif introducer[0] == IMAGE:
-            left, top, width, height, flags = struct.unpack("<4HB", take(file, 9))
+            left, top, width, height, flags = struct.unpack("<4HB", read_exactly(file, 9))
             area = Area(left, top, width, height)
-            yield Frame(area, AFTERWARDS.get(control >> 2 & 7, "kept"), transparent=bool(control & 1))
-            _skip_colours(file, flags)
-            take(file, 1)  # the smallest code size of the pixels that follow
+            yield Frame(area, DISPOSAL.get(control >> 2 & 7, "kept"), transparent=bool(control & 1))
+            _skip_color_table(file, flags)
+            read_exactly(file, 1)  # the smallest code size of the pixels that follow
             control = 0
         else:
             return
-        while size := take(file, 1)[0]:
+        while size := read_exactly(file, 1)[0]:
             file.seek(size, os.SEEK_CUR)
 
 
-def _skip_colours(file: BinaryIO, flags: int) -> None:
+def _skip_color_table(file: BinaryIO, flags: int) -> None:
     if flags & 0x80:
         file.seek(3 * 2 ** ((flags & 7) + 1), os.SEEK_CUR)
 
 
 def problem(file: BinaryIO) -> str | None:
     sizes, complete = frame_sizes(file, most=1 if tail(file).endswith(TRAILER) else None)
-    if not sizes or sizes[0] < LEAST_DATA:
+    if not sizes or sizes[0] < MIN_DATA:
         return EMPTY
     return None if complete else SHORT
 
@@ -93,25 +93,25 @@ def frame_sizes(file: BinaryIO, *, most: int | None = None) -> tuple[list[int], 
     try:
         while (introducer := file.read(1)) and introducer != TRAILER and len(sizes) != most:
             if introducer[0] == EXTENSION:
-                take(file, 1)
+                read_exactly(file, 1)
                 deque(_block_sizes(file), maxlen=0)
             elif introducer[0] == IMAGE:
                 sizes.append(0)
-                _skip_colours(file, take(file, 9)[8])
-                take(file, 1)
+                _skip_color_table(file, read_exactly(file, 9)[8])
+                read_exactly(file, 1)
                 for size in _block_sizes(file):
                     sizes[-1] += size
             else:
                 return sizes, True
-    except UnreadableError:
+    except CorruptFileError:
         return sizes, False
     return sizes, True
 
 
 def _block_sizes(file: BinaryIO) -> Iterator[int]:
     """How much there is of each block of data, the file standing behind it; UnreadableError if they do not end."""
-    while size := take(file, 1)[0]:
+    while size := read_exactly(file, 1)[0]:
         there = len(file.read(size))
         yield there
         if there < size:
-            raise UnreadableError("it ends too early")
+            raise CorruptFileError("it ends too early")

@@ -12,7 +12,7 @@ import pillow_heif
 
 from . import frames, movie
 from .boxes import Box, first_cut_off, readable, walk
-from .header import Facts, UnreadableError
+from .header import CorruptFileError, HeaderInfo
 from .items import Item, Items
 from .structure import EMPTY, SHORT
 
@@ -24,40 +24,42 @@ pillow_heif.options.DECODE_THREADS = 1  # each thread takes from the little addr
 pillow_heif.register_heif_opener()
 
 
-class Picture(NamedTuple):
+class PrimaryImage(NamedTuple):
     width: int
     height: int
     has_alpha: bool
     animated: bool = False
 
 
-def read_avif(file: BinaryIO) -> Facts:
+def read_avif(file: BinaryIO) -> HeaderInfo:
     return _facts("avif", file)
 
 
-def read_heic(file: BinaryIO) -> Facts:
+def read_heic(file: BinaryIO) -> HeaderInfo:
     return _facts("heic", file)
 
 
 def is_avif_opaque(path: str) -> bool:
-    return frames.are_opaque(path, "AVIF")
+    return frames.all_frames_opaque(path, "AVIF")
 
 
 def is_heic_opaque(path: str) -> bool:
-    return frames.are_opaque(path, "HEIF")
+    return frames.all_frames_opaque(path, "HEIF")
 
 
-def _facts(format: str, file: BinaryIO) -> Facts:
+def _facts(format: str, file: BinaryIO) -> HeaderInfo:
     boxes = {box.type: box for box in walk(file)}
     pictures = [read(boxes[type]) for type, read in READERS.items() if type in boxes]
     if not pictures or not pictures[0].width or not pictures[0].height:
-        raise UnreadableError("it has no picture with a size")
+        raise CorruptFileError("it has no picture with a size")
     has_alpha = any(picture.has_alpha for picture in pictures)
     animated = any(picture.animated for picture in pictures)
-    return Facts(format, pictures[0].width, pictures[0].height, opaque=None if has_alpha else True, animated=animated)
+    return HeaderInfo(
+        format, pictures[0].width, pictures[0].height, opaque=None if has_alpha else True, animated=animated
+    )
 
 
-def _still(meta: Box) -> Picture:
+def _still(meta: Box) -> PrimaryImage:
     """The primary item, with the properties that belong to it applied in their order."""
     boxes = {box.type: box for box in meta.children(skip=4)}
     item = int.from_bytes(boxes[b"pitm"].content()[4:])
@@ -75,7 +77,7 @@ def _still(meta: Box) -> Picture:
         elif property.type == b"irot" and property.content(1)[0] & 1:
             width, height = height, width
     has_alpha = any(property.type == b"auxC" and property.content()[4:].startswith(ALPHA) for property in properties)
-    return Picture(width, height, has_alpha)
+    return PrimaryImage(width, height, has_alpha)
 
 
 def _associations(content: bytes, wanted: int) -> Iterator[int]:
@@ -95,7 +97,7 @@ def _associations(content: bytes, wanted: int) -> Iterator[int]:
         position = end
 
 
-def _sequence(moov: Box) -> Picture:
+def _sequence(moov: Box) -> PrimaryImage:
     """The tracks: one of pictures, perhaps one more for their alpha."""
     width = height = samples = 0
     has_alpha = False
@@ -112,16 +114,16 @@ def _sequence(moov: Box) -> Picture:
             tables = next(box for box in media[b"minf"].children() if box.type == b"stbl")
             sizes = next(box for box in tables.children() if box.type in (b"stsz", b"stz2"))
             samples = int.from_bytes(sizes.content(12)[8:])
-    return Picture(width, height, has_alpha, animated=samples > 1)
+    return PrimaryImage(width, height, has_alpha, animated=samples > 1)
 
 
-def _minimal(mini: Box) -> Picture:
+def _minimal(mini: Box) -> PrimaryImage:
     """The box that replaces all others in small files; its fields are packed into bits."""
     bits = f"{int.from_bytes(mini.content(8)):064b}"
     has_alpha, turned, large = bits[5] == "1", int(bits[13:16], 2) >= 4, bits[16] == "1"
     length = 15 if large else 7
     width, height = (int(bits[start : start + length], 2) + 1 for start in (17, 17 + length))
-    return Picture(*((height, width) if turned else (width, height)), has_alpha)
+    return PrimaryImage(*((height, width) if turned else (width, height)), has_alpha)
 
 
 READERS = {b"meta": _still, b"mini": _minimal, b"moov": _sequence}  # the size is that of the first there is

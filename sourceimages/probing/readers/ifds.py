@@ -8,12 +8,23 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from .header import UnreadableError, take
+from .header import CorruptFileError, read_exactly
 
 SUB_IFDS, EXIF, GPS, INTEROPERABILITY = 330, 34665, 34853, 40965  # tags that point to directories
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-WHOLE = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}  # types of whole numbers
-BIG = 43
+INTEGER_TYPES = {
+    1: "B",
+    3: "H",
+    4: "I",
+    6: "b",
+    8: "h",
+    9: "i",
+    13: "I",
+    16: "Q",
+    17: "q",
+    18: "Q",
+}  # types of whole numbers
+BIG_TIFF = 43
 MAX_DIRECTORIES = 64  # of one file
 MAX_PAGES = 100_000
 MAX_ENTRIES = 4096  # of one directory; real ones have fewer than 200
@@ -44,8 +55,8 @@ class Tiff:
     def __init__(self, file: BinaryIO, *, start: int = 0) -> None:
         self.file, self.start = file, start
         file.seek(start)
-        self.order = "<" if take(file, 2) == b"II" else ">"
-        self.big = self._unpack("H")[0] == BIG
+        self.order = "<" if read_exactly(file, 2) == b"II" else ">"
+        self.big = self._unpack("H")[0] == BIG_TIFF
         self._address = "Q" if self.big else "I"
         if self.big:
             file.seek(start + 8)
@@ -55,9 +66,9 @@ class Tiff:
         self.file.seek(self.start + address)
         count: int = self._unpack("Q" if self.big else "H")[0]
         if count > MAX_ENTRIES:
-            raise UnreadableError(f"one of its directories claims to have {count} entries")
+            raise CorruptFileError(f"one of its directories claims to have {count} entries")
         layout = struct.Struct(self.order + ("HHQ8s" if self.big else "HHI4s"))
-        found = layout.iter_unpack(take(self.file, count * layout.size))
+        found = layout.iter_unpack(read_exactly(self.file, count * layout.size))
         entries = {tag: Entry(type, length, field) for tag, type, length, field in found}
         following = self.file.read(8 if self.big else 4)  # some writers leave it out at the end of the file
         return Directory(entries, int.from_bytes(following, "little" if self.order == "<" else "big"))
@@ -81,7 +92,7 @@ class Tiff:
                 count = self._unpack("Q" if self.big else "H")[0]
                 self.file.seek(count * size, os.SEEK_CUR)
                 following = self._unpack(self._address)[0]
-            except (UnreadableError, OverflowError, OSError):  # the last of them may lack its end
+            except (CorruptFileError, OverflowError, OSError):  # the last of them may lack its end
                 following = 0
             seen.add(address)
             address = following
@@ -91,15 +102,15 @@ class Tiff:
         """The directories that a tag of the directory points to."""
         addresses = self.numbers(directory, tag)
         if len(addresses) > MAX_DIRECTORIES:
-            raise UnreadableError(f"one of its directories claims to have {len(addresses)} others")
+            raise CorruptFileError(f"one of its directories claims to have {len(addresses)} others")
         return [self.directory(address) for address in addresses]
 
     def numbers(self, directory: Directory, tag: int) -> tuple[int, ...]:
         """The value of a tag that holds whole numbers; empty where it is missing or something else."""
         entry = directory.entries.get(tag)
-        if entry is None or entry.type not in WHOLE or entry.length > MAX_NUMBERS:
+        if entry is None or entry.type not in INTEGER_TYPES or entry.length > MAX_NUMBERS:
             return ()
-        return struct.unpack(f"{self.order}{entry.length}{WHOLE[entry.type]}", self.value(entry))
+        return struct.unpack(f"{self.order}{entry.length}{INTEGER_TYPES[entry.type]}", self.value(entry))
 
     def number(self, directory: Directory, tag: int, default: int = 0) -> int:
         return next(iter(self.numbers(directory, tag)), default)
@@ -113,9 +124,9 @@ class Tiff:
         if entry.size <= len(entry.field):
             return entry.field[: entry.size]
         if entry.size > MAX_VALUE:
-            raise UnreadableError("one of its values is too long")
+            raise CorruptFileError("one of its values is too long")
         self.file.seek(self.start + struct.unpack(self.order + self._address, entry.field)[0])
-        return take(self.file, entry.size)
+        return read_exactly(self.file, entry.size)
 
     def _unpack(self, format: str) -> tuple[int, ...]:
-        return struct.unpack(self.order + format, take(self.file, struct.calcsize(self.order + format)))
+        return struct.unpack(self.order + format, read_exactly(self.file, struct.calcsize(self.order + format)))

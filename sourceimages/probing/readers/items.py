@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from .boxes import Box
-from .header import UnreadableError, take
+from .header import CorruptFileError, read_exactly
 from .structure import size_of
 
 IN_FILE, IN_BOX = 0, 1  # ways to say where an item is: in the file, or in the box "idat" within the meta box
@@ -62,7 +62,7 @@ class Items:
 
     def content(self, item: Item) -> bytes:
         if sum(size for _, size in item.extents) > MAX_ITEM:
-            raise UnreadableError("one of its items is too large")
+            raise CorruptFileError("one of its items is too large")
         data = self.data.content() if item.method == IN_BOX and self.data else b""
         content = b""
         for start, size in item.extents:
@@ -70,7 +70,7 @@ class Items:
                 content += data[start : start + size]
             else:
                 self.file.seek(start)
-                content += take(self.file, size)
+                content += read_exactly(self.file, size)
         return content
 
 
@@ -99,7 +99,7 @@ def _places(content: bytes) -> Iterator[tuple[int, tuple[int, tuple[tuple[int, i
         nonlocal position
         position += size
         if position > len(content):
-            raise UnreadableError("the places of its items end too early")
+            raise CorruptFileError("the places of its items end too early")
         return int.from_bytes(content[position - size : position])
 
     for _ in range(number(2 if version < 2 else 4)):

@@ -6,7 +6,7 @@ import re
 import struct
 from typing import BinaryIO, NamedTuple
 
-from .header import Facts, UnreadableError, take
+from .header import CorruptFileError, HeaderInfo, read_exactly
 from .structure import EMPTY, SHORT, size_of
 
 FRAME_HEADERS = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
@@ -18,30 +18,30 @@ BLOCK = 8  # pixels of a side
 MARKER = re.compile(rb"\xff+[^\x00\x01\xd0-\xd7\xff]")  # in a scan: what is neither data nor a restart
 
 
-def read(file: BinaryIO) -> Facts:
+def read(file: BinaryIO) -> HeaderInfo:
     file.seek(2)
     while True:
         marker = _next_marker(file)
         if marker in WITHOUT_CONTENT:
             continue
         if marker in (START_OF_SCAN, END_OF_IMAGE):
-            raise UnreadableError("its pixels start before its size is told")
-        size = int.from_bytes(take(file, 2))
+            raise CorruptFileError("its pixels start before its size is told")
+        size = int.from_bytes(read_exactly(file, 2))
         if marker in FRAME_HEADERS:
-            height, width = struct.unpack(">xHH", take(file, 5))
+            height, width = struct.unpack(">xHH", read_exactly(file, 5))
             if not width or not height:
-                raise UnreadableError("its header tells no size")
-            return Facts("jpg", width, height, opaque=True)
+                raise CorruptFileError("its header tells no size")
+            return HeaderInfo("jpg", width, height, opaque=True)
         file.seek(size - 2, os.SEEK_CUR)
 
 
 def _next_marker(file: BinaryIO) -> int:
     """The next marker; decoders pass over stray bytes before it, and it may be padded with 0xFF."""
-    byte = take(file, 1)
+    byte = read_exactly(file, 1)
     while byte != b"\xff":
-        byte = take(file, 1)
+        byte = read_exactly(file, 1)
     while byte == b"\xff":
-        byte = take(file, 1)
+        byte = read_exactly(file, 1)
     return byte[0]
 
 
@@ -67,7 +67,7 @@ def problem(file: BinaryIO) -> str | None:
 
 def scans(file: BinaryIO, *, together: bool = False) -> Scans:
     """Of the first image in the file. `together` takes all scans for one, for which not every marker is looked at."""
-    facts, progressive, sizes = Facts("jpg"), False, list[int]()
+    facts, progressive, sizes = HeaderInfo("jpg"), False, list[int]()
     end = size_of(file)
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         file.seek(2)
@@ -78,13 +78,13 @@ def scans(file: BinaryIO, *, together: bool = False) -> Scans:
                     continue
                 if complete := marker == END_OF_IMAGE:
                     break
-                size = int.from_bytes(take(file, 2))
-            except UnreadableError:
+                size = int.from_bytes(read_exactly(file, 2))
+            except CorruptFileError:
                 complete = False
                 break
             if marker in FRAME_HEADERS:
-                height, width = struct.unpack(">xHH", take(file, 5))
-                facts, progressive = Facts("jpg", width, height), marker in PROGRESSIVE
+                height, width = struct.unpack(">xHH", read_exactly(file, 5))
+                facts, progressive = HeaderInfo("jpg", width, height), marker in PROGRESSIVE
                 size -= 5
             file.seek(size - 2, os.SEEK_CUR)
             if marker == START_OF_SCAN:

@@ -11,7 +11,7 @@ from pillow_jxl import JpegXLImagePlugin
 
 from . import jxl_frames
 from .boxes import first_cut_off, walk
-from .header import Facts, UnreadableError
+from .header import CorruptFileError, HeaderInfo
 from .native import LibraryMissingError
 from .structure import EMPTY, SHORT
 
@@ -19,7 +19,7 @@ HEADER_SIZE = 16 * 1024  # the names of extra channels make it long; without the
 RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 MAX_PIXELS = 20_000_000  # of a frame that is decoded to see where it ends: what the memory of a child is enough for
 BARE = b"\xff\x0a"
-ALPHA, SPOT_COLOUR, COLOUR_FILTER = 0, 2, 5  # kinds of extra channels
+ALPHA, SPOT_COLOR, COLOR_FILTER = 0, 2, 5  # kinds of extra channels
 
 JpegXLImagePlugin.DECODE_THREADS = 0  # each thread takes from the little address space there is
 
@@ -33,7 +33,7 @@ class Bits:
 
     def take(self, count: int) -> int:
         if count > self._left:
-            raise UnreadableError("it ends too early")
+            raise CorruptFileError("it ends too early")
         value = self._value & ((1 << count) - 1)
         self._value >>= count
         self._left -= count
@@ -42,13 +42,13 @@ class Bits:
     def flag(self) -> bool:
         return self.take(1) == 1
 
-    def choose(self, *ways: tuple[int, int]) -> int:
+    def u32(self, *ways: tuple[int, int]) -> int:
         """Two bits choose one of four ways: how many bits to read, and what to add to them."""
         count, offset = ways[self.take(2)]
         return offset + self.take(count)
 
 
-def read(file: BinaryIO) -> Facts:
+def read(file: BinaryIO) -> HeaderInfo:
     bits = Bits(_codestream(file)[2:HEADER_SIZE])
     width, height = _size(bits)
     turned = has_alpha = animated = False
@@ -64,18 +64,18 @@ def read(file: BinaryIO) -> Facts:
                 _skip_animation(bits)
         _skip_bit_depth(bits)
         bits.flag()  # whether 16-bit buffers do
-        channels = bits.choose((0, 0), (0, 1), (4, 2), (12, 1))
+        channels = bits.u32((0, 0), (0, 1), (4, 2), (12, 1))
         has_alpha = any(_extra_channel(bits) == ALPHA for _ in range(channels))
     if turned:
         width, height = height, width
-    return Facts("jxl", width, height, opaque=None if has_alpha else True, animated=animated)
+    return HeaderInfo("jxl", width, height, opaque=None if has_alpha else True, animated=animated)
 
 
 def is_opaque(path: str) -> bool:
     """Of all frames, as they are drawn over each other."""
     with open(path, "rb") as file:
         data = file.read()
-    return jxl_frames.are_opaque(data)
+    return jxl_frames.all_frames_opaque(data)
 
 
 def _codestream(file: BinaryIO) -> bytes:
@@ -89,14 +89,14 @@ def _codestream(file: BinaryIO) -> bytes:
             return box.content(HEADER_SIZE)
         if box.type == b"jxlp":
             return box.content(HEADER_SIZE)[4:]  # without the number of the part
-    raise UnreadableError("it has no codestream")
+    raise CorruptFileError("it has no codestream")
 
 
 def _size(bits: Bits) -> tuple[int, int]:
     small = bits.flag()
 
     def side() -> int:
-        return (bits.take(5) + 1) * 8 if small else bits.choose((9, 1), (13, 1), (18, 1), (30, 1))
+        return (bits.take(5) + 1) * 8 if small else bits.u32((9, 1), (13, 1), (18, 1), (30, 1))
 
     return _sides(bits, side)
 
@@ -106,8 +106,8 @@ def _preview_size(bits: Bits) -> tuple[int, int]:
 
     def side() -> int:
         if by_eight:
-            return bits.choose((0, 16), (0, 32), (5, 1), (9, 33)) * 8
-        return bits.choose((6, 1), (8, 65), (10, 321), (12, 1345))
+            return bits.u32((0, 16), (0, 32), (5, 1), (9, 33)) * 8
+        return bits.u32((6, 1), (8, 65), (10, 321), (12, 1345))
 
     return _sides(bits, side)
 
@@ -123,35 +123,35 @@ def _sides(bits: Bits, side: Callable[[], int]) -> tuple[int, int]:
 
 
 def _skip_animation(bits: Bits) -> None:
-    bits.choose((0, 100), (0, 1000), (10, 1), (30, 1))  # ticks
-    bits.choose((0, 1), (0, 1001), (8, 1), (10, 1))  # per so many seconds
-    bits.choose((0, 0), (3, 0), (16, 0), (32, 0))  # loops
+    bits.u32((0, 100), (0, 1000), (10, 1), (30, 1))  # ticks
+    bits.u32((0, 1), (0, 1001), (8, 1), (10, 1))  # per so many seconds
+    bits.u32((0, 0), (3, 0), (16, 0), (32, 0))  # loops
     bits.flag()  # time codes
 
 
 def _skip_bit_depth(bits: Bits) -> None:
     if bits.flag():  # floating point
-        bits.choose((0, 32), (0, 16), (0, 24), (6, 1))
+        bits.u32((0, 32), (0, 16), (0, 24), (6, 1))
         bits.take(4)
     else:
-        bits.choose((0, 8), (0, 10), (0, 12), (6, 1))
+        bits.u32((0, 8), (0, 10), (0, 12), (6, 1))
 
 
 def _extra_channel(bits: Bits) -> int:
     """Reads over the description of a channel and tells its kind."""
     if bits.flag():
         return ALPHA
-    kind = bits.choose((0, 0), (0, 1), (4, 2), (6, 18))
+    kind = bits.u32((0, 0), (0, 1), (4, 2), (6, 18))
     _skip_bit_depth(bits)
-    bits.choose((0, 0), (0, 3), (0, 4), (3, 1))  # how much smaller it is
-    name_length = bits.choose((0, 0), (4, 0), (5, 16), (10, 48))
+    bits.u32((0, 0), (0, 3), (0, 4), (3, 1))  # how much smaller it is
+    name_length = bits.u32((0, 0), (4, 0), (5, 16), (10, 48))
     bits.take(8 * name_length)
     if kind == ALPHA:
         bits.flag()  # premultiplied
-    elif kind == SPOT_COLOUR:
+    elif kind == SPOT_COLOR:
         bits.take(4 * 16)
-    elif kind == COLOUR_FILTER:
-        bits.choose((0, 1), (2, 0), (4, 3), (8, 19))
+    elif kind == COLOR_FILTER:
+        bits.u32((0, 1), (2, 0), (4, 3), (8, 19))
     return kind
 
 

@@ -6,17 +6,17 @@ from contextlib import contextmanager
 from ctypes import POINTER, Structure, byref, c_int, c_size_t, c_uint32, c_void_p
 from typing import NamedTuple
 
-from .header import UnreadableError
+from .header import CorruptFileError
 from .native import library
 
 LIBRARIES = ("libbrotlicommon", "libbrotlidec", "libbrotlienc", "liblcms2", "libjxl_cms", "libjxl")
 SUCCESS, ERROR, NEED_MORE_INPUT, NEED_BUFFER, BASIC_INFO, FRAME, FULL_IMAGE = 0, 1, 2, 5, 0x40, 0x400, 0x1000
 RGBA, UINT8, NATIVE_ENDIAN = 4, 2, 0
-FULL = 255
+OPAQUE_VALUE = 255
 MAX_FRAMES = 100_000
 
 
-class CutOffError(UnreadableError):
+class CutOffError(CorruptFileError):
     """It ends within a frame."""
 
 
@@ -75,12 +75,12 @@ def count(data: bytes) -> Frames:
                 case 2:  # the frame that was announced last is not there as a whole
                     return Frames(max(0, frames - 1), ticks / rate if rate else 0.0, pixels, complete=False)
                 case _:
-                    raise UnreadableError("its frames make no sense")
+                    raise CorruptFileError("its frames make no sense")
 
 
-def are_opaque(data: bytes) -> bool:
+def all_frames_opaque(data: bytes) -> bool:
     """Whether no pixel of any frame, as it is shown, is transparent."""
-    return all(pixels[3::4].count(FULL) == len(pixels) // 4 for pixels in _pixels(data, partial=False))
+    return all(pixels[3::4].count(OPAQUE_VALUE) == len(pixels) // 4 for pixels in _pixels(data, partial=False))
 
 
 def ends_whole(data: bytes, count: int) -> bool:
@@ -89,7 +89,7 @@ def ends_whole(data: bytes, count: int) -> bool:
         any(True for _ in _pixels(data, partial=False, skip=count - 1))
     except CutOffError:
         return False
-    except UnreadableError:  # it cannot be decoded for another reason
+    except CorruptFileError:  # it cannot be decoded for another reason
         return True
     return True
 
@@ -122,7 +122,7 @@ def _pixels(data: bytes, *, partial: bool, skip: int = 0) -> Iterator[bytes]:
                 case 2:
                     raise CutOffError("it ends within a frame")
                 case _:
-                    raise UnreadableError("its frames cannot be decoded")
+                    raise CorruptFileError("its frames cannot be decoded")
 
 
 def _info(jxl: ctypes.CDLL, decoder: c_void_p) -> BasicInfo:

@@ -19,21 +19,21 @@ import pyvips
 from PIL import ExifTags, Image, ImageCms
 
 from . import boxes, exif_block, ifds, iptc, movie, packets, png, psd, svg, tiff_tags
-from .header import UnreadableError, take
+from .header import CorruptFileError, read_exactly
 from .ifds import Tiff
 from .items import Items
 
 Groups = dict[str, dict[str, Any]]
 
-LONGEST_TEXT = 1000  # characters
-LONGEST_LIST = 32
-LONGEST_BLOCK = 2**20  # bytes of an XMP packet or a profile
-LARGEST = 32_000  # characters of all groups together, as JSON
-WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9]+")
+MAX_TEXT = 1000  # characters
+MAX_LIST = 32
+MAX_BLOCK = 2**20  # bytes of an XMP packet or a profile
+MAX_NUMBER = 32_000  # characters of all groups together, as JSON
+WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9]+")
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 # Where the bytes of the file are and how they are packed says nothing about the image.
-NOT_TOLD = tiff_tags.DROPPED | tiff_tags.BLOCKS | {
+IGNORED_EXIF_TAGS = tiff_tags.DROPPED | tiff_tags.BLOCKS | {
     301,  # TransferFunction
     tiff_tags.SUB_IFDS, ifds.EXIF, ifds.GPS, ifds.INTEROPERABILITY,
     tiff_tags.MAKER_NOTE,
@@ -84,19 +84,19 @@ LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
 def describe(path: str, format: str) -> Groups:
-    return _bounded(describe_all(path, format))
+    return _limit_size(describe_all(path, format))
 
 
 def describe_all(path: str, format: str) -> Groups:
     """The same, however much it is."""
     groups: Groups = {}
     with open(path, "rb") as file:
-        for part in PARTS.get(format, ()):
-            groups |= _tried(part, file)
+        for part in EXTRACTORS.get(format, ()):
+            groups |= _safely(part, file)
     return {name: fields for name, fields in groups.items() if fields}
 
 
-def _tried(part: Callable[..., Groups], *arguments: Any) -> Groups:
+def _safely(part: Callable[..., Groups], *arguments: Any) -> Groups:
     """What the part finds; nothing if what it reads makes no sense."""
     try:
         return part(*arguments)
@@ -104,9 +104,9 @@ def _tried(part: Callable[..., Groups], *arguments: Any) -> Groups:
         return {}
 
 
-def _bounded(groups: Groups) -> Groups:
+def _limit_size(groups: Groups) -> Groups:
     """Without the largest groups if all of them are too much."""
-    while len(json.dumps(groups)) > LARGEST:
+    while len(json.dumps(groups)) > MAX_NUMBER:
         groups.pop(max(groups, key=lambda name: len(json.dumps(groups[name]))))
     return groups
 
@@ -114,13 +114,13 @@ def _bounded(groups: Groups) -> Groups:
 # --- Values -----------------------------------------------------------------------------------------------------------
 
 
-def plain(value: Any) -> Any:
+def to_json_value(value: Any) -> Any:
     """The value as JSON has it, or None if it would say nothing."""
     match value:
         case bytes():
-            return plain(value.decode("utf-8", "replace")) if b"\0" not in value.rstrip(b"\0") else None
+            return to_json_value(value.decode("utf-8", "replace")) if b"\0" not in value.rstrip(b"\0") else None
         case str():
-            return CONTROLS.sub("", value).strip()[:LONGEST_TEXT] or None
+            return CONTROLS.sub("", value).strip()[:MAX_TEXT] or None
         case bool() | int():
             return value if abs(value) < 2**53 else None
         case float() | Rational():
@@ -129,15 +129,15 @@ def plain(value: Any) -> Any:
             except ZeroDivisionError:
                 return None
             return round(number, 6) if math.isfinite(number) else None
-        case tuple() | list() if len(value) <= LONGEST_LIST:
-            items = [plain(item) for item in value]
+        case tuple() | list() if len(value) <= MAX_LIST:
+            items = [to_json_value(item) for item in value]
             return items if items and None not in items else None
     return None
 
 
-def _named(fields: dict[str, Any]) -> dict[str, Any]:
+def _snake_case_fields(fields: dict[str, Any]) -> dict[str, Any]:
     """Names in the style of all the others here, and plain values only."""
-    told = {WORDS.sub("_", name).strip("_").lower(): plain(value) for name, value in fields.items()}
+    told = {WORD_BOUNDARY.sub("_", name).strip("_").lower(): to_json_value(value) for name, value in fields.items()}
     return {name: value for name, value in told.items() if value is not None and name}
 
 
@@ -150,9 +150,9 @@ def _pillow(*formats: str) -> Callable[[BinaryIO], Groups]:
     def read(file: BinaryIO) -> Groups:
         file.seek(0)
         with Image.open(file, formats=formats) as image:
-            groups = _tried(lambda: _exif(_tiff_tags(image)) if image.format == "TIFF" else _exif_of(image))
-            groups |= _tried(_xmp, image.info.get("xmp")) | _tried(_icc, image.info.get("icc_profile"))
-            groups |= _tried(lambda: _iptc(image.info["photoshop"][psd.IPTC]))
+            groups = _safely(lambda: _exif(_tiff_tags(image)) if image.format == "TIFF" else _exif_of(image))
+            groups |= _safely(_xmp, image.info.get("xmp")) | _safely(_icc, image.info.get("icc_profile"))
+            groups |= _safely(lambda: _iptc(image.info["photoshop"][psd.IPTC]))
         return groups
 
     return read
@@ -176,10 +176,10 @@ def _heif(file: BinaryIO) -> Groups:
     items = Items(meta)
     groups: Groups = {}
     for item in items.of_type(b"Exif"):
-        groups |= _tried(lambda item=item: _heif_exif(items.content(item)))
+        groups |= _safely(lambda item=item: _heif_exif(items.content(item)))
     for item in items.of_type(b"mime", b"application/rdf+xml"):
-        groups |= _tried(lambda item=item: _xmp(items.content(item)))
-    return groups | _tried(lambda: next((_icc(profile) for profile in items.profiles()), {}))
+        groups |= _safely(lambda item=item: _xmp(items.content(item)))
+    return groups | _safely(lambda: next((_icc(profile) for profile in items.profiles()), {}))
 
 
 def _heif_exif(content: bytes) -> Groups:
@@ -201,23 +201,23 @@ def _png(file: BinaryIO) -> Groups:
     frames, seconds = 0, 0.0
     for type, size in png.chunks(file):
         if type == b"fcTL":
-            numerator, denominator = struct.unpack(">20xHH2x", take(file, 26))
+            numerator, denominator = struct.unpack(">20xHH2x", read_exactly(file, 26))
             frames, seconds = frames + 1, seconds + numerator / (denominator or 100)
-        elif size > LONGEST_BLOCK:
+        elif size > MAX_BLOCK:
             continue
         elif type == b"eXIf":
-            groups |= _tried(_exif_block, take(file, size))
+            groups |= _safely(_exif_block, read_exactly(file, size))
         elif type == b"iCCP":
-            _, _, packed = take(file, size).partition(b"\0")
-            groups |= _tried(lambda data: _icc(zlib.decompressobj().decompress(data, LONGEST_BLOCK)), packed[1:])
+            _, _, packed = read_exactly(file, size).partition(b"\0")
+            groups |= _safely(lambda data: _icc(zlib.decompressobj().decompress(data, MAX_BLOCK)), packed[1:])
         elif type in (b"zTXt", b"tEXt"):
-            keyword, _, rest = take(file, size).partition(b"\0")
+            keyword, _, rest = read_exactly(file, size).partition(b"\0")
             if keyword.lower() == b"raw profile type iptc":
-                groups |= _tried(_raw_profile, rest, type == b"zTXt")
+                groups |= _safely(_raw_profile, rest, type == b"zTXt")
         elif type == b"iTXt":
-            keyword, _, rest = take(file, size).partition(b"\0")
+            keyword, _, rest = read_exactly(file, size).partition(b"\0")
             if keyword == b"XML:com.adobe.xmp" and rest[:1] == b"\0":
-                groups |= _tried(_xmp, rest[2:].split(b"\0", 2)[-1])
+                groups |= _safely(_xmp, rest[2:].split(b"\0", 2)[-1])
     if frames > 1:
         groups["animation"] = {"frames": frames, "duration": round(seconds, 3)}
     return groups
@@ -226,7 +226,7 @@ def _png(file: BinaryIO) -> Groups:
 def _raw_profile(text: bytes, packed: bool) -> Groups:
     """A line with the name, a line with the number of bytes, and lines with those as hex digits (ImageMagick)."""
     if packed:
-        text = zlib.decompressobj().decompress(text[1:], 2 * LONGEST_BLOCK)
+        text = zlib.decompressobj().decompress(text[1:], 2 * MAX_BLOCK)
     return _resources(bytes.fromhex(b"".join(text.split()[2:]).decode("ascii")))
 
 
@@ -239,8 +239,10 @@ def _exif_block(content: bytes | None) -> Groups:
 
 def _exif(exif: Image.Exif) -> Groups:
     tags = dict(exif) | exif.get_ifd(ExifTags.IFD.Exif)
-    told = {ExifTags.TAGS.get(tag, ""): _known(tag, value) for tag, value in tags.items() if tag not in NOT_TOLD}
-    return {"exif": _named(told), "location": _location(exif.get_ifd(ExifTags.IFD.GPSInfo))}
+    told = {
+        ExifTags.TAGS.get(tag, ""): _known(tag, value) for tag, value in tags.items() if tag not in IGNORED_EXIF_TAGS
+    }
+    return {"exif": _snake_case_fields(told), "location": _location(exif.get_ifd(ExifTags.IFD.GPSInfo))}
 
 
 def _known(tag: int, value: Any) -> Any:
@@ -272,7 +274,7 @@ def _location(gps: dict[int, Any]) -> dict[str, Any]:
     }
     if None in degrees.values():
         return {}
-    altitude = plain(gps.get(tag.GPSAltitude))
+    altitude = to_json_value(gps.get(tag.GPSAltitude))
     if isinstance(altitude, int | float):
         degrees["altitude"] = -altitude if gps.get(tag.GPSAltitudeRef) in (1, b"\x01") else altitude
     return degrees
@@ -280,7 +282,7 @@ def _location(gps: dict[int, Any]) -> dict[str, Any]:
 
 def _degrees(parts: Any, negative: bool, most: int) -> float | None:
     """Minutes and seconds may be undefined: then the place is known less exactly."""
-    numbers = [plain(part) for part in parts] if isinstance(parts, tuple | list) and len(parts) <= 3 else []
+    numbers = [to_json_value(part) for part in parts] if isinstance(parts, tuple | list) and len(parts) <= 3 else []
     if not numbers or not isinstance(numbers[0], int | float):
         return None
     known = list(takewhile(lambda number: isinstance(number, int | float), numbers))
@@ -296,7 +298,7 @@ def _iptc(block: bytes) -> Groups:
             fields.setdefault(name, []).append(_text(dataset.value))
         elif name:
             fields.setdefault(name, _text(dataset.value))
-    return {"iptc": _named(fields)}
+    return {"iptc": _snake_case_fields(fields)}
 
 
 def _resources(block: bytes) -> Groups:
@@ -317,7 +319,7 @@ def _text(content: bytes) -> str:
 
 def _xmp(packet: bytes | str | None) -> Groups:
     packet = packet.encode() if isinstance(packet, str) else packet
-    if not packet or len(packet) > LONGEST_BLOCK:
+    if not packet or len(packet) > MAX_BLOCK:
         return {}
     return _rdf(packets.parse(packet))
 
@@ -329,7 +331,7 @@ def _rdf(root: Any) -> Groups:
             local = name.rpartition("}")[2]
             if name.startswith("{") and not name.startswith((RDF, *NOT_XMP)) and value:
                 fields.setdefault(local, value)
-    return {"xmp": _named(fields)}
+    return {"xmp": _snake_case_fields(fields)}
 
 
 def _typed_nodes(root: Any) -> list[Any]:
@@ -345,15 +347,15 @@ def _values(element: Any) -> Any:
     items = list(container)
     if container.tag == f"{RDF}Alt":
         return next((item.text for item in items if item.get(LANGUAGE) == "x-default"), items[0].text if items else "")
-    return [item.text for item in items if item.text][:LONGEST_LIST]
+    return [item.text for item in items if item.text][:MAX_LIST]
 
 
 def _icc(profile: bytes | None) -> Groups:
-    if not profile or len(profile) > LONGEST_BLOCK:
+    if not profile or len(profile) > MAX_BLOCK:
         return {}
     facts = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile
     told = {"description": facts.profile_description, "color_space": facts.xcolor_space}
-    return {"icc": _named(told)}
+    return {"icc": _snake_case_fields(told)}
 
 
 # --- Pages, frames, seconds -------------------------------------------------------------------------------------------
@@ -376,8 +378,8 @@ def _pdf(file: BinaryIO) -> Groups:
 
     file.seek(0)
     document = pypdfium2.PdfDocument(file)
-    groups: Groups = {"pdf": {"pages": len(document)} | _named(document.get_metadata_dict(skip_empty=True))}
-    return groups | _tried(lambda: _xmp(packets.of_pdf(file)))
+    groups: Groups = {"pdf": {"pages": len(document)} | _snake_case_fields(document.get_metadata_dict(skip_empty=True))}
+    return groups | _safely(lambda: _xmp(packets.of_pdf(file)))
 
 
 def _gif(file: BinaryIO) -> Groups:
@@ -410,15 +412,15 @@ def _video(file: BinaryIO) -> Groups:
 
 
 def _jxl(file: BinaryIO) -> Groups:
-    groups = _tried(_jxl_animation, file)
+    groups = _safely(_jxl_animation, file)
     file.seek(0)
     if file.read(2) == b"\xff\x0a":  # a bare codestream has no boxes
         return groups
     for box in boxes.walk(file):
-        if box.type == b"Exif" and box.size < LONGEST_BLOCK:
-            groups |= _tried(_exif_block, box.content()[4:])
-        elif box.type == b"xml " and box.size < LONGEST_BLOCK:
-            groups |= _tried(_xmp, box.content())
+        if box.type == b"Exif" and box.size < MAX_BLOCK:
+            groups |= _safely(_exif_block, box.content()[4:])
+        elif box.type == b"xml " and box.size < MAX_BLOCK:
+            groups |= _safely(_xmp, box.content())
     return groups
 
 
@@ -436,13 +438,13 @@ def _font(file: BinaryIO) -> Groups:
     from PIL import ImageFont
 
     family, style = ImageFont.truetype(file.name).getname()
-    return {"font": _named({"family": family, "style": style})}
+    return {"font": _snake_case_fields({"family": family, "style": style})}
 
 
 def _tiff(file: BinaryIO) -> Groups:
     """Pages, and IPTC of the first one, which Pillow takes for numbers."""
     tiff = Tiff(file)
-    return {"tiff": {"pages": tiff.pages()}} | _tried(_tiff_iptc, tiff)
+    return {"tiff": {"pages": tiff.pages()}} | _safely(_tiff_iptc, tiff)
 
 
 def _tiff_iptc(tiff: Tiff) -> Groups:
@@ -454,16 +456,16 @@ def _raw(file: BinaryIO) -> Groups:
     """What cameras write into TIFF, for Pillow knows none of these as one."""
     tiff = Tiff(file)
     entry = tiff.directory(tiff.first).entries.get(tiff_tags.XMP)
-    groups = _tried(lambda: _exif_block(exif_block.from_tiff(tiff, strict=False)))
-    return groups | _tried(lambda: _xmp(tiff.value(entry) if entry else None)) | _tried(_tiff_iptc, tiff)
+    groups = _safely(lambda: _exif_block(exif_block.from_tiff(tiff, strict=False)))
+    return groups | _safely(lambda: _xmp(tiff.value(entry) if entry else None)) | _safely(_tiff_iptc, tiff)
 
 
 def _photoshop(file: BinaryIO) -> Groups:
     groups: Groups = {}
-    with suppress(UnreadableError):
+    with suppress(CorruptFileError):
         for resource in psd.resources(file):
             if part := RESOURCES.get(resource.number):
-                groups |= _tried(part, resource.content())
+                groups |= _safely(part, resource.content())
     return groups
 
 
@@ -473,7 +475,7 @@ RESOURCES: dict[int, Callable[[bytes], Groups]] = {
     psd.XMP: _xmp,
     psd.IPTC: _iptc,
 }
-PARTS: dict[str, tuple[Callable[[BinaryIO], Groups], ...]] = {
+EXTRACTORS: dict[str, tuple[Callable[[BinaryIO], Groups], ...]] = {
     "jpg": (_pillow("JPEG", "MPO"),),
     "tif": (_pillow("TIFF"), _tiff),
     **dict.fromkeys(("dng", "nef", "nrw", "cr2", "arw", "pef", "srw", "orf", "rw2", "3fr", "iiq"), (_raw,)),

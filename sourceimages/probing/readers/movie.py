@@ -6,7 +6,7 @@ from itertools import islice, pairwise, repeat
 from typing import BinaryIO, NamedTuple
 
 from .boxes import Box, first_cut_off, readable
-from .header import UnreadableError
+from .header import CorruptFileError
 from .structure import EMPTY, SHORT, size_of
 
 UNKNOWN = (2**32 - 1, 2**64 - 1)  # durations
@@ -48,7 +48,7 @@ def tracks(file: BinaryIO) -> Iterator[Track]:
         if box.type == b"trak":
             try:
                 yield _track(box)
-            except (UnreadableError, KeyError, struct.error, IndexError):
+            except (CorruptFileError, KeyError, struct.error, IndexError):
                 continue
 
 

@@ -6,9 +6,9 @@ from typing import BinaryIO
 
 import olefile
 
-from .header import Facts, NotKeptError, UnreadableError
+from .header import CorruptFileError, HeaderInfo, UnsupportedFormatError
 
-LONGEST_DESCRIPTION = 2**20
+MAX_DESCRIPTION = 2**20
 OPEN_DOCUMENT = {
     b"application/vnd.oasis.opendocument.text": "odt",
     b"application/vnd.oasis.opendocument.spreadsheet": "ods",
@@ -19,34 +19,34 @@ OFFICE_OPEN = {  # by the type of the main part; those with macros have others
     b"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml": "xlsx",
     b"application/vnd.openxmlformats-officedocument.presentationml.presentation.main+xml": "pptx",
 }
-PROGRAM = re.compile(  # what makes a zip archive run: in Java, on Android, in Office with macros
+EXECUTABLE_ENTRY = re.compile(  # what makes a zip archive run: in Java, on Android, in Office with macros
     r"\A(META-INF/MANIFEST\.MF|AndroidManifest\.xml|classes\.dex)\Z|(\A|/)vbaProject\.bin\Z", re.IGNORECASE
 )
 STREAMS = {"WordDocument": "doc", "Workbook": "xls", "Book": "xls", "PowerPoint Document": "ppt"}
 
 
-def read_zip(file: BinaryIO) -> Facts:
+def read_zip(file: BinaryIO) -> HeaderInfo:
     try:
         with zipfile.ZipFile(file) as archive:
-            if any(PROGRAM.search(name) for name in archive.NameToInfo):
-                raise NotKeptError("The archive is a program, or a document with one inside.")
+            if any(EXECUTABLE_ENTRY.search(name) for name in archive.NameToInfo):
+                raise UnsupportedFormatError("The archive is a program, or a document with one inside.")
             kind = OPEN_DOCUMENT.get(_content(archive, "mimetype").strip())
             types = _content(archive, "[Content_Types].xml")
     except zipfile.BadZipFile as error:
-        raise UnreadableError("its directory is missing or broken") from error
-    return Facts(kind or next((kind for type, kind in OFFICE_OPEN.items() if type in types), "zip"))
+        raise CorruptFileError("its directory is missing or broken") from error
+    return HeaderInfo(kind or next((kind for type, kind in OFFICE_OPEN.items() if type in types), "zip"))
 
 
-def read_compound(file: BinaryIO) -> Facts:
+def read_compound(file: BinaryIO) -> HeaderInfo:
     with olefile.OleFileIO(file) as compound:
         for stream, kind in STREAMS.items():
             if compound.exists(stream):
-                return Facts(kind)
-    raise NotKeptError("The file is an old compound file, but no document of Word, Excel or PowerPoint.")
+                return HeaderInfo(kind)
+    raise UnsupportedFormatError("The file is an old compound file, but no document of Word, Excel or PowerPoint.")
 
 
 def _content(archive: zipfile.ZipFile, name: str) -> bytes:
     if name not in archive.NameToInfo:
         return b""
     with archive.open(name) as entry:
-        return entry.read(LONGEST_DESCRIPTION)
+        return entry.read(MAX_DESCRIPTION)

@@ -7,24 +7,24 @@ from typing import BinaryIO
 import pypdfium2
 from pypdfium2.raw import FPDF_ERR_PASSWORD
 
-from .header import LARGEST_SIDE, Facts, UnreadableError
+from .header import MAX_DIMENSION, CorruptFileError, HeaderInfo
 
 USER_UNIT = re.compile(rb"/Type/Page/UserUnit ([\d.]+)")
 
 
-def read(file: BinaryIO) -> Facts:
+def read(file: BinaryIO) -> HeaderInfo:
     try:
         document = pypdfium2.PdfDocument(file)
     except pypdfium2.PdfiumError as error:
         if error.err_code == FPDF_ERR_PASSWORD:  # nobody but its owner can measure it
-            return Facts("pdf")
-        raise UnreadableError("it cannot be opened") from error
+            return HeaderInfo("pdf")
+        raise CorruptFileError("it cannot be opened") from error
     try:
         width, height = document.get_page_size(0)
     except pypdfium2.PdfiumError:  # it has no pages, or they go round in circles
-        return Facts("pdf")
+        return HeaderInfo("pdf")
     unit = _user_unit(document)
-    return Facts("pdf", _points(width * unit), _points(height * unit))
+    return HeaderInfo("pdf", _points(width * unit), _points(height * unit))
 
 
 class Scan:
@@ -56,4 +56,4 @@ def _user_unit(document: pypdfium2.PdfDocument) -> float:
 
 
 def _points(side: float) -> int:
-    return round(side) if math.isfinite(side) and 0 < side <= LARGEST_SIDE else 0
+    return round(side) if math.isfinite(side) and 0 < side <= MAX_DIMENSION else 0

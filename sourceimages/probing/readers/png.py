@@ -13,21 +13,21 @@ import pyvips
 from PIL import Image
 
 from . import alpha, composition
-from .canvas import Area, Frame, always_covered
-from .composition import Drawn
-from .header import Facts, UnreadableError, take
+from .canvas import Area, Frame, covers_canvas
+from .composition import DrawnFrame
+from .header import CorruptFileError, HeaderInfo, read_exactly
 from .structure import EMPTY, SHORT, size_of
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SIGNATURE_SIZE = len(SIGNATURE)
 SEQUENCE_SIZE = 4  # bytes of a number before the pixels of a frame
-PIECE = 2**20  # bytes that are inflated at once
+CHUNK = 2**20  # bytes that are inflated at once
 SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
-SMALL = 2**21  # bytes of pixels, which are inflated to see whether they are all there
-MOST_INFLATED = 1032  # bytes that one byte of zlib can stand for
+SMALL_IMAGE_PIXELS = 2**21  # bytes of pixels, which are inflated to see whether they are all there
+MAX_INFLATED_BYTES = 1032  # bytes that one byte of zlib can stand for
 PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # of Adam7
 WITH_ALPHA = (4, 6)  # colour types
-AFTERWARDS: dict[int, Literal["kept", "cleared", "restored"]] = {0: "kept", 1: "cleared", 2: "restored"}
+DISPOSAL: dict[int, Literal["kept", "cleared", "restored"]] = {0: "kept", 1: "cleared", 2: "restored"}
 
 
 class Header(NamedTuple):
@@ -37,23 +37,23 @@ class Header(NamedTuple):
     animated: bool
 
 
-def read(file: BinaryIO) -> Facts:
+def read(file: BinaryIO) -> HeaderInfo:
     header = _header(file)
     opaque = None if header.has_alpha or header.animated else True
-    return Facts("png", header.width, header.height, opaque=opaque, animated=header.animated)
+    return HeaderInfo("png", header.width, header.height, opaque=opaque, animated=header.animated)
 
 
 def is_opaque(path: str) -> bool:
     with open(path, "rb") as file:
         header = _header(file)
-        if header.animated and not always_covered(header.width, header.height, _frames(file)):
+        if header.animated and not covers_canvas(header.width, header.height, _frames(file)):
             return False
     if not header.has_alpha:
         return True
     if header.animated:
         with open(path, "rb") as file:
             return composition.is_opaque(header.width, header.height, _drawn(file)) and _is_default_opaque(file)
-    return alpha.is_full(pyvips.Image.pngload(path, access="sequential", fail_on="truncated"))
+    return alpha.is_opaque(pyvips.Image.pngload(path, access="sequential", fail_on="truncated"))
 
 
 def _header(file: BinaryIO) -> Header:
@@ -61,16 +61,16 @@ def _header(file: BinaryIO) -> Header:
     has_alpha = False
     for type, size in chunks(file):
         if type == b"IHDR":
-            width, height, colour = struct.unpack(">IIxB3x", take(file, 13))
+            width, height, colour = struct.unpack(">IIxB3x", read_exactly(file, 13))
             has_alpha = colour in WITH_ALPHA
         elif type == b"tRNS":
             has_alpha = has_alpha or size > 0
         elif type == b"acTL":
-            frame_count = int.from_bytes(take(file, 4))
+            frame_count = int.from_bytes(read_exactly(file, 4))
         elif type == b"IDAT":
             break
     if not width or not height:
-        raise UnreadableError("it has no header with a size")
+        raise CorruptFileError("it has no header with a size")
     return Header(width, height, has_alpha, animated=frame_count > 1)
 
 
@@ -91,14 +91,16 @@ def _frames(file: BinaryIO) -> Iterator[Frame]:
     return (frame for frame, _, _ in _frames_with_data(file) if frame)
 
 
-def _drawn(file: BinaryIO) -> Iterator[Drawn]:
+def _drawn(file: BinaryIO) -> Iterator[DrawnFrame]:
     """The frames of the animation. What the first one leaves to restore is a transparent canvas."""
     head = _head(file)
     for number, (frame, over, data) in enumerate(_frames_with_data(file)):
         if frame:
-            drawn = Drawn(frame, over, composition.alpha_of(_decoded(head, frame.area.width, frame.area.height, data)))
-            nothing_before = number == 0 and frame.afterwards == "restored"
-            yield drawn._replace(frame=frame._replace(afterwards="cleared")) if nothing_before else drawn
+            drawn = DrawnFrame(
+                frame, over, composition.alpha_of(_decoded(head, frame.area.width, frame.area.height, data))
+            )
+            nothing_before = number == 0 and frame.disposal == "restored"
+            yield drawn._replace(frame=frame._replace(disposal="cleared")) if nothing_before else drawn
 
 
 def _is_default_opaque(file: BinaryIO) -> bool:
@@ -118,9 +120,9 @@ def _frames_with_data(file: BinaryIO) -> Iterator[tuple[Frame | None, bool, byte
         if type == b"fcTL":
             if begun:
                 yield frame, over, data
-            width, height, left, top, afterwards, blend = struct.unpack(">4x4I4xBB", take(file, 26))
+            width, height, left, top, afterwards, blend = struct.unpack(">4x4I4xBB", read_exactly(file, 26))
             frame, over, data, begun = (
-                Frame(Area(left, top, width, height), AFTERWARDS[afterwards]),
+                Frame(Area(left, top, width, height), DISPOSAL[afterwards]),
                 blend == 1,
                 b"",
                 True,
@@ -138,9 +140,9 @@ def _head(file: BinaryIO) -> bytes:
     header, rest = b"", b""
     for type, size in chunks(file):
         if type == b"IHDR":
-            header = take(file, 13)[8:]
+            header = read_exactly(file, 13)[8:]
         elif type in (b"PLTE", b"tRNS"):
-            rest += _chunk(type, take(file, size))
+            rest += _chunk(type, read_exactly(file, size))
         elif type == b"IDAT":
             break
     return header + rest
@@ -170,14 +172,14 @@ def problem(file: BinaryIO) -> str | None:
     if not size:
         return EMPTY
     wanted = sum(rows * row for rows, row in passes(file))
-    most = inflated(file, wanted) if wanted <= SMALL else size * MOST_INFLATED
+    most = inflated(file, wanted) if wanted <= SMALL_IMAGE_PIXELS else size * MAX_INFLATED_BYTES
     return None if ended and most >= wanted else SHORT
 
 
 def passes(file: BinaryIO) -> list[tuple[int, int]]:
     """How many rows there are, and how many bytes one of them is without compression; by pass if it is interlaced."""
     file.seek(SIGNATURE_SIZE + 8)
-    width, height, depth, colour, interlaced = struct.unpack(">IIBBxxB", take(file, 13))
+    width, height, depth, colour, interlaced = struct.unpack(">IIBBxxB", read_exactly(file, 13))
     bits = depth * SAMPLES[colour]
     parts = PASSES if interlaced else ((0, 0, 1, 1),)
     sizes = [(-((top - height) // down), -((left - width) // across)) for left, top, across, down in parts]
@@ -192,7 +194,7 @@ def inflated(file: BinaryIO, most: int) -> int:
             data = file.read(length)
             try:
                 while data and size < most:
-                    size += len(inflate.decompress(data, PIECE))
+                    size += len(inflate.decompress(data, CHUNK))
                     data = inflate.unconsumed_tail
             except zlib.error:
                 break
@@ -207,7 +209,7 @@ def frame_counts(file: BinaryIO) -> tuple[int, int]:
     begun = complete = False
     for type, size in chunks(file):
         if type == b"acTL":
-            announced = int.from_bytes(take(file, 4))
+            announced = int.from_bytes(read_exactly(file, 4))
         elif type in (b"fcTL", b"IEND"):
             whole += begun and complete
             begun, complete = type == b"fcTL", False

@@ -8,19 +8,19 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from .header import Facts, UnreadableError, take
+from .header import CorruptFileError, HeaderInfo, read_exactly
 from .structure import EMPTY, SHORT, size_of
 
-COLOURS = {1: 1, 2: 1, 3: 3, 4: 4, 8: 1, 9: 3}  # channels by colour mode
+COLOR_MODES = {1: 1, 2: 1, 3: 3, 4: 4, 8: 1, 9: 3}  # channels by colour mode
 DEEP_LAYERS = (b"Lr16", b"Lr32")  # where the layers are if a channel has 16 or 32 bits
 LONG_IN_PSB = {b"LMsk", b"Lr16", b"Lr32", b"Layr", b"Mt16", b"Mt32", b"Mtrn", b"Alph", b"FMsk", b"lnk2", b"FEid",
                b"FXid", b"PxSD"}  # fmt: skip
 RAW, RUN_LENGTHS = 0, 1
 RESOLUTION, IPTC, ICC, EXIF, XMP = 1005, 1028, 1039, 1058, 1060  # numbers of resources
 SIGNATURES = {b"8BIM", b"MeSa", b"PHUT", b"AgHg", b"DCSR"}  # of resources: of Photoshop and of those who write like it
-LARGEST_RESOURCE = 16 * 2**20  # bytes
+MAX_RESOURCE_BYTES = 16 * 2**20  # bytes
 BLOCK = 2**20
-LEAST_LAYERS = 1024  # bytes
+MIN_LAYERS = 1024  # bytes
 
 
 class Header(NamedTuple):
@@ -32,30 +32,30 @@ class Header(NamedTuple):
     mode: int
 
 
-def read(file: BinaryIO) -> Facts:
+def read(file: BinaryIO) -> HeaderInfo:
     header = read_header(file)
     if not header.width or not header.height:
-        raise UnreadableError("its header tells no size")
-    maybe_transparent = header.channels > COLOURS.get(header.mode, header.channels) and has_alpha(file, header)
-    return Facts("psd", header.width, header.height, opaque=None if maybe_transparent else True)
+        raise CorruptFileError("its header tells no size")
+    maybe_transparent = header.channels > COLOR_MODES.get(header.mode, header.channels) and has_alpha(file, header)
+    return HeaderInfo("psd", header.width, header.height, opaque=None if maybe_transparent else True)
 
 
 def is_opaque(path: str) -> bool:
     with open(path, "rb") as file:
         header = read_header(file)
         if header.depth not in (8, 16):
-            raise UnreadableError("its channels are not made of whole bytes")
+            raise CorruptFileError("its channels are not made of whole bytes")
         compression = find_pixels(file, header)
         if compression == RAW:
-            return _is_raw_alpha_full(file, header)
+            return _is_raw_alpha_opaque(file, header)
         if compression == RUN_LENGTHS:
-            return _is_packed_alpha_full(file, header)
-        raise UnreadableError("its pixels are compressed in another way")
+            return _is_packed_alpha_opaque(file, header)
+        raise CorruptFileError("its pixels are compressed in another way")
 
 
 def read_header(file: BinaryIO) -> Header:
     file.seek(4)
-    version, *numbers = struct.unpack(">H6xHIIHH", take(file, 22))
+    version, *numbers = struct.unpack(">H6xHIIHH", read_exactly(file, 22))
     return Header(version == 2, *numbers)
 
 
@@ -72,13 +72,13 @@ def find_pixels(file: BinaryIO, header: Header) -> int:
     """Go to the pixels of the merged picture, channel after channel; answer how they are compressed."""
     start, size = _layers(file, header)
     file.seek(start + size)
-    return int.from_bytes(take(file, 2))
+    return int.from_bytes(read_exactly(file, 2))
 
 
 def row_lengths(file: BinaryIO, header: Header) -> tuple[int, ...]:
     """Of RUN_LENGTHS: how many bytes each row of each channel takes. All of it stands before the first row."""
     count, item = header.channels * header.height, "I" if header.large else "H"
-    return struct.unpack(f">{count}{item}", take(file, count * struct.calcsize(f">{item}")))
+    return struct.unpack(f">{count}{item}", read_exactly(file, count * struct.calcsize(f">{item}")))
 
 
 def trailer(file: BinaryIO) -> bytes:
@@ -105,10 +105,10 @@ class Resource(NamedTuple):
     size: int
 
     def content(self) -> bytes:
-        if self.size > LARGEST_RESOURCE:
-            raise UnreadableError("one of its resources is too large")
+        if self.size > MAX_RESOURCE_BYTES:
+            raise CorruptFileError("one of its resources is too large")
         self.file.seek(self.start)
-        return take(self.file, self.size)
+        return read_exactly(self.file, self.size)
 
     def block(self) -> bytes:
         """All of it, as it stands among others."""
@@ -129,11 +129,11 @@ def resource_blocks(file: BinaryIO, start: int, end: int) -> Iterator[Resource]:
     position = start
     while position + 12 <= end:
         file.seek(position)
-        head = take(file, 7)
+        head = read_exactly(file, 7)
         signature, number, name = struct.unpack(">4sHB", head)
         if signature not in SIGNATURES:
-            raise UnreadableError("its resources make no sense")
-        head += take(file, name | 1)  # with its length, an even number of bytes
+            raise CorruptFileError("its resources make no sense")
+        head += read_exactly(file, name | 1)  # with its length, an even number of bytes
         size = _length(file)
         yield Resource(number, head, file, file.tell(), size)
         position += len(head) + 4 + size + size % 2
@@ -153,7 +153,7 @@ def has_alpha(file: BinaryIO, header: Header) -> bool:
         return _count(file) < 0
     file.seek(_length(file), os.SEEK_CUR)  # the global mask
     while file.tell() + 12 <= start + size:
-        key = take(file, 8)[4:]
+        key = read_exactly(file, 8)[4:]
         length = _length(file, header.large and key in LONG_IN_PSB)
         if key in DEEP_LAYERS:
             return length > 0 and _count(file) < 0
@@ -161,40 +161,40 @@ def has_alpha(file: BinaryIO, header: Header) -> bool:
     return False
 
 
-def _is_raw_alpha_full(file: BinaryIO, header: Header) -> bool:
+def _is_raw_alpha_opaque(file: BinaryIO, header: Header) -> bool:
     size = header.width * header.height * header.depth // 8
-    file.seek(size * COLOURS[header.mode], os.SEEK_CUR)
-    return all(_is_full(take(file, min(BLOCK, size - done))) for done in range(0, size, BLOCK))
+    file.seek(size * COLOR_MODES[header.mode], os.SEEK_CUR)
+    return all(_all_0xff(read_exactly(file, min(BLOCK, size - done))) for done in range(0, size, BLOCK))
 
 
-def _is_packed_alpha_full(file: BinaryIO, header: Header) -> bool:
+def _is_packed_alpha_opaque(file: BinaryIO, header: Header) -> bool:
     lengths = row_lengths(file, header)
-    first = COLOURS[header.mode] * header.height
+    first = COLOR_MODES[header.mode] * header.height
     file.seek(sum(lengths[:first]), os.SEEK_CUR)
-    return all(_is_packed_row_full(take(file, length)) for length in lengths[first : first + header.height])
+    return all(_is_packed_row_opaque(read_exactly(file, length)) for length in lengths[first : first + header.height])
 
 
-def _is_packed_row_full(row: bytes) -> bool:
+def _is_packed_row_opaque(row: bytes) -> bool:
     position = 0
     while position < len(row):
         control = row[position]
         size = control + 1 if control < 128 else 1 if control > 128 else 0  # literals, one repeated byte, nothing
-        if not _is_full(row[position + 1 : position + 1 + size]):
+        if not _all_0xff(row[position + 1 : position + 1 + size]):
             return False
         position += 1 + size
     return True
 
 
-def _is_full(data: bytes) -> bool:
+def _all_0xff(data: bytes) -> bool:
     return data.count(0xFF) == len(data)
 
 
 def _length(file: BinaryIO, large: bool = False) -> int:
-    return int.from_bytes(take(file, 8 if large else 4))
+    return int.from_bytes(read_exactly(file, 8 if large else 4))
 
 
 def _count(file: BinaryIO) -> int:
-    return int.from_bytes(take(file, 2), signed=True)
+    return int.from_bytes(read_exactly(file, 2), signed=True)
 
 
 def problem(file: BinaryIO) -> str | None:
@@ -215,7 +215,7 @@ def pixel_sizes(file: BinaryIO, header: Header) -> tuple[int, int]:
             wanted = sum(row_lengths(file, header))
         else:
             wanted = 1
-    except UnreadableError:
+    except CorruptFileError:
         return 0, 1
     return min(max(0, end - file.tell()), wanted), wanted
 
@@ -224,4 +224,4 @@ def has_layers(file: BinaryIO) -> bool:
     """Whether there are layers, and enough of them is in the file to show something."""
     header, end = read_header(file), size_of(file)
     start, size = _layers(file, header)
-    return size > 4 and min(size, LEAST_LAYERS) <= end - start
+    return size > 4 and min(size, MIN_LAYERS) <= end - start

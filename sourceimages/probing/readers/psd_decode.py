@@ -8,7 +8,7 @@ import pyvips
 from PIL import Image
 
 from . import psd
-from .header import NotHeldError, UnreadableError, take
+from .header import CannotConvertError, CorruptFileError, read_exactly
 
 GREY, INDEXED, RGB, CMYK = 1, 2, 3, 4  # colour modes
 MODES = {GREY: ("b-w", "grey16"), INDEXED: ("srgb", ""), RGB: ("srgb", "rgb16"), CMYK: ("cmyk", "")}
@@ -25,7 +25,7 @@ def unpack(path: str, descriptor: int) -> None:
         with open(descriptor, "wb", buffering=2**20, closefd=False) as plain:
             for length in psd.row_lengths(file, header):
                 # The run lengths of Macintosh, "packbits" to Pillow; a row that is too short is an error there.
-                row = Image.frombytes("L", (width, 1), take(file, length), "packbits", "L")
+                row = Image.frombytes("L", (width, 1), read_exactly(file, length), "packbits", "L")
                 plain.write(row.tobytes())
 
 
@@ -47,13 +47,13 @@ def load(path: str, unpacked: str) -> pyvips.Image:
 def _checked_header(file: BinaryIO) -> psd.Header:
     header = psd.read_header(file)
     if header.depth not in (8, 16):
-        raise NotHeldError(f"{header.depth} bits a channel are more than PNG holds, or fewer than a byte")
+        raise CannotConvertError(f"{header.depth} bits a channel are more than PNG holds, or fewer than a byte")
     if not _interpretation(header):
-        raise NotHeldError(f"its colour mode {header.mode} with {header.depth} bits is one that is kept as it is")
-    if header.channels != psd.COLOURS[header.mode] + psd.has_alpha(file, header):
-        raise NotHeldError("it has channels beyond colours and transparency")
+        raise CannotConvertError(f"its colour mode {header.mode} with {header.depth} bits is one that is kept as it is")
+    if header.channels != psd.COLOR_MODES[header.mode] + psd.has_alpha(file, header):
+        raise CannotConvertError("it has channels beyond colours and transparency")
     if psd.find_pixels(file, header) not in (psd.RAW, psd.RUN_LENGTHS):
-        raise NotHeldError("its pixels are compressed in a way that is not read here")
+        raise CannotConvertError("its pixels are compressed in a way that is not read here")
     return header
 
 
@@ -81,9 +81,9 @@ def _joined(source: str, start: int, header: psd.Header) -> pyvips.Image:
 def _palette(file: BinaryIO) -> pyvips.Image:
     """All red, then all green, then all blue values."""
     file.seek(26)
-    if int.from_bytes(take(file, 4)) != 768:
-        raise UnreadableError("it has no palette")
-    planes = [pyvips.Image.new_from_memory(take(file, 256), 256, 1, 1, "uchar") for _ in range(3)]
+    if int.from_bytes(read_exactly(file, 4)) != 768:
+        raise CorruptFileError("it has no palette")
+    planes = [pyvips.Image.new_from_memory(read_exactly(file, 256), 256, 1, 1, "uchar") for _ in range(3)]
     return planes[0].bandjoin(planes[1:])
 
 

@@ -17,9 +17,9 @@ except (ImportError, RuntimeError, OSError):  # the library of the system that i
     pyseccomp = None
 
 MEMORY = 2**30  # bytes
-LARGEST_FILE = 4 * 2**30  # 225 megapixels of 16 bits in four channels are 1.8 GB
+MAX_FILE_BYTES = 4 * 2**30  # 225 megapixels of 16 bits in four channels are 1.8 GB
 OPEN_FILES = 64
-FORBIDDEN = (
+DENIED_SYSCALLS = (
     *("socket", "socketpair", "connect", "bind", "listen", "accept", "accept4", "sendto", "sendmsg", "sendmmsg"),
     *("execve", "execveat", "kill", "ptrace", "process_vm_readv", "process_vm_writev"),
     *("pidfd_open", "pidfd_getfd", "pidfd_send_signal"),
@@ -29,8 +29,8 @@ FORBIDDEN = (
     *("unlink", "unlinkat", "rename", "renameat", "renameat2", "link", "linkat", "truncate", "chmod", "fchmodat"),
     *("creat", "openat2", "open_by_handle_at", "symlink", "symlinkat", "mknod", "mknodat", "rmdir", "mkdir", "mkdirat"),
 )
-OPEN = {"open": 1, "openat": 2}  # calls, and which of their arguments holds the flags
-WRITING = (os.O_WRONLY, os.O_RDWR, os.O_TRUNC, os.O_CREAT)
+OPEN_SYSCALLS = {"open": 1, "openat": 2}  # calls, and which of their arguments holds the flags
+WRITE_FLAGS = (os.O_WRONLY, os.O_RDWR, os.O_TRUNC, os.O_CREAT)
 
 
 def enter(*, writes: bool = False) -> bool:
@@ -40,12 +40,12 @@ def enter(*, writes: bool = False) -> bool:
         # Mapped files are address space, not memory: who maps large ones is bounded by what is its own.
         (resource.RLIMIT_DATA if writes else resource.RLIMIT_AS, MEMORY),
         (resource.RLIMIT_NOFILE, OPEN_FILES),
-        (resource.RLIMIT_FSIZE, LARGEST_FILE if writes else 0),
+        (resource.RLIMIT_FSIZE, MAX_FILE_BYTES if writes else 0),
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(limit, (most, most))
     if pyseccomp is not None:
-        _forbid_calls()
+        _deny_syscalls()
     return _network_is_closed()
 
 
@@ -56,15 +56,15 @@ def allow_seconds(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (most, resource.RLIM_INFINITY))
 
 
-def _forbid_calls() -> None:
+def _deny_syscalls() -> None:
     calls = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
-    for name in FORBIDDEN:
+    for name in DENIED_SYSCALLS:
         try:
             calls.add_rule(pyseccomp.ERRNO(errno.EPERM), name)
         except ValueError:  # a call that this machine does not have
             continue
-    for name, position in OPEN.items():
-        for flag in WRITING:
+    for name, position in OPEN_SYSCALLS.items():
+        for flag in WRITE_FLAGS:
             calls.add_rule(pyseccomp.ERRNO(errno.EPERM), name, pyseccomp.Arg(position, pyseccomp.MASKED_EQ, flag, flag))
     calls.load()
 

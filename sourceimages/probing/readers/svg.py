@@ -10,12 +10,12 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser, ParseError
 
-from .header import LARGEST_SIDE, Facts, NotKeptError, UnreadableError
+from .header import MAX_DIMENSION, CorruptFileError, HeaderInfo, UnsupportedFormatError
 
 METADATA_TAGS = {"metadata", "{http://www.w3.org/2000/svg}metadata"}
 METADATA_WITHIN = 4 * 2**20  # bytes
-HEAD = 2**20  # within which the root tag has to be
-PIECE = 16 * 1024
+MAX_HEAD_BYTES = 2**20  # within which the root tag has to be
+CHUNK = 16 * 1024
 GZIP = b"\x1f\x8b"
 GZIP_WINDOW = 31  # zlib's word for a gzip header
 ROOT_TAGS = {"svg", "{http://www.w3.org/2000/svg}svg"}  # in another namespace a browser sees something else
@@ -71,7 +71,7 @@ class Metadata:
 
     def data(self, data: str) -> None:
         self._size += len(data)
-        if self._builder is not None and self._size < HEAD:
+        if self._builder is not None and self._size < MAX_HEAD_BYTES:
             self._builder.data(data)
 
     def end(self, tag: str) -> None:
@@ -82,8 +82,8 @@ class Metadata:
                 raise MetadataFound(self._builder.close())
 
 
-def read(file: BinaryIO) -> Facts:
-    return Facts("svg", *_size(_root(_text(file, HEAD))))
+def read(file: BinaryIO) -> HeaderInfo:
+    return HeaderInfo("svg", *_size(_root(_text(file, MAX_HEAD_BYTES))))
 
 
 def metadata(file: BinaryIO) -> Element | None:
@@ -109,8 +109,8 @@ def _feed(target: Root | Metadata, text: str) -> None:
     """Entities may be declared, as drawing programs do, but none outside the file."""
     parser = DefusedXMLParser(target=target, forbid_dtd=False, forbid_entities=False, forbid_external=True)
     text = DECLARATION.sub("", text).lstrip()  # its encoding is none any more
-    for start in range(0, len(text), PIECE):
-        parser.feed(text[start : start + PIECE])
+    for start in range(0, len(text), CHUNK):
+        parser.feed(text[start : start + CHUNK])
     parser.close()
 
 
@@ -121,13 +121,13 @@ def _decode(data: bytes) -> str:
     try:
         return data.decode(encoding, errors="replace")
     except LookupError:
-        raise NotKeptError("The file is text in an unknown encoding.") from None
+        raise UnsupportedFormatError("The file is text in an unknown encoding.") from None
 
 
 def _root(text: str) -> dict[str, str]:
     """The attributes of the root tag."""
     if "<?php" in text:
-        raise NotKeptError("The file is text that a program would run.")
+        raise UnsupportedFormatError("The file is text that a program would run.")
     try:
         _feed(Root(), text)
     except RootFound as root:
@@ -135,8 +135,8 @@ def _root(text: str) -> dict[str, str]:
             return root.attributes
     except (ParseError, DefusedXmlException) as error:
         if BEGINS_AS_SVG.match(DECLARATION.sub("", text).lstrip()):
-            raise UnreadableError("it is not well-formed") from error
-    raise NotKeptError("The file is marked up or compressed like an SVG, and is none.")
+            raise CorruptFileError("it is not well-formed") from error
+    raise UnsupportedFormatError("The file is marked up or compressed like an SVG, and is none.")
 
 
 def _size(attributes: dict[str, str]) -> tuple[int, int]:
@@ -156,21 +156,21 @@ def _length(value: str | None) -> float | None:
     match = LENGTH.match(value or "")
     if match is None or match[2].lower() not in PIXELS:
         return None
-    return _sensible(float(match[1]) * PIXELS[match[2].lower()])
+    return _valid_length(float(match[1]) * PIXELS[match[2].lower()])
 
 
 def _view_box(value: str) -> tuple[float, float] | None:
     try:
-        _, _, width, height = (_sensible(float(side)) for side in re.split(r"[\s,]+", value.strip()))
+        _, _, width, height = (_valid_length(float(side)) for side in re.split(r"[\s,]+", value.strip()))
     except ValueError:
         return None
     return (width, height) if width and height else None
 
 
-def _sensible(side: float) -> float | None:
-    return side if math.isfinite(side) and 0 < side <= LARGEST_SIDE else None
+def _valid_length(side: float) -> float | None:
+    return side if math.isfinite(side) and 0 < side <= MAX_DIMENSION else None
 
 
 def _whole(side: float | None, default: int) -> int:
-    sensible = _sensible(side) if side is not None else None
+    sensible = _valid_length(side) if side is not None else None
     return default if sensible is None else max(1, round(sensible))

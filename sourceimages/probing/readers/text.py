@@ -5,7 +5,7 @@ import csv
 import re
 from typing import BinaryIO
 
-from .header import Facts, NotKeptError
+from .header import HeaderInfo, UnsupportedFormatError
 
 HEAD = 2**20  # what is looked at
 TABLE = 64 * 1024  # of that, what is tried as a table
@@ -19,15 +19,15 @@ ACTIVE = re.compile(
 )
 
 
-def read(file: BinaryIO) -> Facts:
+def read(file: BinaryIO) -> HeaderInfo:
     file.seek(0)
     data = file.read(HEAD + 1)
     text = decode(data[:HEAD])
     if text is None or CONTROL_CHARACTERS.search(text):
-        raise NotKeptError("The file is of no known format.")
+        raise UnsupportedFormatError("The file is of no known format.")
     if ACTIVE.search(text):
-        raise NotKeptError("The file is text that a program would run.")
-    return Facts("csv" if _is_table(text, complete=len(data) <= TABLE) else "txt")
+        raise UnsupportedFormatError("The file is text that a program would run.")
+    return HeaderInfo("csv" if _is_table(text, complete=len(data) <= TABLE) else "txt")
 
 
 def decode(data: bytes) -> str | None:

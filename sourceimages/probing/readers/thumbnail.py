@@ -12,10 +12,10 @@ from PIL import ExifTags, Image, ImageOps
 
 from . import alpha, frames  # noqa: F401 (switch off the cache of libvips, and threads of Pillow)
 
-WAYS = ((80, 100, 1), (40, 40, 1), (40, 40, 3))  # quality, that of alpha, and by how much smaller: for noise
-MOST_BYTES = 750_000  # of a preview, so that the answer stays below the longest one
-LARGEST = 120_000_000  # pixels that Pillow decodes whole
-IN_PILLOW = {
+QUALITY_STEPS = ((80, 100, 1), (40, 40, 1), (40, 40, 3))  # quality, that of alpha, and by how much smaller: for noise
+MAX_BYTES = 750_000  # of a preview, so that the answer stays below the longest one
+MAX_PIXELS = 120_000_000  # pixels that Pillow decodes whole
+PILLOW_FORMATS = {
     "jpg": "JPEG",
     "png": "PNG",
     "webp": "WEBP",
@@ -26,7 +26,7 @@ IN_PILLOW = {
     "jxl": "JXL",
     "psd": "PSD",
 }
-BACK = {  # by EXIF orientation: undoes what Pillow has done to a TIFF
+UNDO_ORIENTATION = {  # by EXIF orientation: undoes what Pillow has done to a TIFF
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -42,14 +42,14 @@ for _loader in ("Jpeg", "Png", "Webp", "Nsgif", "Tiff", "Heif", "SvgBuffer"):
     pyvips.operation_block_set(f"VipsForeignLoad{_loader}", False)
 
 
-def draw(path: str, format: str, side: int, upright: bool) -> dict[str, Any]:
+def render(path: str, format: str, side: int, upright: bool) -> dict[str, Any]:
     """{"webp": base64}; or {"left": why there is none}."""
     try:
-        image = DRAWN[format](path, format, side, upright)
-        for quality, alpha_quality, smaller in WAYS:
+        image = RENDERERS[format](path, format, side, upright)
+        for quality, alpha_quality, smaller in QUALITY_STEPS:
             small = image if smaller == 1 else image.thumbnail_image(side // smaller, height=side // smaller)
             made = bytes(small.webpsave_buffer(Q=quality, alpha_q=alpha_quality, effort=2, keep="none"))
-            if len(made) <= MOST_BYTES:
+            if len(made) <= MAX_BYTES:
                 return {"webp": base64.b64encode(made).decode()}
         return {"left": "too many bytes"}
     except Exception as error:  # noqa: BLE001, libraries raise whatever they like about files that attack
@@ -82,14 +82,18 @@ def _by_pillow(path: str, format: str, side: int, upright: bool) -> pyvips.Image
         from . import jxl  # noqa: F401 (likewise)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        picture = Image.open(path, formats=[IN_PILLOW[format]])  # EPS among the others would start a program
-        if picture.width * picture.height > LARGEST:
+        picture = Image.open(path, formats=[PILLOW_FORMATS[format]])  # EPS among the others would start a program
+        if picture.width * picture.height > MAX_PIXELS:
             raise ValueError("too many pixels")
         orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)  # which loading takes from a TIFF
         small = _without_palette(picture)
         small.thumbnail((side, side), Image.Resampling.LANCZOS)
         if format == "tif":
-            small = small if upright or orientation not in BACK else small.transpose(BACK[orientation])
+            small = (
+                small
+                if upright or orientation not in UNDO_ORIENTATION
+                else small.transpose(UNDO_ORIENTATION[orientation])
+            )
         elif _left_to_turn(picture, format, upright):
             small = ImageOps.exif_transpose(small)
         return _of_pillow(_in_srgb(small), side)
@@ -151,8 +155,8 @@ def _eight_bits(image: pyvips.Image) -> pyvips.Image:
     return image if image.format == "uchar" else image.cast("uchar")
 
 
-Draw = Callable[[str, str, int, bool], pyvips.Image]
-DRAWN: dict[str, Draw] = {
+Renderer = Callable[[str, str, int, bool], pyvips.Image]
+RENDERERS: dict[str, Renderer] = {
     **dict.fromkeys(("jpg", "png", "webp", "gif", "tif", "avif"), _by_libvips),
     **dict.fromkeys(("heic", "jxl", "psd"), _by_pillow),
     "svg": _svg,

@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple
 import pyvips
 
 from . import alpha, camera_raw
-from .header import Facts, UnreadableError
+from .header import CorruptFileError, HeaderInfo
 from .ifds import Directory, Tiff
 from .structure import EMPTY, SHORT, size_of
 
@@ -19,22 +19,22 @@ JPEG_DATA = 513  # where it is in the oldest way to have JPEG in a TIFF
 ALPHA = (1, 2)  # kinds of extra samples: premultiplied or not
 
 
-def read(file: BinaryIO) -> Facts:
+def read(file: BinaryIO) -> HeaderInfo:
     tiff = Tiff(file)
     if raw := camera_raw.read(tiff):
         return raw
     page = tiff.directory(tiff.first)
     width, height = tiff.number(page, WIDTH), tiff.number(page, HEIGHT)
     if not width or not height:
-        raise UnreadableError("its first page has no size")
-    return Facts("tif", width, height, opaque=True if _alpha_band(tiff, page) is None else None)
+        raise CorruptFileError("its first page has no size")
+    return HeaderInfo("tif", width, height, opaque=True if _alpha_band(tiff, page) is None else None)
 
 
 def is_opaque(path: str) -> bool:
     with open(path, "rb") as file:
         tiff = Tiff(file)
         band = _alpha_band(tiff, tiff.directory(tiff.first))
-    return alpha.is_full(pyvips.Image.tiffload(path, access="sequential", fail_on="truncated"), band=band)
+    return alpha.is_opaque(pyvips.Image.tiffload(path, access="sequential", fail_on="truncated"), band=band)
 
 
 def _alpha_band(tiff: Tiff, page: Directory) -> int | None:
@@ -60,7 +60,7 @@ def readable_pages(tiff: Tiff) -> tuple[list[Directory], bool]:
     pages: list[Directory] = []
     try:
         pages.extend(tiff.chain())
-    except UnreadableError:
+    except CorruptFileError:
         return pages, False
     return pages, True
 

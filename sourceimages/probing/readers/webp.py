@@ -9,9 +9,9 @@ import pyvips
 from PIL import Image
 
 from . import alpha, composition
-from .canvas import Area, Frame, always_covered
-from .composition import Drawn
-from .header import Facts, UnreadableError, take
+from .canvas import Area, Frame, covers_canvas
+from .composition import DrawnFrame
+from .header import CorruptFileError, HeaderInfo, read_exactly
 from .structure import EMPTY, SHORT, size_of
 
 RIFF_HEADER_SIZE = 12
@@ -19,31 +19,31 @@ FRAME_HEADER_SIZE = 16
 PIXELS = (b"VP8 ", b"VP8L")
 
 
-def read(file: BinaryIO) -> Facts:
+def read(file: BinaryIO) -> HeaderInfo:
     match next(_chunks(file), None):
         case b"VP8X":
-            head = take(file, 10)
+            head = read_exactly(file, 10)
             animated = sum(1 for type in _chunks(file) if type == b"ANMF") > 1
-            return Facts("webp", _uint24(head, 4) + 1, _uint24(head, 7) + 1, opaque=None, animated=animated)
+            return HeaderInfo("webp", _uint24(head, 4) + 1, _uint24(head, 7) + 1, opaque=None, animated=animated)
         case b"VP8L":
-            bits = int.from_bytes(take(file, 5)[1:], "little")
+            bits = int.from_bytes(read_exactly(file, 5)[1:], "little")
             opaque = None if bits >> 28 & 1 else True
-            return Facts("webp", (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, opaque=opaque)
+            return HeaderInfo("webp", (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, opaque=opaque)
         case b"VP8 ":
-            head = take(file, 10)
+            head = read_exactly(file, 10)
             width, height = (int.from_bytes(head[at : at + 2], "little") & 0x3FFF for at in (6, 8))
             if width and height:
-                return Facts("webp", width, height, opaque=True)
-    raise UnreadableError("it has no header with a size")
+                return HeaderInfo("webp", width, height, opaque=True)
+    raise CorruptFileError("it has no header with a size")
 
 
 def is_opaque(path: str) -> bool:
     with open(path, "rb") as file:
         facts = read(file)
         if facts.animated:
-            covered = always_covered(facts.width, facts.height, _frames(file))
+            covered = covers_canvas(facts.width, facts.height, _frames(file))
             return covered and composition.is_opaque(facts.width, facts.height, _drawn(file))
-    return alpha.is_full(pyvips.Image.webpload(path, access="sequential", fail_on="truncated"))
+    return alpha.is_opaque(pyvips.Image.webpload(path, access="sequential", fail_on="truncated"))
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
@@ -68,18 +68,18 @@ def _frames(file: BinaryIO) -> Iterator[Frame]:
     return (frame for frame, _, _ in _frames_with_data(file))
 
 
-def _drawn(file: BinaryIO) -> Iterator[Drawn]:
+def _drawn(file: BinaryIO) -> Iterator[DrawnFrame]:
     for frame, over, data in _frames_with_data(file):
         content = io.BytesIO(still(data, frame.area.width, frame.area.height))
         with Image.open(content, formats=["WEBP"]) as image:
-            yield Drawn(frame, over, composition.alpha_of(image))
+            yield DrawnFrame(frame, over, composition.alpha_of(image))
 
 
 def _frames_with_data(file: BinaryIO) -> Iterator[tuple[Frame, bool, bytes]]:
     """Each frame, whether it is drawn over what is there, and its chunks."""
     for type, size in sized_chunks(file):
         if type == b"ANMF":
-            head = take(file, FRAME_HEADER_SIZE)
+            head = read_exactly(file, FRAME_HEADER_SIZE)
             left, top, width, height = (_uint24(head, at) for at in (0, 3, 6, 9))
             area, flags = Area(2 * left, 2 * top, width + 1, height + 1), head[15]
             frame = Frame(area, "cleared" if flags & 1 else "kept")
@@ -107,7 +107,7 @@ def frames_in(file: BinaryIO) -> tuple[int, bytes]:
         if type == b"ANMF":
             whole += file.tell() + size <= end
             if not first:
-                area = take(file, FRAME_HEADER_SIZE)
+                area = read_exactly(file, FRAME_HEADER_SIZE)
                 first = still(file.read(size - FRAME_HEADER_SIZE), _uint24(area, 6) + 1, _uint24(area, 9) + 1)
     if not first:
         file.seek(0)

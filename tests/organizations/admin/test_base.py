@@ -6,12 +6,12 @@ from django.contrib import admin
 from django.urls import reverse
 
 from organizations.models import Job, User
-from sourceimages.models import IndexRow, JobImage, Tombstone
+from sourceimages.models import JobImage, MetadataIndexEntry, Tombstone
 
 APPS = [apps.get_app_config(label) for label in ("organizations", "sourceimages")]
 # Rows of the index and of jobs have composite keys, which Django's admin does not show; what they are made of is shown.
-MODELS = [model for app in APPS for model in app.get_models() if not issubclass(model, IndexRow | JobImage)]
-OPERATIONS = {Tombstone: {"restore"}, Job: {"stop", "again", "retry", "undo"}}
+MODELS = [model for app in APPS for model in app.get_models() if not issubclass(model, MetadataIndexEntry | JobImage)]
+OPERATIONS = {Tombstone: {"restore"}, Job: {"cancel", "resume", "retry", "undo"}}
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ def test_a_key_is_added_and_not_shown(admin, sam, acme):
     assert acme.signing_keys.count() == 2
     new = acme.signing_keys.latest("id")
     event = AuditEvent.objects.latest("id")
-    assert (event.verb, event.user, event.target) == ("signing_key.added", sam, new.fingerprint)
+    assert (event.action, event.user, event.target) == ("signing_key.created", sam, new.fingerprint)
     told = admin.get(page(acme, "keys")).content.decode()
     assert new.fingerprint in told
     assert not any(key.key in told for key in acme.signing_keys.all())
@@ -30,7 +30,7 @@ def test_a_key_is_shown_to_whoever_asks_and_that_is_written_down(admin, sam, acm
     assert (answer.status_code, secret_of(answer)) == (200, key.key)
     assert "no-store" in answer.headers["Cache-Control"]
     event = AuditEvent.objects.latest("id")
-    assert (event.verb, event.user, event.organization) == ("signing_key.shown", sam, acme)
+    assert (event.action, event.user, event.organization) == ("signing_key.revealed", sam, acme)
     assert (event.target, event.source) == (key.fingerprint, "staff")
     assert key.key not in str(AuditEvent.objects.values().get(pk=event.pk))
     assert "/keys/" in str(log.entries)
@@ -45,7 +45,7 @@ def test_a_key_is_removed(admin, sam, acme):
     assert keys(admin, acme, "remove", key=old.fingerprint).status_code == 302
     assert old not in acme.signing_keys.all()
     event = AuditEvent.objects.latest("id")
-    assert (event.verb, event.user, event.target) == ("signing_key.removed", sam, old.fingerprint)
+    assert (event.action, event.user, event.target) == ("signing_key.deleted", sam, old.fingerprint)
 
 
 def test_the_last_key_stays(admin, acme):
@@ -57,7 +57,7 @@ def test_the_last_key_stays(admin, acme):
 
 
 def test_there_is_an_end_to_keys(admin, acme):
-    while acme.signing_keys.count() < SigningKey.MOST:
+    while acme.signing_keys.count() < SigningKey.MAX_KEYS:
         keys(admin, acme, "add")
     before = everything()
     assert keys(admin, acme, "add").status_code == 400

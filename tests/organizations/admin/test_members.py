@@ -40,7 +40,7 @@ def test_somebody_who_is_there_becomes_a_member(admin, sam, acme, by):
     member = acme.memberships.get(user=sue)
     assert (member.roles, member.comment) == (["write", "sourceimages:unlock"], "shop")
     event = AuditEvent.objects.latest("id")
-    assert (event.verb, event.user, event.organization, event.source) == ("membership.added", sam, acme, "staff")
+    assert (event.action, event.user, event.organization, event.source) == ("membership.created", sam, acme, "staff")
 
 
 def test_an_address_gets_a_user_whose_key_is_shown_once(admin, acme, log):
@@ -102,7 +102,7 @@ def test_roles_are_changed(admin, sam, acme, member):
     membership = acme.memberships.get(user=bob.user)
     assert (membership.roles, membership.comment) == (["read", "upload"], "less")
     event = AuditEvent.objects.latest("id")
-    assert (event.verb, event.user, event.target) == ("membership.changed", sam, str(bob.user.pk))
+    assert (event.action, event.user, event.target) == ("membership.updated", sam, str(bob.user.pk))
 
 
 def test_what_was_typed_about_a_member_stays_with_this_member(admin, acme, member):
@@ -136,7 +136,7 @@ def test_a_member_is_removed(admin, sam, acme, member):
     assert not acme.memberships.filter(user=bob.user).exists()
     assert bob.user.api_keys.exists()
     event = AuditEvent.objects.latest("id")
-    assert (event.verb, event.user, event.organization) == ("membership.removed", sam, acme)
+    assert (event.action, event.user, event.organization) == ("membership.deleted", sam, acme)
 
 
 @pytest.mark.parametrize("form", [{"do": "remove"}, {"do": "roles", "roles": ["read"]}])

@@ -8,7 +8,7 @@ import pytest
 from organizations import permissions
 from organizations.audit import COMMAND
 from organizations.models import AuditEvent, Membership, Organization
-from organizations.operations import create_organization
+from organizations.operations import create_organization_with_admin
 from organizations.permissions import Permission, Role
 from sourceimages.operations import delete_image
 from tests.conftest import Person
@@ -152,7 +152,7 @@ def test_staff_whom_somebody_deactivated_are_out_at_once(admin, sam, acme):
 def test_the_list_takes_as_many_queries_for_two_as_for_twenty(boss, queries, db):
     def more(first, last):
         for i in range(first, last):
-            create_organization(f"org-{i}", email="a@example.org", actor=COMMAND)
+            create_organization_with_admin(f"org-{i}", email="a@example.org", actor=COMMAND)
 
     more(0, 2)
     few = queries(boss, f"{ORGANIZATIONS}/")
@@ -165,7 +165,7 @@ def test_the_list_takes_as_many_queries_for_a_member_of_two_as_of_twenty(acme, q
 
     def more(first, last):
         for i in range(first, last):
-            made = create_organization(f"org-{i}", email="a@example.org", actor=COMMAND).organization
+            made = create_organization_with_admin(f"org-{i}", email="a@example.org", actor=COMMAND).organization
             Membership.objects.create(organization=made, user=sam, roles=[Role.READ])
 
     more(0, 1)
@@ -197,8 +197,8 @@ def test_usage_knows_three_spans(admin, acme, days):
 
 
 def test_pictures_are_not_led_to_where_they_may_not_be_seen(acme, monkeypatch):
-    seen = permissions.GRANTS[Role.BILLING_READ] | {Permission.STATS_READ}
-    monkeypatch.setitem(permissions.GRANTS, Role.BILLING_READ, seen)
+    seen = permissions.ROLE_PERMISSIONS[Role.BILLING_READ] | {Permission.STATS_READ}
+    monkeypatch.setitem(permissions.ROLE_PERMISSIONS, Role.BILLING_READ, seen)
     link = "/admin/sourceimages/sourceimage/?organization=acme"
     assert link not in logged_in(helper(acme, Role.BILLING_READ)).get(page(acme, "usage")).content.decode()
     assert link in logged_in(helper(acme, Role.READ, name="sue")).get(page(acme, "usage")).content.decode()
@@ -227,7 +227,7 @@ def test_a_superuser_founds_an_organization_whose_key_is_shown_once(boss, root, 
     assert not in_database(key)
     assert key not in carried(boss)
     assert key not in boss.get(f"{ORGANIZATIONS}/add/").content.decode()
-    event = AuditEvent.objects.get(verb="organization.created")
+    event = AuditEvent.objects.get(action="organization.created")
     assert (event.user, event.source, event.organization) == (root, "staff", fresh)
 
 

@@ -34,7 +34,7 @@ def test_facts_are_changed(admin, sam, acme):
     acme.refresh_from_db()
     assert (acme.display_name, acme.billing_email) == ("Acme & Co", "bills@example.org")
     event = AuditEvent.objects.latest("id")
-    assert (event.verb, event.user, event.organization) == ("organization.changed", sam, acme)
+    assert (event.action, event.user, event.organization) == ("organization.updated", sam, acme)
 
 
 def test_the_name_alone_can_be_changed_where_there_is_no_address(admin, acme):
@@ -101,7 +101,7 @@ def test_options_are_set_and_removed(admin, sam, filled):
         "remote_fullurl_whitelist": ["^https:", "c.*d"],
     }
     event = AuditEvent.objects.latest("id")
-    assert (event.verb, event.user, event.organization) == ("organization.options_changed", sam, filled)
+    assert (event.action, event.user, event.organization) == ("organization.options_updated", sam, filled)
     shown = as_shown(admin, filled)
     assert (shown["remote_fullurl_allow"], shown["remote_fullurl_whitelist"]) == ("false", "^https:\nc.*d")
 

@@ -9,7 +9,7 @@ from organizations.errors import LastAdmin
 from organizations.models import ApiKey, AuditEvent, Membership, Organization, OrganizationQuerySet, User
 from organizations.operations import create_key, create_staff, set_active
 from organizations.permissions import PUBLIC_ROLES, Role
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 from tests.conftest import Person
 from tests.support.staff import (
     LONG,
@@ -76,7 +76,7 @@ def test_a_new_key_is_shown_once_and_nowhere_else(admin, sam, acme, log):
     assert "laptop" in again
     assert key not in again
     event = AuditEvent.objects.latest("id")
-    assert (event.verb, event.user, event.source, event.target) == ("api_key.added", sam, "staff", str(sam.pk))
+    assert (event.action, event.user, event.source, event.target) == ("api_key.created", sam, "staff", str(sam.pk))
 
 
 def test_a_key_is_revoked(admin, sam, acme):
@@ -84,7 +84,7 @@ def test_a_key_is_revoked(admin, sam, acme):
     assert admin.post(at(sam), {"do": "no-key", "key": str(row.pk)}).status_code == 302
     assert Person(sam, key).api.get("/organizations/acme").status_code == 403
     event = AuditEvent.objects.latest("id")
-    assert (event.verb, event.user, event.target_id) == ("api_key.deleted", sam, str(row.pk))
+    assert (event.action, event.user, event.target_id) == ("api_key.deleted", sam, str(row.pk))
 
 
 @pytest.mark.parametrize("key", ["", "x", NUL, LONG, "{alice}"])
@@ -114,7 +114,7 @@ def test_a_comment_that_is_none_makes_no_key(admin, sam, comment):
 
 
 def test_there_is_an_end_to_keys(admin, sam):
-    for _ in range(ApiKey.MOST):
+    for _ in range(ApiKey.MAX_KEYS):
         create_key(sam, comment="", actor=COMMAND)
     before = everything()
     assert admin.post(at(sam), {"do": "key"}).status_code == 400
@@ -153,8 +153,8 @@ def test_a_superuser_switches_a_person_off_and_on(boss, root, acme, alice):
         assert alice.user.is_active is active
         assert alice.api.get("/organizations/acme").status_code == status
         event = AuditEvent.objects.filter(target_id=str(alice.user.pk)).latest("id")
-        assert (event.verb, event.user) == (verb, root)
-    assert AuditEvent.objects.filter(verb="user.deactivated").count() == 1
+        assert (event.action, event.user) == (verb, root)
+    assert AuditEvent.objects.filter(action="user.deactivated").count() == 1
 
 
 @pytest.mark.parametrize("do", ["activate", "deactivate"])
@@ -182,7 +182,7 @@ def test_the_last_admin_stays_active(boss, charlie):
 
 def test_roles_count_as_they_are_once_the_organization_is_held(acme, alice, member, monkeypatch):
     """While we waited, Bob was made the only admin."""
-    bob, hold = member(Role.READ), OrganizationQuerySet.hold
+    bob, hold = member(Role.READ), OrganizationQuerySet.get_for_update
 
     def meanwhile(self, organization):
         held = hold(self, organization)
@@ -190,7 +190,7 @@ def test_roles_count_as_they_are_once_the_organization_is_held(acme, alice, memb
         acme.memberships.update(roles=[Role.ADMIN])
         return held
 
-    monkeypatch.setattr(OrganizationQuerySet, "hold", meanwhile)
+    monkeypatch.setattr(OrganizationQuerySet, "get_for_update", meanwhile)
     with pytest.raises(LastAdmin):
         set_active(bob.user, False, actor=COMMAND)
     bob.user.refresh_from_db()
@@ -198,7 +198,7 @@ def test_roles_count_as_they_are_once_the_organization_is_held(acme, alice, memb
 
 
 def test_a_membership_that_ended_while_we_waited_keeps_nobody(acme, alice, monkeypatch):
-    hold = OrganizationQuerySet.hold
+    hold = OrganizationQuerySet.get_for_update
 
     def meanwhile(self, organization):
         held = hold(self, organization)
@@ -206,7 +206,7 @@ def test_a_membership_that_ended_while_we_waited_keeps_nobody(acme, alice, monke
         return held
 
     acme.memberships.exclude(user=alice.user).delete()
-    monkeypatch.setattr(OrganizationQuerySet, "hold", meanwhile)
+    monkeypatch.setattr(OrganizationQuerySet, "get_for_update", meanwhile)
     set_active(alice.user, False, actor=COMMAND)
     alice.user.refresh_from_db()
     assert not alice.user.is_active
@@ -235,7 +235,7 @@ def test_a_superuser_adds_somebody_who_can_log_in(boss, root, client, log):
     login = {"username": nina.username, "password": "purple rivers sing"}
     assert client.post("/admin/login/?next=/admin/", login).status_code == 302
     assert client.get("/admin/").status_code == 200
-    event = AuditEvent.objects.get(verb="staff.created")
+    event = AuditEvent.objects.get(action="staff.created")
     assert (event.user, event.target_id) == (root, str(nina.pk))
     assert "purple" not in str(log.entries) + carried(boss)
     assert not in_database("purple rivers")
@@ -283,7 +283,7 @@ def test_only_superusers_add_staff(acme, role):
 
 
 def test_a_name_is_needed_from_the_terminal_too(db):
-    with pytest.raises(Invalid):
+    with pytest.raises(InvalidInput):
         create_staff("", "purple rivers sing", email="nina@example.org", actor=COMMAND)
     assert not User.objects.exists()
 

@@ -3,14 +3,14 @@
 import pytest
 from rest_framework.test import APIClient
 
-from organizations.permissions import GRANTS, Permission, Role, granted
+from organizations.permissions import ROLE_PERMISSIONS, Permission, Role, granted
 from tests.conftest import Person
 from tests.support import images
 
 ACTIONS = {
     "upload": ("POST", "/sourceimages/acme"),
     "list": ("GET", "/sourceimages/acme"),
-    "binary hash": ("GET", "/sourceimages/acme/binaryhash/{binary_hash}"),
+    "binary_hash": ("GET", "/sourceimages/acme/binaryhash/{binary_hash}"),
     "get": ("GET", "/sourceimages/acme/{hash}"),
     "download": ("GET", "/sourceimages/acme/{hash}/download"),
 }
@@ -69,11 +69,13 @@ def test_the_key_of_a_deactivated_user_is_none(acme, alice):
 
 
 def test_roles_add_up_and_unknown_ones_allow_nothing():
-    assert granted([Role.UPLOAD, Role.IMAGES_READ]) == GRANTS[Role.UPLOAD] | GRANTS[Role.IMAGES_READ]
+    assert (
+        granted([Role.UPLOAD, Role.IMAGES_READ]) == ROLE_PERMISSIONS[Role.UPLOAD] | ROLE_PERMISSIONS[Role.IMAGES_READ]
+    )
     assert granted(["made-up"]) == frozenset()
     assert granted([]) == frozenset()
     assert granted([Role.ADMIN]) == frozenset(Permission)
 
 
 def test_every_role_says_what_it_grants():
-    assert set(GRANTS) == set(Role)
+    assert set(ROLE_PERMISSIONS) == set(Role)

@@ -31,8 +31,8 @@ def test_it_makes_everything_an_organization_needs(db):
     assert acme.counters.count() == 8
     assert counters.totals(acme) == counters.Totals(images=0, bytes=0)
     assert not User.objects.get().has_usable_password()
-    verbs = {event.verb: event for event in AuditEvent.objects.all()}
-    assert set(verbs) == {"user.created", "api_key.added", "organization.created"}
+    verbs = {event.action: event for event in AuditEvent.objects.all()}
+    assert set(verbs) == {"user.created", "api_key.created", "organization.created"}
     event = verbs["organization.created"]
     assert (event.source, event.target, event.user) == ("command", "acme", User.objects.get())
 
@@ -63,8 +63,8 @@ def test_bad_input_is_refused_and_nothing_is_made(db, name, email, says):
 
 
 def test_the_demonstration_is_made_once(db, capsys):
-    call_command("demonstrate", port="8123")
+    call_command("create_demo", port="8123")
     assert "http://127.0.0.1:8123/sourceimages/demo" in capsys.readouterr().out
-    call_command("demonstrate")
+    call_command("create_demo")
     assert "Api-Key" not in capsys.readouterr().out
     assert Organization.objects.get().name == "demo"

@@ -9,9 +9,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import URLPattern, URLResolver, get_resolver
 from rest_framework.test import APIClient
 
-from organizations.api.base import CallerScope, OrganizationScope
+from organizations.api.base import AuthenticatedViewSet, OrganizationScope
 from organizations.models import Membership
-from organizations.permissions import Need, Role
+from organizations.permissions import Requirement, Role
 from tests.conftest import Person
 from tests.support import images
 
@@ -105,7 +105,7 @@ REFUSALS = {"role_missing", "public_user", "not_a_member", "invalid_authenticati
 class Endpoint:
     method: str
     path: str
-    view: type[CallerScope]
+    view: type[AuthenticatedViewSet]
     action: str
 
     @property
@@ -114,8 +114,8 @@ class Endpoint:
 
     @property
     def of_organization(self) -> bool:
-        need = self.view.needs.get(self.action)
-        return issubclass(self.view, OrganizationScope) and not isinstance(need, Need)
+        need = self.view.required_permissions.get(self.action)
+        return issubclass(self.view, OrganizationScope) and not isinstance(need, Requirement)
 
 
 def patterns(resolver: URLResolver, before: str = "") -> Iterator[tuple[str, URLPattern]]:
@@ -176,8 +176,8 @@ def refused(response) -> str:
 def test_every_endpoint_is_a_scope_and_declares_what_it_needs():
     assert ENDPOINTS
     for endpoint in ENDPOINTS:
-        assert issubclass(endpoint.view, CallerScope), endpoint.name
-        assert endpoint.action in endpoint.view.needs, endpoint.name
+        assert issubclass(endpoint.view, AuthenticatedViewSet), endpoint.name
+        assert endpoint.action in endpoint.view.required_permissions, endpoint.name
 
 
 def test_every_endpoint_is_in_the_table():
@@ -243,7 +243,7 @@ def test_a_stranger_changes_nothing(image, alice, charlie):
 def test_nobody_without_credentials_gets_anywhere(image, settings):
     settings.RATE_LIMIT_ENABLED = False  # there are more endpoints than failures a minute
     for endpoint in ENDPOINTS:
-        if endpoint.view.needs[endpoint.action] != Need.NOTHING:
+        if endpoint.view.required_permissions[endpoint.action] != Requirement.ANONYMOUS:
             response = call(APIClient(), endpoint, "acme", hash=image.hash)
             assert response.status_code == 403
             assert response.json()["invalid_authentication"] is True

@@ -8,7 +8,7 @@ from django.db import connection
 
 from organizations.audit import COMMAND
 from organizations.models import AuditEvent, Membership, User
-from organizations.operations import create_organization, create_user, set_roles
+from organizations.operations import create_organization_with_admin, create_user, set_roles
 from organizations.permissions import Role
 from tests.conftest import Person
 
@@ -131,7 +131,7 @@ def test_the_last_admin_stays(admins, member):
 
 @pytest.mark.django_db(transaction=True)
 def test_two_admins_who_remove_each_other_leave_one():
-    new = create_organization("acme", email="alice@example.org", actor=COMMAND)
+    new = create_organization_with_admin("acme", email="alice@example.org", actor=COMMAND)
     second = create_user("bob@example.org", actor=COMMAND)
     set_roles(new.organization, second.user.pk, ["admin"], comment=None, actor=COMMAND)
     alice, bob = Person(new.user, new.api_key), Person(second.user, second.api_key)
@@ -154,14 +154,14 @@ def test_every_change_is_written_down_with_before_and_after(admins, dora):
     put(admins, dora.user, roles=["write"])
     put(admins, dora.user, roles=["write"])
     admins.api.delete(f"{MEMBERS}/{dora.user.pk}")
-    events = AuditEvent.objects.filter(target=str(dora.user.pk), verb__startswith="membership").order_by("id")
-    assert [(event.verb, event.details) for event in events] == [
-        ("membership.added", {"after": {"roles": ["read"], "comment": "shop"}}),
+    events = AuditEvent.objects.filter(target=str(dora.user.pk), action__startswith="membership").order_by("id")
+    assert [(event.action, event.details) for event in events] == [
+        ("membership.created", {"after": {"roles": ["read"], "comment": "shop"}}),
         (
-            "membership.changed",
+            "membership.updated",
             {"before": {"roles": ["read"], "comment": "shop"}, "after": {"roles": ["write"], "comment": "shop"}},
         ),
-        ("membership.removed", {"before": {"roles": ["write"]}}),
+        ("membership.deleted", {"before": {"roles": ["write"]}}),
     ]
     key = admins.user.api_keys.get().pk
     assert {(event.user_id, event.api_key_id, event.address) for event in events} == {

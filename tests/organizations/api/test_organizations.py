@@ -4,7 +4,7 @@ import pytest
 
 from organizations.audit import COMMAND
 from organizations.models import AuditEvent, Membership, Organization
-from organizations.operations import create_organization, create_user
+from organizations.operations import create_organization_with_admin, create_user
 from organizations.permissions import Role
 from tests.conftest import Person
 
@@ -74,8 +74,8 @@ def test_an_admin_changes_what_is_given_and_others_do_not(acme, alice, member, c
     assert (acme.display_name, acme.billing_email) == ("Acme & Sons", "alice@example.org")
     for other in (member(Role.WRITE), charlie):
         response = put(other, "acme", {"billing_email": "x@example.org"})
-        assert (response.status_code, response.json()["error"]["reason"]) == (409, "not_your_organization")
-    event = AuditEvent.objects.get(verb="organization.changed")
+        assert (response.status_code, response.json()["error"]["reason"]) == (409, "not_organization_admin")
+    event = AuditEvent.objects.get(action="organization.updated")
     assert event.details == {"before": {"display_name": "acme"}, "after": {"display_name": "Acme & Sons"}}
 
 
@@ -200,7 +200,7 @@ def test_pictures_of_others_are_shown_only_if_their_admin_wants_it(acme, alice, 
 def test_only_what_changed_is_written_down(acme, alice):
     put(alice, "acme/options", {"protect_dynamic_stack": True})
     put(alice, "acme/options", {"protect_dynamic_stack": True})
-    event = AuditEvent.objects.get(verb="organization.options_changed")
+    event = AuditEvent.objects.get(action="organization.options_updated")
     assert event.details == {"before": {"protect_dynamic_stack": None}, "after": {"protect_dynamic_stack": True}}
 
 
@@ -235,7 +235,9 @@ def test_a_key_itself_is_never_written_down(acme, alice):
 
 
 def test_the_key_of_another_organization_is_out_of_reach(acme, alice):
-    theirs = create_organization("bravo", email="b@example.org", actor=COMMAND).organization.signing_keys.get()
+    theirs = create_organization_with_admin(
+        "bravo", email="b@example.org", actor=COMMAND
+    ).organization.signing_keys.get()
     alice.api.post("/organizations/acme/signing_keys")
     assert alice.api.delete(f"/organizations/acme/signing_keys/{theirs.fingerprint}").status_code == 404
     assert Organization.objects.get(name="bravo").signing_keys.count() == 1

@@ -83,7 +83,7 @@ def test_downloads_are_added_up_by_day(acme, alice, image):
         for _ in range(3):
             assert b"".join(alice.api.get(path).streaming_content)
         alice.api.head(path)
-        daily_stats.downloads.write()
+        daily_stats.downloads.flush()
     with time_machine.travel("2026-03-02T08:00:00Z"):
         part = alice.api.get(path, headers={"Range": "bytes=0-9"})
         assert len(b"".join(part.streaming_content)) == 10
@@ -100,10 +100,10 @@ def test_a_download_is_not_a_write(acme, alice, image, django_assert_num_queries
 
 def test_downloads_survive_a_snapshot(acme, alice):
     daily_stats.downloads.add(acme.pk, 100)
-    daily_stats.downloads.write()
+    daily_stats.downloads.flush()
     daily_stats.snapshot()
     daily_stats.downloads.add(acme.pk, 11)
-    daily_stats.downloads.write()
+    daily_stats.downloads.flush()
     row = DailyStats.objects.get()
     assert (row.bytes_downloaded, row.images) == (111, 0)
 
@@ -115,17 +115,17 @@ def test_what_could_not_be_written_is_written_next_time(acme, monkeypatch):
         raise DatabaseError("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(daily_stats.Downloads, "_write", fail)
+        patch.setattr(daily_stats.DownloadCounter, "_flush", fail)
         daily_stats.downloads.add(acme.pk, 7)
-        daily_stats.downloads.write()
+        daily_stats.downloads.flush()
     assert not DailyStats.objects.exists()
-    daily_stats.downloads.write()
+    daily_stats.downloads.flush()
     assert DailyStats.objects.get().bytes_downloaded == 7
 
 
 def test_downloads_of_what_is_gone_are_forgotten(db):
     daily_stats.downloads.add(uuid.uuid4(), 7)
-    daily_stats.downloads.write()
+    daily_stats.downloads.flush()
     assert not DailyStats.objects.exists()
     assert not daily_stats.downloads.sums
 
@@ -154,7 +154,7 @@ def test_admins_read_who_did_what(acme, alice, image):
     assert event == {
         "id": event["id"],
         "created": event["created"],
-        "verb": "image.added",
+        "action": "image.created",
         "source": "api",
         "user_id": str(alice.user.pk),
         "api_key_id": str(alice.user.api_keys.get().pk),
@@ -170,8 +170,8 @@ def test_admins_read_who_did_what(acme, alice, image):
 
 
 def test_nobody_reads_what_happened_elsewhere(acme, alice, charlie):
-    record(COMMAND, "image.added", organization=acme, target="x")
-    assert [one["verb"] for one in charlie.api.get("/audit/other").json()["items"]] == ["organization.created"]
+    record(COMMAND, "image.created", organization=acme, target="x")
+    assert [one["action"] for one in charlie.api.get("/audit/other").json()["items"]] == ["organization.created"]
 
 
 def test_events_are_found_by_verb_actor_picture_and_time(acme, alice, member, image):
@@ -181,12 +181,12 @@ def test_events_are_found_by_verb_actor_picture_and_time(acme, alice, member, im
         record(COMMAND, "image.shown", organization=acme, target=image.hash)
 
     def found(query):
-        return [(one["verb"], one["target"]) for one in audit(alice, query).json()["items"]]
+        return [(one["action"], one["target"]) for one in audit(alice, query).json()["items"]]
 
-    assert found("verb=image.added") == [("image.added", theirs), ("image.added", image.hash)]
-    assert found("verb=image.*&picture=" + image.hash) == [("image.added", image.hash), ("image.shown", image.hash)]
-    assert found(f"actor={bob.user.pk}") == [("image.added", theirs)]
-    assert found(f"picture={theirs}") == [("image.added", theirs)]
+    assert found("action=image.created") == [("image.created", theirs), ("image.created", image.hash)]
+    assert found("action=image.*&picture=" + image.hash) == [("image.created", image.hash), ("image.shown", image.hash)]
+    assert found(f"actor={bob.user.pk}") == [("image.created", theirs)]
+    assert found(f"picture={theirs}") == [("image.created", theirs)]
     assert found("from=2026-03-01&to=2026-03-01") == [("image.shown", image.hash)]
     assert found("from=2026-03-01t07:59:59z&to=2026-03-01t08:00:01z") == [("image.shown", image.hash)]
     assert found("from=2026-03-01T08:00:01Z&to=2026-03-02") == []
@@ -199,7 +199,7 @@ def test_pages_of_events_lead_to_the_end(acme, alice):
             record(COMMAND, "image.shown", organization=acme, target=str(number))
     seen, cursor = [], ""
     for _ in range(10):
-        body = audit(alice, f"verb=image.shown&limit=3&cursor={cursor}").json()
+        body = audit(alice, f"action=image.shown&limit=3&cursor={cursor}").json()
         seen += [one["target"] for one in body["items"]]
         record(COMMAND, "image.shown", organization=acme, target="later")
         if "cursor" not in body:
@@ -222,8 +222,8 @@ def test_pages_of_events_lead_to_the_end(acme, alice):
         "picture=abc",
         "from=today",
         "to=9999-12-31",
-        "verb=added",
-        "verb=image.added%00",
+        "action=added",
+        "action=image.created%00",
         "colour=blue",
     ],
 )

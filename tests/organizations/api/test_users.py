@@ -38,12 +38,12 @@ def test_signing_up_with_an_organization_makes_its_admin(db):
     membership = Membership.objects.get(organization__name="shop")
     assert (str(membership.user_id), membership.roles) == (body["id"], ["admin"])
     assert Organization.objects.get().billing_email == "dora@example.org"
-    assert {event.verb for event in AuditEvent.objects.all()} == {
+    assert {event.action for event in AuditEvent.objects.all()} == {
         "user.created",
-        "api_key.added",
+        "api_key.created",
         "organization.created",
     }
-    assert AuditEvent.objects.get(verb="organization.created").user_id == membership.user_id
+    assert AuditEvent.objects.get(action="organization.created").user_id == membership.user_id
 
 
 @pytest.mark.parametrize(
@@ -97,10 +97,10 @@ def test_json_is_read_whatever_it_calls_itself(db):
 
 
 def test_signing_up_can_be_switched_off(db, settings):
-    settings.SIGN_UP_ENABLED = False
+    settings.SIGNUP_ENABLED = False
     response = sign_up(email="dora@example.org")
     assert response.status_code == 403
-    assert response.json()["error"]["reason"] == "sign_up_disabled"
+    assert response.json()["error"]["reason"] == "signup_disabled"
     assert "invalid_authentication" not in response.json()
     assert not User.objects.exists()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from organizations.audit import COMMAND, staff
+from organizations.audit import COMMAND, staff_actor
 from organizations.auth.consent import is_public
 from organizations.models import AuditEvent, Membership, User
 from organizations.operations import set_roles
@@ -124,7 +124,7 @@ def test_a_key_gets_no_new_destination_from_a_stranger(image, alice, invite):
     assert copied_to_other(alice, image) == (403, "membership_not_accepted")
     many = {"headers": {"Destination": "other"}, "format": "json"}
     assert alice.api.post("/sourceimages/acme/copy", [image.hash], **many).status_code == 403
-    job = alice.api.post("/jobs/acme", {"kind": "copy-all", "destination": "other"}, format="json")
+    job = alice.api.post("/jobs/acme", {"kind": "copy_all", "destination": "other"}, format="json")
     assert (job.status_code, job.json()["reason"]) == (403, "membership_not_accepted")
     assert not membership(alice).organization.images.exists()
     assert (membership(alice).accepted_at, membership(alice).last_access) == (None, None)
@@ -168,7 +168,7 @@ def test_what_operators_and_users_do_themselves_needs_no_consent(image, alice, c
         assert answer.status_code == 201
         return
     root = User.objects.create_superuser("root", "a long password", email="root@example.org")
-    set_roles(other, alice.user.pk, [Role.WRITE], comment=None, actor=COMMAND if by == "command" else staff(root))
+    set_roles(other, alice.user.pk, [Role.WRITE], comment=None, actor=COMMAND if by == "command" else staff_actor(root))
     assert copied_to_other(alice, image) == (201, "")
 
 
@@ -185,7 +185,7 @@ def test_a_member_can_leave(alice, charlie, invite):
     invite(alice, Role.READ)
     assert alice.api.delete(f"{OTHER}/{alice.user.pk}").status_code == 204
     assert not Membership.objects.filter(user=alice.user, organization__name="other").exists()
-    event = AuditEvent.objects.get(verb="membership.left")
+    event = AuditEvent.objects.get(action="membership.left")
     assert (event.organization.name, event.user, event.target) == ("other", alice.user, str(alice.user.pk))
     assert charlie.api.get(f"{OTHER}/{alice.user.pk}").status_code == 404
 

@@ -3,10 +3,10 @@
 import pytest
 from django.test import RequestFactory
 
-from organizations.auth.staff import Staff, actor_of, staff_of
+from organizations.auth.staff import StaffAccess, actor_of, staff_of
 from organizations.errors import OrganizationNotFound, RoleMissing
 from organizations.models import Membership, Organization
-from organizations.permissions import GRANTS, Permission, Role
+from organizations.permissions import ROLE_PERMISSIONS, Permission, Role
 from tests.support.staff import helper, superuser
 
 
@@ -17,19 +17,19 @@ def other(charlie):
 
 @pytest.mark.parametrize("role", Role)
 def test_roles_grant_in_their_organization_what_they_grant_in_the_api(acme, other, role):
-    staff = Staff(helper(acme, role))
-    assert staff.granted(acme.pk) == GRANTS[role]
+    staff = StaffAccess(helper(acme, role))
+    assert staff.granted(acme.pk) == ROLE_PERMISSIONS[role]
     assert staff.granted(other.pk) == frozenset()
     for permission in Permission:
-        allowed = permission in GRANTS[role]
-        assert staff.may(permission, acme) is staff.may(permission, acme.pk) is allowed
-        assert staff.may_anywhere(permission) is allowed
-        assert staff.ids(permission) == ([acme.pk] if allowed else [])
+        allowed = permission in ROLE_PERMISSIONS[role]
+        assert staff.has_permission(permission, acme) is staff.has_permission(permission, acme.pk) is allowed
+        assert staff.has_permission_anywhere(permission) is allowed
+        assert staff.organization_ids_with(permission) == ([acme.pk] if allowed else [])
         assert list(staff.organizations(permission)) == ([acme] if allowed else [])
 
 
 def test_superusers_may_everything_everywhere(acme, other):
-    staff = Staff(superuser())
+    staff = StaffAccess(superuser())
     assert staff.granted(other.pk) == frozenset(Permission)
     assert set(staff.organizations(Permission.IMAGES_READ)) == {acme, other}
     assert staff.organization("acme", Permission.MEMBERSHIPS_WRITE) == acme
@@ -39,20 +39,20 @@ def test_superusers_may_everything_everywhere(acme, other):
 def test_who_is_no_active_staff_may_nothing(acme, missing):
     for user in (helper(acme, Role.ADMIN), superuser()):
         setattr(user, missing, False)
-        assert not Staff(user).superuser
-        assert Staff(user).granted(acme.pk) == frozenset()
-        assert not any(Staff(user).may_anywhere(permission) for permission in Permission)
+        assert not StaffAccess(user).superuser
+        assert StaffAccess(user).granted(acme.pk) == frozenset()
+        assert not any(StaffAccess(user).has_permission_anywhere(permission) for permission in Permission)
 
 
 def test_an_inactive_membership_grants_nothing(acme):
-    staff = Staff(helper(acme, Role.ADMIN, active=False))
+    staff = StaffAccess(helper(acme, Role.ADMIN, active=False))
     assert staff.granted(acme.pk) == frozenset()
     with pytest.raises(OrganizationNotFound):
         staff.organization("acme")
 
 
 def test_organizations_of_others_are_like_those_that_are_not_there(acme, other):
-    staff = Staff(helper(acme, Role.ADMIN))
+    staff = StaffAccess(helper(acme, Role.ADMIN))
     told = []
     for name in ("other", "nothing"):
         with pytest.raises(OrganizationNotFound) as error:
@@ -62,7 +62,7 @@ def test_organizations_of_others_are_like_those_that_are_not_there(acme, other):
 
 
 def test_a_refusal_names_the_roles_that_would_do(acme):
-    staff = Staff(helper(acme, Role.READ))
+    staff = StaffAccess(helper(acme, Role.READ))
     staff.check(acme, Permission.IMAGES_WRITE, Permission.IMAGES_READ)  # one of them is enough
     with pytest.raises(RoleMissing, match=r"admin, write, sourceimages:write\.$"):
         staff.check(acme, Permission.IMAGES_WRITE)
@@ -77,9 +77,9 @@ def test_memberships_are_read_once(acme, other, django_assert_num_queries):
     request = RequestFactory().get("/admin/")
     request.user = user
     with django_assert_num_queries(1):
-        assert staff_of(request).may(Permission.IMAGES_READ, acme)
-        assert staff_of(request).may(Permission.IMAGES_WRITE, other)
-        assert not staff_of(request).may(Permission.IMAGES_WRITE, acme)
+        assert staff_of(request).has_permission(Permission.IMAGES_READ, acme)
+        assert staff_of(request).has_permission(Permission.IMAGES_WRITE, other)
+        assert not staff_of(request).has_permission(Permission.IMAGES_WRITE, acme)
 
 
 def test_the_audit_trail_knows_the_person_and_from_where(acme):

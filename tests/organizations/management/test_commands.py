@@ -51,43 +51,43 @@ def test_a_user_that_cannot_be_is_not_made(acme, run, arguments, options):
 
 
 def test_a_key_is_made(acme, alice, run):
-    printed = json.loads(run("create_key", str(alice.user.pk), comment="shop", json=True))
+    printed = json.loads(run("create_api_key", str(alice.user.pk), comment="shop", json=True))
     assert Person(alice.user, printed["api_key"]).api.get("/user/apikeys/current").json()["comment"] == "shop"
-    assert "cannot be shown again" in run("create_key", str(alice.user.pk))
+    assert "cannot be shown again" in run("create_api_key", str(alice.user.pk))
 
 
 def test_a_key_of_old_is_imported(acme, alice, run):
     old = "Ab3" * 10 + "xY"
-    printed = run("create_key", str(alice.user.pk), imported=True, sent=f"{old}\n")
+    printed = run("create_api_key", str(alice.user.pk), imported=True, sent=f"{old}\n")
     assert old not in printed
     assert Person(alice.user, old).api.get("/sourceimages/acme").status_code == 200
     for again in (old, "short", "with space" + "x" * 22, "é" * 32):
         with pytest.raises(CommandError):
-            run("create_key", str(alice.user.pk), imported=True, sent=f"{again}\n")
+            run("create_api_key", str(alice.user.pk), imported=True, sent=f"{again}\n")
 
 
 def test_users_are_found_by_an_address_that_is_theirs_alone(acme, charlie, alice, run):
-    assert run("create_key", "charlie@example.org")
+    assert run("create_api_key", "charlie@example.org")
     with pytest.raises(CommandError, match="Several users"):
-        run("create_key", "alice@example.org")
+        run("create_api_key", "alice@example.org")
     for nobody in ("nobody@example.org", "00000000-0000-0000-0000-000000000000"):
         with pytest.raises(CommandError, match="no such user"):
-            run("create_key", nobody)
+            run("create_api_key", nobody)
 
 
 def test_roles_are_set(acme, charlie, run):
-    assert "read" in run("set_role", "acme", "charlie@example.org", "read")
-    assert "(unchanged)" in run("set_role", "acme", "charlie@example.org", "READ")
-    assert "(changed)" in run("set_role", "acme", "charlie@example.org", "write", "upload")
+    assert "read" in run("set_roles", "acme", "charlie@example.org", "read")
+    assert "(unchanged)" in run("set_roles", "acme", "charlie@example.org", "READ")
+    assert "(changed)" in run("set_roles", "acme", "charlie@example.org", "write", "upload")
     assert Membership.objects.get(organization=acme, user=charlie.user).roles == ["write", "upload"]
-    run("set_role", "acme", "charlie@example.org", remove=True)
+    run("set_roles", "acme", "charlie@example.org", remove=True)
     assert not Membership.objects.filter(organization=acme, user=charlie.user).exists()
     with pytest.raises(CommandError):
-        run("set_role", "acme", "charlie@example.org", remove=True)
+        run("set_roles", "acme", "charlie@example.org", remove=True)
     with pytest.raises(CommandError, match="last admin"):
-        run("set_role", "other", "charlie@example.org", "read")
+        run("set_roles", "other", "charlie@example.org", "read")
     with pytest.raises(CommandError, match="at least one"):
-        run("set_role", "acme", "charlie@example.org")
+        run("set_roles", "acme", "charlie@example.org")
 
 
 def test_organizations_are_listed_with_what_they_hold(acme, alice, charlie, run):
@@ -103,13 +103,13 @@ def test_organizations_are_listed_with_what_they_hold(acme, alice, charlie, run)
 
 
 def test_a_person_for_the_back_office_is_made(db, run, client):
-    run("create_staff", "eve", email="eve@example.org", sent="a long password\n")
+    run("create_staff_user", "eve", email="eve@example.org", sent="a long password\n")
     assert authenticate(username="eve", password="a long password").is_staff
     client.post("/admin/login/?next=/admin/", {"username": "eve", "password": "a long password"})
     assert client.get("/admin/").status_code == 200
     assert "a long password" not in str(list(AuditEvent.objects.values()))
     assert not User.objects.get(username="eve").is_superuser
-    run("create_staff", "root", email="root@example.org", superuser=True, sent="a long password\n")
+    run("create_staff_user", "root", email="root@example.org", superuser=True, sent="a long password\n")
     assert User.objects.get(username="root").is_superuser
 
 
@@ -125,18 +125,18 @@ def test_a_person_for_the_back_office_is_made(db, run, client):
 )
 def test_a_person_that_cannot_be_is_not_made(db, run, username, password, email):
     with pytest.raises(CommandError):
-        run("create_staff", username, email=email, sent=f"{password}\n")
+        run("create_staff_user", username, email=email, sent=f"{password}\n")
     assert not User.objects.exists()
 
 
 def test_a_name_belongs_to_one_person(db, run):
-    run("create_staff", "eve", email="eve@example.org", sent="a long password\n")
+    run("create_staff_user", "eve", email="eve@example.org", sent="a long password\n")
     with pytest.raises(CommandError, match="already"):
-        run("create_staff", "eve", email="eve@example.org", sent="a long password\n")
+        run("create_staff_user", "eve", email="eve@example.org", sent="a long password\n")
 
 
 def test_a_sixth_key_is_refused_here_too(acme, charlie, run):
     for _ in range(4):
         create_key(charlie.user, comment="", actor=charlie.actor)
     with pytest.raises(CommandError, match="limit"):
-        run("create_key", "charlie@example.org")
+        run("create_api_key", "charlie@example.org")

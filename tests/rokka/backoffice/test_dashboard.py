@@ -9,10 +9,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from organizations.audit import COMMAND
-from organizations.auth.staff import Staff
+from organizations.auth.staff import StaffAccess
 from organizations.models import DailyStats, Job, Membership, Organization
-from organizations.operations import create_organization
-from organizations.permissions import GRANTS, Permission, Role
+from organizations.operations import create_organization_with_admin
+from organizations.permissions import ROLE_PERMISSIONS, Permission, Role
 from organizations.usage import counters, daily_stats
 from rokka import celery_app, health
 from rokka.backoffice import dashboard
@@ -48,7 +48,7 @@ def snapshot(organization, days_ago, bytes, downloaded=0):
 
 def kept(staff):
     """What the curve of bytes draws, oldest first."""
-    return [value for _, value in dashboard.numbers(staff)["charts"][0].rows][::-1]
+    return [value for _, value in dashboard.statistics(staff)["charts"][0].rows][::-1]
 
 
 # --- What needs a look ------------------------------------------------------------------------------------------------
@@ -56,13 +56,13 @@ def kept(staff):
 
 @pytest.mark.parametrize("role", Role)
 def test_jobs_and_trash_are_of_those_who_may_see_pictures(acme, alice, image, other, role):
-    running = Job.objects.create(organization=acme, kind="copy-all")
+    running = Job.objects.create(organization=acme, kind="copy_all")
     failed = Job.objects.create(organization=acme, kind="copy", state="failed", finished=timezone.now(), error="broken")
-    Job.objects.create(organization=other, kind="copy-all")
+    Job.objects.create(organization=other, kind="copy_all")
     tombstone = delete_image(image, actor=alice.actor)
     Tombstone.objects.update(expires_at=timezone.now() + timedelta(days=3))
     shown = logged_in(helper(acme, role)).get(START).context
-    sees = Permission.IMAGES_READ in GRANTS[role]
+    sees = Permission.IMAGES_READ in ROLE_PERMISSIONS[role]
     assert shown["running"] == [running] * sees
     assert shown["failing"] == [failed] * sees
     assert shown["expiring"] == [tombstone] * sees
@@ -71,7 +71,7 @@ def test_jobs_and_trash_are_of_those_who_may_see_pictures(acme, alice, image, ot
 
 def test_superusers_see_all_of_it(acme, other, boss):
     for organization in (acme, other):
-        Job.objects.create(organization=organization, kind="copy-all")
+        Job.objects.create(organization=organization, kind="copy_all")
     shown = boss.get(START).context
     assert {job.organization for job in shown["running"]} == {acme, other}
     assert set(shown["organizations"]) == {acme, other}
@@ -133,9 +133,9 @@ def test_it_takes_as_many_queries_for_two_organizations_as_for_twenty(db, addres
 
     def more(first, last):
         for i in range(first, last):
-            made = create_organization(f"org-{i}", email="a@example.org", actor=COMMAND).organization
+            made = create_organization_with_admin(f"org-{i}", email="a@example.org", actor=COMMAND).organization
             Membership.objects.create(organization=made, user=user, roles=[Role.READ])
-            Job.objects.create(organization=made, kind="copy-all")
+            Job.objects.create(organization=made, kind="copy_all")
             snapshot(made, 3, 10)
 
     def queries():
@@ -158,15 +158,15 @@ def test_it_takes_as_many_queries_for_two_organizations_as_for_twenty(db, addres
 def test_numbers_are_of_those_who_may_see_them(acme, other, role):
     held(acme, 100, images=3)
     held(other, 5000, images=7)
-    shown = dashboard.numbers(Staff(helper(acme, role)))
-    sees = Permission.STATS_READ in GRANTS[role]
+    shown = dashboard.statistics(StaffAccess(helper(acme, role)))
+    sees = Permission.STATS_READ in ROLE_PERMISSIONS[role]
     assert (shown["images"], shown["bytes"]) == ((3, 100) if sees else (0, 0))
 
 
 def test_superusers_see_the_sum(acme, other, boss):
     held(acme, 100, images=3)
     held(other, 5000, images=7)
-    shown = dashboard.numbers(Staff(superuser("second")))
+    shown = dashboard.statistics(StaffAccess(superuser("second")))
     assert (shown["images"], shown["bytes"]) == (10, 5100)
     assert '<p class="big">10</p>' in boss.get(NUMBERS).content.decode()
 
@@ -175,14 +175,14 @@ def test_numbers_are_remembered_for_what_is_seen_not_for_who_sees_it(acme, other
     held(acme, 100)
     held(other, 5000)
     sam, sue = helper(acme, Role.READ), helper(acme, Role.WRITE, name="sue")
-    assert dashboard.numbers(Staff(sam))["bytes"] == 100
+    assert dashboard.statistics(StaffAccess(sam))["bytes"] == 100
     held(acme, 1)
-    assert dashboard.numbers(Staff(sue))["bytes"] == 100  # the same organizations
+    assert dashboard.statistics(StaffAccess(sue))["bytes"] == 100  # the same organizations
     Membership.objects.create(organization=other, user=sam, roles=[Role.READ])
-    assert dashboard.numbers(Staff(sam))["bytes"] == 5101  # others than a moment ago
+    assert dashboard.statistics(StaffAccess(sam))["bytes"] == 5101  # others than a moment ago
     Membership.objects.filter(user=sam).update(active=False)
-    assert dashboard.numbers(Staff(sam))["bytes"] == 0
-    assert dashboard.numbers(Staff(superuser()))["bytes"] == 5101
+    assert dashboard.statistics(StaffAccess(sam))["bytes"] == 0
+    assert dashboard.statistics(StaffAccess(superuser()))["bytes"] == 5101
 
 
 def test_a_day_without_a_snapshot_is_like_the_one_before(acme, other):
@@ -194,35 +194,35 @@ def test_a_day_without_a_snapshot_is_like_the_one_before(acme, other):
     held(acme, 300)
     held(other, 2000)
     expected = [100] * 25 + [1100, 1100, 2100, 2300, 2300]
-    assert kept(Staff(superuser())) == [charts.size(value) for value in expected]
-    assert kept(Staff(helper(acme, Role.READ))) == [charts.size(value) for value in [100] * 28 + [300, 300]]
+    assert kept(StaffAccess(superuser())) == [charts.size(value) for value in expected]
+    assert kept(StaffAccess(helper(acme, Role.READ))) == [charts.size(value) for value in [100] * 28 + [300, 300]]
 
 
 def test_the_curve_begins_where_something_is_known(acme):
     snapshot(acme, 2, 100)
     held(acme, 200)
-    assert kept(Staff(superuser())) == [charts.size(value) for value in (100, 100, 200)]
+    assert kept(StaffAccess(superuser())) == [charts.size(value) for value in (100, 100, 200)]
 
 
 def test_the_first_day_is_a_level(acme):
     held(acme, 200)
-    chart = dashboard.numbers(Staff(superuser()))["charts"][0]
-    assert chart.curve == f"0.0,0.0 {charts.WIDTH},0.0"
+    chart = dashboard.statistics(StaffAccess(superuser()))["charts"][0]
+    assert chart.line == f"0.0,0.0 {charts.WIDTH},0.0"
 
 
 def test_uploads_are_counted_by_day(acme, alice, image, other):
     alice.upload(acme, images.png(seed=1), name="b.png")
     old = acme.images.exclude(pk=image.pk).get()
-    for staff in (Staff(superuser()), Staff(helper(acme, Role.READ))):
+    for staff in (StaffAccess(superuser()), StaffAccess(helper(acme, Role.READ))):
         dashboard.cache.clear()
         acme.images.filter(pk=old.pk).update(created=timezone.now() - timedelta(days=2))
-        rows = dashboard.numbers(staff)["charts"][1].rows
+        rows = dashboard.statistics(staff)["charts"][1].rows
         assert [value for _, value in rows] == ["1", "0", "1"] + ["0"] * 27
         assert rows[0][0] == f"{daily_stats.today()}"
     dashboard.cache.clear()
-    assert {value for _, value in dashboard.numbers(Staff(helper(other, Role.READ, name="sue")))["charts"][1].rows} == {
-        "0"
-    }
+    assert {
+        value for _, value in dashboard.statistics(StaffAccess(helper(other, Role.READ, name="sue")))["charts"][1].rows
+    } == {"0"}
 
 
 # --- Health -----------------------------------------------------------------------------------------------------------
@@ -304,8 +304,8 @@ def test_health_is_for_superusers(acme, monkeypatch):
 
 
 def test_a_curve_spans_the_plot_and_touches_its_top():
-    chart = charts.curve("Bytes", [("2026-01-01", 0), ("2026-01-02", 50), ("2026-01-03", 100)])
-    assert chart.curve == "0.0,150.0 320.0,75.0 640.0,0.0"
+    chart = charts.line_chart("Bytes", [("2026-01-01", 0), ("2026-01-02", 50), ("2026-01-03", 100)])
+    assert chart.line == "0.0,150.0 320.0,75.0 640.0,0.0"
     assert chart.area == "0,150 0.0,150.0 320.0,75.0 640.0,0.0 640.0,150"
     assert (chart.top, chart.rows[0]) == ("100", ("2026-01-03", "100"))
     assert chart.summary == "2026-01-01: 0. 2026-01-03: 100."
@@ -313,27 +313,27 @@ def test_a_curve_spans_the_plot_and_touches_its_top():
 
 
 def test_one_point_is_a_flat_line():
-    chart = charts.curve("Bytes", [("2026-01-01", 7)])
-    assert chart.curve == "0.0,0.0 640,0.0"
+    chart = charts.line_chart("Bytes", [("2026-01-01", 7)])
+    assert chart.line == "0.0,0.0 640,0.0"
     assert chart.area == "0,150 0.0,0.0 640,0.0 640,150"
     assert len(chart.rows) == 1
 
 
 def test_nothing_but_zeros_lies_at_the_bottom():
-    assert charts.curve("Bytes", [("a", 0), ("b", 0)]).curve == "0.0,150.0 640.0,150.0"
-    assert [bar[3] for bar in charts.bars("Bytes", [("a", 0), ("b", 0)]).bars] == [0, 0]
+    assert charts.line_chart("Bytes", [("a", 0), ("b", 0)]).line == "0.0,150.0 640.0,150.0"
+    assert [bar[3] for bar in charts.bar_chart("Bytes", [("a", 0), ("b", 0)]).bars] == [0, 0]
 
 
-@pytest.mark.parametrize("draw", [charts.curve, charts.bars])
+@pytest.mark.parametrize("draw", [charts.line_chart, charts.bar_chart])
 def test_nothing_draws_nothing(draw):
     chart = draw("Bytes", [])
-    assert (chart.curve, chart.area, chart.bars, chart.rows, chart.ticks) == ("", "", [], [], [])
+    assert (chart.line, chart.area, chart.bars, chart.rows, chart.ticks) == ("", "", [], [], [])
     assert chart.summary == "Nothing yet."
 
 
 @pytest.mark.parametrize("count", [1, 2, 30, 365])
 def test_bars_stand_beside_each_other_within_the_plot(count):
-    bars = charts.bars("Bytes", [(f"2026-{i}", i + 1) for i in range(count)]).bars
+    bars = charts.bar_chart("Bytes", [(f"2026-{i}", i + 1) for i in range(count)]).bars
     assert len(bars) == count
     for x, y, width, height, _ in bars:
         assert x >= 0
@@ -346,6 +346,6 @@ def test_bars_stand_beside_each_other_within_the_plot(count):
 
 @pytest.mark.parametrize("count", [1, 2, 5, 30, 365])
 def test_labels_are_few_and_within_the_plot(count):
-    ticks = charts.curve("Bytes", [(f"2026-{i:05}", i) for i in range(count)]).ticks
+    ticks = charts.line_chart("Bytes", [(f"2026-{i:05}", i) for i in range(count)]).ticks
     assert 1 <= len(ticks) <= charts.TICKS + 4
     assert all(0 <= x <= charts.WIDTH for x, _ in ticks)

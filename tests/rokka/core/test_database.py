@@ -8,18 +8,18 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 
 from organizations.audit import COMMAND
 from organizations.models import Job, Organization, User
-from organizations.operations import create_organization
+from organizations.operations import create_organization_with_admin
 from rokka.core import database
-from rokka.core.database import Overtaken, refused_as, retry_on_conflict, violated
+from rokka.core.database import StaleRead, retry_on_conflict, translate_conflict, violated_constraint
 from rokka.core.errors import Conflict
-from sourceimages.conflicts import FILE, TOMBSTONE
+from sourceimages.conflicts import FILE_REFERENCE, TOMBSTONE_REFERENCE
 from sourceimages.models import Alias, ShortHash, SourceImage
 from tests.conftest import contradictions
 
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(database, "PAUSE", 0)
+    monkeypatch.setattr(database, "RETRY_PAUSE_SECONDS", 0)
 
 
 def take(organization: Organization) -> Alias:
@@ -56,7 +56,7 @@ def test_nothing_remains_of_an_attempt_that_failed_and_in_the_end_it_is_refused(
 
     with pytest.raises(Conflict):
         add()
-    assert len(attempts) == database.ATTEMPTS
+    assert len(attempts) == database.MAX_ATTEMPTS
     assert not ShortHash.objects.exists()
 
 
@@ -64,7 +64,7 @@ def test_an_integrity_error_of_another_constraint_is_not_swallowed(acme):
     take(acme)
     attempts = []
 
-    @retry_on_conflict("image_living_hash_unique", "short_hash_unique", references=[FILE])
+    @retry_on_conflict("image_active_hash_unique", "short_hash_unique", references=[FILE_REFERENCE])
     @transaction.atomic
     def add() -> None:
         attempts.append(len(attempts))
@@ -78,7 +78,7 @@ def test_an_integrity_error_of_another_constraint_is_not_swallowed(acme):
 def test_a_check_constraint_is_no_conflict(image):
     tombstone = image.organization.tombstones.create(expires_at=image.created, reason="api")
 
-    @retry_on_conflict("image_living_hash_unique", references=[FILE])
+    @retry_on_conflict("image_active_hash_unique", references=[FILE_REFERENCE])
     @transaction.atomic
     def delete_locked() -> None:
         SourceImage.objects.filter(pk=image.pk).update(locked=True, tombstone=tombstone)
@@ -88,7 +88,7 @@ def test_a_check_constraint_is_no_conflict(image):
 
 
 def test_being_overtaken_is_a_conflict(db):
-    outcomes = iter([Overtaken(), Overtaken(), None])
+    outcomes = iter([StaleRead(), StaleRead(), None])
 
     @retry_on_conflict()
     def look() -> str:
@@ -100,7 +100,7 @@ def test_being_overtaken_is_a_conflict(db):
 
 
 def test_a_lost_connection_is_none(db):
-    @retry_on_conflict("alias_unique", references=[FILE])
+    @retry_on_conflict("alias_unique", references=[FILE_REFERENCE])
     def look() -> None:
         raise OperationalError("server closed the connection unexpectedly")
 
@@ -118,7 +118,7 @@ def test_constraints_are_told_apart_by_their_names(acme, constraint):
                 case "alias_unique":
                     take(acme)
                 case "job_exclusive":
-                    Job.objects.create(organization=acme, kind="restore")
+                    Job.objects.create(organization=acme, kind="restore_deletion")
                 case "organization_name_unique":
                     Organization.objects.create(name="twice")
                 case "short_hash_once_per_hash":
@@ -126,22 +126,22 @@ def test_constraints_are_told_apart_by_their_names(acme, constraint):
 
     with pytest.raises(IntegrityError) as error, transaction.atomic():
         violate()
-    assert violated(error.value) == {constraint}
+    assert violated_constraint(error.value) == {constraint}
 
 
 def test_a_primary_key_is_no_constraint_that_is_meant(acme):
     with pytest.raises(IntegrityError) as error, transaction.atomic():
         User.objects.bulk_create([User(pk=acme.pk, email="a@example.org"), User(pk=acme.pk, email="b@example.org")])
-    assert violated(error.value).isdisjoint({"user_username_unique"})
+    assert violated_constraint(error.value).isdisjoint({"user_username_unique"})
 
 
 def test_a_refusal_takes_the_place_of_one_constraint_only_and_the_transaction_goes_on(acme):
     with transaction.atomic():
-        with pytest.raises(Conflict, match="Taken"), refused_as(Conflict("Taken."), "organization_name_unique"):
+        with pytest.raises(Conflict, match="Taken"), translate_conflict(Conflict("Taken."), "organization_name_unique"):
             Organization.objects.create(name="acme")
-        with pytest.raises(IntegrityError), refused_as(Conflict("Taken."), "alias_unique"):
+        with pytest.raises(IntegrityError), translate_conflict(Conflict("Taken."), "alias_unique"):
             Organization.objects.create(name="acme")
-        create_organization("stage", email="a@example.org", actor=COMMAND)
+        create_organization_with_admin("stage", email="a@example.org", actor=COMMAND)
     assert Organization.objects.count() == 2
 
 
@@ -156,7 +156,7 @@ def test_a_foreign_key_is_a_conflict_where_it_is_meant(image):
             if len(attempts) == 1:
                 SourceImage.objects.filter(pk=image.pk).update(file=image.file_id + 1)
 
-    retry_on_conflict(references=[FILE])(refer_to_nothing)()
+    retry_on_conflict(references=[FILE_REFERENCE])(refer_to_nothing)()
     assert attempts == [0, 1]
     attempts.clear()
     with pytest.raises(IntegrityError):
@@ -164,7 +164,7 @@ def test_a_foreign_key_is_a_conflict_where_it_is_meant(image):
     if connection.vendor == "postgresql":  # SQLite does not say which of them it is
         attempts.clear()
         with pytest.raises(IntegrityError):
-            retry_on_conflict(references=[TOMBSTONE])(refer_to_nothing)()
+            retry_on_conflict(references=[TOMBSTONE_REFERENCE])(refer_to_nothing)()
     assert contradictions() == []
 
 

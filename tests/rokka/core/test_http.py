@@ -63,7 +63,7 @@ def test_the_root_checks_a_key(acme, alice):
     response = alice.api.get("/")
     assert response.status_code == 200
     assert "/sourceimages" in response.json()["resources"]
-    assert response.json()["environment"] == "embedded"
+    assert response.json()["environment"] == "standalone"
     assert_error(APIClient().get("/"), 403)
 
 
@@ -146,7 +146,7 @@ def test_the_back_office_is_closed_to_other_origins(client, db):
 def test_an_unknown_host_is_refused(acme, alice):
     response = alice.api.get("/sourceimages/acme", headers={"Host": "evil.example.org"})
     assert_error(response, 400)
-    assert response.json()["reason"] == "unknown_host"
+    assert response.json()["reason"] == "host_not_allowed"
 
 
 def test_health(db, client, own_files):

@@ -2,7 +2,7 @@ import pytest
 from django.http import HttpResponse
 from django.test import RequestFactory
 
-from rokka.core.middleware import ClientAddress
+from rokka.core.middleware import TrustedProxyMiddleware
 
 pytestmark = pytest.mark.any_database
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.any_database
 def test_only_trusted_proxies_say_where_a_request_comes_from(settings, remote, forwarded, address):
     settings.TRUSTED_PROXIES = ["10.0.0.0/8"]
     seen = []
-    middleware = ClientAddress(lambda request: seen.append(request.META["REMOTE_ADDR"]) or HttpResponse())
+    middleware = TrustedProxyMiddleware(lambda request: seen.append(request.META["REMOTE_ADDR"]) or HttpResponse())
     headers = {"X-Forwarded-For": forwarded} if forwarded else {}
     middleware(RequestFactory().get("/", headers=headers, REMOTE_ADDR=remote))
     assert seen == [address]
@@ -33,6 +33,6 @@ def test_only_trusted_proxies_say_where_a_request_comes_from(settings, remote, f
 
 def test_without_trusted_proxies_nobody_is_believed():
     seen = []
-    middleware = ClientAddress(lambda request: seen.append(request.META["REMOTE_ADDR"]) or HttpResponse())
+    middleware = TrustedProxyMiddleware(lambda request: seen.append(request.META["REMOTE_ADDR"]) or HttpResponse())
     middleware(RequestFactory().get("/", headers={"X-Forwarded-For": "198.51.100.1"}, REMOTE_ADDR="10.0.0.1"))
     assert seen == ["10.0.0.1"]

@@ -25,9 +25,9 @@ def still():
 @pytest.fixture
 def few(settings):
     settings.RATE_LIMIT_PER_KEY = 3
-    settings.RATE_LIMIT_FAILURES = 3
+    settings.RATE_LIMIT_AUTH_FAILURES = 3
     settings.RATE_LIMIT_PER_ADDRESS = 3
-    settings.RATE_LIMIT_SIGN_UPS = 2
+    settings.RATE_LIMIT_SIGNUPS = 2
 
 
 def test_answers_say_what_is_left(acme, alice, few):
@@ -111,7 +111,7 @@ def test_no_request_is_lost_between_two(settings):
     settings.RATE_LIMIT_PER_KEY = 1000
     limit = Limit("RATE_LIMIT_PER_KEY")
     with ThreadPoolExecutor(8) as pool:
-        left = list(pool.map(lambda _: ratelimits.count((limit, "somebody")).remaining, range(800)))
+        left = list(pool.map(lambda _: ratelimits.hit((limit, "somebody")).remaining, range(800)))
     assert sorted(left) == list(range(200, 1000))
 
 
@@ -126,13 +126,13 @@ def test_nobody_is_refused_because_redis_does_not_answer(acme, alice, settings, 
 
 
 def test_checking_does_not_count(few):
-    limit = Limit("RATE_LIMIT_FAILURES")
+    limit = Limit("RATE_LIMIT_AUTH_FAILURES")
     for _ in range(5):
-        ratelimits.check(limit, "somebody")
+        ratelimits.peek(limit, "somebody")
     for _ in range(3):
-        ratelimits.count((limit, "somebody"))
+        ratelimits.hit((limit, "somebody"))
     with pytest.raises(TooManyRequests):
-        ratelimits.check(limit, "somebody")
+        ratelimits.peek(limit, "somebody")
 
 
 def test_wrong_passwords_are_counted_per_address(db, client, few, django_user_model):

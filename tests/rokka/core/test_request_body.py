@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from rokka.core.request_body import DRAIN, BodyGuard
+from rokka.core.request_body import MAX_DRAIN_BYTES, RequestBodyMiddleware
 
 pytestmark = pytest.mark.any_database
 
@@ -19,7 +19,7 @@ def answer(body: bytes, *, read: int = 0, **environ: str) -> tuple[dict[str, str
         return [b""]
 
     request = {"wsgi.input": stream, "SERVER_SOFTWARE": "Granian", "CONTENT_LENGTH": str(len(body))} | environ
-    BodyGuard(application, limit=5000)(request, lambda status, pairs, *rest: headers.update(pairs))
+    RequestBodyMiddleware(application, limit=5000)(request, lambda status, pairs, *rest: headers.update(pairs))
     return headers, len(body) - stream.tell(), told[0]
 
 
@@ -30,13 +30,13 @@ def test_a_small_body_is_read_so_that_the_connection_can_go_on():
 
 
 def test_of_a_large_body_a_little_is_read_and_the_connection_closed():
-    headers, left, _ = answer(b"x" * (3 * DRAIN), read=10)
+    headers, left, _ = answer(b"x" * (3 * MAX_DRAIN_BYTES), read=10)
     assert headers["Connection"] == "close"
-    assert left == 2 * DRAIN - 10
+    assert left == 2 * MAX_DRAIN_BYTES - 10
 
 
 def test_a_body_that_was_read_costs_nothing():
-    headers, left, _ = answer(b"x" * (2 * DRAIN), read=2 * DRAIN)
+    headers, left, _ = answer(b"x" * (2 * MAX_DRAIN_BYTES), read=2 * MAX_DRAIN_BYTES)
     assert "Connection" not in headers
     assert left == 0
 
@@ -55,5 +55,5 @@ def test_a_chunked_body_is_given_a_bound():
 
 @pytest.mark.parametrize("server", ["WSGIServer/0.2", "gunicorn/27.0", ""])
 def test_other_servers_decide_on_connections_themselves(server):
-    headers, _, _ = answer(b"x" * (3 * DRAIN), SERVER_SOFTWARE=server)
+    headers, _, _ = answer(b"x" * (3 * MAX_DRAIN_BYTES), SERVER_SOFTWARE=server)
     assert "Connection" not in headers

@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import reverse
 
 from organizations.audit import COMMAND
-from organizations.models import AuditEvent, Counter, Job, Membership, User
+from organizations.models import AuditEvent, Job, Membership, UsageCounter, User
 from organizations.operations import create_staff
 from organizations.permissions import Role
 from sourceimages.models import Alias, SourceImage, Tombstone
@@ -106,7 +106,7 @@ def told(answer):
 
 def everything():
     """All that an act could change."""
-    models = (SourceImage, Tombstone, Job, AuditEvent, Alias, Counter)
+    models = (SourceImage, Tombstone, Job, AuditEvent, Alias, UsageCounter)
     return [list(model.objects.order_by("pk").values()) for model in models]
 
 

@@ -9,7 +9,7 @@ import pytest
 from organizations.models import AuditEvent, Job, Membership, User
 from organizations.permissions import Permission, Role, granted
 from sourceimages import jobs, storage, tasks
-from sourceimages.admin.bulk_actions import ACTS
+from sourceimages.admin.bulk_actions import BULK_ACTION_VIEWS
 from sourceimages.models import Tombstone
 from sourceimages.operations import delete_image, set_locked, set_protected
 from tests.sourceimages.admin.conftest import (
@@ -32,9 +32,9 @@ from tests.support.prepared import prepared
 
 pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
 
-MANY = [kind for kind in ACTS if kind != "archive"]
+MANY = [kind for kind in BULK_ACTION_VIEWS if kind != "archive"]
 FIELDS = {
-    "set-metadata": {"name": "year", "type": "int", "value": "1999"},
+    "set_metadata": {"name": "year", "type": "int", "value": "1999"},
     "copy": {"destination": "stage"},
 }
 
@@ -45,30 +45,30 @@ def is_done(kind, image, stage):
         case "lock" | "unlock":
             return now.locked == (kind == "lock")
         case "protect" | "unprotect":
-            alike = now.organization.images.living().with_bytes(now.binary_hash)
+            alike = now.organization.images.active().by_binary_hash(now.binary_hash)
             return now.deleted and alike.get().protected == (kind == "protect")
-        case "set-metadata":
+        case "set_metadata":
             return now.user_metadata == {"int:year": 1999}
-        case "delete" | "restore-some":
+        case "delete" | "restore":
             return now.deleted == (kind == "delete")
-    return stage.images.living().filter(hash=now.hash).exists()
+    return stage.images.active().filter(hash=now.hash).exists()
 
 
 def ask(browser, rows, kind, **fields):
-    return browser.post(ACT, chosen(rows, kind, in_trash=kind == "restore-some", **fields))
+    return browser.post(ACT, chosen(rows, kind, in_trash=kind == "restore", **fields))
 
 
 # --- Asking -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ACTS)
+@pytest.mark.parametrize("kind", BULK_ACTION_VIEWS)
 def test_nothing_happens_before_somebody_confirms(staff, stage, three, alice, kind):
     pictures = prepared(kind, three, alice.actor)
     before = everything()
     question = ask(staff, pictures[:2], kind, **FIELDS.get(kind, {}))
     page = text_of(question)
     assert question.status_code == 200
-    assert f"{ACTS[kind].label}: 2 pictures" in page
+    assert f"{BULK_ACTION_VIEWS[kind].label}: 2 pictures" in page
     assert pictures[0].name in page
     assert pictures[2].name not in page
     assert everything() == before
@@ -155,10 +155,17 @@ def test_several_are_done_by_a_job(staff, ines, stage, three, alice, kind):
     answer = confirm(staff, ask(staff, pictures[:2], kind), **FIELDS.get(kind, {}))
     assert [is_done(kind, image, stage) for image in pictures] == [True, True, False]
     job = Job.objects.get()
-    assert (job.kind, job.state, job.total, job.done, job.user, job.source) == (kind, "done", 2, 2, ines, "staff")
+    assert (job.kind, job.state, job.total, job.processed, job.user, job.source) == (
+        kind,
+        "succeeded",
+        2,
+        2,
+        ines,
+        "staff",
+    )
     assert answer.redirect_chain == [(PICTURES, 302)]
     (message,) = told(answer)
-    assert message.startswith(f"{ACTS[kind].label}: 2 ")
+    assert message.startswith(f"{BULK_ACTION_VIEWS[kind].label}: 2 ")
     assert page_of(job) in message
 
 
@@ -178,37 +185,37 @@ def test_one_is_done_at_once(staff, ines, stage, three, alice, kind):
 def test_all_that_match_are_done(staff, acme, stage, three, alice, kind):
     pictures = prepared(kind, three, alice.actor)
     search = f"q=hash:{pictures[0].hash}+OR+hash:{pictures[2].hash}"
-    in_trash = kind == "restore-some"
+    in_trash = kind == "restore"
     question = staff.post(ACT, found(search, kind, in_trash=in_trash))
     legible = f"q: hash:{pictures[0].hash} OR hash:{pictures[2].hash}"
     assert f"all that match <code>{legible}</code>" in text_of(question)
     confirm(staff, question, **FIELDS.get(kind, {}))
     assert [is_done(kind, image, stage) for image in pictures] == [True, False, True]
     job = Job.objects.get()
-    assert job.arguments["selection"] == {"in_trash": in_trash, "search": search}
+    assert job.params["selection"] == {"in_trash": in_trash, "search": search}
     page = staff.get(f"/admin/organizations/job/{job.pk}/change/")
     assert f"all that match <code>{legible}</code>" in text_of(page)
 
 
 def test_many_are_done_by_a_job_that_somebody_watches(staff, three, monkeypatch):
-    monkeypatch.setattr(tasks, "SMALL", 2)
+    monkeypatch.setattr(tasks, "INLINE_LIMIT", 2)
     hurried = []
-    monkeypatch.setattr(tasks, "hurry", hurried.append)
+    monkeypatch.setattr(tasks, "enqueue_job", hurried.append)
     answer = confirm(staff, ask(staff, three, "lock"))
     job = Job.objects.get()
     assert answer.redirect_chain == [(page_of(job), 302)]
-    assert (job.state, job.done, hurried) == ("waiting", 0, [job.pk])
+    assert (job.state, job.processed, hurried) == ("queued", 0, [job.pk])
     assert not any(fresh(image).locked for image in three)
 
 
 def test_the_trail_says_who_it_was(staff, ines, three):
     confirm(staff, ask(staff, three[:1], "delete"))
-    event = AuditEvent.objects.get(verb="image.deleted")
+    event = AuditEvent.objects.get(action="image.deleted")
     assert (event.source, event.user, event.address) == ("staff", ines, "127.0.0.1")
     assert event.request_id
-    assert (Tombstone.objects.get().deleted_by, Tombstone.objects.get().reason) == (ines, "staff")
+    assert (Tombstone.objects.get().deleted_by, Tombstone.objects.get().reason) == (ines, "admin")
     confirm(staff, ask(staff, three[1:], "delete"))
-    events = AuditEvent.objects.filter(verb="image.deleted").exclude(pk=event.pk)
+    events = AuditEvent.objects.filter(action="image.deleted").exclude(pk=event.pk)
     assert {(one.source, one.user, one.address, one.target) for one in events} == {
         ("staff", ines, "127.0.0.1", image.hash) for image in three[1:]
     }
@@ -246,7 +253,7 @@ def test_what_is_deleted_meanwhile_is_told(staff, three, alice):
     assert "This picture is not there any more." in text_of(answer)
     assert everything() == before
     confirm(staff, two)
-    assert Job.objects.get().report == {"locked": 1, "gone": 1}
+    assert Job.objects.get().counts == {"locked": 1, "gone": 1}
     assert Job.objects.get().state == "succeeded_with_errors"
 
 
@@ -258,7 +265,7 @@ def test_the_question_is_asked_again_if_other_images_match_by_then(staff, acme, 
     again = confirm(staff, question)
     assert again.status_code == 400
     assert "4 images match now, not the ones that were shown." in text_of(again)
-    assert f"{ACTS[kind].label}: 4 pictures" in text_of(again)
+    assert f"{BULK_ACTION_VIEWS[kind].label}: 4 pictures" in text_of(again)
     assert everything() == before
     fields = dict.fromkeys(("kind", "organization", "in_trash", "all", "search", "shown"))
     fields |= {name: value for name, value, _ in inputs(again) if name in fields}
@@ -266,7 +273,7 @@ def test_the_question_is_asked_again_if_other_images_match_by_then(staff, acme, 
     if kind == "archive":
         assert len(unpacked(answer)) == 4
     else:
-        assert (Job.objects.get().total, Job.objects.get().done) == (4, 4)
+        assert (Job.objects.get().total, Job.objects.get().processed) == (4, 4)
 
 
 def test_a_search_is_not_acted_upon_before_its_result_was_shown(staff, three):
@@ -279,19 +286,19 @@ def test_a_search_is_not_acted_upon_before_its_result_was_shown(staff, three):
 def test_only_confirmed_images_are_deleted_whatever_comes_before_the_job_is_done(
     staff, acme, three, alice, monkeypatch
 ):
-    monkeypatch.setattr(tasks, "SMALL", 2)
-    monkeypatch.setattr(tasks, "hurry", lambda job_id: None)
+    monkeypatch.setattr(tasks, "INLINE_LIMIT", 2)
+    monkeypatch.setattr(tasks, "enqueue_job", lambda job_id: None)
     confirm(staff, staff.post(ACT, found("format=png", "delete")))
     later = uploaded(alice, acme, 2, first=7)
     job = jobs.run(Job.objects.get().pk)
-    assert (job.state, job.total, job.done, job.report) == ("done", 3, 3, {"deleted": 3})
-    assert set(acme.images.living()) == set(later)
+    assert (job.state, job.total, job.processed, job.counts) == ("succeeded", 3, 3, {"deleted": 3})
+    assert set(acme.images.active()) == set(later)
 
 
 def test_of_two_that_are_alike_one_is_restored(staff, acme, alice, image):
     delete_image(image, actor=alice.actor)
     alice.upload(acme, images.png(), name="later.png")
-    answer = confirm(staff, ask(staff, [image], "restore-some"))
+    answer = confirm(staff, ask(staff, [image], "restore"))
     assert fresh(image).deleted
     assert "conflicting" in told(answer)[0]
 
@@ -312,7 +319,7 @@ def test_of_two_that_are_alike_one_is_restored(staff, acme, alice, image):
 )
 def test_a_bad_field_is_refused_and_what_was_typed_stays(staff, three, fields):
     for rows in (three, three[:1]):
-        question = ask(staff, rows, "set-metadata")
+        question = ask(staff, rows, "set_metadata")
         before = everything()
         answer = confirm(staff, question, **fields)
         assert answer.status_code == 400
@@ -324,13 +331,13 @@ def test_a_bad_field_is_refused_and_what_was_typed_stays(staff, three, fields):
 def test_a_field_is_removed(staff, acme, alice):
     for seed in range(2):
         alice.upload(acme, images.png(seed=seed), **{"meta_user[0]": '{"int:year": 1950, "artist": "Ada"}'})
-    question = ask(staff, acme.images.all(), "set-metadata")
+    question = ask(staff, acme.images.all(), "set_metadata")
     confirm(staff, question, name="year", type="int", value="", remove="yes")
     assert [image.user_metadata for image in acme.images.all()] == [{"artist": "Ada"}] * 2
 
 
 def test_an_array_comes_a_line_each(staff, three):
-    confirm(staff, ask(staff, three, "set-metadata"), name="tags", type="array", value="harbour\r\n\r\n night \n")
+    confirm(staff, ask(staff, three, "set_metadata"), name="tags", type="array", value="harbour\r\n\r\n night \n")
     assert [fresh(image).user_metadata for image in three] == [{"array:tags": ["harbour", "night"]}] * 3
 
 
@@ -380,7 +387,7 @@ def unpacked(answer):
 
 
 def original(image):
-    with storage.originals().local(image.file.key) as path:
+    with storage.originals().local_path(image.file.key) as path:
         return path.read_bytes()
 
 
@@ -445,9 +452,9 @@ def test_one_is_led_back_to_where_one_was(staff, three, alice):
 
 def test_one_goes_on_with_the_picture_that_it_is_now(staff, acme, three):
     for kind in ("protect", "unprotect"):
-        image = acme.images.living().filter(name="0.png").get()
+        image = acme.images.active().filter(name="0.png").get()
         answer = staff.post(ACT, chosen([image], kind, back=str(image.pk), confirmed="yes"))
-        after = acme.images.living().filter(name="0.png").get()
+        after = acme.images.active().filter(name="0.png").get()
         assert after != image
         assert answer["Location"] == page_of(after)
 
@@ -458,21 +465,21 @@ def test_one_goes_on_with_the_picture_that_it_is_now(staff, acme, three):
 @pytest.mark.parametrize("role", Role)
 def test_each_role_is_offered_what_it_may_do_and_refused_the_rest(colleague, acme, stage, alice, role):
     """A person who may not read pictures can do nothing to them here, whatever else is granted."""
-    pictures = uploaded(alice, acme, len(ACTS) * 2)
+    pictures = uploaded(alice, acme, len(BULK_ACTION_VIEWS) * 2)
     browser, grants = colleague(role), granted([role])
     reads = Permission.IMAGES_READ in grants
     listed = browser.get(PICTURES)
     assert listed.status_code == (200 if reads else 403)
-    allowed = {kind for kind, act in ACTS.items() if reads and act.needs in grants}
+    allowed = {kind for kind, act in BULK_ACTION_VIEWS.items() if reads and act.permission in grants}
     if reads:
         living = {kind for kind, _, _ in listed.context["acts"]}
         delete_image(pictures.pop(), actor=alice.actor)
         in_trash = {kind for kind, _, _ in browser.get(PICTURES + "?state=trash").context["acts"]}
-        assert living == {kind for kind in allowed if kind != "restore-some"}
-        assert in_trash == {kind for kind in allowed if kind == "restore-some"}
-    for kind in ACTS:
+        assert living == {kind for kind in allowed if kind != "restore"}
+        assert in_trash == {kind for kind in allowed if kind == "restore"}
+    for kind in BULK_ACTION_VIEWS:
         rows = [pictures.pop()]
-        if kind == "restore-some":
+        if kind == "restore":
             delete_image(rows[0], actor=alice.actor)
         sent = {**FIELDS.get(kind, {}), "confirmed": "yes"}
         before = everything()
@@ -493,7 +500,7 @@ def test_only_admins_delete_everything_at_once(colleague, acme, three):
         assert writer.post(ACT, found(search, "delete", confirmed="yes")).status_code == 403
     assert everything() == before
     confirm(admin, admin.post(ACT, found("", "delete")))
-    assert not acme.images.living().exists()
+    assert not acme.images.active().exists()
 
 
 def test_both_a_reader_and_an_unlocker_may_lock(colleague, three):
@@ -503,7 +510,7 @@ def test_both_a_reader_and_an_unlocker_may_lock(colleague, three):
 
 def test_staff_who_are_not_members_find_nothing(outsider, three):
     before = everything()
-    for kind in ACTS:
+    for kind in BULK_ACTION_VIEWS:
         answer = ask(outsider, three, kind, confirmed="yes", **FIELDS.get(kind, {}))
         assert answer.status_code == 404
         answer = outsider.post(ACT, chosen(three, kind, organization="other", confirmed="yes", destination="x"))
@@ -517,7 +524,7 @@ def test_others_get_nowhere(client, alice, three, fields):
     type(alice.user).objects.filter(pk=alice.user.pk).update(**fields)
     client.force_login(alice.user)
     before = everything()
-    for kind in ACTS:
+    for kind in BULK_ACTION_VIEWS:
         answer = ask(client, three, kind, confirmed="yes")
         assert answer.headers["Location"].startswith("/admin/login/")
     assert everything() == before

@@ -18,7 +18,7 @@ BUTTON = "Restore this version"
 @pytest.fixture(autouse=True)
 def nobody_works(monkeypatch):
     """Jobs wait until a test has them done."""
-    monkeypatch.setattr(tasks, "hurry", lambda job_id: None)
+    monkeypatch.setattr(tasks, "enqueue_job", lambda job_id: None)
 
 
 @pytest.fixture
@@ -77,35 +77,35 @@ def test_a_restore_without_the_token_of_the_form_is_refused(ines, renamed):
 @pytest.fixture
 def described(acme, three, alice):
     chosen = Selection(acme, in_trash=False, ids=tuple(image.pk for image in three))
-    return jobs.run(jobs.act("set-metadata", chosen, actor=alice.actor, changes={"title": "All"}).pk)
+    return jobs.run(jobs.start_bulk_action("set_metadata", chosen, actor=alice.actor, changes={"title": "All"}).pk)
 
 
 def test_a_job_is_undone_once_that_is_confirmed(staff, described, three):
     before = everything()
     question = press(staff, described, "undo")
-    assert "set-metadata of acme, 3 of 3 pictures" in text_of(question)
+    assert "set_metadata of acme, 3 of 3 pictures" in text_of(question)
     assert everything() == before
     answer = confirm(staff, question)
     undoing = Job.objects.get(kind="undo")
     (message,) = told(answer)
     assert page_of(undoing) in message
-    assert jobs.run(undoing.pk).report == {"undone": 3}
+    assert jobs.run(undoing.pk).counts == {"undone": 3}
     assert [fresh(image).user_metadata for image in three] == [{}, {}, {}]
 
 
 def test_only_those_who_may_write_where_a_copy_went_undo_it(colleague, stage_writer, acme, stage, three, alice):
-    job = jobs.run(jobs.copy_all(acme, stage, overwrite=False, actor=alice.actor).pk)
+    job = jobs.run(jobs.start_copy_all(acme, stage, overwrite=False, actor=alice.actor).pk)
     here = colleague(Role.WRITE)
     assert 'name="_undo"' not in text_of(here.get(page_of(job)))
     refused = here.post(page_of(job), {"_undo": "yes", "confirmed": "yes", "_selected_action": [job.pk]}, follow=True)
     assert refused.status_code == 200
-    assert (stage.images.living().count(), Job.objects.count()) == (3, 1)
+    assert (stage.images.active().count(), Job.objects.count()) == (3, 1)
     confirm(stage_writer, press(stage_writer, job, "undo"))
     jobs.run(Job.objects.get(kind="undo").pk)
-    assert stage.images.living().count() == 0
+    assert stage.images.active().count() == 0
 
 
 def test_what_cannot_be_undone_offers_no_undoing(staff, acme, three, alice):
-    indexing, deleting = jobs.index(acme, actor=alice.actor), jobs.delete_all(acme, actor=alice.actor)
+    indexing, deleting = jobs.start_reindex(acme, actor=alice.actor), jobs.start_delete_all(acme, actor=alice.actor)
     for job in (jobs.run(indexing.pk), jobs.run(deleting.pk)):
         assert 'name="_undo"' not in text_of(staff.get(page_of(job)))

@@ -11,7 +11,7 @@ from organizations.audit import COMMAND
 from organizations.models import AuditEvent, Job
 from organizations.permissions import Permission, Role, granted
 from sourceimages import jobs, tasks
-from sourceimages.admin.jobs import percent, speed, time_left
+from sourceimages.admin.jobs import eta, percent, rate
 from sourceimages.operations import set_locked
 from tests.sourceimages.admin.conftest import JOBS, choose, confirm, everything, fresh, page_of, press, text_of, told
 
@@ -20,24 +20,24 @@ pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
 
 @pytest.fixture(autouse=True)
 def nobody_works(monkeypatch):
-    monkeypatch.setattr(tasks, "hurry", lambda job_id: None)
+    monkeypatch.setattr(tasks, "enqueue_job", lambda job_id: None)
 
 
-def made(acme, kind, state="waiting", **fields):
+def made(acme, kind, state="queued", **fields):
     return Job.objects.create(organization=acme, kind=kind, state=state, source="api", **fields)
 
 
 def test_a_job_says_how_far_it_is(staff, acme, three, alice):
-    job = jobs.delete_all(acme, actor=alice.actor)
+    job = jobs.start_delete_all(acme, actor=alice.actor)
     now = timezone.now()
     Job.objects.filter(pk=job.pk).update(
         state="running",
         frozen=False,
-        done=2,
+        processed=2,
         failed=1,
-        report={"deleted": 1, "locked": 1},
+        counts={"deleted": 1, "locked": 1},
         error="The disk is <b>full.",
-        failures=[{"hash": three[0].hash, "message": "It is <b>locked."}],
+        errors=[{"hash": three[0].hash, "message": "It is <b>locked."}],
         started=now - timedelta(seconds=1),
         heartbeat=now,
     )
@@ -53,48 +53,48 @@ def test_a_job_says_how_far_it_is(staff, acme, three, alice):
 
 def test_speed_and_time():
     now = timezone.now()
-    job = Job(state="running", total=100, done=20, started=now - timedelta(seconds=10), heartbeat=now)
-    assert (percent(job), speed(job), time_left(job)) == (20, 2.0, "0:00:40")
-    job.state, job.finished = "done", now
-    assert (speed(job), time_left(job)) == (2.0, "")
-    assert (percent(Job(state="waiting", total=0)), percent(Job(state="done", total=0))) == (0, 100)
-    assert (speed(Job(state="waiting")), time_left(Job(state="waiting", total=5))) == (None, "")
-    assert percent(Job(state="running", total=2, done=5)) == 100
+    job = Job(state="running", total=100, processed=20, started=now - timedelta(seconds=10), heartbeat=now)
+    assert (percent(job), rate(job), eta(job)) == (20, 2.0, "0:00:40")
+    job.state, job.finished = "succeeded", now
+    assert (rate(job), eta(job)) == (2.0, "")
+    assert (percent(Job(state="queued", total=0)), percent(Job(state="succeeded", total=0))) == (0, 100)
+    assert (rate(Job(state="queued")), eta(Job(state="queued", total=5))) == (None, "")
+    assert percent(Job(state="running", total=2, processed=5)) == 100
 
 
 def test_jobs_are_stopped(staff, ines, acme, three):
-    job = jobs.delete_all(acme, actor=COMMAND)
+    job = jobs.start_delete_all(acme, actor=COMMAND)
     before = everything()
-    question = choose(staff, JOBS, "stop", [job])
-    assert "delete-all of acme, 0 of 3 pictures" in text_of(question)
+    question = choose(staff, JOBS, "cancel", [job])
+    assert "delete_all of acme, 0 of 3 pictures" in text_of(question)
     assert everything() == before
     assert told(confirm(staff, question)) == ["1 job stopped."]
     assert fresh(job).state == "cancelled"
-    event = AuditEvent.objects.get(verb="job.stopped")
+    event = AuditEvent.objects.get(action="job.cancelled")
     assert (event.source, event.user) == ("staff", ines)
-    assert acme.images.living().count() == 3
+    assert acme.images.active().count() == 3
 
 
 def test_a_job_is_stopped_and_tried_again_on_its_page(staff, ines, acme, three):
-    job = jobs.delete_all(acme, actor=COMMAND)
-    assert told(confirm(staff, press(staff, job, "stop"))) == ["1 job stopped."]
+    job = jobs.start_delete_all(acme, actor=COMMAND)
+    assert told(confirm(staff, press(staff, job, "cancel"))) == ["1 job stopped."]
     assert "_stop" not in text_of(staff.get(page_of(job)))
-    assert told(confirm(staff, press(staff, job, "again"))) == ["1 job going on."]
-    assert AuditEvent.objects.get(verb="job.resumed").user == ines
-    assert fresh(job).state == "waiting"
-    assert jobs.run(job.pk).report == {"deleted": 3}
+    assert told(confirm(staff, press(staff, job, "resume"))) == ["1 job going on."]
+    assert AuditEvent.objects.get(action="job.resumed").user == ines
+    assert fresh(job).state == "queued"
+    assert jobs.run(job.pk).counts == {"deleted": 3}
 
 
 def test_a_job_that_failed_is_tried_again(staff, acme, three):
-    job = jobs.delete_all(acme, actor=COMMAND)
+    job = jobs.start_delete_all(acme, actor=COMMAND)
     Job.objects.filter(pk=job.pk).update(state="failed", error="No.")
-    confirm(staff, press(staff, job, "again"))
-    assert (fresh(job).state, fresh(job).error) == ("waiting", "")
+    confirm(staff, press(staff, job, "resume"))
+    assert (fresh(job).state, fresh(job).error) == ("queued", "")
 
 
 def test_what_failed_is_run_again_from_its_page(staff, ines, acme, three, alice):
     set_locked(three[0], True, actor=alice.actor)
-    job = jobs.run(jobs.delete_all(acme, actor=COMMAND).pk)
+    job = jobs.run(jobs.start_delete_all(acme, actor=COMMAND).pk)
     for page in (JOBS, page_of(job), "/admin/"):
         assert "completed with errors" in text_of(staff.get(page)).lower()
     assert "1 skipped" in text_of(staff.get(page_of(job)))
@@ -104,12 +104,12 @@ def test_what_failed_is_run_again_from_its_page(staff, ines, acme, three, alice)
     assert said.startswith("Started for 1 images.")
     assert page_of(again) in said
     assert (again.user, again.source, again.total) == (ines, "staff", 1)
-    assert jobs.run(again.pk).report == {"deleted": 1}
+    assert jobs.run(again.pk).counts == {"deleted": 1}
     assert "_retry" not in text_of(staff.get(page_of(again)))
 
 
 def test_there_is_nothing_to_run_again_of_a_job_that_went_well(staff, acme, three):
-    job = jobs.run(jobs.delete_all(acme, actor=COMMAND).pk)
+    job = jobs.run(jobs.start_delete_all(acme, actor=COMMAND).pk)
     before = everything()
     assert "_retry" not in text_of(staff.get(page_of(job)))
     assert told(confirm(staff, choose(staff, JOBS, "retry", [job]))) == [
@@ -119,32 +119,32 @@ def test_there_is_nothing_to_run_again_of_a_job_that_went_well(staff, acme, thre
 
 
 def test_more_failures_than_are_named_are_counted(staff, acme):
-    job = made(acme, "delete", "succeeded_with_errors", total=300, done=300, skipped=150)
-    Job.objects.filter(pk=job.pk).update(failures=[{"hash": "a" * 40, "message": "It is locked."}] * 100)
+    job = made(acme, "delete", "succeeded_with_errors", total=300, processed=300, skipped=150)
+    Job.objects.filter(pk=job.pk).update(errors=[{"hash": "a" * 40, "message": "It is locked."}] * 100)
     assert "… and 50 more" in text_of(staff.get(page_of(job)))
 
 
-@pytest.mark.parametrize("kind", ["copy", "copy-all"])
+@pytest.mark.parametrize("kind", ["copy", "copy_all"])
 def test_a_copy_goes_on_for_those_who_may_write_at_its_destination(acme, stage, colleague, stage_writer, kind):
     arguments = {"destination": "stage", "selection": {"in_trash": False, "search": ""}}
-    job, stranger = made(acme, kind, "failed", arguments=arguments), colleague(Role.WRITE)
+    job, stranger = made(acme, kind, "failed", params=arguments), colleague(Role.WRITE)
     Job.objects.filter(pk=job.pk).update(failed=1)
-    for button in ('_again"', '_retry"'):
+    for button in ('_resume"', '_retry"'):
         assert button not in text_of(stranger.get(page_of(job)))
         assert button in text_of(stage_writer.get(page_of(job)))
 
 
 def test_what_is_over_can_be_neither_stopped_nor_tried_again(staff, acme, three):
-    job = jobs.delete_all(acme, actor=COMMAND)
-    stop = choose(staff, JOBS, "stop", [job])
+    job = jobs.start_delete_all(acme, actor=COMMAND)
+    stop = choose(staff, JOBS, "cancel", [job])
     jobs.run(job.pk)
     before = everything()
-    assert told(confirm(staff, stop)) == ["The job delete-all of acme is over: done."]
-    messages = told(confirm(staff, choose(staff, JOBS, "again", [job])))
-    assert messages == ["The job delete-all of acme is done: there is nothing to go on with."]
+    assert told(confirm(staff, stop)) == ["The job delete_all of acme is over: succeeded."]
+    messages = told(confirm(staff, choose(staff, JOBS, "resume", [job])))
+    assert messages == ["The job delete_all of acme is succeeded: there is nothing to go on with."]
     page = text_of(staff.get(page_of(job)))
     assert "_stop" not in page
-    assert "_again" not in page
+    assert "_resume" not in page
     assert everything() == before
 
 
@@ -152,8 +152,8 @@ def test_what_is_over_can_be_neither_stopped_nor_tried_again(staff, acme, three)
 def test_each_kind_takes_its_permission(colleague, acme, role):
     browser, grants = colleague(role), granted([role])
     for kind, needed in jobs.PERMISSIONS.items():
-        for state, action in (("waiting", "stop"), ("failed", "again")):
-            job = made(acme, kind, state, arguments={"selection": {"in_trash": False, "search": ""}})
+        for state, action in (("queued", "cancel"), ("failed", "resume")):
+            job = made(acme, kind, state, params={"selection": {"in_trash": False, "search": ""}})
             page = browser.get(page_of(job))
             reads, may = Permission.IMAGES_READ in grants, needed in grants
             assert page.status_code == (200 if reads else 404)
@@ -174,9 +174,9 @@ def test_more_take_no_more_queries(staff, acme, alice):
             assert staff.get(JOBS).status_code == 200
         return len(captured)
 
-    made(acme, "copy-all", "done", user=alice.user)
+    made(acme, "copy_all", "succeeded", user=alice.user)
     queries()
     few = queries()
     for _ in range(20):
-        made(acme, "copy-all", "done", user=alice.user)
+        made(acme, "copy_all", "succeeded", user=alice.user)
     assert queries() == few

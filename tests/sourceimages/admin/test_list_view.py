@@ -256,7 +256,7 @@ def test_counts_of_a_bad_search_are_refused(staff, various):
 
 
 def test_the_total_is_exact_until_it_takes_too_long(staff, acme, alice, monkeypatch):
-    monkeypatch.setattr(list_filters, "COUNTED", 3)
+    monkeypatch.setattr(list_filters, "COUNT_CAP", 3)
     uploaded(alice, acme, 5)
 
     def total(**parameters):
@@ -302,7 +302,7 @@ def turned(browser, parameters):
     while address:
         answer = browser.get(address)
         pages.append(names(answer))
-        address = answer.context["page"].after and PICTURES + answer.context["page"].after
+        address = answer.context["page"].next and PICTURES + answer.context["page"].next
         assert len(pages) < 20
     return pages
 
@@ -311,7 +311,7 @@ def turned(browser, parameters):
 @pytest.mark.parametrize("parameters", ["?organization=acme", "?organization=acme&sort=name+asc&format=png&view=table"])
 def test_every_picture_is_on_one_page(staff, acme, alice, monkeypatch, numbered, parameters):
     monkeypatch.setattr(list_filters, "PER_PAGE", 2)
-    monkeypatch.setattr(list_filters, "NUMBERED", numbered)
+    monkeypatch.setattr(list_filters, "MAX_OFFSET_PAGING", numbered)
     uploaded(alice, acme, 7)
     expected = [f"{number}.png" for number in range(7)]
     if "sort" not in parameters:
@@ -330,16 +330,16 @@ def test_pages_of_all_organizations(staff, acme, stage, alice, monkeypatch):
 
 def test_one_goes_back_by_numbers_and_to_the_start_by_cursors(staff, acme, alice, monkeypatch):
     monkeypatch.setattr(list_filters, "PER_PAGE", 2)
-    monkeypatch.setattr(list_filters, "NUMBERED", 3)
+    monkeypatch.setattr(list_filters, "MAX_OFFSET_PAGING", 3)
     uploaded(alice, acme, 9)
     first = staff.get(PICTURES, {"organization": "acme", "format": "png"}).context["page"]
-    assert (first.before, first.first) == ("", "")
-    second = staff.get(PICTURES + first.after).context["page"]
-    assert "offset=2" in first.after
-    assert names(staff.get(PICTURES + second.before)) == [image.name for image in first.items]
-    third = staff.get(PICTURES + second.after).context["page"]
-    fourth = staff.get(PICTURES + third.after).context["page"]
-    assert re.search(r"offset=\D", third.after)
+    assert (first.previous, first.first) == ("", "")
+    second = staff.get(PICTURES + first.next).context["page"]
+    assert "offset=2" in first.next
+    assert names(staff.get(PICTURES + second.previous)) == [image.name for image in first.items]
+    third = staff.get(PICTURES + second.next).context["page"]
+    fourth = staff.get(PICTURES + third.next).context["page"]
+    assert re.search(r"offset=\D", third.next)
     assert names(staff.get(PICTURES + fourth.first)) == [image.name for image in first.items]
     assert "format=png" in fourth.first
 

@@ -44,7 +44,7 @@ POSTS = [
 def theirs(acme, three, alice):
     """What there is in acme, and the same of what is not there."""
     tombstone = delete_image(three[2], actor=alice.actor)
-    job = Job.objects.create(organization=acme, kind="copy-all", source="api", arguments={"destination": "stage"})
+    job = Job.objects.create(organization=acme, kind="copy_all", source="api", params={"destination": "stage"})
     there = {
         "picture": three[0].pk,
         "deleted": three[2].pk,
@@ -83,12 +83,12 @@ def test_lists_have_nothing_of_it(outsider, theirs, three):
     assert str(theirs[0]["job"]) not in text_of(outsider.get("/admin/organizations/job/"))
 
 
-@pytest.mark.parametrize("kind", ["lock", "protect", "set-metadata", "delete", "restore-some", "copy"])
+@pytest.mark.parametrize("kind", ["lock", "protect", "set_metadata", "delete", "restore", "copy"])
 def test_their_ids_in_ones_own_organization_are_nothing(outsider, charlie, theirs, three, kind):
     charlie.upload("other", images.png(seed=77))
-    rows = three[2:] if kind == "restore-some" else three[:2]
+    rows = three[2:] if kind == "restore" else three[:2]
     before = everything()
-    sent = chosen(rows, kind, organization="other", in_trash=kind == "restore-some", destination="acme")
+    sent = chosen(rows, kind, organization="other", in_trash=kind == "restore", destination="acme")
     question = outsider.post(ACT, sent)
     assert question.context["summary"].count == 0
     assert not any(image.name in text_of(question) for image in three)

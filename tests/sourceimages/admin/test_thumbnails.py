@@ -30,7 +30,7 @@ def test_a_preview_is_ours_and_private(staff, image, size):
     assert answer["Cache-Control"].startswith("private")
     assert answer["X-Content-Type-Options"] == "nosniff"
     assert "sandbox" in answer["Content-Security-Policy"]
-    with storage.originals().local(image.file.key) as path:
+    with storage.originals().local_path(image.file.key) as path:
         assert answer.content != path.read_bytes()
     opened(answer.content)
 
@@ -87,7 +87,7 @@ def test_nobody_else_sees_anything(client, outsider, image):
 
 
 def test_bytes_in_a_bucket_are_drawn_too(staff, acme, alice, settings, empty_bucket, tmp_path):
-    settings.STORAGES = settings.STORAGES | {"originals": env.storage(empty_bucket, spool=tmp_path / "spool")}
+    settings.STORAGES = settings.STORAGES | {"originals": env.storage_config(empty_bucket, temp_dir=tmp_path / "spool")}
     alice.upload(acme, images.png(40, 30), name="far away.png")
     answer = staff.get(address(acme.images.get()))
     assert Image.open(BytesIO(answer.content)).size == (40, 30)

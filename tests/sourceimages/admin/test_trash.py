@@ -39,7 +39,7 @@ pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
 @pytest.fixture
 def tombstone(acme, three):
     """Everything in acme is deleted."""
-    jobs.run(jobs.delete_all(acme, actor=COMMAND).pk)
+    jobs.run(jobs.start_delete_all(acme, actor=COMMAND).pk)
     return Tombstone.objects.get()
 
 
@@ -49,11 +49,11 @@ def test_an_act_of_deleting_is_undone(staff, ines, acme, three, tombstone):
     assert "3 pictures of acme" in text_of(question)
     assert everything() == before
     (message,) = told(confirm(staff, question))
-    job = Job.objects.get(kind="restore")
+    job = Job.objects.get(kind="restore_deletion")
     assert page_of(job) in message
-    assert (job.state, job.report, job.user, job.source) == ("done", {"restored": 3}, ines, "staff")
-    assert set(acme.images.living()) == set(three)
-    assert AuditEvent.objects.get(verb="job.started", job_id=job.pk).user == ines
+    assert (job.state, job.counts, job.user, job.source) == ("succeeded", {"restored": 3}, ines, "staff")
+    assert set(acme.images.active()) == set(three)
+    assert AuditEvent.objects.get(action="job.started", job_id=job.pk).user == ines
 
 
 def test_it_is_undone_from_its_page(staff, acme, tombstone):
@@ -61,22 +61,22 @@ def test_it_is_undone_from_its_page(staff, acme, tombstone):
     question = press(staff, tombstone, "restore")
     assert everything() == before
     confirm(staff, question)
-    assert acme.images.living().count() == 3
+    assert acme.images.active().count() == 3
 
 
 def test_a_large_one_is_undone_soon(staff, acme, tombstone, monkeypatch):
-    monkeypatch.setattr(tasks, "SMALL", 2)
-    monkeypatch.setattr(tasks, "hurry", lambda job_id: None)
+    monkeypatch.setattr(tasks, "INLINE_LIMIT", 2)
+    monkeypatch.setattr(tasks, "enqueue_job", lambda job_id: None)
     (message,) = told(confirm(staff, press(staff, tombstone, "restore")))
     assert "is being restored" in message
-    assert acme.images.living().count() == 0
+    assert acme.images.active().count() == 0
 
 
 def test_some_of_it_are_restored(staff, three, tombstone):
     page = staff.get(page_of(tombstone))
-    assert 'value="restore-some"' in text_of(page)
+    assert 'value="restore"' in text_of(page)
     assert [image.pk for image in page.context["images"]] == [image.pk for image in three]
-    sent = chosen(three[:2], "restore-some", in_trash=True, back=f"trash:{tombstone.pk}")
+    sent = chosen(three[:2], "restore", in_trash=True, back=f"trash:{tombstone.pk}")
     answer = confirm(staff, staff.post(ACT, sent))
     assert answer.redirect_chain == [(page_of(tombstone), 302)]
     assert [fresh(image).deleted for image in three] == [False, False, True]
@@ -84,13 +84,13 @@ def test_some_of_it_are_restored(staff, three, tombstone):
 
 
 def test_two_such_jobs_at_a_time_are_refused(staff, acme, tombstone, alice, monkeypatch):
-    monkeypatch.setattr(tasks, "SMALL", -1)
-    monkeypatch.setattr(tasks, "hurry", lambda job_id: None)
+    monkeypatch.setattr(tasks, "INLINE_LIMIT", -1)
+    monkeypatch.setattr(tasks, "enqueue_job", lambda job_id: None)
     alice.upload(acme, images.png(seed=9))
-    other = delete_image(acme.images.living().get(), actor=alice.actor)
+    other = delete_image(acme.images.active().get(), actor=alice.actor)
     messages = told(confirm(staff, choose(staff, TOMBSTONES, "restore", [tombstone, other])))
     assert sum("is being deleted or restored already" in message for message in messages) == 1
-    assert Job.objects.filter(kind="restore").count() == 1
+    assert Job.objects.filter(kind="restore_deletion").count() == 1
 
 
 def test_what_has_expired_is_not_offered_and_refused(staff, tombstone):
@@ -99,7 +99,7 @@ def test_what_has_expired_is_not_offered_and_refused(staff, tombstone):
     before = everything()
     page = text_of(staff.get(page_of(tombstone)))
     assert "_restore" not in page
-    assert "restore-some" not in page
+    assert 'value="restore"' not in page
     assert told(confirm(staff, question)) == ["There is no such act of deleting that can still be undone."]
     assert everything() == before
 
@@ -116,7 +116,7 @@ def test_pages_go_on_by_id(staff, three, tombstone, monkeypatch):
 
 
 def test_counting_ends_early(staff, tombstone, monkeypatch):
-    monkeypatch.setattr(trash, "COUNTED", 2)
+    monkeypatch.setattr(trash, "COUNT_CAP", 2)
     assert "more than 2" in text_of(staff.get(TOMBSTONES))
     assert "more than 2 still in the trash" in text_of(staff.get(page_of(tombstone)))
 
@@ -149,7 +149,7 @@ def test_a_superuser_who_types_the_name_removes_it(staff, ines, acme, tombstone)
     answer = staff.post(page_of(tombstone), {"expire": "yes", "name": " acme "})
     assert (answer.status_code, answer["Location"]) == (302, TOMBSTONES)
     assert fresh(tombstone).expires_at <= timezone.now()
-    event = AuditEvent.objects.get(verb="trash.expired")
+    event = AuditEvent.objects.get(action="deletion.expired")
     assert (event.user, event.source, event.count, event.tombstone_id) == (ines, "staff", 3, tombstone.pk)
     assert purge.purge_expired() == 3
     assert not acme.images.exists()
@@ -181,7 +181,7 @@ def test_readers_restore_nothing(colleague, three, tombstone, role):
     before = everything()
     browser.post(page_of(tombstone), {"_restore": "yes", "confirmed": "yes", "_selected_action": tombstone.pk})
     choose(browser, TOMBSTONES, "restore", [tombstone], confirmed="yes")
-    assert browser.post(ACT, chosen(three, "restore-some", in_trash=True, confirmed="yes")).status_code == 403
+    assert browser.post(ACT, chosen(three, "restore", in_trash=True, confirmed="yes")).status_code == 403
     assert everything() == before
 
 

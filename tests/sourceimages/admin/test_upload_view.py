@@ -103,7 +103,7 @@ def test_who_is_not_logged_in_uploads_nothing(client, acme):
 def test_what_lies_in_the_trash_comes_anew(staff, acme, image, alice):
     delete_image(image, actor=alice.actor)
     assert put(staff, images.png()).json()["items"][0]["created"] is True
-    assert acme.images.living().count() == 1
+    assert acme.images.active().count() == 1
 
 
 def test_the_page_says_where_files_go(staff, acme):

@@ -56,7 +56,7 @@ def test_everything_goes_along_but_the_lock(acme, alice, stage, method):
     assert b"".join(alice.api.get(copied["link"] + "/download").streaming_content) == images.png(seed=3)
     source, target = StoredFile.objects.order_by("id")
     assert source.key != target.key
-    assert {event.organization.name for event in AuditEvent.objects.filter(verb="image.copied")} == {"stage"}
+    assert {event.organization.name for event in AuditEvent.objects.filter(action="image.copied")} == {"stage"}
 
 
 def test_bytes_are_linked_and_not_copied(image, alice, stage, own_files):
@@ -99,7 +99,7 @@ def test_what_is_there_is_overwritten_in_place_and_what_it_was_is_written_down(i
     assert (response.status_code, response.content) == (204, b"")
     after = stage.images.get()
     assert (after.pk, after.user_metadata) == (there.pk, {"a": "ours"})
-    event = AuditEvent.objects.get(verb="image.overwritten")
+    event = AuditEvent.objects.get(action="image.overwritten")
     assert event.details["before"]["user_metadata"] == {"a": "theirs"}
     alice.api.put(f"/sourceimages/acme/{image.hash}/meta/user", {"a": "later"}, format="json")
     assert stage.images.get().user_metadata == {"a": "ours"}
@@ -128,7 +128,7 @@ def test_one_in_the_trash_of_the_destination_stays_there(image, alice, stage):
     copy(alice, image)
     alice.api.delete(f"/sourceimages/stage/{image.hash}")
     assert copy(alice, image).status_code == 201
-    assert (stage.images.living().count(), stage.images.in_trash().count()) == (1, 1)
+    assert (stage.images.active().count(), stage.images.in_trash().count()) == (1, 1)
     assert StoredFile.objects.filter(organization=stage).count() == 1
 
 
@@ -224,8 +224,8 @@ def test_what_becomes_of_each_is_said_whatever_becomes_of_the_others(acme, alice
     assert stage.images.get(hash=there).user_metadata == {"a": "ours"}
     assert stage.images.get(hash=locked).user_metadata == {}
     events = AuditEvent.objects.filter(organization=stage, user=bob.user)
-    assert sorted(events.values_list("verb", "target")) == [("image.copied", new), ("image.overwritten", there)]
-    overwritten = events.get(verb="image.overwritten")
+    assert sorted(events.values_list("action", "target")) == [("image.copied", new), ("image.overwritten", there)]
+    overwritten = events.get(action="image.overwritten")
     assert overwritten.target_id == str(stage.images.get(hash=there).pk)
     assert overwritten.details["before"]["user_metadata"] == {}
     assert overwritten.details["source"] == "acme"

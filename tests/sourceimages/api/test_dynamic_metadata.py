@@ -42,7 +42,7 @@ def test_setting_makes_another_picture_and_removing_leads_back(acme, alice, imag
 
     back = alice.api.delete(entry(hash=item["hash"]))
     assert (back.status_code, hash_of(back)) == (201, image.hash)
-    assert acme.images.living().count() == 2
+    assert acme.images.active().count() == 2
 
 
 def test_the_same_again_changes_nothing(alice, image, entry):
@@ -82,7 +82,7 @@ def test_a_kept_hash_says_the_truth_again(acme, alice, image, entry):
     put(alice, entry(), AREA, keepHash="true")
     back = alice.api.delete(entry(), query_params={"deletePrevious": "true"})
     assert (back.status_code, hash_of(back)) == (204, image.hash)
-    assert acme.images.living().get().dynamic_metadata == {}
+    assert acme.images.active().get().dynamic_metadata == {}
     put(alice, entry(), AREA, keepHash="true")
     set_locked(acme.images.get(), True, actor=alice.actor)
     assert alice.api.delete(entry()).status_code == 423
@@ -93,7 +93,7 @@ def test_a_living_picture_with_the_new_hash_is_used_as_it_is(acme, alice, image,
     alice.api.put(f"/sourceimages/acme/{hash}/name", "other.png", format="json")
     again = put(alice, entry(), AREA)
     assert (again.status_code, again.json()["name"]) == (201, "other.png")
-    assert acme.images.living().count() == 2
+    assert acme.images.active().count() == 2
 
 
 def test_one_in_the_trash_stays_there(acme, alice, image, entry):
@@ -101,7 +101,7 @@ def test_one_in_the_trash_stays_there(acme, alice, image, entry):
     alice.api.delete(f"/sourceimages/acme/{hash}")
     assert hash_of(put(alice, entry(), AREA)) == hash
     assert acme.images.filter(hash=hash).count() == 2
-    assert acme.images.living().filter(hash=hash).count() == 1
+    assert acme.images.active().filter(hash=hash).count() == 1
 
 
 def test_a_locked_picture_is_kept_as_it_is(alice, image, entry):

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("consistent")
 @pytest.fixture(autouse=True)
 def nobody_works(monkeypatch):
     """Jobs wait until a test has them done."""
-    monkeypatch.setattr("sourceimages.api.jobs.hurry", lambda job_id: None)
+    monkeypatch.setattr("sourceimages.api.jobs.enqueue_job", lambda job_id: None)
 
 
 def path_of(image, *parts):
@@ -37,7 +37,7 @@ def test_the_history_says_who_changed_what_and_what_was_before(image, alice):
     assert answer.status_code == 200
     changed, renamed = answer.json()["items"]
     assert answer.json().keys() == {"items"}
-    assert (changed["kind"], changed["before"]) == ("metadata_changed", {"user_metadata": {}})
+    assert (changed["kind"], changed["before"]) == ("metadata_updated", {"user_metadata": {}})
     assert (renamed["kind"], renamed["before"]) == ("renamed", {"name": "harbour.png"})
     assert renamed.keys() == {"id", "created", "kind", "source", "user_id", "api_key_id", "job_id", "before"}
     assert (renamed["user_id"], renamed["source"], renamed["job_id"]) == (str(alice.user.pk), "api", None)
@@ -115,34 +115,34 @@ def test_the_history_of_a_deleted_image_is_in_the_trash_with_it(image, alice):
 
 def renamed_metadata(acme, alice):
     chosen = Selection(acme, in_trash=False, ids=tuple(acme.images.values_list("pk", flat=True)))
-    return jobs.run(jobs.act("set-metadata", chosen, actor=alice.actor, changes={"title": "All"}).pk)
+    return jobs.run(jobs.start_bulk_action("set_metadata", chosen, actor=alice.actor, changes={"title": "All"}).pk)
 
 
 def test_a_job_is_undone(image, acme, alice):
     job = renamed_metadata(acme, alice)
     answer = alice.api.post(f"/jobs/acme/{job.pk}/undo")
     assert (answer.status_code, answer.json()["kind"]) == (202, "undo")
-    assert answer.json()["arguments"] == {"job": str(job.pk), "undone": "set-metadata"}
+    assert answer.json()["params"] == {"job": str(job.pk), "undone": "set_metadata"}
     assert alice.api.get(answer["Location"]).json() == answer.json()
-    assert jobs.run(UUID(answer.json()["id"])).report == {"undone": 1}
+    assert jobs.run(UUID(answer.json()["id"])).counts == {"undone": 1}
     assert SourceImage.objects.get(pk=image.pk).user_metadata == {}
 
 
 def test_a_copy_is_undone_where_it_went_by_those_who_may_write_there(image, acme, stage, alice, member):
-    job = jobs.run(jobs.copy_all(acme, stage, overwrite=False, actor=alice.actor).pk)
+    job = jobs.run(jobs.start_copy_all(acme, stage, overwrite=False, actor=alice.actor).pk)
     bob = member(Role.WRITE)  # in acme, but not in stage
     answer = bob.api.post(f"/jobs/acme/{job.pk}/undo")
     assert (answer.status_code, answer.json()["reason"]) == (403, "not_a_member")
-    assert stage.images.living().count() == 1
+    assert stage.images.active().count() == 1
 
     answer = alice.api.post(f"/jobs/acme/{job.pk}/undo")
     assert answer.status_code == 202
     assert answer["Location"] == f"/jobs/stage/{answer.json()['id']}"
     jobs.run(UUID(answer.json()["id"]))
-    assert (stage.images.living().count(), acme.images.living().count()) == (0, 1)
+    assert (stage.images.active().count(), acme.images.active().count()) == (0, 1)
 
 
 def test_a_job_without_changes_is_not_undone(image, acme, alice):
-    job = jobs.run(jobs.index(acme, actor=alice.actor).pk)
+    job = jobs.run(jobs.start_reindex(acme, actor=alice.actor).pk)
     answer = alice.api.post(f"/jobs/acme/{job.pk}/undo")
     assert (answer.status_code, answer.json()["reason"]) == (409, "job_not_undoable")

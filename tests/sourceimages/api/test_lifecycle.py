@@ -81,10 +81,10 @@ def test_all_pictures_of_the_same_bytes_are_deleted_or_none(acme, alice, image):
     address = f"/sourceimages/acme?binaryHash={image.binary_hash}"
     lock(alice, image)
     assert refused(alice.api.delete(address), 423, "image_locked")
-    assert acme.images.living().count() == 3
+    assert acme.images.active().count() == 3
     lock(alice, image, False)
     assert alice.api.delete(address).status_code == 204
-    assert Tombstone.objects.get().reason == "binary hash"
+    assert Tombstone.objects.get().reason == "binary_hash"
     assert {one.hash for one in acme.images.in_trash()} == {image.hash, protected["hash"]}
     assert refused(alice.api.delete(address), 404, "image_not_found")
 
@@ -99,7 +99,7 @@ def test_all_pictures_of_the_same_bytes_are_deleted_in_as_many_queries_as_one(ac
         return len(queries)
 
     assert queries(seed=1, count=1) == queries(seed=2, count=5)
-    deleted = AuditEvent.objects.filter(verb="image.deleted").values_list("target", "target_id", "tombstone_id")
+    deleted = AuditEvent.objects.filter(action="image.deleted").values_list("target", "target_id", "tombstone_id")
     in_trash = acme.images.in_trash().values_list("hash", "id", "tombstone_id")
     assert set(deleted) == {(hash, str(id), tombstone) for hash, id, tombstone in in_trash}
     assert len(deleted) == 6
@@ -127,7 +127,7 @@ def test_the_message_of_what_is_missing_is_the_one_that_clients_look_for(acme, a
 @pytest.mark.parametrize("query", ["", "?binaryHash", "?binaryHash=", "?binaryhash=x", "?deleted=true"])
 def test_without_a_binary_hash_nothing_is_deleted(acme, alice, image, query):
     assert alice.api.delete(f"/sourceimages/acme{query}").status_code == 400
-    assert acme.images.living().count() == 1
+    assert acme.images.active().count() == 1
 
 
 def test_the_database_itself_refuses_a_locked_picture_in_the_trash(acme, image, alice):
@@ -151,7 +151,7 @@ def test_a_restored_picture_has_everything_it_had(image, alice):
 
 def test_restoring_what_was_never_deleted_is_fine(image, alice):
     assert alice.api.post(path(image, "restore")).json()["hash"] == image.hash
-    assert not AuditEvent.objects.filter(verb="image.restored").exists()
+    assert not AuditEvent.objects.filter(action="image.restored").exists()
 
 
 def test_nobody_restores_what_never_was(image, alice):
@@ -167,7 +167,7 @@ def test_a_picture_can_be_restored_for_thirty_days(image, alice, days, status):
 
 
 def test_the_time_in_the_trash_is_a_setting(image, alice, settings):
-    settings.TRASH_DAYS = 2
+    settings.TRASH_RETENTION_DAYS = 2
     alice.api.delete(path(image))
     let_pass(timedelta(days=2, seconds=1))
     assert alice.api.post(path(image, "restore")).status_code == 404
@@ -210,7 +210,7 @@ def test_the_purge_removes_rows_and_bytes_that_nothing_needs(acme, alice, image,
     assert len([one for one in own_files.glob("*/*/*-*") if one.is_file()]) == 1
     assert len([one for one in own_files.glob("trash/*/*/*-*") if one.is_file()]) == 1
     assert not Tombstone.objects.exists()
-    assert AuditEvent.objects.filter(verb="tombstone.purged", source="time").count() == 2
+    assert AuditEvent.objects.filter(action="deletion.purged", source="system").count() == 2
     assert acme.short_hashes.count() == 3
 
 
@@ -223,8 +223,8 @@ def test_a_lock_is_set_and_taken_off(image, alice):
     assert (body.json()["locked"], body.json()["link"]) == (True, path(image))
     assert lock(alice, image).status_code == 200
     assert lock(alice, image, False).json()["locked"] is False
-    assert [one.verb for one in AuditEvent.objects.filter(target=image.hash).order_by("id")] == [
-        "image.added",
+    assert [one.action for one in AuditEvent.objects.filter(target=image.hash).order_by("id")] == [
+        "image.created",
         "image.locked",
         "image.unlocked",
     ]
@@ -286,7 +286,7 @@ def test_a_picture_is_renamed(image, alice, sent, name):
     assert alice.api.generic("PUT", path(image, "name"), sent, "text/plain").status_code == 204
     assert alice.api.get(path(image)).json()["name"] == name
     assert alice.api.get(path(image)).json()["hash"] == image.hash
-    event = AuditEvent.objects.get(verb="image.renamed")
+    event = AuditEvent.objects.get(action="image.renamed")
     assert event.details == {"before": "harbour.png", "after": name}
 
 
@@ -440,7 +440,7 @@ def test_metadata_changes_no_hash_and_is_written_down(image, alice):
     meta(alice, image, "PUT", {"a": "b", "c": "d"})
     meta(alice, image, "PATCH", {"a": "e"})
     assert alice.api.get(path(image)).json()["hash"] == image.hash
-    last = AuditEvent.objects.filter(verb="image.metadata_changed").order_by("id").last()
+    last = AuditEvent.objects.filter(action="image.metadata_updated").order_by("id").last()
     assert last.details == {"before": {"a": "b"}, "after": {"a": "e"}}
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from organizations.models import Organization
 from rokka.core.cursors import PREFIX
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 from sourceimages.models import SourceImage, Tombstone
 from sourceimages.search import cursor, sort
 from sourceimages.search.fields import COLUMNS
@@ -234,14 +234,14 @@ def test_a_forged_cursor_is_refused_or_holds_values_of_its_columns(data, order):
     forged = PREFIX + base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
     try:
         decoded = cursor.decode(forged, order)
-    except Invalid:
+    except InvalidInput:
         return
     assert [type(value) for value in decoded] == [key.kind for key in order]
 
 
 @given(orders, st.text(max_size=60) | st.binary(max_size=60).map(lambda raw: PREFIX + raw.hex()))
 def test_nonsense_is_no_cursor(order, text):
-    with pytest.raises(Invalid):
+    with pytest.raises(InvalidInput):
         cursor.decode(text, order)
 
 

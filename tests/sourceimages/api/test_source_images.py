@@ -125,7 +125,7 @@ def test_a_range_is_answered_with_its_bytes(image, alice, asked, start, end):
 def test_a_range_outside_the_file_is_refused(image, alice, asked):
     response = download(alice, image, Range=asked)
     assert response.status_code == 416
-    assert response.json()["error"]["reason"] == "no_such_range"
+    assert response.json()["error"]["reason"] == "range_not_satisfiable"
     assert response.headers["Content-Range"] == f"bytes */{len(images.png())}"
 
 
@@ -207,4 +207,4 @@ def test_missing_bytes_are_an_error_for_operators(image, alice, own_files):
     (own_files / image.file.key).unlink()
     response = download(alice, image)
     assert response.status_code == 503
-    assert response.json()["error"]["reason"] == "bytes_missing"
+    assert response.json()["error"]["reason"] == "original_missing"

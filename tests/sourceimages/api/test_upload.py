@@ -10,7 +10,7 @@ from organizations.permissions import Role
 from sourceimages.maintenance.purge import purge_expired
 from sourceimages.models import ShortHash, SourceImage, StoredFile, Tombstone
 from sourceimages.operations import delete_image
-from sourceimages.operations.add import UploadKeeper
+from sourceimages.operations.add import StagedUploads
 from tests.conftest import contradictions, files_in
 from tests.support import images
 from tests.support.storage import set_grace_time
@@ -177,7 +177,7 @@ def test_uploading_again_sets_the_fields_that_are_mentioned(acme, alice):
     alice.upload(acme, images.png(), **{"meta_user[0]": '{"a":"1","b":"2"}'})
     item = alice.upload(acme, images.png(), **{"meta_user[0]": '{"b":"3","int:c":4}'}).json()["items"][0]
     assert item["user_metadata"] == {"a": "1", "b": "3", "int:c": 4}
-    changed = AuditEvent.objects.get(verb="image.metadata_changed")
+    changed = AuditEvent.objects.get(action="image.metadata_updated")
     assert changed.details == {"before": {"b": "2"}, "after": {"b": "3", "int:c": 4}}
 
 
@@ -325,7 +325,7 @@ def test_parts_that_cannot_be_understood_are_not_passed_over(acme, alice):
             "POST", "/sourceimages/acme", bad + good + b"--b--\r\n", "multipart/form-data; boundary=b"
         )
         assert response.status_code == 400, header
-        assert "1 of the 2 parts" in response.json()["error"]["message"]
+        assert "1 of the 2 form parts" in response.json()["error"]["message"]
     assert not SourceImage.objects.exists()
 
 
@@ -374,10 +374,10 @@ def test_too_many_or_too_large_fields_are_refused(acme, alice):
 
 
 def test_too_many_files_are_refused(acme, alice, settings):
-    settings.MAX_FILES = 2
+    settings.MAX_FILES_PER_REQUEST = 2
     response = alice.upload(acme, *[images.png(seed=n) for n in range(3)])
     assert response.status_code == 413
-    assert "MAX_FILES" in response.json()["error"]["message"]
+    assert "MAX_FILES_PER_REQUEST" in response.json()["error"]["message"]
     assert not SourceImage.objects.exists()
 
 
@@ -409,8 +409,8 @@ def test_two_files_with_one_sha1_never_become_one(image, acme, alice, change, ow
 
 
 def test_an_upload_that_takes_too_long_is_given_up(acme, alice, settings, monkeypatch, own_files):
-    settings.GRACE_SECONDS = 0
-    monkeypatch.setattr("sourceimages.grace_period.FLOOR", 0)
+    settings.ORPHAN_GRACE_SECONDS = 0
+    monkeypatch.setattr("sourceimages.grace_period.MIN_SECONDS", 0)
     set_grace_time(0)
     response = alice.upload(acme, images.png())
     assert response.status_code == 400
@@ -419,7 +419,7 @@ def test_an_upload_that_takes_too_long_is_given_up(acme, alice, settings, monkey
 
 
 def test_files_made_to_be_slow_do_not_keep_the_readers_for_ever(acme, alice, monkeypatch):
-    monkeypatch.setattr("sourceimages.operations.add.READING_SECONDS", 0)
+    monkeypatch.setattr("sourceimages.operations.add.PROBE_BUDGET_SECONDS", 0)
     response = alice.upload(acme, images.png())
     assert response.status_code == 503
     assert not SourceImage.objects.exists()
@@ -435,7 +435,7 @@ def test_a_spool_without_room_is_a_storage_that_is_unavailable(acme, alice, own_
 @pytest.mark.django_db(transaction=True)
 def test_an_upload_whose_known_file_is_purged_meanwhile_is_tried_again(acme, alice, image, monkeypatch):
     """The foreign key is checked when the transaction ends; the second attempt stores the file anew."""
-    keep, files = UploadKeeper.keep, []
+    keep, files = StagedUploads.stage, []
 
     def keep_and_purge(keeper, uploads):
         files.extend(found := keep(keeper, uploads))
@@ -445,7 +445,7 @@ def test_an_upload_whose_known_file_is_purged_meanwhile_is_tried_again(acme, ali
             purge_expired()
         return found
 
-    monkeypatch.setattr(UploadKeeper, "keep", keep_and_purge)
+    monkeypatch.setattr(StagedUploads, "stage", keep_and_purge)
     response = alice.upload(acme, images.png())
     assert (response.status_code, response.json()["items"][0]["hash"]) == (200, image.hash)
     assert len(files) == 2
@@ -461,12 +461,12 @@ def test_short_hashes_grow_when_they_collide(acme, alice, monkeypatch):
     assert max(map(len, short_hashes)) > min(map(len, short_hashes)) == 1
     for item in items:
         assert alice.api.get(f"/sourceimages/acme/{item['short_hash']}").json()["hash"] == item["hash"]
-    assert contradictions(read_bytes=False) == []
+    assert contradictions(verify_checksums=False) == []
 
 
 def test_every_upload_is_in_the_audit_trail(acme, alice):
     response = alice.upload(acme, images.png(), name="a.png")
-    event = AuditEvent.objects.get(verb="image.added")
+    event = AuditEvent.objects.get(action="image.created")
     assert event.target == response.json()["items"][0]["hash"]
     assert (event.user, event.source, event.details) == (alice.user, "api", {"name": "a.png"})
     assert event.request_id == response.headers["X-Request-Id"]

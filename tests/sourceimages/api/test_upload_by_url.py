@@ -106,7 +106,7 @@ def test_what_comes_is_looked_at_like_any_file(acme, alice, base, own_files, set
 
 
 def test_too_many_urls_are_refused_before_any_is_fetched(acme, alice, base, settings):
-    settings.MAX_FILES = 2
+    settings.MAX_FILES_PER_REQUEST = 2
     response = post(alice, **{f"url[{number}]": f"{base}/{number}.png" for number in range(3)})
     assert (response.status_code, response.json()["error"]["reason"]) == (413, "request_too_large")
 
@@ -119,7 +119,7 @@ def test_all_urls_together_may_not_be_too_large(acme, alice, base, own_files, se
 
 
 def test_all_urls_of_a_request_share_its_time(acme, alice, base, own_files, settings):
-    settings.FETCH_SECONDS = 1
+    settings.FETCH_TIMEOUT_SECONDS = 1
     response = post(alice, **{"url[0]": f"{base}/0.png", "url[1]": f"{base}/slow.png"})
     assert (response.status_code, response.json()["error"]["reason"]) == (400, "fetch_failed")
     assert left(own_files) == []
@@ -159,7 +159,7 @@ def test_uploads_by_url_are_refused_at_once_where_too_many_wait(
         refused = charlie.api.post("/sourceimages/other", url, format="multipart")
         assert "this server" in refused.json()["message"]
     assert post(alice, **url).status_code == 200
-    assert remote_limits._taken == {}
+    assert remote_limits._in_use == {}
 
 
 def test_whoever_is_refused_leaves_nothing_and_whatever_fails_leaves_its_place(acme, alice, base, settings, own_files):

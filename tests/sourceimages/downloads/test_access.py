@@ -62,18 +62,18 @@ def test_of_several_the_protected_ones_stay(image, secret, copier, stage, role):
 @pytest.mark.parametrize("role", WITHOUT)
 def test_a_job_copies_what_whoever_started_it_may_download(image, secret, copier, stage, role, in_process):
     person = copier(role)
-    started = person.api.post("/jobs/acme", {"kind": "copy-all", "destination": "stage"}, format="json")
+    started = person.api.post("/jobs/acme", {"kind": "copy_all", "destination": "stage"}, format="json")
     job = jobs.run(jobs.get(image.organization, started.json()["id"]).pk)
-    assert job.report == {"created": 1, "protected": 1}
-    assert (job.failed, [failure["hash"] for failure in job.failures]) == (1, [secret.hash])
+    assert job.counts == {"created": 1, "protected": 1}
+    assert (job.failed, [failure["hash"] for failure in job.errors]) == (1, [secret.hash])
     assert [one.hash for one in stage.images.all()] == [image.hash]
 
 
 def test_a_job_asks_again_when_rights_were_taken_meanwhile(secret, copier, stage):
     person = copier(Role.READ)
-    job = jobs.copy_all(secret.organization, stage, overwrite=False, actor=person.actor)
+    job = jobs.start_copy_all(secret.organization, stage, overwrite=False, actor=person.actor)
     Membership.objects.filter(user=person.user, organization=secret.organization).update(roles=[Role.IMAGES_READ])
-    assert jobs.run(job.pk).report == {"protected": 1}
+    assert jobs.run(job.pk).counts == {"protected": 1}
     assert not stage.images.exists()
 
 
@@ -92,7 +92,7 @@ def test_a_public_key_carries_nothing_protected_to_a_stranger(secret, member, ch
     assert bob.api.get("/organizations/other").status_code == 200
     assert copy(bob, secret, "other").status_code == 403
     assert copy_many(bob, [secret.hash], "other").status_code == 403
-    job = bob.api.post("/jobs/acme", {"kind": "copy-all", "destination": "other"}, format="json")
+    job = bob.api.post("/jobs/acme", {"kind": "copy_all", "destination": "other"}, format="json")
     assert job.status_code == 403
     assert not Membership.objects.get(user=charlie.user).organization.images.exists()
 

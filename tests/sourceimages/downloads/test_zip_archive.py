@@ -9,7 +9,7 @@ from django.core.files.storage import storages
 
 from rokka.core import env
 from sourceimages.downloads import zip_archive
-from sourceimages.errors import BytesMissing, StorageUnavailable
+from sourceimages.errors import OriginalMissing, StorageUnavailable
 from sourceimages.models import StoredFile
 from tests.support import images
 from tests.support.storage import lose
@@ -18,14 +18,14 @@ from tests.support.storage import lose
 @pytest.fixture(params=["local", "s3"])
 def storage(request, settings, tmp_path):
     if request.param == "s3":
-        config = env.storage(request.getfixturevalue("empty_bucket"), spool=tmp_path / "spool")
+        config = env.storage_config(request.getfixturevalue("empty_bucket"), temp_dir=tmp_path / "spool")
         settings.STORAGES = settings.STORAGES | {"originals": config}
     return storages["originals"]
 
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(zip_archive, "PAUSES", (0, 0, 0))
+    monkeypatch.setattr(zip_archive, "RETRY_PAUSES", (0, 0, 0))
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def original(storage, image):
 
 
 def sent(acme, found) -> bytes:
-    return b"".join(zip_archive.response(acme, found, protected=True).streaming_content)
+    return b"".join(zip_archive.zip_response(acme, found, protected=True).streaming_content)
 
 
 def unpacked(content: bytes) -> zipfile.ZipFile:
@@ -119,8 +119,8 @@ def test_a_file_that_got_another_key_meanwhile_is_not_missing(storage, acme, thr
 
 def test_nothing_is_sent_where_every_original_is_missing(storage, acme, three):
     lose(*(image.file.key for image in three))
-    with pytest.raises(BytesMissing):
-        zip_archive.response(acme, three, protected=True)
+    with pytest.raises(OriginalMissing):
+        zip_archive.zip_response(acme, three, protected=True)
 
 
 def test_protected_ones_are_named_to_those_who_may_not_have_them(acme, alice):
@@ -128,7 +128,7 @@ def test_protected_ones_are_named_to_those_who_may_not_have_them(acme, alice):
         alice.upload(acme, images.png(seed=seed), name=f"{seed}.png")
     acme.images.filter(name="0.png").update(protected=True)
     for found, names in ((acme.images.order_by("id"), ["1.png"]), (acme.images.filter(protected=True), [])):
-        opened = unpacked(b"".join(zip_archive.response(acme, found, protected=False).streaming_content))
+        opened = unpacked(b"".join(zip_archive.zip_response(acme, found, protected=False).streaming_content))
         assert [name[7:] for name in opened.namelist()[:-1]] == names
         assert "0.png\tIt is protected" in opened.read("MISSING.txt").decode()
 
@@ -144,7 +144,7 @@ def test_reading_goes_on_in_the_middle_of_a_file(storage, acme, three, failing, 
 
 def test_a_storage_that_stays_away_in_the_middle_breaks_the_transfer_off(storage, acme, three, failing):
     failing(100, StorageUnavailable("No answer."), at=0)
-    answer = zip_archive.response(acme, three, protected=True)
+    answer = zip_archive.zip_response(acme, three, protected=True)
     with pytest.raises(StorageUnavailable):
         b"".join(answer.streaming_content)
 
@@ -164,5 +164,5 @@ def test_a_file_that_ends_too_early_while_it_is_read_breaks_the_transfer_off(sto
     broken = failing(0, StorageUnavailable(""))
     whole = broken.open
     broken.open = lambda key, start=0, length=None: whole(key, start, 10)
-    with pytest.raises(BytesMissing, match="ends after"):
+    with pytest.raises(OriginalMissing, match="ends after"):
         sent(acme, three)

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from organizations.models import AuditEvent, Job
 from sourceimages import jobs, tasks
-from sourceimages.errors import JobExpired, JobUnderWay, NothingToRetry, StorageUnavailable
+from sourceimages.errors import JobExpired, JobInProgress, NothingToRetry, StorageUnavailable
 from sourceimages.jobs import bulk_actions, retries
 from sourceimages.jobs.selection import Selection
 from sourceimages.models import JobImage, SourceImage, Tombstone
@@ -37,12 +37,12 @@ def broken(five):
 
 
 def describing(acme, alice):
-    return jobs.act("set-metadata", Selection(acme, in_trash=False), actor=alice.actor, **CHANGES)
+    return jobs.start_bulk_action("set_metadata", Selection(acme, in_trash=False), actor=alice.actor, **CHANGES)
 
 
 def years(acme):
     """Of the images by id, as far as they can have one."""
-    documents = acme.images.living().order_by("id").values_list("user_metadata", flat=True)
+    documents = acme.images.active().order_by("id").values_list("user_metadata", flat=True)
     return [document.get("int:year") if isinstance(document, dict) else None for document in documents]
 
 
@@ -56,71 +56,71 @@ def attempts_of(job):
 
 def test_an_image_with_an_unforeseen_error_fails_alone_and_the_others_are_done(acme, five, alice, broken):
     job = jobs.run(describing(acme, alice).pk)
-    assert (job.state, job.total, job.done, job.failed, job.skipped) == ("succeeded_with_errors", 5, 5, 1, 0)
-    assert job.report == {"changed": 4, "failed": 1}
-    (failure,) = job.failures
+    assert (job.state, job.total, job.processed, job.failed, job.skipped) == ("succeeded_with_errors", 5, 5, 1, 0)
+    assert job.counts == {"changed": 4, "failed": 1}
+    (failure,) = job.errors
     assert failure["hash"] == broken.hash
     assert failure["message"].startswith("AttributeError: ")
     assert years(acme) == [1999, 1999, None, 1999, 1999]
-    (event,) = AuditEvent.objects.filter(verb="job.succeeded_with_errors")
-    assert (event.count, event.user, event.details["report"]) == (5, alice.user, job.report)
+    (event,) = AuditEvent.objects.filter(action="job.succeeded_with_errors")
+    assert (event.count, event.user, event.details["counts"]) == (5, alice.user, job.counts)
 
 
 def test_it_is_tried_three_times_alone_and_the_attempts_outlive_a_restart(acme, five, alice, broken):
     job = describing(acme, alice)
-    assert jobs.step(job.pk).done == 0  # together with the others
-    assert [jobs.step(job.pk).done, jobs.step(job.pk).done] == [1, 2]  # one by one
+    assert jobs.run_one_batch(job.pk).processed == 0  # together with the others
+    assert [jobs.run_one_batch(job.pk).processed, jobs.run_one_batch(job.pk).processed] == [1, 2]  # one by one
     for attempts in (1, 2):
-        assert (jobs.step(job.pk).done, attempts_of(job)) == (2, attempts)
-    assert (jobs.step(job.pk).done, attempts_of(job)) == (3, 0)
-    assert (jobs.step(job.pk).done, jobs.step(job.pk).done) == (4, 5)
+        assert (jobs.run_one_batch(job.pk).processed, attempts_of(job)) == (2, attempts)
+    assert (jobs.run_one_batch(job.pk).processed, attempts_of(job)) == (3, 0)
+    assert (jobs.run_one_batch(job.pk).processed, jobs.run_one_batch(job.pk).processed) == (4, 5)
 
 
 def test_what_failed_is_run_again_once_it_is_mended(acme, five, alice, broken):
     first = jobs.run(describing(acme, alice).pk)
     SourceImage.objects.filter(pk=broken.pk).update(user_metadata={})
-    again = jobs.retry(first, actor=alice.actor)
-    assert (again.total, again.arguments["retry_of"]) == (1, str(first.pk))
+    again = jobs.start_retry(first, actor=alice.actor)
+    assert (again.total, again.params["retry_of"]) == (1, str(first.pk))
     again = jobs.run(again.pk)
-    assert (again.state, again.report, again.failures) == ("done", {"changed": 1}, [])
+    assert (again.state, again.counts, again.errors) == ("succeeded", {"changed": 1}, [])
     assert years(acme) == [1999] * 5
 
 
 def test_all_that_was_skipped_is_run_again_not_only_what_is_named(acme, five, alice, monkeypatch):
-    monkeypatch.setattr("sourceimages.jobs.progress.TOLD", 2)
+    monkeypatch.setattr("sourceimages.jobs.progress.MAX_FAILURES", 2)
     for image in five[:4]:
         set_locked(image, True, actor=alice.actor)
-    first = jobs.run(jobs.delete_all(acme, actor=alice.actor).pk)
-    assert (first.state, first.skipped, len(first.failures)) == ("succeeded_with_errors", 4, 2)
+    first = jobs.run(jobs.start_delete_all(acme, actor=alice.actor).pk)
+    assert (first.state, first.skipped, len(first.errors)) == ("succeeded_with_errors", 4, 2)
     for image in five[:4]:
         set_locked(image, False, actor=alice.actor)
-    again = jobs.run(jobs.retry(first, actor=alice.actor).pk)
-    assert (again.state, again.report) == ("done", {"deleted": 4})
-    assert again.arguments["tombstone"] != first.arguments["tombstone"]
+    again = jobs.run(jobs.start_retry(first, actor=alice.actor).pk)
+    assert (again.state, again.counts) == ("succeeded", {"deleted": 4})
+    assert again.params["deletion_id"] != first.params["deletion_id"]
     assert {tombstone.images.count() for tombstone in Tombstone.objects.all()} == {1, 4}
 
 
 def test_nothing_is_run_again_that_went_well_or_is_not_over_or_was_long_ago(acme, five, alice):
     job = describing(acme, alice)
     with pytest.raises(NothingToRetry):
-        jobs.retry(job, actor=alice.actor)
+        jobs.start_retry(job, actor=alice.actor)
     with pytest.raises(NothingToRetry):
-        jobs.retry(jobs.run(job.pk), actor=alice.actor)
+        jobs.start_retry(jobs.run(job.pk), actor=alice.actor)
     set_locked(five[0], True, actor=alice.actor)
-    job = jobs.run(jobs.delete_all(acme, actor=alice.actor).pk)
+    job = jobs.run(jobs.start_delete_all(acme, actor=alice.actor).pk)
     Job.objects.filter(pk=job.pk).update(finished=timezone.now() - timedelta(days=31))
     with pytest.raises(JobExpired):
-        jobs.retry(jobs.get(acme, str(job.pk)), actor=alice.actor)
+        jobs.start_retry(jobs.get(acme, str(job.pk)), actor=alice.actor)
     assert Job.objects.count() == 2
 
 
 def test_a_retry_of_everything_does_not_run_beside_another_deletion(acme, five, alice):
     set_locked(five[0], True, actor=alice.actor)
-    job = jobs.run(jobs.delete_all(acme, actor=alice.actor).pk)
-    jobs.restore_all(acme, actor=alice.actor)
+    job = jobs.run(jobs.start_delete_all(acme, actor=alice.actor).pk)
+    jobs.start_restore(acme, actor=alice.actor)
     before = Tombstone.objects.count()
-    with pytest.raises(JobUnderWay):
-        jobs.retry(job, actor=alice.actor)
+    with pytest.raises(JobInProgress):
+        jobs.start_retry(job, actor=alice.actor)
     assert Tombstone.objects.count() == before
 
 
@@ -128,20 +128,20 @@ def test_a_retry_of_everything_does_not_run_beside_another_deletion(acme, five, 
 
 
 def test_an_unforeseen_error_in_the_whole_job_ends_it_after_five_attempts_and_blocks_nobody(acme, five, alice):
-    job = jobs.delete_all(acme, actor=alice.actor)
-    Job.objects.filter(pk=job.pk).update(arguments={"filters": {}})  # KeyError: 'tombstone'
+    job = jobs.start_delete_all(acme, actor=alice.actor)
+    Job.objects.filter(pk=job.pk).update(params={"filters": {}})  # KeyError: 'deletion_id'
     for attempts in (1, 2, 3, 4):
-        assert (jobs.step(job.pk).state, attempts_of(job)) == ("running", attempts)
-    failed = jobs.step(job.pk)
-    assert (failed.state, failed.done, failed.error) == ("failed", 0, "KeyError: 'tombstone'")
-    assert acme.images.living().count() == 5
-    assert jobs.run(jobs.delete_all(acme, actor=alice.actor).pk).report == {"deleted": 5}
+        assert (jobs.run_one_batch(job.pk).state, attempts_of(job)) == ("running", attempts)
+    failed = jobs.run_one_batch(job.pk)
+    assert (failed.state, failed.processed, failed.error) == ("failed", 0, "KeyError: 'deletion_id'")
+    assert acme.images.active().count() == 5
+    assert jobs.run(jobs.start_delete_all(acme, actor=alice.actor).pk).counts == {"deleted": 5}
 
 
 def test_an_error_does_not_give_away_credentials():
     error = ValueError("cannot reach postgres://rokka:secret@db:5432/rokka\nwith more of it")
-    assert retries.text_of(error) == "ValueError: cannot reach postgres://db:5432/rokka"
-    assert len(retries.text_of(ValueError("x" * 5000))) == retries.MAX_MESSAGE
+    assert retries.error_text(error) == "ValueError: cannot reach postgres://db:5432/rokka"
+    assert len(retries.error_text(ValueError("x" * 5000))) == retries.MAX_MESSAGE
 
 
 # --- What may be over in a moment -------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ def unavailable(monkeypatch):
 
 def test_a_storage_that_does_not_answer_is_waited_for_and_the_row_says_how_long(acme, stage, five, alice, unavailable):
     with time_machine.travel("2026-01-01T00:00:00Z", tick=False) as clock:
-        job = jobs.copy_all(acme, stage, overwrite=False, actor=alice.actor)
+        job = jobs.start_copy_all(acme, stage, overwrite=False, actor=alice.actor)
         pauses = []
         for _ in range(12):
             with pytest.raises(StorageUnavailable):
@@ -171,24 +171,24 @@ def test_a_storage_that_does_not_answer_is_waited_for_and_the_row_says_how_long(
             assert jobs.stalled(seconds=10_000) == [job.pk]
         assert pauses == sorted(pauses)
         assert (pauses[0], 100 < pauses[-1] <= 600) == (5, True)
-        assert (job.state, job.attempts, job.failures) == ("running", 0, [])
+        assert (job.state, job.attempts, job.errors) == ("running", 0, [])
         unavailable.undo()
         job = jobs.run(job.pk)
-        assert (job.state, job.report, job.stuck_since) == ("done", {"created": 5}, None)
+        assert (job.state, job.counts, job.stuck_since) == ("succeeded", {"created": 5}, None)
 
 
 def test_a_storage_that_does_not_answer_for_a_day_ends_the_job_which_can_go_on_later(
     acme, stage, five, alice, unavailable
 ):
-    job = jobs.copy_all(acme, stage, overwrite=False, actor=alice.actor)
+    job = jobs.start_copy_all(acme, stage, overwrite=False, actor=alice.actor)
     for days in (0, 0.9, 1.1):
         with time_machine.travel(timezone.now() + timedelta(days=days)), pytest.raises(StorageUnavailable):
             jobs.run(job.pk)
     job.refresh_from_db()
-    assert (job.state, job.done) == ("failed", 0)
+    assert (job.state, job.processed) == ("failed", 0)
     assert "The storage does not answer." in job.error
     unavailable.undo()
-    assert jobs.run(jobs.go_on(job, actor=alice.actor).pk).report == {"created": 5}
+    assert jobs.run(jobs.resume(job, actor=alice.actor).pk).counts == {"created": 5}
 
 
 @pytest.mark.parametrize("error", [StorageUnavailable("No answer."), OperationalError("No answer.")])
@@ -197,14 +197,14 @@ def test_one_job_that_waits_does_not_keep_beat_from_the_next(acme, stage, five, 
         raise error
 
     with time_machine.travel(timezone.now() - timedelta(minutes=5)):
-        waiting = jobs.copy_all(acme, stage, overwrite=False, actor=alice.actor)
+        waiting = jobs.start_copy_all(acme, stage, overwrite=False, actor=alice.actor)
         other = describing(acme, alice)
-    monkeypatch.setitem(jobs.STEPS, jobs.COPY_ALL, refuse)
+    monkeypatch.setitem(jobs.BATCH_HANDLERS, jobs.COPY_ALL, refuse)
     tasks.resume_jobs()
     waiting.refresh_from_db()
     other.refresh_from_db()
-    assert (waiting.state, other.state) == ("running", "done")
-    assert jobs.waits(waiting.pk)
+    assert (waiting.state, other.state) == ("running", "succeeded")
+    assert jobs.is_waiting(waiting.pk)
 
 
 # --- Killed processes -------------------------------------------------------------------------------------------------
@@ -217,15 +217,20 @@ class KilledError(BaseException):
 @pytest.fixture
 def killing(monkeypatch, five):
     """Ends the process whenever the third image is at hand."""
-    do = bulk_actions.ACTS["set-metadata"].do
+    do = bulk_actions.BULK_ACTIONS["set_metadata"].do
 
     def deadly(images, arguments, actor):
         if five[2] in images:
             raise KilledError
         return do(images, arguments, actor)
 
-    act = bulk_actions.Act(bulk_actions.ACTS["set-metadata"].needs, deadly, together=True, takes=frozenset({"changes"}))
-    monkeypatch.setitem(bulk_actions.ACTS, "set-metadata", act)
+    act = bulk_actions.BulkAction(
+        bulk_actions.BULK_ACTIONS["set_metadata"].permission,
+        deadly,
+        together=True,
+        takes=frozenset({"changes"}),
+    )
+    monkeypatch.setitem(bulk_actions.BULK_ACTIONS, "set_metadata", act)
 
 
 def survived(job):
@@ -233,7 +238,7 @@ def survived(job):
     try:
         return jobs.run(job.pk)
     except KilledError:
-        jobs.killed(job.pk)
+        jobs.handle_killed(job.pk)
         job.refresh_from_db()
         return job
 
@@ -243,20 +248,20 @@ def test_an_image_that_kills_its_process_fails_and_the_others_are_done(acme, fiv
     while (job := survived(job)).unfinished:
         deaths += 1
         assert deaths < 10
-    assert (job.state, job.done, job.report) == ("succeeded_with_errors", 5, {"changed": 4, "failed": 1})
-    assert job.failures == [{"hash": five[2].hash, "message": retries.KILLED}]
+    assert (job.state, job.processed, job.counts) == ("succeeded_with_errors", 5, {"changed": 4, "failed": 1})
+    assert job.errors == [{"hash": five[2].hash, "message": retries.KILLED_MESSAGE}]
     assert years(acme) == [1999, 1999, None, 1999, 1999]
 
 
 def test_a_process_that_ends_between_two_batches_is_no_attempt(acme, five, alice, monkeypatch):
-    monkeypatch.setattr(bulk_actions, "TOGETHER", 2)
+    monkeypatch.setattr(bulk_actions, "TRANSACTION_BATCH", 2)
     job = describing(acme, alice)
     for _ in range(2):
-        jobs.step(job.pk)
+        jobs.run_one_batch(job.pk)
         for _ in range(5):
-            jobs.killed(job.pk)
-    assert (attempts_of(job), job.one_by_one_upto) == (0, 0)
-    assert jobs.run(job.pk).report == {"changed": 5}
+            jobs.handle_killed(job.pk)
+    assert (attempts_of(job), job.single_until_id) == (0, 0)
+    assert jobs.run(job.pk).counts == {"changed": 5}
 
 
 def test_the_rows_of_a_job_that_is_over_are_those_that_failed(acme, five, alice, broken):

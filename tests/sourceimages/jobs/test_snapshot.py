@@ -32,7 +32,7 @@ def six(acme, alice):
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    for module, name in ((bulk_actions, "BATCH"), (bulk_actions, "TOGETHER"), (batches, "BATCH")):
+    for module, name in ((bulk_actions, "DELETE_BATCH"), (bulk_actions, "TRANSACTION_BATCH"), (batches, "COPY_BATCH")):
         monkeypatch.setattr(module, name, 2)
 
 
@@ -45,55 +45,55 @@ def names(images):
 
 
 def test_images_that_begin_to_match_meanwhile_are_not_deleted(acme, six, alice):
-    job = jobs.act("delete", searched(acme, q="user:int:year:1950"), actor=alice.actor)
-    jobs.step(job.pk)
+    job = jobs.start_bulk_action("delete", searched(acme, q="user:int:year:1950"), actor=alice.actor)
+    jobs.run_one_batch(job.pk)
     change_user_metadata(six[5], {"int:year": 1950}, actor=alice.actor)
     alice.upload(acme, images.png(seed=9), name="later.png", **{"meta_user[0]": '{"int:year": 1950}'})
     job = jobs.run(job.pk)
-    assert (job.state, job.total, job.done, job.report) == ("done", 3, 3, {"deleted": 3})
-    assert names(acme.images.living()) == {"new 3.png", "new 4.png", "new 5.png", "later.png"}
+    assert (job.state, job.total, job.processed, job.counts) == ("succeeded", 3, 3, {"deleted": 3})
+    assert names(acme.images.active()) == {"new 3.png", "new 4.png", "new 5.png", "later.png"}
     assert not JobImage.objects.exists()
 
 
 def test_images_that_do_not_match_any_more_were_confirmed_all_the_same(acme, six, alice):
-    job = jobs.act("delete", searched(acme, q="user:int:year:1950"), actor=alice.actor)
+    job = jobs.start_bulk_action("delete", searched(acme, q="user:int:year:1950"), actor=alice.actor)
     change_user_metadata(six[1], {"int:year": 1999}, actor=alice.actor)
-    assert jobs.run(job.pk).report == {"deleted": 3}
-    assert names(acme.images.living()) == {"new 3.png", "new 4.png", "new 5.png"}
+    assert jobs.run(job.pk).counts == {"deleted": 3}
+    assert names(acme.images.active()) == {"new 3.png", "new 4.png", "new 5.png"}
 
 
 @pytest.mark.parametrize("filters", [{}, {"name": "old"}])
 def test_what_comes_back_or_is_renamed_meanwhile_is_not_part_of_delete_all(acme, six, alice, filters):
     delete_image(six[2], actor=alice.actor)
-    job = jobs.delete_all(acme, filters=filters, actor=alice.actor)
+    job = jobs.start_delete_all(acme, filters=filters, actor=alice.actor)
     restore_image(acme, six[2].hash, actor=alice.actor)
     rename_image(six[5], "old 5.png", actor=alice.actor)
     job = jobs.run(job.pk)
-    assert (job.state, job.done) == ("done", job.total)
-    assert six[2] in acme.images.living()
-    assert (six[5] in acme.images.living()) == bool(filters)
+    assert (job.state, job.processed) == ("succeeded", job.total)
+    assert six[2] in acme.images.active()
+    assert (six[5] in acme.images.active()) == bool(filters)
 
 
 def test_what_is_renamed_meanwhile_is_not_copied(acme, stage, six, alice):
-    job = jobs.copy_all(acme, stage, overwrite=False, filters={"name": "old"}, actor=alice.actor)
+    job = jobs.start_copy_all(acme, stage, overwrite=False, filters={"name": "old"}, actor=alice.actor)
     rename_image(six[5], "old 5.png", actor=alice.actor)
-    assert jobs.run(job.pk).report == {"created": 3}
+    assert jobs.run(job.pk).counts == {"created": 3}
     assert stage.images.count() == 3
 
 
 def test_what_is_deleted_before_its_turn_is_not_copied_as_if_it_were_active(acme, stage, six, alice):
-    job = jobs.copy_all(acme, stage, overwrite=False, actor=alice.actor)
+    job = jobs.start_copy_all(acme, stage, overwrite=False, actor=alice.actor)
     delete_image(six[3], actor=alice.actor)
     job = jobs.run(job.pk)
-    assert (job.state, job.report, job.failed) == ("succeeded_with_errors", {"created": 5, "gone": 1}, 1)
+    assert (job.state, job.counts, job.failed) == ("succeeded_with_errors", {"created": 5, "gone": 1}, 1)
     assert six[3].hash not in set(stage.images.values_list("hash", flat=True))
 
 
 def test_chosen_images_that_are_gone_by_then_are_not_forgotten(acme, six, alice):
     chosen = Selection(acme, in_trash=False, ids=tuple(image.pk for image in six[:2]))
     delete_image(six[0], actor=alice.actor)
-    job = jobs.run(jobs.act("lock", chosen, actor=alice.actor).pk)
-    assert (job.state, job.total, job.report) == ("succeeded_with_errors", 2, {"locked": 1, "gone": 1})
+    job = jobs.run(jobs.start_bulk_action("lock", chosen, actor=alice.actor).pk)
+    assert (job.state, job.total, job.counts) == ("succeeded_with_errors", 2, {"locked": 1, "gone": 1})
 
 
 def test_other_images_than_those_that_were_shown_are_refused(acme, six, alice):
@@ -103,46 +103,48 @@ def test_other_images_than_those_that_were_shown_are_refused(acme, six, alice):
     change_user_metadata(six[5], {"int:year": 1950}, actor=alice.actor)  # as many as before, and yet not the same
     events = AuditEvent.objects.count()
     with pytest.raises(SelectionChanged, match="3 images match now"):
-        jobs.act("delete", selection, expected=shown, actor=alice.actor)
+        jobs.start_bulk_action("delete", selection, expected=shown, actor=alice.actor)
     assert AuditEvent.objects.count() == events
     assert [model.objects.count() for model in (Job, Tombstone, JobImage)] == [0, 0, 0]
     shown = selection.summary().fingerprint
-    assert jobs.run(jobs.act("delete", selection, expected=shown, actor=alice.actor).pk).report == {"deleted": 3}
+    assert jobs.run(jobs.start_bulk_action("delete", selection, expected=shown, actor=alice.actor).pk).counts == {
+        "deleted": 3
+    }
 
 
 def test_nothing_matches_is_a_snapshot_too(acme, six, alice):
     selection = searched(acme, q="user:int:year:2050")
-    job = jobs.act("delete", selection, expected=selection.summary().fingerprint, actor=alice.actor)
-    assert (jobs.run(job.pk).state, job.total) == ("done", 0)
+    job = jobs.start_bulk_action("delete", selection, expected=selection.summary().fingerprint, actor=alice.actor)
+    assert (jobs.run(job.pk).state, job.total) == ("succeeded", 0)
 
 
-@pytest.mark.parametrize("fields", [{"total": 2, "done": 4}, {"total": 0, "done": 1}])
+@pytest.mark.parametrize("fields", [{"total": 2, "processed": 4}, {"total": 0, "processed": 1}])
 def test_no_job_has_done_more_than_there_was_to_do(acme, fields):
-    with pytest.raises(IntegrityError, match="job_done_within_total"), transaction.atomic():
+    with pytest.raises(IntegrityError, match="job_processed_within_total"), transaction.atomic():
         Job.objects.create(organization=acme, kind="delete", **fields)
 
 
 def test_a_job_of_before_the_upgrade_goes_on_without_a_snapshot(acme, six):
-    tombstone = jobs.delete_all(acme, actor=COMMAND).arguments["tombstone"]
+    tombstone = jobs.start_delete_all(acme, actor=COMMAND).params["deletion_id"]
     JobImage.objects.all().delete()
     Job.objects.update(frozen=False, total=2)
     job = jobs.run(Job.objects.get().pk)
-    assert (job.state, job.total, job.done, job.report) == ("done", 6, 6, {"deleted": 6})
-    arguments = {"tombstone": tombstone}
-    Job.objects.update(kind="restore", arguments=arguments, state="waiting", position=0, done=0, report={})
-    assert jobs.run(job.pk).report == {"restored": 6}
+    assert (job.state, job.total, job.processed, job.counts) == ("succeeded", 6, 6, {"deleted": 6})
+    params = {"deletion_id": tombstone}
+    Job.objects.update(kind="restore_deletion", params=params, state="queued", processed_id=0, processed=0, counts={})
+    assert jobs.run(job.pk).counts == {"restored": 6}
 
 
 def test_a_snapshot_is_kept_as_long_as_a_job_can_go_on_and_no_longer(acme, six, alice):
-    job = jobs.delete_all(acme, actor=alice.actor)
-    jobs.step(job.pk)
+    job = jobs.start_delete_all(acme, actor=alice.actor)
+    jobs.run_one_batch(job.pk)
     stopped = jobs.cancel(job, actor=alice.actor)
-    Job.objects.update(finished=timezone.now() - snapshot.KEPT + timedelta(hours=1))
-    assert snapshot.forget_old() == 0
-    Job.objects.update(finished=timezone.now() - snapshot.KEPT - timedelta(minutes=1))
+    Job.objects.update(finished=timezone.now() - snapshot.RETENTION + timedelta(hours=1))
+    assert snapshot.delete_old() == 0
+    Job.objects.update(finished=timezone.now() - snapshot.RETENTION - timedelta(minutes=1))
     with pytest.raises(JobExpired):
-        jobs.go_on(stopped, actor=alice.actor)
-    assert snapshot.forget_old() == 0
-    Job.objects.update(finished=timezone.now() - snapshot.KEPT - timedelta(days=2))
-    assert snapshot.forget_old() == 4
-    assert (Job.objects.get().state, acme.images.living().count()) == ("cancelled", 4)
+        jobs.resume(stopped, actor=alice.actor)
+    assert snapshot.delete_old() == 0
+    Job.objects.update(finished=timezone.now() - snapshot.RETENTION - timedelta(days=2))
+    assert snapshot.delete_old() == 4
+    assert (Job.objects.get().state, acme.images.active().count()) == ("cancelled", 4)

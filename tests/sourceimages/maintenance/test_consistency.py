@@ -11,7 +11,7 @@ from tests.conftest import contradictions
 
 
 def test_everything_holds_after_an_upload(image, capsys):
-    call_command("check_consistency", read_bytes=True)
+    call_command("check_consistency", verify_checksums=True)
     assert capsys.readouterr().out.strip() == "everything holds"
 
 

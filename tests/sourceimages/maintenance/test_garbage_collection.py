@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from organizations.audit import COMMAND
 from organizations.models import Organization
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 from sourceimages import grace_period, jobs, ownership, task_state
 from sourceimages.maintenance import garbage_collection, survey
 from sourceimages.models import MaintenanceTask, SourceImage, StoredFile
@@ -71,7 +71,7 @@ def test_a_file_older_than_its_organization_is_not_moved(storage, acme):
 
 
 def test_names_that_are_no_unicode_do_not_stop_the_look(acme, own_files, monkeypatch):
-    monkeypatch.setattr(survey, "STEP", 1)
+    monkeypatch.setattr(survey, "KEYS_PER_STEP", 1)
     ownership.check_writable()  # makes the folder and its mark
     for name in (b"\xff\xfe", b"\xff", b"new\nline", "é".encode()):
         (own_files / name.decode(errors="surrogateescape")).write_bytes(b"")
@@ -92,7 +92,7 @@ def test_a_round_that_would_move_too_much_moves_nothing_and_waits_for_an_operato
     storage, acme, three, monkeypatch, capsys
 ):
     """A fresh, old or restored database beside a full storage: all its rows are gone."""
-    monkeypatch.setattr(garbage_collection, "LEAST", 2)
+    monkeypatch.setattr(garbage_collection, "MIN_LIMIT", 2)
     SourceImage.objects.all().delete()
     StoredFile.objects.all().delete()
     set_grace_time(-5)
@@ -115,8 +115,8 @@ def test_a_round_that_would_move_too_much_moves_nothing_and_waits_for_an_operato
 
 
 def test_the_limit_is_that_of_the_whole_round_and_not_of_its_steps(storage, acme, three, monkeypatch):
-    monkeypatch.setattr(garbage_collection, "LEAST", 4)
-    monkeypatch.setattr(survey, "STEP", 2)
+    monkeypatch.setattr(garbage_collection, "MIN_LIMIT", 4)
+    monkeypatch.setattr(survey, "KEYS_PER_STEP", 2)
     made = orphans(acme, 5)
     for _ in range(8):
         garbage_collection.collect_garbage()
@@ -125,7 +125,7 @@ def test_the_limit_is_that_of_the_whole_round_and_not_of_its_steps(storage, acme
 
 
 def test_rows_that_no_image_shows_count_as_well(storage, acme, three, monkeypatch):
-    monkeypatch.setattr(garbage_collection, "LEAST", 2)
+    monkeypatch.setattr(garbage_collection, "MIN_LIMIT", 2)
     set_grace_time(-5)
     SourceImage.objects.all().delete()
     assert garbage_collection.collect_garbage(at_once=True).held
@@ -133,10 +133,10 @@ def test_rows_that_no_image_shows_count_as_well(storage, acme, three, monkeypatc
 
 
 def test_a_hold_ends_when_there_is_no_reason_for_it_any_more(storage, acme, monkeypatch):
-    monkeypatch.setattr(garbage_collection, "LEAST", 0)
+    monkeypatch.setattr(garbage_collection, "MIN_LIMIT", 0)
     orphans(acme, 1)
     assert garbage_collection.collect_garbage(at_once=True).held
-    monkeypatch.setattr(garbage_collection, "LEAST", 1)
+    monkeypatch.setattr(garbage_collection, "MIN_LIMIT", 1)
     assert collect() == 1
     assert task_state.held() == []
 
@@ -152,7 +152,7 @@ def test_a_dry_run_moves_nothing(storage, acme, capsys):
 
 
 def test_the_look_goes_on_from_its_place_and_sees_each_key_once(storage, acme, three, monkeypatch):
-    monkeypatch.setattr(survey, "STEP", 3)
+    monkeypatch.setattr(survey, "KEYS_PER_STEP", 3)
     made = orphans(acme, 4)
     places = []
     for _ in range(3):
@@ -165,15 +165,15 @@ def test_the_look_goes_on_from_its_place_and_sees_each_key_once(storage, acme, t
 
 
 def test_of_two_who_look_at_the_same_keys_one_is_counted(storage, acme, three, monkeypatch):
-    monkeypatch.setattr(survey, "STEP", 2)
-    real = survey._look
+    monkeypatch.setattr(survey, "KEYS_PER_STEP", 2)
+    real = survey._scan
 
     def overtaken(*arguments):
-        monkeypatch.setattr(survey, "_look", real)
+        monkeypatch.setattr(survey, "_scan", real)
         assert survey.survey_step(garbage_collection.TASK, limit=5) is None
         return real(*arguments)
 
-    monkeypatch.setattr(survey, "_look", overtaken)
+    monkeypatch.setattr(survey, "_scan", overtaken)
     assert survey.survey_step(garbage_collection.TASK, limit=5) is None
     found = survey.survey_step(garbage_collection.TASK, limit=5)
     assert found is not None
@@ -192,7 +192,7 @@ def copied_while(act, monkeypatch, acme, stage):
         return write(*arguments)
 
     monkeypatch.setattr(copy, "_write", later)
-    return jobs.run(jobs.copy_all(acme, stage, overwrite=False, actor=COMMAND).pk)
+    return jobs.run(jobs.start_copy_all(acme, stage, overwrite=False, actor=COMMAND).pk)
 
 
 @pytest.mark.parametrize("storage", ["local"], indirect=True)  # S3 refuses requests of a machine with a wrong clock
@@ -202,7 +202,7 @@ def test_a_worker_two_hours_ahead_moves_no_copy_under_way(storage, acme, three, 
             assert "Clocks differ" in garbage_collection.collect_garbage(at_once=True).held
 
     job = copied_while(collected, monkeypatch, acme, stage)
-    assert job.report == {"created": 3}
+    assert job.counts == {"created": 3}
     assert (len(keys()), trashed(), contradictions()) == (6, set(), [])
     assert [task.name for task in task_state.held()] == ["clock"]
     assert collect() == 0
@@ -225,25 +225,25 @@ def test_a_copy_that_was_moved_all_the_same_is_whole_at_the_first_look(storage, 
 
 
 def test_a_short_grace_time_of_a_shell_moves_no_copy_under_way(storage, acme, three, stage, settings, monkeypatch):
-    settings.GRACE_SECONDS = 1
+    settings.ORPHAN_GRACE_SECONDS = 1
     job = copied_while(lambda: call_command("collect_garbage"), monkeypatch, acme, stage)
-    assert job.report == {"created": 3}
+    assert job.counts == {"created": 3}
     assert (len(keys()), trashed(), contradictions()) == (6, set(), [])
 
 
 def test_the_grace_time_can_be_made_longer_by_anyone_and_shorter_by_command_only(db, settings):
     assert grace_period.seconds() == 3600
-    settings.GRACE_SECONDS = 7200
+    settings.ORPHAN_GRACE_SECONDS = 7200
     assert grace_period.seconds() == 7200
-    settings.GRACE_SECONDS = 3600  # another process, which has no such variable
+    settings.ORPHAN_GRACE_SECONDS = 3600  # another process, which has no such variable
     assert grace_period.seconds() == 7200
     with pytest.raises(CommandError, match="less than 3600"):
         call_command("collect_garbage", "--grace-seconds", "60")
     assert grace_period.seconds() == 7200
     call_command("collect_garbage", "--grace-seconds", "3600")
     assert grace_period.seconds() == 3600
-    settings.GRACE_SECONDS = 7200
-    with pytest.raises(Invalid):
+    settings.ORPHAN_GRACE_SECONDS = 7200
+    with pytest.raises(InvalidInput):
         grace_period.set_seconds(3600)
 
 

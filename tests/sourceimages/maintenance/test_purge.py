@@ -114,7 +114,7 @@ def test_after_two_days_without_a_purge_it_waits_for_a_day(trash):
     assert nothing_happened()
     (held,) = task_state.held()
     assert (held.name, held.held_details["count"]) == ("purge", 3)
-    ago(purge.TASK, held_since=doubts.WAIT - timedelta(minutes=1))
+    ago(purge.TASK, held_since=doubts.HOLD_TIME - timedelta(minutes=1))
     assert purge.purge_expired() == 0
     ago(purge.TASK, held_since=timedelta(minutes=2))
     assert purge.purge_expired() == 3
@@ -140,20 +140,20 @@ def test_after_a_leap_with_nothing_to_remove_nothing_is_held(trash):
 
 
 def test_more_than_a_tenth_of_all_images_waits_for_a_day(trash, monkeypatch):
-    monkeypatch.setattr(purge, "LEAST", 2)
+    monkeypatch.setattr(purge, "MIN_LIMIT", 2)
     expire(trash)
     assert purge.purge_expired() == 0
     assert nothing_happened()
     (held,) = task_state.held()
     assert held.held_reason.startswith("3 are to be removed at once")
     page = logged_in(superuser()).get("/admin/").content.decode()
-    assert "manage.py purge --confirm" in page
-    ago(purge.TASK, held_since=doubts.WAIT)
+    assert "manage.py purge_trash --confirm" in page
+    ago(purge.TASK, held_since=doubts.HOLD_TIME)
     assert purge.purge_expired() == 3
 
 
 def test_as_many_again_begin_the_day_anew(trash, alice, acme, monkeypatch):
-    monkeypatch.setattr(purge, "LEAST", 0)
+    monkeypatch.setattr(purge, "MIN_LIMIT", 0)
     Tombstone.objects.exclude(pk=trash.pk).delete()
     second = Tombstone.objects.create(organization=acme, expires_at=timezone.now() + timedelta(days=1), reason="api")
     one, *others = trash.images.order_by("id")
@@ -161,28 +161,28 @@ def test_as_many_again_begin_the_day_anew(trash, alice, acme, monkeypatch):
     expire(second)
     assert purge.purge_expired() == 0
     expire(trash)
-    ago(purge.TASK, held_since=doubts.WAIT)
+    ago(purge.TASK, held_since=doubts.HOLD_TIME)
     assert purge.purge_expired() == 0
     assert task_state.get(purge.TASK).held_details["count"] == 1 + len(others)
     assert nothing_happened()
 
 
 def test_an_operator_confirms_and_sees_what(trash, monkeypatch, capsys):
-    monkeypatch.setattr(purge, "LEAST", 2)
+    monkeypatch.setattr(purge, "MIN_LIMIT", 2)
     expire(trash)
     with pytest.raises(CommandError, match=r"The purge waits\. 3 are to be removed"):
-        call_command("purge")
+        call_command("purge_trash")
     with pytest.raises(CommandError, match=r"remove 3 pictures \(.*\) for ever: use --yes"):
-        call_command("purge", "--confirm")
+        call_command("purge_trash", "--confirm")
     assert nothing_happened()
-    call_command("purge", "--confirm", "--yes")
+    call_command("purge_trash", "--confirm", "--yes")
     assert "3 pictures removed for ever." in capsys.readouterr().out
     assert (task_state.held(), len(trashed()), contradictions()) == ([], 3, [])
 
 
 def test_what_a_person_let_expire_does_not_wait_and_what_else_expired_does(trash, acme, alice, monkeypatch):
-    monkeypatch.setattr(purge, "LEAST", 0)
-    last = acme.images.living().get()
+    monkeypatch.setattr(purge, "MIN_LIMIT", 0)
+    last = acme.images.active().get()
     alice.api.delete(f"/sourceimages/acme/{last.hash}")
     expire(trash)
     ago(purge.TASK, last_run=timedelta(days=3))

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from organizations.audit import COMMAND
 from organizations.models import AuditEvent, Organization
 from sourceimages import jobs, operations, stored_files, task_state, tasks, thumbnails
-from sourceimages.errors import BytesMissing
+from sourceimages.errors import OriginalMissing
 from sourceimages.maintenance import doubts, purge, storage_trash
 from sourceimages.models import StoredFile, Tombstone
 from sourceimages.storage import new_key, originals
@@ -33,7 +33,7 @@ def test_a_moved_file_is_in_the_trash_and_comes_back(storage):
     put(KEY, b"content")
     assert storage.move_to_trash([KEY, KEY.replace("-0", "-1")]) == {KEY}
     assert (keys(), trashed()) == (set(), {KEY})
-    with pytest.raises(BytesMissing):
+    with pytest.raises(OriginalMissing):
         storage.open(KEY)
     assert storage.move_to_trash([KEY]) == set()
     assert storage.recover(KEY)
@@ -74,11 +74,11 @@ def test_a_file_begins_to_age_anew_in_the_trash_and_when_it_comes_back(storage):
     put(KEY, b"content")
     time.sleep(2.1)  # S3 counts in seconds
     storage.move_to_trash([KEY])
-    assert next(storage.trashed()).age < 2
+    assert next(storage.list_trash()).age < 2
     time.sleep(2.1)
-    assert next(storage.trashed()).age > 1
+    assert next(storage.list_trash()).age > 1
     storage.recover(KEY)
-    assert next(storage.keys()).age < 2
+    assert next(storage.list_objects()).age < 2
 
 
 def test_a_listing_goes_on_behind_any_key_and_shows_neither_trash_nor_owner_mark(storage):
@@ -86,11 +86,11 @@ def test_a_listing_goes_on_behind_any_key_and_shows_neither_trash_nor_owner_mark
     for key in [*wanted, "rokka-owner.json", KEY]:
         put(key, b"")
     storage.move_to_trash([KEY])
-    assert [held.key for held in storage.keys()] == wanted
+    assert [held.key for held in storage.list_objects()] == wanted
     for position, key in enumerate(wanted):
         assert [held.key for held in storage.keys(after=key)] == wanted[position + 1 :]
-    assert [held.key for held in storage.trashed(after=KEY)] == []
-    assert [held.key for held in storage.trashed(after=KEY[:-1])] == [KEY]
+    assert [held.key for held in storage.list_trash(after=KEY)] == []
+    assert [held.key for held in storage.list_trash(after=KEY[:-1])] == [KEY]
 
 
 def test_stored_files_are_read_only_and_their_copies_too(acme, stage, alice, own_files, settings):
@@ -116,7 +116,7 @@ def moved(storage, image):
 
 def healed(image) -> bool:
     """At its place, in the audit trail, and counted; once."""
-    events = AuditEvent.objects.filter(verb="file.recovered", organization=image.organization)
+    events = AuditEvent.objects.filter(action="file.recovered", organization=image.organization)
     assert [event.target for event in events] == [image.binary_hash]
     assert task_state.progress_of(storage_trash.TASK)["recovered"] == 1
     return keys() >= {image.file.key} and not trashed() and contradictions() == []
@@ -147,28 +147,28 @@ def test_a_file_in_the_trash_comes_back_for_a_preview_and_for_its_colors(moved):
 
 
 def test_a_file_in_the_trash_comes_back_when_its_colors_are_looked_for(moved):
-    StoredFile.objects.update(colours_wanted=True)
-    operations.find_colours(moved.file_id)
+    StoredFile.objects.update(colors_pending=True)
+    operations.extract_colors(moved.file_id)
     assert "color" in StoredFile.objects.get().static_metadata
     assert healed(moved)
 
 
 def test_a_file_in_the_trash_comes_back_when_it_is_copied(moved, stage):
-    job = jobs.run(jobs.copy_all(moved.organization, stage, overwrite=False, actor=COMMAND).pk)
-    assert (job.report, job.failed) == ({"created": 1}, 0)
+    job = jobs.run(jobs.start_copy_all(moved.organization, stage, overwrite=False, actor=COMMAND).pk)
+    assert (job.counts, job.failed) == ({"created": 1}, 0)
     assert healed(moved)
 
 
 def test_a_file_in_the_trash_comes_back_when_it_is_optimized(storage, acme, alice, monkeypatch):
-    monkeypatch.setattr(tasks, "optimize_soon", lambda files: None)
+    monkeypatch.setattr(tasks, "enqueue_optimize", lambda files: None)
     alice.upload(acme, photos.tiff(photos.noise(61, 43, 3)), optimize_source="true")
     before = StoredFile.objects.get()
     storage.move_to_trash([before.key])
-    call_command("optimize")
+    call_command("optimize_pending")
     file = StoredFile.objects.get()
     assert (file.format, keys(), trashed()) == ("png", {file.key}, {before.key})
     # Whoever still has the old row in hand does not bring back what no row names any more.
-    with pytest.raises(BytesMissing):
+    with pytest.raises(OriginalMissing):
         stored_files.open_file(before)
     assert (keys(), trashed(), contradictions()) == ({file.key}, {before.key}, [])
 
@@ -176,8 +176,8 @@ def test_a_file_in_the_trash_comes_back_when_it_is_optimized(storage, acme, alic
 def test_what_is_nowhere_is_missing_as_ever(storage, image, alice):
     lose(image.file.key)
     response = alice.api.get(f"/sourceimages/acme/{image.hash}/download")
-    assert (response.status_code, response.json()["error"]["reason"]) == (503, "bytes_missing")
-    assert not AuditEvent.objects.filter(verb="file.recovered").exists()
+    assert (response.status_code, response.json()["error"]["reason"]) == (503, "original_missing")
+    assert not AuditEvent.objects.filter(action="file.recovered").exists()
 
 
 def test_the_consistency_check_says_where_a_missing_file_is(moved, capsys):
@@ -212,13 +212,13 @@ def purged(image, alice) -> str:
 def test_the_trash_is_emptied_when_its_days_are_over_and_not_before(storage, image, alice, settings):
     purged(image, alice)
     assert storage_trash.empty_trash().removed == 0
-    settings.STORAGE_TRASH_DAYS = -1
+    settings.STORAGE_TRASH_RETENTION_DAYS = -1
     assert storage_trash.empty_trash().removed == 1
     assert (keys(), trashed(), contradictions()) == (set(), set(), [])
 
 
 def test_what_a_row_names_is_put_back_and_never_removed(storage, image, settings):
-    settings.STORAGE_TRASH_DAYS = -1
+    settings.STORAGE_TRASH_RETENTION_DAYS = -1
     storage.move_to_trash([image.file.key])
     done = storage_trash.empty_trash()
     assert (done.recovered, done.removed) == (1, 0)
@@ -226,7 +226,7 @@ def test_what_a_row_names_is_put_back_and_never_removed(storage, image, settings
 
 
 def test_files_of_others_in_the_trash_are_not_removed(storage, acme, settings):
-    settings.STORAGE_TRASH_DAYS = -1
+    settings.STORAGE_TRASH_RETENTION_DAYS = -1
     put(KEY, b"of an organization that is not here")
     storage.move_to_trash([KEY])
     put("trash/holiday.jpg", b"somebody else's trash")
@@ -238,11 +238,11 @@ def test_after_a_leap_of_the_clock_the_trash_is_not_emptied_for_a_day(storage, i
     purged(image, alice)
     assert storage_trash.empty_trash().held == ""
     task_state.MaintenanceTask.objects.filter(pk=storage_trash.TASK).update(last_run="2020-01-01T00:00Z")
-    settings.STORAGE_TRASH_DAYS = -1
+    settings.STORAGE_TRASH_RETENTION_DAYS = -1
     for _ in range(2):
         assert "a clock has leapt" in storage_trash.empty_trash().held
         assert len(trashed()) == 1
-    held_for(storage_trash.TASK, doubts.WAIT)
+    held_for(storage_trash.TASK, doubts.HOLD_TIME)
     assert storage_trash.empty_trash().removed == 1
     assert task_state.held() == []
 
@@ -253,8 +253,8 @@ def held_for(task: str, time) -> None:
 
 
 def test_the_look_over_the_trash_goes_on_from_its_place(storage, acme, settings, monkeypatch):
-    monkeypatch.setattr(storage_trash, "STEP", 2)
-    settings.STORAGE_TRASH_DAYS = -1
+    monkeypatch.setattr(storage_trash, "KEYS_PER_STEP", 2)
+    settings.STORAGE_TRASH_RETENTION_DAYS = -1
     made = sorted(new_key(acme.pk, f"{number:040x}") for number in range(5))
     for key in made:
         put(key, b"")
@@ -279,7 +279,7 @@ def test_what_was_purged_by_mistake_comes_back_as_an_image(storage, image, alice
     call_command("recover_files", "--organization", "acme", "--since", "2020-01-01", "--yes")
     assert "1 of them have no row" in capsys.readouterr().out
     assert (keys(), trashed()) == ({key}, set())
-    assert AuditEvent.objects.get(verb="file.recovered").source == "command"
+    assert AuditEvent.objects.get(action="file.recovered").source == "command"
 
     call_command("recover_orphans", "--yes")  # it came back this moment, as an upload under way would
     assert not image.organization.images.exists()
@@ -287,7 +287,7 @@ def test_what_was_purged_by_mistake_comes_back_as_an_image(storage, image, alice
     assert "1 images recovered" in capsys.readouterr().out
     again = image.organization.images.get()
     assert (again.hash, again.name) == (image.hash, f"{image.binary_hash}.png")
-    assert AuditEvent.objects.get(verb="image.recovered").target == image.hash
+    assert AuditEvent.objects.get(action="image.recovered").target == image.hash
     response = alice.api.get(f"/sourceimages/acme/{image.hash}/download")
     assert b"".join(response.streaming_content) == images.png()
     assert trashed() == {key}

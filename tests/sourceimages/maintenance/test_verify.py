@@ -47,17 +47,17 @@ def verified():
 def test_rot_and_loss_are_found_and_nothing_is_removed(storage, five, capsys):
     rot(storage, five[1])
     lost(storage, five[3])
-    keys = {one.key for one in storage.keys()}
+    keys = {one.key for one in storage.list_objects()}
     with pytest.raises(CommandError, match="2 files are missing or corrupt"):
         call_command("verify")
     told = capsys.readouterr().out
     assert f"corrupt: acme {five[1].binary_hash} under {five[1].key}" in told
     assert f"missing: acme {five[3].binary_hash} under {five[3].key}" in told
     assert "5 files verified" in told
-    assert {one.key for one in storage.keys()} == keys
+    assert {one.key for one in storage.list_objects()} == keys
     assert [file.damage for file in StoredFile.objects.order_by("id")] == ["", "corrupt", "", "missing", ""]
     assert verified() == 3
-    events = AuditEvent.objects.filter(verb="file.damaged").order_by("id")
+    events = AuditEvent.objects.filter(action="file.damaged").order_by("id")
     assert [(event.target, event.details["damage"]) for event in events] == [
         (five[1].binary_hash, "corrupt"),
         (five[3].binary_hash, "missing"),
@@ -91,7 +91,7 @@ def test_operators_see_what_is_damaged_until_nothing_is(storage, five):
 
 
 def spooled(storage, content):
-    path = storage.spool / "file.part"
+    path = storage.temp_dir / "file.part"
     path.write_bytes(content)
     return path
 
@@ -100,7 +100,7 @@ def test_a_finding_is_written_into_the_audit_trail_once(storage, five):
     lost(storage, five[0])
     for _ in range(3):
         verify.verify(StoredFile.objects.all())
-    assert AuditEvent.objects.filter(verb="file.damaged").count() == 1
+    assert AuditEvent.objects.filter(action="file.damaged").count() == 1
 
 
 def test_only_what_is_due_is_read_unless_all_is_asked_for(acme, alice, stage, capsys):
@@ -184,6 +184,6 @@ def test_one_file_that_cannot_be_read_now_keeps_no_other_waiting(five, monkeypat
 def test_a_copy_has_not_been_verified_and_is_as_damaged_as_its_original(five, acme, stage, alice):
     verify.verify(StoredFile.objects.all())
     StoredFile.objects.filter(pk=five[0].pk).update(damage="corrupt")
-    jobs.run(jobs.copy_all(acme, stage, overwrite=False, actor=alice.actor).pk)
+    jobs.run(jobs.start_copy_all(acme, stage, overwrite=False, actor=alice.actor).pk)
     assert stage.files.filter(verified_at=None).count() == 5
     assert [file.binary_hash for file in stage.files.exclude(damage="")] == [five[0].binary_hash]

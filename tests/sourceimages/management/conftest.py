@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from organizations.audit import COMMAND
 from organizations.models import Job, Organization
-from organizations.operations import create_organization
+from organizations.operations import create_organization_with_admin
 from organizations.usage import counters
 from sourceimages import jobs
 from sourceimages.jobs import restoring
@@ -64,7 +64,7 @@ def refused(run, capsys):
 
 @pytest.fixture
 def other(db) -> Organization:
-    return create_organization("other", email="charlie@example.org", actor=COMMAND).organization
+    return create_organization_with_admin("other", email="charlie@example.org", actor=COMMAND).organization
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def six(acme, alice) -> list[SourceImage]:
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    monkeypatch.setattr("sourceimages.jobs.batches.BATCH", 2)
+    monkeypatch.setattr("sourceimages.jobs.batches.COPY_BATCH", 2)
     monkeypatch.setattr(restoring, "BATCH", 2)
 
 
@@ -86,7 +86,7 @@ def at_batch(monkeypatch):
     """Does something before a batch of a kind of job, once."""
 
     def plan(kind: str, number: int, act: Callable[[], object]) -> None:
-        step, count = jobs.STEPS[kind], 0
+        step, count = jobs.BATCH_HANDLERS[kind], 0
 
         def stepping(job_id):
             nonlocal count
@@ -95,7 +95,7 @@ def at_batch(monkeypatch):
                 act()
             return step(job_id)
 
-        monkeypatch.setitem(jobs.STEPS, kind, stepping)
+        monkeypatch.setitem(jobs.BATCH_HANDLERS, kind, stepping)
 
     return plan
 
@@ -121,7 +121,7 @@ def size_of(pictures: list[SourceImage]) -> str:
 
 
 def living(organization: Organization) -> set[str]:
-    hashes = list(organization.images.living().values_list("hash", flat=True))
+    hashes = list(organization.images.active().values_list("hash", flat=True))
     assert counters.totals(organization).images == len(hashes) == len(set(hashes))
     return set(hashes)
 
@@ -132,7 +132,7 @@ def nothing_happened() -> bool:
 
 def age(job: Job) -> None:
     """Whoever did the job has been silent for a while."""
-    Job.objects.filter(pk=job.pk).update(heartbeat=timezone.now() - timedelta(seconds=job_command.MISSED + 1))
+    Job.objects.filter(pk=job.pk).update(heartbeat=timezone.now() - timedelta(seconds=job_command.STALE_SECONDS + 1))
 
 
 def facts(printed: str) -> dict[str, int]:

@@ -13,7 +13,7 @@ def test_everything_is_copied(acme, other, six, run):
     printed = run("copy_all", "acme", "other", "--yes")
     assert facts(printed) == {"created": 6, "existing": 0, "overwritten": 0, "locked": 0, "failed": 0}
     assert living(other) == living(acme) == {image.hash for image in six}
-    assert [event.source for event in AuditEvent.objects.filter(verb__startswith="job.")] == ["command", "command"]
+    assert [event.source for event in AuditEvent.objects.filter(action__startswith="job.")] == ["command", "command"]
     assert contradictions() == []
 
 
@@ -40,7 +40,7 @@ def test_what_is_there_is_overwritten_unless_it_is_locked(acme, other, six, run,
 
 
 def test_nothing_is_named_without_end(acme, other, six, run, refused, monkeypatch):
-    monkeypatch.setattr(job_command, "LISTED", 2)
+    monkeypatch.setattr(job_command, "NAME_LIMIT", 2)
     acme.images.update(locked=True)
     printed = run("delete_all", "acme", "--yes")
     assert "nothing to do" in printed  # locked ones are left, and there are no others

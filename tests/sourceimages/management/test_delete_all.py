@@ -27,9 +27,9 @@ def test_everything_goes_to_the_trash_at_once_and_comes_back(acme, other, six, r
     printed = run("delete_all", "acme", "--yes")
     assert facts(printed) == {"deleted": 6, "locked": 0, "failed": 0}
     tombstone = acme.tombstones.get()
-    assert tombstone.reason == "delete-all"
+    assert tombstone.reason == "delete_all"
     assert set(acme.images.values_list("tombstone", flat=True)) == {tombstone.pk}
-    assert f"restore_all acme --tombstone {tombstone.pk}" in printed
+    assert f"restore_all acme --deletion {tombstone.pk}" in printed
     assert living(acme) == set()
     assert len(living(other)) == 6
     assert facts(run("restore_all", "acme", "--yes")) == NOTHING_LEFT | {"restored": 6}
@@ -61,7 +61,7 @@ def test_the_latest_act_of_deleting_is_undone(acme, six, run):
     run("restore_all", "acme", "--yes")
     assert living(acme) == {image.hash for image in six[2:]}
     assert "nothing to do" in run("restore_all", "acme", "--yes")  # the latest is undone, and it stays the latest
-    run("restore_all", "acme", "--yes", "--tombstone", str(earlier.pk))
+    run("restore_all", "acme", "--yes", "--deletion", str(earlier.pk))
     assert living(acme) == {image.hash for image in six} - {six[1].hash}
     assert contradictions() == []
 
@@ -74,7 +74,7 @@ def test_images_that_were_uploaded_again_stay_in_the_trash(acme, alice, six, run
     printed = run("restore_all", "acme", "--yes")
     assert facts(printed) == NOTHING_LEFT | {"restored": 4, "existing": 1, "merged": 1}
     assert "Existing and merged ones stay in the trash" in printed
-    assert acme.images.living().get(hash=again).user_metadata == {"title": "Harbour"}
+    assert acme.images.active().get(hash=again).user_metadata == {"title": "Harbour"}
     assert living(acme) == {image.hash for image in six}
     assert contradictions() == []
 
@@ -88,13 +88,13 @@ def test_images_that_a_restore_left_fail_the_command_and_are_shown_before_they_a
     assert facts(printed) == NOTHING_LEFT | {"restored": 5, "conflicting": 1}
     assert f"Skipped or failed:\n  {again} 3.png: An active image has this hash" in printed
     assert "(restore_conflict)" in printed
-    assert acme.images.living().get(hash=again).name == "again.png"
+    assert acme.images.active().get(hash=again).name == "again.png"
     delete_image(six[0], actor=COMMAND)
     Tombstone.objects.update(expires_at=timezone.now())
     for options in (["--dry-run"], []):
-        lines = run("purge", *options).splitlines()
+        lines = run("purge_trash", *options).splitlines()
         assert lines[0] == "Deletions with images that were left by a restore:"
-        assert lines[1].endswith("delete-all: 1 picture")
+        assert lines[1].endswith("delete_all: 1 picture")
         assert "2 pictures" in lines[2]
     assert living(acme) == {image.hash for image in six[1:]}
     assert contradictions() == []
@@ -105,7 +105,7 @@ def test_what_was_replaced_is_not_the_latest_act_of_deleting(acme, six, run):
     set_protected(six[1], True, delete_previous=True, actor=COMMAND)
     assert "(api, " in run("restore_all", "acme", "--dry-run")
     run("restore_all", "acme", "--yes")
-    assert acme.images.living().filter(pk=six[0].pk).exists()
+    assert acme.images.active().filter(pk=six[0].pk).exists()
     assert [image.pk for image in acme.images.in_trash()] == [six[1].pk]
 
 
@@ -118,30 +118,30 @@ def test_what_can_be_restored_is_listed(acme, six, run):
     lines = run("restore_all", "acme", "--list").splitlines()
     tombstone = acme.tombstones.exclude(pk__in=[restored.pk, expired.pk]).get()
     when = f"{tombstone.deleted_at:%Y-%m-%d %H:%M}"
-    assert [line.split() for line in lines[1:]] == [[str(tombstone.pk), *when.split(), "delete-all", "5", "30.0"]]
+    assert [line.split() for line in lines[1:]] == [[str(tombstone.pk), *when.split(), "delete_all", "5", "30.0"]]
     assert Job.objects.count() == 1
 
 
 def test_tombstones_that_are_not_there_are_refused(acme, other, six, refused):
     assert "no such act" in refused("restore_all", "acme", "--yes")
     tombstone = delete_image(six[0], actor=COMMAND)
-    assert "no such act" in refused("restore_all", "other", "--yes", "--tombstone", str(tombstone.pk))
-    assert "--tombstone='x'" in refused("restore_all", "acme", "--yes", "--tombstone", "x")
+    assert "no such act" in refused("restore_all", "other", "--yes", "--deletion", str(tombstone.pk))
+    assert "--deletion='x'" in refused("restore_all", "acme", "--yes", "--deletion", "x")
     Tombstone.objects.update(expires_at=timezone.now())
     assert "no such act" in refused("restore_all", "acme", "--yes")
-    assert "no such act" in refused("restore_all", "acme", "--yes", "--tombstone", str(tombstone.pk))
+    assert "no such act" in refused("restore_all", "acme", "--yes", "--deletion", str(tombstone.pk))
     assert len(living(acme)) == 5
     assert not Job.objects.exists()
 
 
 def test_deleting_everything_twice_at_once_is_refused(acme, six, refused):
     delete_image(six[0], actor=COMMAND)
-    jobs.delete_all(acme, filters={"format": "jpg"}, actor=COMMAND)
+    jobs.start_delete_all(acme, filters={"format": "jpg"}, actor=COMMAND)
     before = state(acme)
     assert "being deleted or restored already" in refused("delete_all", "acme", "--yes")
     tombstone = acme.tombstones.get(reason="api")
     assert "being deleted or restored already" in refused(
-        "restore_all", "acme", "--yes", "--tombstone", str(tombstone.pk)
+        "restore_all", "acme", "--yes", "--deletion", str(tombstone.pk)
     )
     assert state(acme) == before
     assert Job.objects.count() == 1
@@ -165,33 +165,33 @@ def expired(acme, six, monkeypatch) -> Tombstone:
 
 
 def test_what_is_past_its_time_is_removed(acme, expired, run):
-    assert "would remove 3 pictures" in run("purge", "--dry-run")
+    assert "would remove 3 pictures" in run("purge_trash", "--dry-run")
     assert acme.images.count() == StoredFile.objects.count() == 6
-    assert run("purge") == "3 pictures removed for ever.\n"
+    assert run("purge_trash") == "3 pictures removed for ever.\n"
     assert acme.images.count() == StoredFile.objects.count() == 3
     assert acme.images.in_trash().count() == 1
-    events = AuditEvent.objects.filter(verb="tombstone.purged")
+    events = AuditEvent.objects.filter(action="deletion.purged")
     assert {event.source for event in events} == {"command"}
     assert sum(event.count for event in events) == 3
-    assert run("purge") == "0 pictures removed for ever.\n"
+    assert run("purge_trash") == "0 pictures removed for ever.\n"
     assert contradictions() == []
 
 
 @committing
 def test_purging_stops_after_ctrl_c_and_goes_on(acme, expired, run, refused, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("rokka.core.failpoints.point", lambda name: ctrl_c() if name == "purge.committed" else None)
-        assert "Stopped: 2 pictures removed" in refused("purge", status=130)
+        patch.setattr("rokka.core.failpoints.failpoint", lambda name: ctrl_c() if name == "purge.committed" else None)
+        assert "Stopped: 2 pictures removed" in refused("purge_trash", status=130)
     assert acme.images.count() == 4
     assert contradictions() == []
-    assert run("purge") == "1 picture removed for ever.\n"
+    assert run("purge_trash") == "1 picture removed for ever.\n"
     assert contradictions() == []
 
 
 def test_a_storage_that_fails_ends_the_purge(acme, expired, run, refused, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(LocalStorage, "move_to_trash", raising(StorageUnavailable("The storage does not answer.")))
-        assert "does not answer" in refused("purge")
-    run("purge")
+        assert "does not answer" in refused("purge_trash")
+    run("purge_trash")
     assert acme.images.count() == 3
     assert contradictions() == []

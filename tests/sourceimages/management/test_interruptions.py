@@ -25,7 +25,7 @@ def test_copying_stops_after_ctrl_c_and_goes_on(acme, other, six, run, refused, 
     assert facts(said)["created"] == 4
     assert "4 of 6 are dealt with. Run the same command again to go on." in said
     assert len(living(other)) == 4
-    assert Job.objects.get().state == Job.State.INTERRUPTED
+    assert Job.objects.get().state == Job.State.PAUSED
     assert contradictions() == []
     assert "has come to 4 of 6" in run("copy_all", "acme", "other", "--dry-run")
     assert "copy 2 pictures" in run("copy_all", "acme", "other", "--dry-run")
@@ -37,9 +37,9 @@ def test_copying_stops_after_ctrl_c_and_goes_on(acme, other, six, run, refused, 
         "failed": 0,
     }
     assert living(other) == living(acme)
-    assert Job.objects.get().state == Job.State.DONE
-    verbs = AuditEvent.objects.filter(target="copy-all").order_by("id").values_list("verb", flat=True)
-    assert list(verbs) == ["job.started", "job.interrupted", "job.stopped", "job.resumed", "job.done"]
+    assert Job.objects.get().state == Job.State.SUCCEEDED
+    verbs = AuditEvent.objects.filter(target="copy_all").order_by("id").values_list("action", flat=True)
+    assert list(verbs) == ["job.started", "job.paused", "job.resumed", "job.succeeded"]
     assert contradictions() == []
 
 
@@ -56,7 +56,7 @@ def test_a_batch_that_is_interrupted_in_the_middle_is_done_again(acme, other, si
         assert "has come to 0 of 6" in run(*command, "--yes")
     assert living(acme) == living(other) == {image.hash for image in six}
     assert Tombstone.objects.count() == 1
-    assert set(Job.objects.values_list("state", "done")) == {("done", 6)}
+    assert set(Job.objects.values_list("state", "processed")) == {("succeeded", 6)}
     assert contradictions() == []
 
 
@@ -71,7 +71,7 @@ def test_deleting_stops_after_ctrl_c_and_goes_on_with_the_same_tombstone(acme, s
     assert "has come to 4 of 6" in run("delete_all", "acme", "--yes")
     assert living(acme) == set()
     assert acme.tombstones.count() == 1
-    at_batch(jobs.RESTORE, 2, ctrl_c)
+    at_batch(jobs.RESTORE_DELETION, 2, ctrl_c)
     assert "4 of 6" in refused("restore_all", "acme", "--yes", status=130)
     assert len(living(acme)) == 4
     assert facts(run("restore_all", "acme", "--yes"))["restored"] == 6
@@ -132,9 +132,9 @@ def test_what_came_after_an_interruption_is_not_left_out_by_the_run_that_goes_on
     assert "has come to 4 of 6" in said
     assert "What came since:\ncreated:      1\n" in said
     assert living(other) == living(acme)
-    assert [(job.state, job.total, job.done) for job in Job.objects.order_by("created")] == [
-        ("done", 6, 6),
-        ("done", 1, 1),
+    assert [(job.state, job.total, job.processed) for job in Job.objects.order_by("created")] == [
+        ("succeeded", 6, 6),
+        ("succeeded", 1, 1),
     ]
 
 
@@ -152,7 +152,7 @@ def test_what_comes_while_the_question_is_read_is_not_done(
 ):
     at_batch(jobs.COPY_ALL, 2, ctrl_c)
     refused("copy_all", "acme", "other", "--yes", status=130)
-    monkeypatch.setattr(job_command, "ask", lambda what: alice.upload(acme, images.png(seed=7)))
+    monkeypatch.setattr(job_command, "confirm", lambda what: alice.upload(acme, images.png(seed=7)))
     run("copy_all", "acme", "other")
     assert len(living(other)) == 6
 
@@ -167,18 +167,18 @@ def test_a_question_is_asked_again_if_other_images_match_by_then(acme, other, al
             alice.upload(acme, images.png(seed=7))
             assert not Job.objects.exists()
 
-    monkeypatch.setattr(job_command, "ask", asking)
+    monkeypatch.setattr(job_command, "confirm", asking)
     assert "7 images match now" in run(*command)
     assert ["6 pictures" in asked[0], "7 pictures" in asked[1]] == [True, True]
-    assert (Job.objects.get().total, Job.objects.get().done) == (7, 7)
+    assert (Job.objects.get().total, Job.objects.get().processed) == (7, 7)
     assert Tombstone.objects.count() == (command[0] == "delete_all")
 
 
 @pytest.mark.parametrize("source", ["api", "staff"])
-@pytest.mark.parametrize("state", ["running", "interrupted"])
+@pytest.mark.parametrize("state", ["running", "paused"])
 def test_the_same_job_of_somebody_else_is_not_joined(acme, other, six, run, source, state):
-    theirs = jobs.copy_all(acme, other, overwrite=False, actor=COMMAND)
-    jobs.step(theirs.pk)
+    theirs = jobs.start_copy_all(acme, other, overwrite=False, actor=COMMAND)
+    jobs.run_one_batch(theirs.pk)
     Job.objects.filter(pk=theirs.pk).update(source=source, state=state)
     before = Job.objects.filter(pk=theirs.pk).values().get()
     for _ in range(2):
@@ -190,12 +190,12 @@ def test_the_same_job_of_somebody_else_is_not_joined(acme, other, six, run, sour
 
 
 def test_a_deletion_of_somebody_else_is_not_joined_but_refused(acme, six, refused):
-    theirs = jobs.delete_all(acme, actor=COMMAND)
+    theirs = jobs.start_delete_all(acme, actor=COMMAND)
     Job.objects.filter(pk=theirs.pk).update(source="api")
-    for queue in ((), ("--queue",)):
+    for queue in ((), ("--background",)):
         assert "being deleted or restored already" in refused("delete_all", "acme", "--yes", *queue)
     assert len(living(acme)) == 6
-    assert Job.objects.get().done == 0
+    assert Job.objects.get().processed == 0
 
 
 def test_who_goes_on_is_asked_too(acme, other, six, refused, at_batch):
@@ -203,7 +203,7 @@ def test_who_goes_on_is_asked_too(acme, other, six, refused, at_batch):
     refused("copy_all", "acme", "other", "--yes", status=130)
     assert "copy 2 pictures" in refused("copy_all", "acme", "other")
     assert "Nothing was changed" in refused("copy_all", "acme", "other", typed="n\n")
-    assert Job.objects.get().state == Job.State.INTERRUPTED
+    assert Job.objects.get().state == Job.State.PAUSED
     assert len(living(other)) == 4
 
 
@@ -270,10 +270,10 @@ def test_a_killed_command_is_gone_on_with_once_it_is_silent(acme, other, six, ru
     assert Job.objects.get().state == Job.State.RUNNING
     assert "Somebody is doing this" in refused(*command, "--yes")
     assert "Somebody is doing this" in refused(*command, "--dry-run")
-    assert Job.objects.get().done == 2
+    assert Job.objects.get().processed == 2
     age(Job.objects.get())
     assert "has come to 2 of 6" in run(*command, "--yes")
-    assert Job.objects.get().state == Job.State.DONE
+    assert Job.objects.get().state == Job.State.SUCCEEDED
     assert living(other if kind == jobs.COPY_ALL else acme) == (living(acme) if kind == jobs.COPY_ALL else set())
     assert contradictions() == []
 

@@ -17,7 +17,7 @@ from tests.sourceimages.management.conftest import committing, ctrl_c, facts, li
 def copied(acme, other, six, run, monkeypatch):
     monkeypatch.setattr(undo, "BATCH", 2)
     run("copy_all", "acme", "other", "--yes")
-    return Job.objects.get(kind="copy-all")
+    return Job.objects.get(kind="copy_all")
 
 
 @committing

@@ -70,7 +70,7 @@ def test_bad_user_metadata_is_refused(sent):
 def test_merging_sets_what_is_mentioned_and_keeps_the_rest():
     stored = {"foo": "bar", "int:year": 2019, "old": "x"}
     changes = {"year": "later", "old": None, "new": "y"}
-    assert metadata.merged(stored, changes) == {"foo": "bar", "year": "later", "new": "y"}
+    assert metadata.apply_changes(stored, changes) == {"foo": "bar", "year": "later", "new": "y"}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from organizations.audit import TIME
+from organizations.audit import SYSTEM
 from organizations.models import AuditEvent
 from organizations.permissions import Role
 from organizations.usage import counters
@@ -36,7 +36,7 @@ def consistent(db, storage):
 @pytest.fixture(autouse=True)
 def later(monkeypatch):
     """Nothing is optimized until a test does it."""
-    monkeypatch.setattr(tasks, "optimize_soon", lambda files: None)
+    monkeypatch.setattr(tasks, "enqueue_optimize", lambda files: None)
 
 
 def lost(storage, file):
@@ -77,7 +77,7 @@ def optimized(person):
 
 
 def events(verb):
-    return list(AuditEvent.objects.filter(verb=verb).order_by("id"))
+    return list(AuditEvent.objects.filter(action=verb).order_by("id"))
 
 
 # What was stored as it was sent
@@ -95,7 +95,7 @@ def test_a_file_that_was_lost_is_there_after_the_same_upload(storage, acme, alic
     (event,) = events("file.healed")
     assert (event.organization, event.target, event.user) == (acme, file.binary_hash, alice.user)
     assert (event.details["before"]["key"], event.details["after"]["key"]) == (before.key, file.key)
-    assert [one.key for one in storage.keys()] == [file.key]
+    assert [one.key for one in storage.list_objects()] == [file.key]
 
 
 def test_a_rotten_file_that_was_found_is_mended(storage, acme, alice):
@@ -166,7 +166,7 @@ def test_a_copy_mends_the_file_at_its_destination(storage, acme, alice, stage, h
     item = alice.upload(stage, CONTENT).json()["items"][0]
     image, file = acme.images.get(), stage.files.get()
     if not overwrite:
-        operations.delete_image(stage.images.get(), actor=TIME)
+        operations.delete_image(stage.images.get(), actor=SYSTEM)
     harm(storage, file)
     counted = counters.totals(stage).bytes
     operations.copy_image(image, stage, overwrite=overwrite, actor=alice.actor)
@@ -237,7 +237,7 @@ def test_what_is_sent_again_without_the_option_is_kept_as_sent(storage, acme, al
     assert counters.totals(acme).bytes == len(SCAN)
     (event,) = events("file.restored_as_uploaded")
     assert (event.details["before"]["format"], event.details["after"]["format"]) == ("png", "tif")
-    assert [one.key for one in storage.keys()] == [StoredFile.objects.get().key]
+    assert [one.key for one in storage.list_objects()] == [StoredFile.objects.get().key]
     found = alice.api.get("/sourceimages/acme?format=tif").json()
     assert found["total"] == 1
 
@@ -300,14 +300,14 @@ def test_a_file_that_is_purged_while_it_is_mended_is_new(storage, acme, alice, m
     lose(StoredFile.objects.get().key)
     alice.api.delete(f"/sourceimages/acme/{acme.images.get().hash}")
     Tombstone.objects.update(expires_at="2001-01-01T00:00:00Z")
-    place = operations.add.UploadKeeper._put
+    place = operations.add.StagedUploads._put
 
     def purged_first(self, sent):
         key = place(self, sent)
         purge.purge_expired()
         return key
 
-    monkeypatch.setattr(operations.add.UploadKeeper, "_put", purged_first)
+    monkeypatch.setattr(operations.add.StagedUploads, "_put", purged_first)
     item = upload(alice)
     assert downloaded(alice, item) == CONTENT
     assert StoredFile.objects.count() == acme.images.count() == 1
@@ -318,14 +318,14 @@ def test_a_file_that_is_optimized_while_it_is_mended_is_looked_at_again(storage,
     item = upload(alice, SCAN, optimize_source="true")
     file = StoredFile.objects.get()
     StoredFile.objects.update(damage="corrupt")
-    place = operations.add.UploadKeeper._put
+    place = operations.add.StagedUploads._put
 
     def optimized_first(self, sent):
         key = place(self, sent)
-        operations.optimize(file.pk, actor=TIME)
+        operations.optimize(file.pk, actor=SYSTEM)
         return key
 
-    monkeypatch.setattr(operations.add.UploadKeeper, "_put", optimized_first)
+    monkeypatch.setattr(operations.add.StagedUploads, "_put", optimized_first)
     again = upload(alice, SCAN, optimize_source="true")
     assert again["hash"] == item["hash"]
     downloaded(alice, item)

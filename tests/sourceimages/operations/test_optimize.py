@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
 @pytest.fixture
 def uploaded(acme, alice, monkeypatch):
     """Uploads; nothing is done until the test does it. Answers the item of the answer."""
-    monkeypatch.setattr(tasks, "optimize_soon", lambda files: None)
+    monkeypatch.setattr(tasks, "enqueue_optimize", lambda files: None)
 
     def upload(content, wish="true", name="scan.tif"):
         response = alice.upload(acme, content, name=name, optimize_source=wish)
@@ -70,7 +70,7 @@ def test_a_tiff_becomes_a_png_with_the_same_pixels(uploaded, image, wish):
     before = uploaded(original, wish)
     assert (before["format"], before["mimetype"], before["size"]) == ("tif", "image/tiff", len(original))
     file = done()
-    assert (file.format, file.mimetype, file.optimize_to, file.optimize_since) == ("png", "image/png", "", None)
+    assert (file.format, file.mimetype, file.optimize_to, file.optimize_started_at) == ("png", "image/png", "", None)
     written = pixels(content_of(file))
     assert (written.format, written.bands) == (image.format, image.bands)
     assert (written == pixels(original)).min() == 255
@@ -193,7 +193,7 @@ def test_rights_dates_and_place_of_a_tiff_are_not_lost(uploaded, alice, wish, or
     assert before["static_metadata"]["location"] == {"latitude": 47.5, "longitude": -47.5, "altitude": 408.0}
     file = done()
     assert file.format == wish
-    with storage.originals().local(file.key) as path:
+    with storage.originals().local_path(file.key) as path:
         after = probing.probe(path).static_metadata
     assert said({"static_metadata": after}) == said(before) == said(alice.api.get(before["link"]).json())
 
@@ -208,7 +208,7 @@ def test_rights_in_a_psd_are_not_lost(uploaded, wish, format):
     before = uploaded(photos.psd(image, resources=resources, alpha=format == "webp"), wish, name="design.psd")
     file = done()
     assert file.format == format
-    with storage.originals().local(file.key) as path:
+    with storage.originals().local_path(file.key) as path:
         assert said({"static_metadata": probing.probe(path).static_metadata}) == said(before)
         assert (b"a clipping path" in path.read_bytes()) is (format == "jpg")  # packed in a PNG
     assert before["static_metadata"]["exif"]["artist"] == "Kim Lee"
@@ -218,7 +218,7 @@ def test_rights_from_the_field_are_not_lost(uploaded, corpus):
     before = uploaded((corpus / "field" / "rights.tif").read_bytes())
     file = done()
     assert file.format == "png"
-    with storage.originals().local(file.key) as path:
+    with storage.originals().local_path(file.key) as path:
         after = probing.probe(path).static_metadata
     assert said({"static_metadata": after}) == said(before)
     assert (after["exif"]["artist"], after["exif"]["date_time_original"]) == ("Kim Lee", "2024:06:11 10:00:00")
@@ -317,7 +317,7 @@ def test_what_another_format_cannot_hold_is_left_alone_and_said_so(uploaded, acm
     file = done()
     assert reason in file.static_metadata["optimize"]["left"]
     assert (file.format, file.size, content_of(file)) == (before["format"], len(content), content)
-    assert AuditEvent.objects.filter(verb="file.left_as_it_is").count() == 1
+    assert AuditEvent.objects.filter(action="file.optimization_skipped").count() == 1
 
 
 def test_everything_that_shows_the_file_follows(uploaded, acme, alice, own_files):
@@ -404,10 +404,10 @@ def test_a_copy_that_began_before_the_switch_takes_the_new_bytes(uploaded, stage
 def test_who_works_at_a_file_is_left_alone_until_taken_for_dead(uploaded):
     uploaded(photos.tiff(photos.noise(61, 43, 3)))
     file = StoredFile.objects.get()
-    StoredFile.objects.update(optimize_since=timezone.now())
+    StoredFile.objects.update(optimize_started_at=timezone.now())
     assert operations.waiting_to_be_optimized() == []
     assert operations.optimize(file.pk) is False
-    StoredFile.objects.update(optimize_since=timezone.now() - timedelta(minutes=11))
+    StoredFile.objects.update(optimize_started_at=timezone.now() - timedelta(minutes=11))
     assert done().format == "png"
 
 
@@ -416,18 +416,18 @@ def test_a_rewriter_that_is_killed_is_no_fault_of_the_file(uploaded, monkeypatch
 
     def killed(child, request, *, seconds):
         child._process.kill()
-        return child._read_answer(seconds)
+        return child._read_response(seconds)
 
     uploaded(photos.tiff(photos.noise(61, 43, 3)))
     file = StoredFile.objects.get()
     with monkeypatch.context() as patch:
-        patch.setattr(transcoding.Child, "ask", killed)
+        patch.setattr(transcoding.Worker, "call", killed)
         with pytest.raises(ReadingInterrupted):
             operations.optimize(file.pk)
     assert operations.waiting_to_be_optimized() == []
     file.refresh_from_db()
     assert (file.optimize_to, file.static_metadata.get("optimize")) == ("png", None)
-    StoredFile.objects.update(optimize_since=file.optimize_since - timedelta(days=1))
+    StoredFile.objects.update(optimize_started_at=file.optimize_started_at - timedelta(days=1))
     assert done().format == "png"
 
 

@@ -16,15 +16,15 @@ from organizations.audit import COMMAND
 from organizations.models import AuditEvent, Job, Organization
 from rokka.core.errors import Conflict, DomainError, Unavailable
 from sourceimages import jobs, storage
-from sourceimages.errors import ImageLocked, ImageNotFound, JobUnderWay
+from sourceimages.errors import ImageLocked, ImageNotFound, JobInProgress
 from sourceimages.jobs import restoring
 from sourceimages.maintenance import purge
 from sourceimages.models import SourceImage, StoredFile, Tombstone
 from sourceimages.operations import (
     copy,
     copy_images,
+    delete_by_binary_hash,
     delete_image,
-    delete_images_with_bytes,
     restore_image,
     set_locked,
     set_protected,
@@ -42,7 +42,7 @@ HEAD_START = 0.02  # seconds by which one may begin before another, so that each
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    monkeypatch.setattr("sourceimages.jobs.batches.BATCH", 5)
+    monkeypatch.setattr("sourceimages.jobs.batches.COPY_BATCH", 5)
     monkeypatch.setattr(restoring, "BATCH", 5)
     monkeypatch.setattr(purge, "BATCH", 5)
 
@@ -115,7 +115,7 @@ def download(person: Person, organization: Organization, hash: str) -> bytes:
 
 def strays() -> set[str]:
     """Bytes that no row names. Whoever loses a race takes back what it has stored."""
-    return {held.key for held in storage.originals().keys()} - set(StoredFile.objects.values_list("key", flat=True))
+    return {held.key for held in storage.originals().list_objects()} - set(StoredFile.objects.values_list("key", flat=True))
 
 
 # --- The trash --------------------------------------------------------------------------------------------------------
@@ -141,13 +141,13 @@ def test_bytes_that_many_upload_while_two_purge_them_are_there(acme, alice):
     contents = [images.png(seed=seed) for seed in range(8)]
     hashes = uploaded(alice, acme, *contents)
     for _ in range(ROUNDS // 2):
-        for image in acme.images.living():
+        for image in acme.images.active():
             in_trash(image)
         uploads = [lambda: uploaded_at_last(alice, acme, *random.sample(contents, 4)) for _ in range(4)]
         *_, first, second = together(*uploads, purge.purge_expired, purge.purge_expired)
         assert first + second == len(contents)
         uploaded(alice, acme, *contents)
-        assert acme.images.count() == acme.images.living().count() == len(contents)
+        assert acme.images.count() == acme.images.active().count() == len(contents)
     assert [download(alice, acme, hash) for hash in hashes] == contents
     assert strays() == set()
     assert contradictions() == []
@@ -161,11 +161,11 @@ def test_a_picture_is_restored_or_purged_when_its_time_is_over(acme, alice):
         restored, purged = together(lambda hash=hash: restore_image(acme, hash, actor=COMMAND), purge.purge_expired)
         if isinstance(restored, SourceImage):
             assert purged == 0
-            assert acme.images.living().get(hash=hash).pk == restored.pk
+            assert acme.images.active().get(hash=hash).pk == restored.pk
             assert download(alice, acme, hash) == content
         else:
             assert isinstance(restored, ImageNotFound)
-            assert acme.images.living().filter(hash=hash).count() == 0
+            assert acme.images.active().filter(hash=hash).count() == 0
             time.sleep(2 * HEAD_START)
             assert purged + purge.purge_expired() == 1  # too late for the one, and maybe too early for the other
             assert not acme.images.filter(hash=hash).exists()
@@ -182,7 +182,7 @@ def test_what_is_restored_and_uploaded_at_once_is_one_picture(acme, alice):
             lambda hash=hash: restore_image(acme, hash, actor=COMMAND),
             lambda content=content: alice.upload(acme, content),
         )
-        living = acme.images.living().get(hash=hash)
+        living = acme.images.active().get(hash=hash)
         assert restored.pk == living.pk
         assert response.json()["items"][0]["hash"] == hash
         assert acme.images.filter(hash=hash).count() == (1 if living.pk == before.pk else 2)
@@ -196,7 +196,7 @@ def test_a_picture_that_many_restore_comes_back_once(acme, image):
         in_trash(image, expires_in=3600)
         restored = together(*[lambda: restore_image(acme, image.hash, actor=COMMAND)] * 4)
         assert [one.pk for one in restored] == [image.pk] * 4
-        assert AuditEvent.objects.filter(verb="image.restored").count() == turn + 1
+        assert AuditEvent.objects.filter(action="image.restored").count() == turn + 1
     assert contradictions() == []
 
 
@@ -232,10 +232,10 @@ def test_all_pictures_of_some_bytes_are_deleted_or_one_is_locked(acme, alice):
         other = set_protected(image, True, delete_previous=False, actor=COMMAND).image
         chosen = random.choice([image, other])
         deleted, locked = together(
-            lambda image=image: delete_images_with_bytes(acme, image.binary_hash, actor=COMMAND),
+            lambda image=image: delete_by_binary_hash(acme, image.binary_hash, actor=COMMAND),
             lambda chosen=chosen: set_locked(chosen, True, actor=COMMAND),
         )
-        living = acme.images.living().with_bytes(image.binary_hash)
+        living = acme.images.active().by_binary_hash(image.binary_hash)
         if isinstance(deleted, Tombstone):
             assert isinstance(locked, ImageNotFound)
             assert living.count() == 0
@@ -259,10 +259,10 @@ def test_deleting_everything_leaves_what_is_locked_meanwhile(acme, fifty):
                 continue
         return locked
 
-    done, locked = together(lambda: finished(jobs.delete_all(acme, actor=COMMAND)), lock)
-    assert set(acme.images.living()) == set(locked)
-    assert done.state == (Job.State.SUCCEEDED_WITH_ERRORS if locked else Job.State.DONE)
-    assert done.report.get("deleted", 0) == 50 - len(locked)
+    done, locked = together(lambda: finished(jobs.start_delete_all(acme, actor=COMMAND)), lock)
+    assert set(acme.images.active()) == set(locked)
+    assert done.state == (Job.State.SUCCEEDED_WITH_ERRORS if locked else Job.State.SUCCEEDED)
+    assert done.counts.get("deleted", 0) == 50 - len(locked)
     assert contradictions() == []
 
 
@@ -275,8 +275,8 @@ def test_protecting_at_once_makes_one_picture(acme, alice):
         image = acme.images.get(hash=hash)
         done = together(*[lambda image=image: set_protected(image, True, delete_previous=False, actor=COMMAND)] * 4)
         assert len({one.image.pk for one in done}) == 1
-        assert {one.protected for one in acme.images.living().with_bytes(image.binary_hash)} == {False, True}
-        assert acme.images.with_bytes(image.binary_hash).count() == 2
+        assert {one.protected for one in acme.images.active().by_binary_hash(image.binary_hash)} == {False, True}
+        assert acme.images.by_binary_hash(image.binary_hash).count() == 2
     assert contradictions() == []
 
 
@@ -286,8 +286,8 @@ def test_two_who_replace_a_picture_by_a_protected_one_leave_just_that(acme, alic
         image = acme.images.get(hash=hash)
         done = together(*[lambda image=image: set_protected(image, True, delete_previous=True, actor=COMMAND)] * 2)
         assert sum(isinstance(one, ImageNotFound) for one in done) == 1
-        assert acme.images.living().with_bytes(image.binary_hash).get().protected
-        assert acme.images.with_bytes(image.binary_hash).count() == 2
+        assert acme.images.active().by_binary_hash(image.binary_hash).get().protected
+        assert acme.images.by_binary_hash(image.binary_hash).count() == 2
     assert contradictions() == []
 
 
@@ -300,7 +300,7 @@ def test_two_who_replace_each_others_picture_leave_one(acme, alice):
             lambda one=open_one: set_protected(one, True, delete_previous=True, actor=COMMAND),
             lambda one=protected: set_protected(one, False, delete_previous=True, actor=COMMAND),
         )
-        assert acme.images.living().with_bytes(open_one.binary_hash).count() == 1
+        assert acme.images.active().by_binary_hash(open_one.binary_hash).count() == 1
     assert contradictions() == []
 
 
@@ -312,10 +312,10 @@ def test_many_who_replace_pictures_of_one_organization_do_not_get_in_each_others
             lambda image=image, protected=protected: set_protected(
                 image, protected, delete_previous=True, actor=COMMAND
             )
-            for image in acme.images.living()
+            for image in acme.images.active()
         ]
         assert all(done.changed for done in together(*calls))
-        assert acme.images.living().filter(protected=protected).count() == acme.images.living().count() == 8
+        assert acme.images.active().filter(protected=protected).count() == acme.images.active().count() == 8
     assert contradictions() == []
 
 
@@ -325,9 +325,9 @@ def test_a_picture_that_is_protected_while_its_bytes_are_deleted_goes_with_them_
         image = acme.images.get(hash=hash)
         protected, deleted = together(
             lambda image=image: set_protected(image, True, delete_previous=False, actor=COMMAND),
-            lambda image=image: delete_images_with_bytes(acme, image.binary_hash, actor=COMMAND),
+            lambda image=image: delete_by_binary_hash(acme, image.binary_hash, actor=COMMAND),
         )
-        assert acme.images.living().with_bytes(image.binary_hash).count() == 0
+        assert acme.images.active().by_binary_hash(image.binary_hash).count() == 0
         assert deleted.images.count() == (1 if isinstance(protected, ImageNotFound) else 2)
     assert contradictions() == []
 
@@ -338,13 +338,13 @@ def test_a_picture_that_is_protected_while_its_bytes_are_deleted_goes_with_them_
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_two_jobs_that_copy_the_same_copy_every_picture_once(acme, stage, fifty, overwrite):
     for turn in range(2):
-        both = [jobs.copy_all(acme, stage, overwrite=overwrite, actor=COMMAND) for _ in range(2)]
+        both = [jobs.start_copy_all(acme, stage, overwrite=overwrite, actor=COMMAND) for _ in range(2)]
         done = together(*[lambda job=job: finished(job) for job in both])
         for job in done:
-            assert (job.state, job.total, job.done, job.failed) == (Job.State.DONE, 50, 50, 0)
-            assert job.report.keys() <= {"created", "overwritten" if overwrite else "existing"}
-            assert sum(job.report.values()) == 50
-        assert sum(job.report.get("created", 0) for job in done) == (50 if turn == 0 else 0)
+            assert (job.state, job.total, job.processed, job.failed) == (Job.State.SUCCEEDED, 50, 50, 0)
+            assert job.counts.keys() <= {"created", "overwritten" if overwrite else "existing"}
+            assert sum(job.counts.values()) == 50
+        assert sum(job.counts.get("created", 0) for job in done) == (50 if turn == 0 else 0)
     assert set(stage.images.values_list("hash", flat=True)) == {image.hash for image in fifty}
     assert (stage.images.count(), stage.files.count()) == (50, 20)
     assert strays() == set()
@@ -352,25 +352,25 @@ def test_two_jobs_that_copy_the_same_copy_every_picture_once(acme, stage, fifty,
 
 
 def test_a_job_that_several_do_at_once_copies_every_picture_once(acme, stage, fifty):
-    job = jobs.copy_all(acme, stage, overwrite=False, actor=COMMAND)
+    job = jobs.start_copy_all(acme, stage, overwrite=False, actor=COMMAND)
     together(*[lambda: finished(job)] * 3)
     job.refresh_from_db()
-    assert (job.state, job.total, job.done, job.failed) == (Job.State.DONE, 50, 50, 0)
-    assert job.report == {"created": 50}
+    assert (job.state, job.total, job.processed, job.failed) == (Job.State.SUCCEEDED, 50, 50, 0)
+    assert job.counts == {"created": 50}
     assert set(stage.images.values_list("hash", flat=True)) == {image.hash for image in fifty}
     assert (stage.images.count(), stage.files.count()) == (50, 20)
-    assert AuditEvent.objects.filter(verb="job.done", job_id=job.pk).count() == 1
+    assert AuditEvent.objects.filter(action="job.succeeded", job_id=job.pk).count() == 1
     assert strays() == set()
     assert contradictions() == []
 
 
 def test_copying_there_and_back_at_once_leaves_all_in_both(acme, stage, alice, fifty):
     uploaded(alice, stage, *(images.png(seed=100 + seed) for seed in range(20)))
-    there = jobs.copy_all(acme, stage, overwrite=True, actor=COMMAND)
-    back = jobs.copy_all(stage, acme, overwrite=True, actor=COMMAND)
+    there = jobs.start_copy_all(acme, stage, overwrite=True, actor=COMMAND)
+    back = jobs.start_copy_all(stage, acme, overwrite=True, actor=COMMAND)
     for job in together(lambda: finished(there), lambda: finished(back)):
-        assert job.state == Job.State.DONE
-        assert sum(job.report.values()) == job.done == job.total
+        assert job.state == Job.State.SUCCEEDED
+        assert sum(job.counts.values()) == job.processed == job.total
     for organization in (acme, stage):
         assert organization.images.count() == 70
     assert strays() == set()
@@ -381,13 +381,13 @@ def test_copying_there_and_back_at_once_leaves_all_in_both(acme, stage, alice, f
 def test_what_is_copied_to_where_all_is_deleted_stays_and_the_numbers_add_up(acme, stage, fifty, overwrite):
     copy_images(acme, ids(fifty[::2]), stage, overwrite=False, actor=COMMAND)
     for _ in range(3):
-        before = stage.images.living().count()
-        deleting = jobs.delete_all(stage, actor=COMMAND)
-        copying = jobs.copy_all(acme, stage, overwrite=overwrite, actor=COMMAND)
+        before = stage.images.active().count()
+        deleting = jobs.start_delete_all(stage, actor=COMMAND)
+        copying = jobs.start_copy_all(acme, stage, overwrite=overwrite, actor=COMMAND)
         deleted, copied = together(lambda job=deleting: finished(job), lambda job=copying: finished(job))
-        assert deleted.report.get("deleted", 0) == deleted.done == before
-        assert sum(copied.report.values()) == copied.done == copied.total == 50
-        assert stage.images.living().count() == copied.report.get("created", 0)
+        assert deleted.counts.get("deleted", 0) == deleted.processed == before
+        assert sum(copied.counts.values()) == copied.processed == copied.total == 50
+        assert stage.images.active().count() == copied.counts.get("created", 0)
     assert strays() == set()
     assert contradictions() == []
 
@@ -395,14 +395,14 @@ def test_what_is_copied_to_where_all_is_deleted_stays_and_the_numbers_add_up(acm
 def test_what_is_copied_to_where_its_bytes_are_purged_has_bytes(acme, stage, fifty):
     for _ in range(2):
         copy_images(acme, ids(fifty), stage, overwrite=False, actor=COMMAND)
-        finished(jobs.delete_all(stage, actor=COMMAND))
+        finished(jobs.start_delete_all(stage, actor=COMMAND))
         Tombstone.objects.update(expires_at=timezone.now())
-        job = jobs.copy_all(acme, stage, overwrite=False, actor=COMMAND)
+        job = jobs.start_copy_all(acme, stage, overwrite=False, actor=COMMAND)
         copied, purged = together(lambda job=job: finished(job), purge.purge_expired)
-        assert copied.report == {"created": 50}
+        assert copied.counts == {"created": 50}
         assert purged == 50
         assert (stage.images.count(), stage.files.count()) == (50, 20)
-        finished(jobs.delete_all(stage, actor=COMMAND))
+        finished(jobs.start_delete_all(stage, actor=COMMAND))
         Tombstone.objects.update(expires_at=timezone.now())
         assert purge.purge_expired() == 50
     assert strays() == set()
@@ -410,13 +410,13 @@ def test_what_is_copied_to_where_its_bytes_are_purged_has_bytes(acme, stage, fif
 
 
 def test_what_is_deleted_while_it_is_copied_is_copied_or_not(acme, stage, fifty):
-    copying = jobs.copy_all(acme, stage, overwrite=False, actor=COMMAND)
-    deleting = jobs.delete_all(acme, actor=COMMAND)
+    copying = jobs.start_copy_all(acme, stage, overwrite=False, actor=COMMAND)
+    deleting = jobs.start_delete_all(acme, actor=COMMAND)
     copied, deleted = together(lambda: finished(copying), lambda: finished(deleting))
-    assert deleted.report == {"deleted": 50}
-    assert copied.report.get("created", 0) == stage.images.living().count()
-    assert sum(copied.report.values()) == copied.done == 50
-    assert acme.images.living().count() == 0
+    assert deleted.counts == {"deleted": 50}
+    assert copied.counts.get("created", 0) == stage.images.active().count()
+    assert sum(copied.counts.values()) == copied.processed == 50
+    assert acme.images.active().count() == 0
     assert strays() == set()
     assert contradictions() == []
 
@@ -469,12 +469,12 @@ def test_bytes_of_a_copy_under_way_are_not_swept(acme, stage, fifty, alice, sett
 @pytest.mark.parametrize("seconds", [0.7, 1.5])
 def test_a_copy_that_takes_too_long_for_the_sweep_gives_up(acme, stage, fifty, settings, monkeypatch, seconds):
     set_grace_time(1)
-    monkeypatch.setattr("sourceimages.grace_period.FLOOR", 1)
-    settings.GRACE_SECONDS = 1
+    monkeypatch.setattr("sourceimages.grace_period.MIN_SECONDS", 1)
+    settings.ORPHAN_GRACE_SECONDS = 1
     paused(monkeypatch, seconds)
     refusal = swept_during(lambda: copy_images(acme, ids(fifty), stage, overwrite=False, actor=COMMAND))
     assert isinstance(refusal, Unavailable)
-    assert (stage.images.count(), stage.files.count(), acme.images.living().count()) == (0, 0, 50)
+    assert (stage.images.count(), stage.files.count(), acme.images.active().count()) == (0, 0, 50)
     assert strays() == set()
     assert contradictions() == []
 
@@ -483,24 +483,24 @@ def test_a_copy_that_takes_too_long_for_the_sweep_gives_up(acme, stage, fifty, s
 
 
 def test_of_many_who_delete_everything_at_once_one_does(acme, fifty):
-    begun = together(*[lambda: jobs.delete_all(acme, actor=COMMAND)] * 4)
+    begun = together(*[lambda: jobs.start_delete_all(acme, actor=COMMAND)] * 4)
     [job] = [one for one in begun if isinstance(one, Job)]
-    assert sum(isinstance(one, JobUnderWay) for one in begun) == 3
+    assert sum(isinstance(one, JobInProgress) for one in begun) == 3
     assert Tombstone.objects.count() == 1
-    assert finished(job).report == {"deleted": 50}
+    assert finished(job).counts == {"deleted": 50}
     assert contradictions() == []
 
 
 def test_everything_is_deleted_once_by_several_who_do_the_same_job(acme, fifty):
-    deleting = jobs.delete_all(acme, actor=COMMAND)
+    deleting = jobs.start_delete_all(acme, actor=COMMAND)
     together(*[lambda: finished(deleting)] * 3)
     deleting.refresh_from_db()
-    assert (deleting.state, deleting.done, deleting.report) == (Job.State.DONE, 50, {"deleted": 50})
-    restoring = jobs.restore_all(acme, actor=COMMAND)
+    assert (deleting.state, deleting.processed, deleting.counts) == (Job.State.SUCCEEDED, 50, {"deleted": 50})
+    restoring = jobs.start_restore(acme, actor=COMMAND)
     together(*[lambda: finished(restoring)] * 3)
     restoring.refresh_from_db()
-    assert (restoring.state, restoring.done, restoring.report) == (Job.State.DONE, 50, {"restored": 50})
-    assert acme.images.living().count() == 50
+    assert (restoring.state, restoring.processed, restoring.counts) == (Job.State.SUCCEEDED, 50, {"restored": 50})
+    assert acme.images.active().count() == 50
     assert contradictions() == []
 
 
@@ -508,18 +508,18 @@ def test_what_is_uploaded_while_everything_is_deleted_is_kept(acme, alice):
     for turn in range(3):
         old = [images.png(seed=1000 * turn + number) for number in range(20)]
         new = [images.png(seed=1000 * turn + 500 + number) for number in range(20)]
-        gone = set(uploaded(alice, acme, *old)) | set(acme.images.living().values_list("hash", flat=True))
-        job = jobs.delete_all(acme, actor=COMMAND)
+        gone = set(uploaded(alice, acme, *old)) | set(acme.images.active().values_list("hash", flat=True))
+        job = jobs.start_delete_all(acme, actor=COMMAND)
         deleted, first, second, again = together(
             lambda job=job: finished(job),
             lambda new=new: uploaded(alice, acme, *new[:10]),
             lambda new=new: uploaded(alice, acme, *new[10:]),
             lambda old=old: uploaded(alice, acme, *old),
         )
-        assert deleted.report == {"deleted": len(gone)}
-        living = set(acme.images.living().values_list("hash", flat=True))
+        assert deleted.counts == {"deleted": len(gone)}
+        living = set(acme.images.active().values_list("hash", flat=True))
         assert living - set(again) == {*first, *second}
-        assert acme.images.in_trash().filter(tombstone_id=job.arguments["tombstone"]).count() == len(gone)
+        assert acme.images.in_trash().filter(tombstone_id=job.params["deletion_id"]).count() == len(gone)
     assert strays() == set()
     assert contradictions() == []
 
@@ -536,36 +536,36 @@ def test_metadata_of_many_is_uploaded_while_everything_is_deleted(acme, alice):
     contents = one_by_one(alice, acme)
     for turn in range(ROUNDS // 2):
         fields = {f"meta_user[{number}]": f'{{"turn": "{turn}"}}' for number in range(len(contents))}
-        job = jobs.delete_all(acme, actor=COMMAND)
+        job = jobs.start_delete_all(acme, actor=COMMAND)
 
         def delete(job: Job = job) -> Job:
             time.sleep(random.random() * 0.2)  # while the upload changes one picture after the other
             return finished(job)
 
         deleted, response = together(delete, lambda fields=fields: alice.upload(acme, *contents, **fields))
-        assert deleted.report == {"deleted": 20}
+        assert deleted.counts == {"deleted": 20}
         assert response.status_code == 200
         assert {item["user_metadata"]["turn"] for item in response.json()["items"]} == {str(turn)}
-        for image in acme.images.living():
+        for image in acme.images.active():
             delete_image(image, actor=COMMAND)
-        finished(jobs.restore_all(acme, Tombstone.objects.get(pk=job.arguments["tombstone"]).pk, actor=COMMAND))
-    assert acme.images.living().count() == 20
+        finished(jobs.start_restore(acme, Tombstone.objects.get(pk=job.params["deletion_id"]).pk, actor=COMMAND))
+    assert acme.images.active().count() == 20
     assert contradictions() == []
 
 
 def test_what_is_uploaded_while_everything_is_restored_is_there_once(acme, alice):
     contents = one_by_one(alice, acme)
     for _ in range(ROUNDS // 2):
-        finished(jobs.delete_all(acme, actor=COMMAND))
-        job = jobs.restore_all(acme, actor=COMMAND)
+        finished(jobs.start_delete_all(acme, actor=COMMAND))
+        job = jobs.start_restore(acme, actor=COMMAND)
 
         def restore(job: Job = job) -> Job:
             time.sleep(random.random() * 0.2)  # while the upload makes one picture after the other
             return finished(job)
 
         restored, hashes = together(restore, lambda: uploaded(alice, acme, *contents))
-        assert sum(restored.report.values()) == restored.done == 20
-        assert restored.report.keys() <= {"restored", "existing"}
-        assert sorted(hashes) == sorted(acme.images.living().values_list("hash", flat=True))
+        assert sum(restored.counts.values()) == restored.processed == 20
+        assert restored.counts.keys() <= {"restored", "existing"}
+        assert sorted(hashes) == sorted(acme.images.active().values_list("hash", flat=True))
     assert strays() == set()
     assert contradictions() == []

@@ -8,7 +8,7 @@ from django.utils import timezone
 from sourceimages import operations, probing, storage, tasks
 from sourceimages.errors import ReadingInterrupted
 from sourceimages.models import StoredFile
-from sourceimages.probing.pool import ChildKilledError
+from sourceimages.probing.pool import WorkerKilledError
 from tests.support import images
 
 pytestmark = pytest.mark.usefixtures("consistent")
@@ -20,12 +20,12 @@ def killed(monkeypatch):
     patch = pytest.MonkeyPatch()
 
     def readers(*questions):
-        for name in ("ask", "ask_fresh_child"):
+        for name in ("call", "call_fresh_worker"):
             ask = getattr(probing._pool, name)
 
             def refused(question, *, seconds, ask=ask):
                 if question["ask"] in questions:
-                    raise ChildKilledError("its reader died (Killed)")
+                    raise WorkerKilledError("its reader died (Killed)")
                 return ask(question, seconds=seconds)
 
             patch.setattr(probing._pool, name, refused)
@@ -65,7 +65,7 @@ def test_what_could_not_be_found_out_is_found_out_later(acme, alice, killed):
     due()
     tasks.read_again()
     file.refresh_from_db()
-    with storage.originals().local(file.key) as path:
+    with storage.originals().local_path(file.key) as path:
         expected = probing.probe(path)
     assert (file.read_again_at, file.opaque) == (None, expected.opaque)
     assert expected.static_metadata.items() <= file.static_metadata.items()
@@ -94,19 +94,19 @@ def _artist():
 def test_colours_are_looked_for_again_when_their_reader_was_killed(acme, alice, killed):
     alice.upload(acme, images.jpeg(64, 64))
     file = StoredFile.objects.get()
-    assert file.colours_wanted
+    assert file.colors_pending
     patch = killed("colours")
-    assert operations.find_colours(file.pk)
+    assert operations.extract_colors(file.pk)
     file.refresh_from_db()
-    assert (file.colours_wanted, "color" in file.static_metadata) == (False, False)
+    assert (file.colors_pending, "color" in file.static_metadata) == (False, False)
     assert file.read_again_at is not None
     patch.undo()
     due()
     tasks.read_again()
-    for file_id in operations.without_colours():
-        operations.find_colours(file_id)
+    for file_id in operations.files_without_colors():
+        operations.extract_colors(file_id)
     file.refresh_from_db()
-    assert (file.colours_wanted, file.read_again_at) == (False, None)
+    assert (file.colors_pending, file.read_again_at) == (False, None)
     assert file.static_metadata["color"]["dominant"]
 
 
@@ -129,11 +129,11 @@ def test_a_preview_whose_reader_is_killed_is_not_remembered_as_none(acme, alice,
     file = StoredFile.objects.get()
 
     def killed(question, *, seconds):
-        raise ChildKilledError("its reader died (Killed)")
+        raise WorkerKilledError("its reader died (Killed)")
 
     with monkeypatch.context() as patch:
-        patch.setattr(probing._drawing, "ask", killed)
-        patch.setattr(probing._drawing, "ask_fresh_child", killed)
+        patch.setattr(probing._thumbnail_pool, "call", killed)
+        patch.setattr(probing._thumbnail_pool, "call_fresh_worker", killed)
         with pytest.raises(ReadingInterrupted):
             thumbnails.preview(file, "small")
     assert thumbnails.preview(file, "small")

@@ -9,7 +9,7 @@ from django.utils import timezone
 from organizations.audit import COMMAND
 from organizations.models import AuditEvent, Job
 from sourceimages import jobs
-from sourceimages.errors import JobUnderWay, TombstoneNotFound
+from sourceimages.errors import JobInProgress, TombstoneNotFound
 from sourceimages.jobs import restoring
 from sourceimages.jobs.selection import Selection
 from sourceimages.maintenance.purge import purge_expired
@@ -34,7 +34,7 @@ KNOWN = {"title": "Harbour", "int:year": 2001}
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    monkeypatch.setattr("sourceimages.jobs.batches.BATCH", 2)
+    monkeypatch.setattr("sourceimages.jobs.batches.COPY_BATCH", 2)
     monkeypatch.setattr(restoring, "BATCH", 2)
 
 
@@ -48,7 +48,7 @@ def five(acme, alice) -> list[SourceImage]:
 @pytest.fixture
 def deleted(acme, five) -> Tombstone:
     """All five, by one deletion."""
-    return Tombstone.objects.get(pk=jobs.run(jobs.delete_all(acme, actor=COMMAND).pk).arguments["tombstone"])
+    return Tombstone.objects.get(pk=jobs.run(jobs.start_delete_all(acme, actor=COMMAND).pk).params["deletion_id"])
 
 
 def expire(tombstone: Tombstone) -> None:
@@ -60,7 +60,7 @@ def restore(person, image: SourceImage):
 
 
 def events(image: SourceImage) -> list[AuditEvent]:
-    return list(AuditEvent.objects.filter(verb="image.restored_into", target=image.hash).order_by("id"))
+    return list(AuditEvent.objects.filter(action="image.restored_into", target=image.hash).order_by("id"))
 
 
 # --- The time that it takes -------------------------------------------------------------------------------------------
@@ -68,7 +68,7 @@ def events(image: SourceImage) -> list[AuditEvent]:
 
 def test_whoever_begins_to_restore_has_time_for_it(acme, deleted):
     Tombstone.objects.update(expires_at=timezone.now() + timedelta(seconds=30))
-    jobs.restore_all(acme, actor=COMMAND)
+    jobs.start_restore(acme, actor=COMMAND)
     deleted.refresh_from_db()
     assert deleted.expires_at - timezone.now() > timedelta(days=29)
 
@@ -76,7 +76,7 @@ def test_whoever_begins_to_restore_has_time_for_it(acme, deleted):
 def test_beginning_to_restore_never_takes_time_away(acme, deleted):
     far = timezone.now() + timedelta(days=300)
     Tombstone.objects.update(expires_at=far)
-    jobs.restore_all(acme, actor=COMMAND)
+    jobs.start_restore(acme, actor=COMMAND)
     deleted.refresh_from_db()
     assert deleted.expires_at == far
 
@@ -84,52 +84,52 @@ def test_beginning_to_restore_never_takes_time_away(acme, deleted):
 def test_a_restore_that_is_refused_gives_no_time(acme, deleted):
     soon = timezone.now() + timedelta(minutes=5)
     Tombstone.objects.update(expires_at=soon)
-    jobs.delete_all(acme, actor=COMMAND)
-    with pytest.raises(JobUnderWay):
-        jobs.restore_all(acme, deleted.pk, actor=COMMAND)
+    jobs.start_delete_all(acme, actor=COMMAND)
+    with pytest.raises(JobInProgress):
+        jobs.start_restore(acme, deleted.pk, actor=COMMAND)
     deleted.refresh_from_db()
     assert deleted.expires_at == soon
 
 
 def test_a_restore_that_goes_on_has_time_again_and_none_if_it_is_too_late(acme, deleted):
-    job = jobs.restore_all(acme, actor=COMMAND)
-    jobs.step(job.pk)
-    jobs.stop(job, Job.State.INTERRUPTED, actor=COMMAND)
+    job = jobs.start_restore(acme, actor=COMMAND)
+    jobs.run_one_batch(job.pk)
+    jobs.stop(job, Job.State.PAUSED, actor=COMMAND)
     Tombstone.objects.update(expires_at=timezone.now() + timedelta(seconds=30))
-    jobs.go_on(job, actor=COMMAND)
+    jobs.resume(job, actor=COMMAND)
     deleted.refresh_from_db()
     assert deleted.expires_at - timezone.now() > timedelta(days=29)
-    jobs.stop(job, Job.State.INTERRUPTED, actor=COMMAND)
+    jobs.stop(job, Job.State.PAUSED, actor=COMMAND)
     expire(deleted)
     with pytest.raises(TombstoneNotFound):
-        jobs.go_on(job, actor=COMMAND)
+        jobs.resume(job, actor=COMMAND)
     job.refresh_from_db()
-    assert job.state == "interrupted"
+    assert job.state == "paused"
 
 
 def test_restoring_what_was_selected_in_the_trash_gives_time_too(acme, five, deleted):
     Tombstone.objects.update(expires_at=timezone.now() + timedelta(seconds=30))
-    jobs.act("restore-some", Selection(acme, in_trash=True, ids=(five[0].pk,)), actor=COMMAND)
+    jobs.start_bulk_action("restore", Selection(acme, in_trash=True, ids=(five[0].pk,)), actor=COMMAND)
     deleted.refresh_from_db()
     assert deleted.expires_at - timezone.now() > timedelta(days=29)
 
 
 def test_the_purge_takes_nothing_that_a_job_is_restoring(acme, five, deleted):
-    job = jobs.restore_all(acme, actor=COMMAND)
-    jobs.step(job.pk)
+    job = jobs.start_restore(acme, actor=COMMAND)
+    jobs.run_one_batch(job.pk)
     expire(deleted)  # the clock leaps
     assert purge_expired() == 0
     assert acme.images.count() == 5
     Tombstone.objects.update(expires_at=timezone.now() + timedelta(days=1))
-    assert jobs.run(job.pk).report == {"restored": 5}
+    assert jobs.run(job.pk).counts == {"restored": 5}
 
 
 def test_a_restore_whose_time_runs_out_on_the_way_is_never_done(acme, five, deleted):
-    job = jobs.restore_all(acme, actor=COMMAND)
-    jobs.step(job.pk)
+    job = jobs.start_restore(acme, actor=COMMAND)
+    jobs.run_one_batch(job.pk)
     expire(deleted)
     job = jobs.run(job.pk)
-    assert (job.state, job.report, job.done) == ("failed", {"restored": 2}, 2)
+    assert (job.state, job.counts, job.processed) == ("failed", {"restored": 2}, 2)
     assert "expired" in job.error
     assert "2 images are restored" in job.error
     assert purge_expired() == 3
@@ -137,8 +137,8 @@ def test_a_restore_whose_time_runs_out_on_the_way_is_never_done(acme, five, dele
 
 def test_a_restore_whose_images_were_purged_on_the_way_is_never_done(acme, five, deleted, monkeypatch):
     """By a server of an earlier version, say, which does not know that it must not."""
-    job = jobs.restore_all(acme, actor=COMMAND)
-    jobs.step(job.pk)
+    job = jobs.start_restore(acme, actor=COMMAND)
+    jobs.run_one_batch(job.pk)
     Job.objects.filter(pk=job.pk).update(state="cancelled")
     expire(deleted)
     monkeypatch.setattr("sourceimages.maintenance.purge._remove_empty", lambda tombstone: None)
@@ -146,22 +146,22 @@ def test_a_restore_whose_images_were_purged_on_the_way_is_never_done(acme, five,
     Tombstone.objects.update(expires_at=timezone.now() + timedelta(days=1))
     Job.objects.filter(pk=job.pk).update(state="running")
     job = jobs.run(job.pk)
-    assert (job.state, job.report) == ("failed", {"restored": 2, "gone": 3})
+    assert (job.state, job.counts) == ("failed", {"restored": 2, "gone": 3})
     assert "removed for good" in job.error
 
 
 def test_images_that_others_have_restored_meanwhile_are_not_missed(acme, five, deleted):
-    job = jobs.restore_all(acme, actor=COMMAND)
+    job = jobs.start_restore(acme, actor=COMMAND)
     restore_image(acme, five[4].hash, actor=COMMAND)
     job = jobs.run(job.pk)
-    assert (job.state, job.report) == ("done", {"restored": 4})
+    assert (job.state, job.counts) == ("succeeded", {"restored": 4})
 
 
 def test_nobody_expires_what_is_being_restored(acme, five, deleted):
-    jobs.restore_all(acme, actor=COMMAND)
+    jobs.start_restore(acme, actor=COMMAND)
     deleted.refresh_from_db()
     until = deleted.expires_at
-    with pytest.raises(JobUnderWay):
+    with pytest.raises(JobInProgress):
         expire_tombstone(deleted, actor=COMMAND)
     deleted.refresh_from_db()
     assert deleted.expires_at == until
@@ -173,22 +173,22 @@ def test_nobody_expires_what_is_being_restored(acme, five, deleted):
 def test_the_latest_deletion_is_never_what_another_hash_has_replaced(acme, five, alice):
     delete_image(five[0], actor=COMMAND)
     set_protected(five[1], True, delete_previous=True, actor=COMMAND)
-    answer = alice.api.post("/jobs/acme", {"kind": "restore"}, format="json").json()
-    undoes = answer["arguments"]["undoes"]
+    answer = alice.api.post("/jobs/acme", {"kind": "restore_deletion"}, format="json").json()
+    undoes = answer["params"]["undoes"]
     assert (undoes["reason"], undoes["images"]) == ("api", 1)
     assert undoes["deleted_at"].startswith(f"{timezone.now():%Y-%m-%d}")
     jobs.run(Job.objects.get().pk)
-    assert acme.images.living().filter(pk=five[0].pk).exists()
+    assert acme.images.active().filter(pk=five[0].pk).exists()
     assert [image.pk for image in acme.images.in_trash()] == [five[1].pk]
 
 
 def test_what_another_hash_has_replaced_is_restored_if_it_is_named(acme, five):
     replaced = set_protected(five[1], True, delete_previous=True, actor=COMMAND)
     with pytest.raises(TombstoneNotFound):
-        jobs.restore_all(acme, actor=COMMAND)
+        jobs.start_restore(acme, actor=COMMAND)
     tombstone = acme.tombstones.get()
-    assert jobs.run(jobs.restore_all(acme, tombstone.pk, actor=COMMAND).pk).report == {"restored": 1}
-    assert acme.images.living().filter(pk__in=[five[1].pk, replaced.image.pk]).count() == 2
+    assert jobs.run(jobs.start_restore(acme, tombstone.pk, actor=COMMAND).pk).counts == {"restored": 1}
+    assert acme.images.active().filter(pk__in=[five[1].pk, replaced.image.pk]).count() == 2
 
 
 # --- Merging ----------------------------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ def again(acme, alice, image) -> SourceImage:
     change_user_metadata(image, KNOWN, actor=COMMAND)
     delete_image(image, actor=COMMAND)
     alice.upload(acme, images.png(), name=image.name)
-    return acme.images.living().get(hash=image.hash)
+    return acme.images.active().get(hash=image.hash)
 
 
 def test_restoring_what_was_uploaded_again_brings_its_metadata_back(acme, alice, image, again):
@@ -214,7 +214,7 @@ def test_restoring_what_was_uploaded_again_brings_its_metadata_back(acme, alice,
     assert event.details["restored"] == KNOWN
     assert (event.details["from"]["id"], event.details["conflicting"]) == (image.pk, {})
     assert acme.images.in_trash().get().pk == image.pk
-    assert acme.images.living().count() == 1
+    assert acme.images.active().count() == 1
 
 
 def test_restoring_again_finds_nothing_to_do(alice, image, again):
@@ -257,8 +257,8 @@ def test_undoing_a_restore_takes_no_values_of_a_conflict(acme, alice, image, aga
     """They never were values of the active image."""
     change_user_metadata(again, {"int:year": 2024}, actor=COMMAND)
     rename_image(again, "other.png", actor=COMMAND)
-    restored = jobs.run(jobs.restore_all(acme, actor=COMMAND).pk)
-    jobs.run(jobs.undo_job(restored, actor=COMMAND).pk)
+    restored = jobs.run(jobs.start_restore(acme, actor=COMMAND).pk)
+    jobs.run(jobs.start_undo(restored, actor=COMMAND).pk)
     again.refresh_from_db()
     assert (again.name, again.user_metadata) == ("other.png", {"int:year": 2024})
 
@@ -292,18 +292,18 @@ def test_what_has_expired_is_not_merged(alice, image, again):
 def test_a_job_merges_what_was_uploaded_again_and_says_what_it_left(acme, alice, five):
     for image in five[:4]:
         change_user_metadata(image, KNOWN, actor=COMMAND)
-    jobs.run(jobs.delete_all(acme, actor=COMMAND).pk)
+    jobs.run(jobs.start_delete_all(acme, actor=COMMAND).pk)
     for seed in (0, 1, 2, 4):
         alice.upload(acme, images.png(seed=seed), name=f"{seed}.png")
-    change_user_metadata(acme.images.living().get(hash=five[1].hash), {"title": "Quay"}, actor=COMMAND)
-    set_locked(acme.images.living().get(hash=five[2].hash), True, actor=COMMAND)
-    job = jobs.run(jobs.restore_all(acme, actor=COMMAND).pk)
-    assert job.report == {"restored": 1, "merged": 1, "conflicting": 1, "locked": 1, "existing": 1}
-    assert (job.state, job.done, job.total) == ("succeeded_with_errors", 5, 5)
-    assert {one["hash"] for one in job.failures} == {five[1].hash, five[2].hash}
-    metadata = dict(acme.images.living().values_list("hash", "user_metadata"))
+    change_user_metadata(acme.images.active().get(hash=five[1].hash), {"title": "Quay"}, actor=COMMAND)
+    set_locked(acme.images.active().get(hash=five[2].hash), True, actor=COMMAND)
+    job = jobs.run(jobs.start_restore(acme, actor=COMMAND).pk)
+    assert job.counts == {"restored": 1, "merged": 1, "conflicting": 1, "locked": 1, "existing": 1}
+    assert (job.state, job.processed, job.total) == ("succeeded_with_errors", 5, 5)
+    assert {one["hash"] for one in job.errors} == {five[1].hash, five[2].hash}
+    metadata = dict(acme.images.active().values_list("hash", "user_metadata"))
     assert [metadata[image.hash] for image in five] == [KNOWN, KNOWN | {"title": "Quay"}, {}, KNOWN, {}]
-    assert {event.job_id for event in AuditEvent.objects.filter(verb="image.restored_into")} == {job.pk}
+    assert {event.job_id for event in AuditEvent.objects.filter(action="image.restored_into")} == {job.pk}
 
 
 def test_several_copies_of_an_image_in_one_deletion_lose_nothing(acme, alice, image, again):
@@ -311,14 +311,14 @@ def test_several_copies_of_an_image_in_one_deletion_lose_nothing(acme, alice, im
     change_user_metadata(again, {"place": "Basel"}, actor=COMMAND)
     tombstone = delete_image(again, actor=COMMAND)
     acme.images.update(tombstone=tombstone)
-    job = jobs.run(jobs.restore_all(acme, actor=COMMAND).pk)
-    assert sum(job.report.values()) == 2
-    assert acme.images.living().get().user_metadata == KNOWN | {"place": "Basel"}
+    job = jobs.run(jobs.start_restore(acme, actor=COMMAND).pk)
+    assert sum(job.counts.values()) == 2
+    assert acme.images.active().get().user_metadata == KNOWN | {"place": "Basel"}
 
 
 def test_restoring_a_selected_image_merges_it(acme, image, again):
-    job = jobs.act("restore-some", Selection(acme, in_trash=True, ids=(image.pk,)), actor=COMMAND)
-    assert jobs.run(job.pk).report == {"merged": 1}
+    job = jobs.start_bulk_action("restore", Selection(acme, in_trash=True, ids=(image.pk,)), actor=COMMAND)
+    assert jobs.run(job.pk).counts == {"merged": 1}
     again.refresh_from_db()
     assert again.user_metadata == KNOWN
 
@@ -331,7 +331,7 @@ def copies(acme, alice) -> list[str]:
     """Ids of three deletions of one image, the oldest first; its title says which it was."""
     for fields in ({"title": "0", "note": "old"}, {"title": "1"}, {"title": "2"}):
         alice.upload(acme, images.png(), name="a.png", **{"meta_user[0]": json.dumps(fields)})
-        delete_image(acme.images.living().get(), actor=COMMAND)
+        delete_image(acme.images.active().get(), actor=COMMAND)
     return [str(one.tombstone_id) for one in acme.images.order_by("id")]
 
 
@@ -380,4 +380,4 @@ def test_what_is_not_there_by_this_deletion_is_not_restored(acme, alice, charlie
     assert restored(alice, image.hash, copies[0]).status_code == 404
     image.refresh_from_db()
     assert image.tombstone_id == other
-    assert not AuditEvent.objects.filter(verb__in=["image.restored", "image.restored_into"]).exists()
+    assert not AuditEvent.objects.filter(action__in=["image.restored", "image.restored_into"]).exists()

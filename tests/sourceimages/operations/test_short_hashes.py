@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sourceimages import hashes
 from sourceimages.models import ShortHash
-from sourceimages.operations.short_hashes import names_of
+from sourceimages.operations.short_hashes import assign_short_hashes
 
 pytestmark = pytest.mark.django_db
 
@@ -38,15 +38,15 @@ def test_everybody_gets_the_shortest_free_prefix_and_keeps_it(from_one_character
     for batch in batches:
         wanted = some_hashes(batch)
         expected = by_hand(wanted, {short_hash: hash for hash, short_hash in expected.items()})
-        assert names_of(acme, wanted) == {hash: expected[hash] for hash in wanted}
+        assert assign_short_hashes(acme, wanted) == {hash: expected[hash] for hash in wanted}
     assert dict(acme.short_hashes.values_list("hash", "short_hash")) == expected
 
 
 def test_no_name_is_given_out_twice_in_one_organization(from_one_character, acme, charlie):
     other = charlie.user.memberships.get().organization
     wanted = some_hashes(range(300))
-    names = names_of(acme, wanted)
+    names = assign_short_hashes(acme, wanted)
     assert len(set(names.values())) == 300
-    assert names_of(acme, reversed(wanted)) == names
-    assert names_of(other, wanted) == names  # elsewhere they are free
+    assert assign_short_hashes(acme, reversed(wanted)) == names
+    assert assign_short_hashes(other, wanted) == names  # elsewhere they are free
     assert ShortHash.objects.count() == 600

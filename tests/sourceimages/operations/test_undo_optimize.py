@@ -25,7 +25,7 @@ ORIGINAL = tiffs.build(tiffs.pixels(40, 30) | tiffs.exif())
 @pytest.fixture(params=["local", "s3"])
 def originals(request, settings, tmp_path):
     if request.param == "s3":
-        config = env.storage(request.getfixturevalue("empty_bucket"), spool=tmp_path / "spool")
+        config = env.storage_config(request.getfixturevalue("empty_bucket"), temp_dir=tmp_path / "spool")
         settings.STORAGES = settings.STORAGES | {"originals": config}
     return storages["originals"]
 
@@ -33,7 +33,7 @@ def originals(request, settings, tmp_path):
 @pytest.fixture
 def optimized(acme, alice, monkeypatch):
     """Uploads a TIFF and makes a PNG of it; answers its row."""
-    monkeypatch.setattr(tasks, "optimize_soon", lambda files: None)
+    monkeypatch.setattr(tasks, "enqueue_optimize", lambda files: None)
 
     def make(content=ORIGINAL):
         response = alice.upload(acme, content, name="scan.tif", optimize_source="true")
@@ -75,7 +75,7 @@ def test_the_file_comes_back_as_it_was_uploaded(originals, optimized, acme, alic
     image = alice.api.get(f"/sourceimages/acme/{acme.images.get().hash}").json()
     assert (image["format"], image["mimetype"], image["size"]) == ("tif", "image/tiff", len(ORIGINAL))
     assert counters.totals(acme).bytes == len(ORIGINAL)
-    event = AuditEvent.objects.get(verb="file.optimize_undone")
+    event = AuditEvent.objects.get(action="file.optimize_undone")
     assert (event.target, event.details["after"]) == (row.binary_hash, {"format": "tif", "size": len(ORIGINAL)})
     assert originals.recover(file.key)  # what was optimized is in the trash
     assert read(originals, file.key) == png
@@ -104,7 +104,7 @@ def test_a_locked_image_keeps_the_optimized_file(optimized, alice):
 def test_an_image_that_is_locked_on_the_way_keeps_the_optimized_file(originals, optimized, alice, monkeypatch):
     file = optimized()
     monkeypatch.setattr(
-        "rokka.core.failpoints.point",
+        "rokka.core.failpoints.failpoint",
         lambda name: name == "optimize.recovered" and set_locked(SourceImage.objects.get(), True, actor=alice.actor),
     )
     assert undo_optimize(file.pk, actor=COMMAND) is Undone.LOCKED
@@ -130,8 +130,8 @@ def test_a_file_that_rotted_in_the_trash_does_not_come_back(originals, optimized
     key = file.optimized_from["key"]
     originals.recover(key)
     lose(key)
-    originals.spool.mkdir(parents=True, exist_ok=True)
-    rotten = originals.spool / "rotten.part"
+    originals.temp_dir.mkdir(parents=True, exist_ok=True)
+    rotten = originals.temp_dir / "rotten.part"
     rotten.write_bytes(ORIGINAL[:-1] + b"?")
     originals.put(rotten, key)
     originals.move_to_trash([key])
@@ -161,7 +161,7 @@ def test_an_image_in_the_trash_follows_too(optimized, acme, alice):
 
 
 def run(capsys, *arguments):
-    call_command("optimize", *arguments)
+    call_command("optimize_pending", *arguments)
     return capsys.readouterr().out.strip()
 
 
@@ -209,7 +209,7 @@ def test_the_command_fails_where_something_could_not_come_back(optimized, alice,
 
 def test_garbage_collection_leaves_what_can_come_back(originals, optimized, settings):
     file = optimized()
-    settings.GRACE_SECONDS = 0
+    settings.ORPHAN_GRACE_SECONDS = 0
     garbage_collection.collect_garbage()
     assert undo_optimize(file.pk, actor=COMMAND) is Undone.DONE
     assert read(originals, StoredFile.objects.get().key) == ORIGINAL

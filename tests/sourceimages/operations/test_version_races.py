@@ -46,8 +46,8 @@ def test_what_is_changed_while_a_job_is_undone_stays(acme, alice, monkeypatch):
     uploaded(alice, acme, *(images.png(seed=seed) for seed in range(8)))
     every = list(acme.images.order_by("id"))
     selection = Selection(acme, in_trash=False)
-    job = jobs.run(jobs.act("set-metadata", selection, actor=COMMAND, changes={"title": "All"}).pk)
-    undoing = jobs.undo_job(job, actor=COMMAND)
+    job = jobs.run(jobs.start_bulk_action("set_metadata", selection, actor=COMMAND, changes={"title": "All"}).pk)
+    undoing = jobs.start_undo(job, actor=COMMAND)
 
     def change():
         for image in reversed(every):
@@ -56,17 +56,17 @@ def test_what_is_changed_while_a_job_is_undone_stays(acme, alice, monkeypatch):
     together(change, lambda: jobs.run(undoing.pk))
     assert [image.user_metadata for image in acme.images.all()] == [{"title": "Mine"}] * 8
     undoing.refresh_from_db()
-    assert (undoing.state in ("done", "succeeded_with_errors"), sum(undoing.report.values())) == (True, 8)
+    assert (undoing.state in ("succeeded", "succeeded_with_errors"), sum(undoing.counts.values())) == (True, 8)
     assert contradictions() == []
 
 
 def test_two_that_undo_the_same_job_do_it_once(acme, alice, monkeypatch):
     monkeypatch.setattr(undo, "BATCH", 2)
     uploaded(alice, acme, *(images.png(seed=seed) for seed in range(8)))
-    job = jobs.run(jobs.act("protect", Selection(acme, in_trash=False), actor=COMMAND).pk)
-    undoing = jobs.undo_job(job, actor=COMMAND)
+    job = jobs.run(jobs.start_bulk_action("protect", Selection(acme, in_trash=False), actor=COMMAND).pk)
+    undoing = jobs.start_undo(job, actor=COMMAND)
     together(*[lambda: jobs.run(undoing.pk)] * 3)
     undoing.refresh_from_db()
-    assert (undoing.state, undoing.done, undoing.report) == ("done", 8, {"undone": 8})
-    assert not acme.images.living().filter(protected=True).exists()
+    assert (undoing.state, undoing.processed, undoing.counts) == ("succeeded", 8, {"undone": 8})
+    assert not acme.images.active().filter(protected=True).exists()
     assert contradictions() == []

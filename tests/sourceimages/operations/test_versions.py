@@ -1,4 +1,4 @@
-"""What changes replace is kept, can be put back, and goes after HISTORY_DAYS."""
+"""What changes replace is kept, can be put back, and goes after HISTORY_RETENTION_DAYS."""
 
 from datetime import timedelta
 
@@ -16,11 +16,11 @@ from sourceimages.operations import (
     change_user_metadata,
     copy_image,
     delete_image,
-    keep_hash,
     rename_image,
     replace_user_metadata,
     restore_version,
     set_locked,
+    update_in_place,
 )
 from sourceimages.operations.aliases import delete_alias, get_alias, set_alias
 from tests.support import images
@@ -35,7 +35,7 @@ KEPT = ("name", "created", "user_metadata", "dynamic_metadata", "protected", "id
 def described(image, alice):
     """An image with something in every field that can be replaced."""
     change_user_metadata(image, {"title": "Harbour", "int:year": 1999, "text:note": 'Ü "x" \\'}, actor=alice.actor)
-    keep_hash(image, {"version": {"text": "one"}}, actor=alice.actor)
+    update_in_place(image, {"version": {"text": "one"}}, actor=alice.actor)
     ImageVersion.objects.all().delete()
     return SourceImage.objects.get(pk=image.pk)
 
@@ -59,17 +59,17 @@ def replaced_by_copy(image, alice, stage):
 
 CHANGES = {
     "renamed": (lambda image, alice, stage: rename_image(image, "other.png", actor=alice.actor), {"name"}),
-    "metadata_changed": (
+    "metadata_updated": (
         lambda image, alice, stage: change_user_metadata(image, {"title": "x", "int:year": None}, actor=alice.actor),
         {"user_metadata"},
     ),
-    "metadata_changed by PUT": (
+    "metadata_updated by PUT": (
         lambda image, alice, stage: replace_user_metadata(image, {"new": "x"}, actor=alice.actor),
         {"user_metadata"},
     ),
-    "metadata_changed by upload": (replaced_by_upload, {"user_metadata"}),
-    "dynamic_metadata_changed": (
-        lambda image, alice, stage: keep_hash(image, {"version": None} | AREA, actor=alice.actor),
+    "metadata_updated by upload": (replaced_by_upload, {"user_metadata"}),
+    "dynamic_metadata_updated": (
+        lambda image, alice, stage: update_in_place(image, {"version": None} | AREA, actor=alice.actor),
         {"dynamic_metadata"},
     ),
     "overwritten": (replaced_by_copy, {"name", "created", "user_metadata", "dynamic_metadata"}),
@@ -112,7 +112,7 @@ def test_only_the_fields_of_the_version_come_back(described, alice):
 def test_what_changes_nothing_has_no_version(described, alice, stage):
     rename_image(described, described.name, actor=alice.actor)
     change_user_metadata(described, {"title": "Harbour"}, actor=alice.actor)
-    keep_hash(described, {"version": {"text": "one"}}, actor=alice.actor)
+    update_in_place(described, {"version": {"text": "one"}}, actor=alice.actor)
     copy_image(described, stage, overwrite=True, actor=alice.actor)
     copy_image(described, stage, overwrite=True, actor=alice.actor)
     set_alias(described, "logo", overwrite=False, actor=alice.actor)
@@ -150,7 +150,7 @@ def test_an_alias_without_an_image_leaves_its_trace_in_the_audit_log(image, alic
     purge.purge_expired()
     delete_alias(image.organization, "logo", actor=alice.actor)
     assert not ImageVersion.objects.exists()
-    assert AuditEvent.objects.get(verb="alias.deleted").details["before"] == image.hash
+    assert AuditEvent.objects.get(action="alias.deleted").details["before"] == image.hash
 
 
 # --- What is refused --------------------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ def aged(image, days):
 
 def test_only_versions_past_their_time_are_removed(image, settings, monkeypatch):
     monkeypatch.setattr(versions, "BATCH", 1)
-    settings.HISTORY_DAYS = 10
+    settings.HISTORY_RETENTION_DAYS = 10
     old, older, young = aged(image, 11), aged(image, 30), aged(image, 9)
     assert versions.remove_old_versions() == 2
     assert list(ImageVersion.objects.all()) == [young]

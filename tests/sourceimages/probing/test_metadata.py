@@ -114,7 +114,7 @@ def coloured(tmp_path):
     def look(content):
         path = tmp_path / "file"
         path.write_bytes(content)
-        return probing.colours(path, probing.probe(path).format)
+        return probing.dominant_colors(path, probing.probe(path).format)
 
     return look
 
@@ -206,11 +206,11 @@ def test_it_is_in_the_answers_and_goes_along_with_a_copy(acme, alice, stage):
 def test_colours_come_later_and_once(acme, alice):
     item = alice.upload(acme, images.encoded(picture(), "PNG")).json()["items"][0]
     assert "color" not in item["static_metadata"]
-    (waiting,) = operations.without_colours()
-    tasks.find_colours()
+    (waiting,) = operations.files_without_colors()
+    tasks.extract_colors()
     assert alice.api.get(item["link"]).json()["static_metadata"]["color"] == {"dominant": ["#c81e1e"]}
-    assert operations.without_colours() == []
-    assert operations.find_colours(waiting) is False
+    assert operations.files_without_colors() == []
+    assert operations.extract_colors(waiting) is False
     assert contradictions() == []
 
 
@@ -219,19 +219,19 @@ def test_missing_bytes_keep_nobody_waiting(acme, alice):
         alice.upload(acme, images.png(40, 30, seed=seed))
     first, second = StoredFile.objects.order_by("id")
     lose(first.key)
-    tasks.find_colours()
-    assert operations.without_colours() == []
+    tasks.extract_colors()
+    assert operations.files_without_colors() == []
     second.refresh_from_db()
     assert second.static_metadata["color"]["dominant"]
 
 
 def test_what_has_no_colours_is_asked_once(acme, alice):
     alice.upload(acme, images.svg(), name="a.svg")
-    assert operations.without_colours() == []
+    assert operations.files_without_colors() == []
     broken = images.encoded(picture(), "PNG")
     alice.upload(acme, broken[:60] + bytes(10) + broken[70:])
-    tasks.find_colours()
-    assert operations.without_colours() == []
+    tasks.extract_colors()
+    assert operations.files_without_colors() == []
 
 
 def test_large_jpegs_are_not_decoded_whole_for_their_colours(coloured):

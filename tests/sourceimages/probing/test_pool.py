@@ -18,13 +18,13 @@ from sourceimages.probing import pool as pool_module
 from sourceimages.probing.pool import (
     COMMAND,
     ENVIRONMENT,
-    BusyError,
-    Child,
-    ChildDiedError,
-    ChildKilledError,
     Pool,
+    PoolExhaustedError,
     SandboxMissingError,
-    TooMuchWorkError,
+    Worker,
+    WorkerDiedError,
+    WorkerKilledError,
+    WorkLimitError,
 )
 
 pytestmark = pytest.mark.any_database
@@ -66,16 +66,16 @@ def actor():
 
 def test_nobody_waits_for_ever_for_a_child():
     pool = Pool(1, command=(*PYTHON, ACTOR), patience=0.2)
-    with pool._child(), pytest.raises(BusyError):
-        pool.ask({"path": "picture"}, seconds=1)
-    assert pool.ask({"path": "picture"}, seconds=5)["format"] == "png"
+    with pool._checkout(), pytest.raises(PoolExhaustedError):
+        pool.call({"path": "picture"}, seconds=1)
+    assert pool.call({"path": "picture"}, seconds=5)["format"] == "png"
     pool.close()
 
 
 def test_an_upload_that_finds_no_child_may_be_tried_again(actor, png, monkeypatch):
     actor._patience = 0.1
     monkeypatch.setattr(probing, "_pool", actor)
-    with actor._child(), pytest.raises(Unavailable):
+    with actor._checkout(), pytest.raises(Unavailable):
         probing.probe(png)
 
 
@@ -163,7 +163,7 @@ def test_the_time_a_child_has_used_before_does_not_count():
 
 
 def test_a_child_says_truly_that_it_is_sandboxed():
-    child = Child()
+    child = Worker()
     assert child.sandboxed
     child.kill()
 
@@ -179,7 +179,7 @@ def test_a_child_knows_neither_django_nor_the_environment(monkeypatch):
     knows_django, *environment = ended.stdout.split()
     assert knows_django == "False"
     assert set(environment) - {"LC_CTYPE"} == set(ENVIRONMENT)  # that one Python sets itself
-    child = Child()
+    child = Worker()
     assert b"do not tell" not in Path(f"/proc/{child._process.pid}/environ").read_bytes()
     child.kill()
 
@@ -193,14 +193,14 @@ def test_a_required_sandbox_that_is_missing_is_an_error():
     pool = unsandboxed(sandbox_required=True)
     for _ in range(2):
         with pytest.raises(SandboxMissingError, match="SANDBOX=required"):
-            pool.check()
+            pool.check_sandbox()
 
 
 def test_a_sandbox_that_is_missing_is_told_once(caplog):
     pool = unsandboxed()
-    pool.check()
+    pool.check_sandbox()
     pool.close()
-    pool.check()
+    pool.check_sandbox()
     pool.close()
     assert caplog.text.count("without seccomp") == 1
 
@@ -223,13 +223,13 @@ def test_check_sandbox_asks_a_child():
 )
 def test_a_file_its_reader_dies_of_is_unreadable_and_the_next_one_is_read(actor, monkeypatch, tmp_path, name, reason):
     monkeypatch.setattr(probing, "_pool", actor)
-    monkeypatch.setattr(probing, "CLOCK_SECONDS", 0.3)
+    monkeypatch.setattr(probing, "HEADER_TIMEOUT", 0.3)
     (tmp_path / name).write_bytes(b"x")
     started = time.monotonic()
     with pytest.raises(UnreadableImage) as refusal:
         probing.probe(tmp_path / name)
     assert reason in refusal.value.message
-    assert actor.ask({"path": "fine"}, seconds=5)["width"] == 1
+    assert actor.call({"path": "fine"}, seconds=5)["width"] == 1
     assert time.monotonic() - started < 5
 
 
@@ -239,14 +239,14 @@ def test_a_file_its_reader_dies_of_is_unreadable_and_the_next_one_is_read(actor,
 )
 def test_a_reader_that_is_killed_twice_says_nothing_about_the_file(actor, monkeypatch, tmp_path, name, reason):
     monkeypatch.setattr(probing, "_pool", actor)
-    monkeypatch.setattr(probing, "CLOCK_SECONDS", 0.3)
-    monkeypatch.setattr(probing, "ALONE_SECONDS", 0.3)
+    monkeypatch.setattr(probing, "HEADER_TIMEOUT", 0.3)
+    monkeypatch.setattr(probing, "FRESH_WORKER_TIMEOUT", 0.3)
     (tmp_path / name).write_bytes(b"x")
     with pytest.raises(ReadingInterrupted, match=reason):
         probing.probe(tmp_path / name)
-    assert actor.ask({"path": "fine"}, seconds=5)["width"] == 1
+    assert actor.call({"path": "fine"}, seconds=5)["width"] == 1
     with pytest.raises(ReadingInterrupted):
-        probing.colours(tmp_path / name, "")
+        probing.dominant_colors(tmp_path / name, "")
 
 
 def test_a_file_whose_reader_is_killed_once_is_read(actor, monkeypatch, tmp_path):
@@ -258,7 +258,7 @@ def test_a_file_whose_reader_is_killed_once_is_read(actor, monkeypatch, tmp_path
 
 def test_a_file_that_takes_too_much_computing_is_not_tried_again(actor, monkeypatch, tmp_path):
     monkeypatch.setattr(probing, "_pool", actor)
-    monkeypatch.setattr(actor, "ask_fresh_child", None)
+    monkeypatch.setattr(actor, "call_fresh_worker", None)
     (tmp_path / "compute").write_bytes(b"x")
     with pytest.raises(UnreadableImage, match="too much computing time"):
         probing.probe(tmp_path / "compute")
@@ -271,7 +271,7 @@ def test_the_second_try_is_alone():
     lock = threading.Lock()
 
     def ask(number):
-        with pool._child():
+        with pool._checkout():
             with lock:
                 at_work[0] += 1
                 most[0] = max(most[0], at_work[0])
@@ -282,9 +282,9 @@ def test_the_second_try_is_alone():
     with ThreadPoolExecutor(6) as threads:
         asked = [threads.submit(ask, number) for number in range(12)]
         for _ in range(3):
-            with pool.alone():
+            with pool.call_exclusively():
                 assert at_work[0] == 0
-                assert pool.ask_fresh_child({"path": "fine"}, seconds=5)["width"] == 1
+                assert pool.call_fresh_worker({"path": "fine"}, seconds=5)["width"] == 1
                 assert at_work[0] == 0
         for one in asked:
             one.result()
@@ -294,30 +294,30 @@ def test_the_second_try_is_alone():
 
 def test_nobody_waits_for_ever_to_be_alone():
     pool = Pool(2, command=(*PYTHON, ACTOR), patience=0.2)
-    with pool._child(), pytest.raises(BusyError), pool.alone():
+    with pool._checkout(), pytest.raises(PoolExhaustedError), pool.call_exclusively():
         pass
-    with pool.alone(), pytest.raises(BusyError), pool.alone():
+    with pool.call_exclusively(), pytest.raises(PoolExhaustedError), pool.call_exclusively():
         pass
-    with pool.alone():
+    with pool.call_exclusively():
         pass
     pool.close()
 
 
 @pytest.mark.parametrize(
     ("death", "complete"),
-    [(TooMuchWorkError("computing"), True), (ChildKilledError("clock"), False), (ChildDiedError("crash"), False)],
+    [(WorkLimitError("computing"), True), (WorkerKilledError("clock"), False), (WorkerDiedError("crash"), False)],
 )
 def test_what_a_dead_reader_did_not_tell_is_looked_for_later_unless_it_is_the_files_fault(
     monkeypatch, png, death, complete
 ):
-    ask = probing._pool.ask
+    ask = probing._pool.call
 
     def dies_of_pixels(question, *, seconds):
         if question["ask"] in ("opaque", "describe"):
             raise death
         return ask(question, seconds=seconds) | {"opaque": None}
 
-    monkeypatch.setattr(probing._pool, "ask", dies_of_pixels)
+    monkeypatch.setattr(probing._pool, "call", dies_of_pixels)
     found = probing.probe(png)
     assert (found.opaque, found.static_metadata, found.complete) == (False, {}, complete)
     if not complete:
@@ -328,33 +328,33 @@ def test_what_a_dead_reader_did_not_tell_is_looked_for_later_unless_it_is_the_fi
 
 def test_a_child_that_died_while_idle_is_no_fault_of_the_next_file(png):
     pool = Pool(1)
-    pool.check()
+    pool.check_sandbox()
     os.kill(next(iter(pool._children))._process.pid, signal.SIGKILL)
     time.sleep(0.1)
-    assert pool.ask({"ask": "header", "path": str(png)}, seconds=5)["format"] == "png"
+    assert pool.call({"ask": "header", "path": str(png)}, seconds=5)["format"] == "png"
     pool.close()
 
 
 def test_a_child_killed_at_work_is_replaced(actor):
-    first = actor.ask({"path": "fine"}, seconds=5)["pid"]
+    first = actor.call({"path": "fine"}, seconds=5)["pid"]
     threading.Timer(0.2, os.kill, (first, signal.SIGKILL)).start()
-    with pytest.raises(ChildDiedError, match="Killed"):
-        actor.ask({"path": "hang"}, seconds=5)
-    assert actor.ask({"path": "fine"}, seconds=5)["pid"] != first
+    with pytest.raises(WorkerDiedError, match="Killed"):
+        actor.call({"path": "hang"}, seconds=5)
+    assert actor.call({"path": "fine"}, seconds=5)["pid"] != first
 
 
 def test_a_child_that_cannot_start_is_no_fault_of_the_file(png):
     pool = Pool(1, command=(*PYTHON, "raise SystemExit(1)"))
     for _ in range(2):
         with pytest.raises(RuntimeError, match="does not start"):
-            pool.ask({"ask": "header", "path": str(png)}, seconds=5)
+            pool.call({"ask": "header", "path": str(png)}, seconds=5)
 
 
 # Warmth and order
 
 
 def test_a_child_is_kept_warm(actor):
-    assert len({actor.ask({"path": "fine"}, seconds=5)["pid"] for _ in range(5)}) == 1
+    assert len({actor.call({"path": "fine"}, seconds=5)["pid"] for _ in range(5)}) == 1
 
 
 def test_many_threads_share_a_few_children(tmp_path, settings):
@@ -365,22 +365,22 @@ def test_many_threads_share_a_few_children(tmp_path, settings):
 
     with ThreadPoolExecutor(16) as threads:
         assert list(threads.map(size_of, range(1, 17))) == [[width] * 10 for width in range(1, 17)]
-    assert len(living_children()) <= settings.PROBE_PROCESSES
+    assert len(living_children()) <= settings.PROBE_WORKERS
 
 
 def test_a_child_ends_when_its_parent_is_gone():
-    child = Child()
-    child.forget()
+    child = Worker()
+    child.detach()
     assert child._process.wait(timeout=5) == 0
 
 
 def test_a_closed_pool_leaves_no_children_and_can_be_used_again(png):
     pool = Pool(1)
-    pool.check()
+    pool.check_sandbox()
     child = next(iter(pool._children))
     pool.close()
     assert not child.alive
-    assert pool.ask({"ask": "header", "path": str(png)}, seconds=5)["format"] == "png"
+    assert pool.call({"ask": "header", "path": str(png)}, seconds=5)["format"] == "png"
     pool.close()
 
 
@@ -404,8 +404,8 @@ def test_a_forked_process_has_children_of_its_own(png):
 
 
 def test_a_child_is_replaced_after_many_questions(actor, monkeypatch):
-    monkeypatch.setattr(pool_module, "QUESTIONS", 3)
-    pids = [actor.ask({"path": "fine"}, seconds=5)["pid"] for _ in range(7)]
+    monkeypatch.setattr(pool_module, "MAX_REQUESTS", 3)
+    pids = [actor.call({"path": "fine"}, seconds=5)["pid"] for _ in range(7)]
     assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3, 1]
 
 
@@ -421,8 +421,8 @@ def loud(path):
 readers.formats.read = loud
 readers.__main__.main()
 """
-    child = Child((*PYTHON, code))
-    assert child.ask({"ask": "header", "path": str(png)}, seconds=5)["width"] == 4
+    child = Worker((*PYTHON, code))
+    assert child.call({"ask": "header", "path": str(png)}, seconds=5)["width"] == 4
     child.kill()
 
 

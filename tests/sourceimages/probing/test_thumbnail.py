@@ -14,8 +14,8 @@ from PIL import Image, ImageCms, ImageDraw, ImageOps, ImageStat
 from rokka.core.errors import Unavailable
 from sourceimages import probing, thumbnails
 from sourceimages.errors import ReadingInterrupted
-from sourceimages.probing import raster
-from sourceimages.probing.pool import BusyError, ChildKilledError
+from sourceimages.probing import render_thumbnail
+from sourceimages.probing.pool import PoolExhaustedError, WorkerKilledError
 from tests.sourceimages.probing.test_corpus import CORPUS, manifest
 from tests.support import images
 
@@ -41,7 +41,7 @@ def drawn(tmp_path, content, format, *, side=SIDE, upright=True):
     """The picture made of these bytes, None where there is none."""
     path = tmp_path / f"original.{format}"
     path.write_bytes(content)
-    made = raster(path, format, side=side, upright=upright)
+    made = render_thumbnail(path, format, side=side, upright=upright)
     return None if made is None else opened(made)
 
 
@@ -60,7 +60,7 @@ def mean(image):
 
 
 def wanted(item):
-    return item["expected"]["format"] in thumbnails.DRAWN
+    return item["expected"]["format"] in thumbnails.SUPPORTED_FORMATS
 
 
 # --- Real files, and those that attack --------------------------------------------------------------------------------
@@ -70,7 +70,7 @@ def wanted(item):
 @pytest.mark.parametrize("item", manifest("images/images.json", "files", wanted))
 def test_real_files(item, upright):
     expected = item["expected"]
-    made = raster(CORPUS / "images" / item["path"], expected["format"], side=SIDE, upright=upright)
+    made = render_thumbnail(CORPUS / "images" / item["path"], expected["format"], side=SIDE, upright=upright)
     if item["path"] in WITHOUT:
         assert made is None
         return
@@ -100,7 +100,7 @@ def is_plain(item):
 @pytest.mark.parametrize("item", manifest("images/images.json", "files", is_plain))
 def test_colours_of_real_files(item):
     path = CORPUS / "images" / item["path"]
-    made = opened(raster(path, item["expected"]["format"], side=SIDE, upright=True))
+    made = opened(render_thumbnail(path, item["expected"]["format"], side=SIDE, upright=True))
     with Image.open(path) as original:
         assert mean(made) == pytest.approx(mean(original), abs=5)
 
@@ -113,16 +113,16 @@ def is_a_file(case):
 def test_hostile_files(case, tmp_path):
     path = CORPUS / "hostile" / case["file"]
     suffix = path.suffix.removeprefix(".")
-    for format in {case.get("format"), SUFFIXES.get(suffix, suffix), "png", "tif"} & thumbnails.DRAWN:
+    for format in {case.get("format"), SUFFIXES.get(suffix, suffix), "png", "tif"} & thumbnails.SUPPORTED_FORMATS:
         started = time.monotonic()
-        made = raster(path, format, side=SIDE, upright=True)
+        made = render_thumbnail(path, format, side=SIDE, upright=True)
         assert time.monotonic() - started < SECONDS
         assert made is None or max(opened(made).size) <= SIDE
     assert drawn(tmp_path, images.png(), "png").size == (8, 6)
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing of the kind", b"\xff" * 5000])
-@pytest.mark.parametrize("format", sorted(thumbnails.DRAWN))
+@pytest.mark.parametrize("format", sorted(thumbnails.SUPPORTED_FORMATS))
 def test_nonsense_is_left(tmp_path, format, content):
     assert drawn(tmp_path, content, format) is None
     assert drawn(tmp_path, images.png(), "png")
@@ -178,7 +178,7 @@ def test_the_reference_would_show_where_it_is_followed(tmp_path):
     assert pyvips.Image.svgload(str(path))[0].avg() > 250
 
 
-@pytest.mark.parametrize("format", sorted(thumbnails.DRAWN - {"svg"}))
+@pytest.mark.parametrize("format", sorted(thumbnails.SUPPORTED_FORMATS - {"svg"}))
 def test_a_drawing_under_another_name_is_left(tmp_path, format):
     assert drawn(tmp_path, drawing_that_refers(tmp_path, "secret.png").encode(), format) is None
 
@@ -186,7 +186,7 @@ def test_a_drawing_under_another_name_is_left(tmp_path, format):
 def test_what_is_none_of_our_formats_is_left_under_any_name(tmp_path):
     """Pillow knows many, and starts a program for some."""
     content = images.encoded(Image.new("RGB", (20, 20), "red"), "BMP")
-    assert [format for format in sorted(thumbnails.DRAWN) if drawn(tmp_path, content, format)] == []
+    assert [format for format in sorted(thumbnails.SUPPORTED_FORMATS) if drawn(tmp_path, content, format)] == []
 
 
 # --- The right pixels -------------------------------------------------------------------------------------------------
@@ -316,7 +316,7 @@ def test_small_ones_are_not_made_larger(tmp_path):
 def test_noise_is_made_worse_rather_than_left(tmp_path, mode):
     path = tmp_path / "noise.png"
     path.write_bytes(images.png(1600, 800, mode=mode))
-    made = raster(path, "png", side=1600, upright=True)
+    made = render_thumbnail(path, "png", side=1600, upright=True)
     assert len(made) <= 750_000
     image = opened(made)
     assert image.width >= 400
@@ -328,20 +328,20 @@ def test_noise_is_made_worse_rather_than_left(tmp_path, mode):
 
 def test_another_process_takes_the_place_of_one_that_was_killed(tmp_path):
     assert drawn(tmp_path, images.png(), "png")
-    for child in list(probing._drawing._children):
+    for child in list(probing._thumbnail_pool._children):
         os.kill(child._process.pid, signal.SIGKILL)
         child._process.wait()
     assert drawn(tmp_path, images.png(), "png")
 
 
-@pytest.mark.parametrize("moment", ["__init__", "ask"])
+@pytest.mark.parametrize("moment", ["__init__", "call"])
 def test_one_that_is_killed_says_nothing_about_the_image(tmp_path, monkeypatch, moment):
     def killed(child, *_, **__):
-        raise ChildKilledError("its reader died (Killed)")
+        raise WorkerKilledError("its reader died (Killed)")
 
-    probing._drawing.close()
+    probing._thumbnail_pool.close()
     with monkeypatch.context() as patch:
-        patch.setattr(probing.pool.Child, moment, killed)
+        patch.setattr(probing.pool.Worker, moment, killed)
         with pytest.raises(ReadingInterrupted):
             drawn(tmp_path, images.png(), "png")
     assert drawn(tmp_path, images.png(), "png")
@@ -349,11 +349,11 @@ def test_one_that_is_killed_says_nothing_about_the_image(tmp_path, monkeypatch, 
 
 def test_uploads_are_not_asked_of_the_same_processes(tmp_path, monkeypatch):
     def busy(*_, **__):
-        raise BusyError
+        raise PoolExhaustedError
 
     path = tmp_path / "a.png"
     path.write_bytes(images.png())
-    monkeypatch.setattr(probing._drawing, "ask", busy)
+    monkeypatch.setattr(probing._thumbnail_pool, "call", busy)
     with pytest.raises(Unavailable):
-        raster(path, "png", side=SIDE, upright=True)
+        render_thumbnail(path, "png", side=SIDE, upright=True)
     assert probing.probe(path).width == 8

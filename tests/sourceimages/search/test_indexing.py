@@ -11,7 +11,7 @@ from django.db import connection, transaction
 
 from organizations.audit import COMMAND
 from organizations.models import Job
-from organizations.operations import change_options, create_organization
+from organizations.operations import create_organization_with_admin, update_options
 from sourceimages import jobs, tasks
 from sourceimages.errors import IndexNotReady, InvalidFilter
 from sourceimages.jobs import create
@@ -29,7 +29,7 @@ HOUSES, LAKES = "Die Häuser", "Die Seen"
 def uploaded(alice, acme, caption: str, seed: int) -> SourceImage:
     metadata = json.dumps({"text:caption": caption, "int:year": 2000 + seed})
     answer = alice.upload(acme, images.png(seed=seed), name=f"{seed}.png", **{"meta_user[0]": metadata})
-    return acme.images.living().get(hash=answer.json()["items"][0]["hash"])
+    return acme.images.active().get(hash=answer.json()["items"][0]["hash"])
 
 
 @pytest.fixture
@@ -39,11 +39,11 @@ def two(acme, alice) -> list[SourceImage]:
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    monkeypatch.setattr("sourceimages.jobs.batches.FEW", 1)
+    monkeypatch.setattr("sourceimages.jobs.batches.INDEX_BATCH", 1)
 
 
 def speak(acme, language: str | None) -> None:
-    change_options(acme, {"search_language": language}, actor=COMMAND)
+    update_options(acme, {"search_language": language}, actor=COMMAND)
     acme.refresh_from_db()
 
 
@@ -71,7 +71,7 @@ def test_metadata_is_not_searched_until_it_is_indexed_in_the_new_language(acme, 
     answer = listed(alice, **query)
     assert (answer.status_code, answer.json()["error"]["reason"]) == (409, "index_not_ready")
     assert "0 of 2 images" in answer.json()["error"]["message"]
-    jobs.run(jobs.index(acme, actor=COMMAND).pk)
+    jobs.run(jobs.start_reindex(acme, actor=COMMAND).pk)
     assert listed(alice, **query).status_code == 200
 
 
@@ -81,16 +81,16 @@ def test_columns_are_searched_all_the_time(acme, alice, two):
     assert found(alice, name="1*", sort="size desc") == ["1.png"]
     assert listed(alice, facets="format").json()["facets"]["format"] == [{"value": "png", "count": 2}]
     assert alice.api.get("/sourceimages/acme/fields").status_code == 409
-    jobs.run(jobs.index(acme, actor=COMMAND).pk)
+    jobs.run(jobs.start_reindex(acme, actor=COMMAND).pk)
 
 
 def test_the_index_is_built_anew_by_itself(acme, alice, two):
     speak(acme, "german")
     tasks.index_stale()
-    job = Job.objects.get(kind="index")
+    job = Job.objects.get(kind="reindex")
     if job.unfinished:  # its transaction has not ended: a test is one
         job = jobs.run(job.pk)
-    assert (job.state, job.source, job.report) == ("done", "time", {"indexed": 2})
+    assert (job.state, job.source, job.counts) == ("succeeded", "system", {"indexed": 2})
     assert found(alice, **{"user:text:caption": "Haus"}) == ["0.png"]
     assert found(alice, **{"not:user:text:caption": "Haus"}) == ["1.png"]
     tasks.index_stale()
@@ -111,40 +111,40 @@ def test_a_new_organization_is_searched_at_once(acme, alice):
     assert found(alice, **{"user:text:caption": "Haus"}) == []
     uploaded(alice, acme, HOUSES, 0)
     assert found(alice, **{"user:text:caption": "Haus"}) == ["0.png"]
-    assert SearchIndex.objects.get().made_for == index_state.made_for("german")
+    assert SearchIndex.objects.get().made_for == index_state.current_version("german")
     assert not list(index_state.stale())
 
 
 def test_what_comes_while_the_index_is_built_is_found_afterwards(acme, alice, two):
     speak(acme, "german")
-    job = jobs.index(acme, actor=COMMAND)
-    jobs.step(job.pk)
+    job = jobs.start_reindex(acme, actor=COMMAND)
+    jobs.run_one_batch(job.pk)
     uploaded(alice, acme, HOUSES, 2)
     change_user_metadata(two[0], {"text:caption": LAKES}, actor=COMMAND)
-    assert jobs.run(job.pk).state == "done"
+    assert jobs.run(job.pk).state == "succeeded"
     assert found(alice, **{"user:text:caption": "Haus"}) == ["2.png"]
     assert found(alice, **{"user:text:caption": "Seen"}) == ["0.png", "1.png"]
 
 
 def test_a_language_that_changes_while_the_index_is_built_is_not_taken_for_done(acme, alice, two):
     speak(acme, "german")
-    job = jobs.index(acme, actor=COMMAND)
-    jobs.step(job.pk)
+    job = jobs.start_reindex(acme, actor=COMMAND)
+    jobs.run_one_batch(job.pk)
     speak(acme, "french")
     job = jobs.run(job.pk)
     assert (job.state, "language" in job.error) == ("failed", True)
     with pytest.raises(IndexNotReady):
         index_state.check_current(acme)
     (again,) = jobs.index_stale()
-    assert again.arguments["index"] == index_state.made_for("french")
-    assert jobs.run(again.pk).state == "done"
+    assert again.params["index"] == index_state.current_version("french")
+    assert jobs.run(again.pk).state == "succeeded"
     assert index_state.check_current(acme) == "french"
 
 
 def test_there_and_back_again_with_an_upload_between_is_not_taken_for_current(acme, alice, two):
     speak(acme, "german")
-    job = jobs.index(acme, actor=COMMAND)
-    jobs.step(job.pk)
+    job = jobs.start_reindex(acme, actor=COMMAND)
+    jobs.run_one_batch(job.pk)
     speak(acme, None)
     uploaded(alice, acme, HOUSES, 2)  # its words are English ones
     speak(acme, "german")
@@ -177,16 +177,16 @@ def test_who_stops_it_has_an_hour(acme, two, state):
 def test_what_was_interrupted_goes_on(acme, two):
     speak(acme, "german")
     (job,) = jobs.index_stale()
-    jobs.step(job.pk)
-    jobs.stop(job, Job.State.INTERRUPTED, actor=COMMAND)
+    jobs.run_one_batch(job.pk)
+    jobs.stop(job, Job.State.PAUSED, actor=COMMAND)
     assert [one.pk for one in jobs.index_stale()] == [job.pk]
-    assert jobs.run(job.pk).report == {"indexed": 2}
+    assert jobs.run(job.pk).counts == {"indexed": 2}
     assert index_state.check_current(acme) == "german"
 
 
 def test_the_command_makes_the_index_current(acme, alice, two, capsys):
     speak(acme, "german")
-    call_command("index_metadata", "acme")
+    call_command("rebuild_index", "acme")
     assert capsys.readouterr().out == "acme: 2 pictures\n"
     assert found(alice, **{"user:text:caption": "Haus"}) == ["0.png"]
 
@@ -200,7 +200,7 @@ def test_copies_of_what_is_not_indexed_yet_are_indexed_where_they_are(acme, alic
             "value", flat=True
         )
     ) == {"die", "haus"}
-    jobs.run(jobs.index(acme, actor=COMMAND).pk)
+    jobs.run(jobs.start_reindex(acme, actor=COMMAND).pk)
 
 
 def test_the_page_of_images_says_that_it_is_being_built(acme, two, client, django_user_model):
@@ -209,7 +209,7 @@ def test_the_page_of_images_says_that_it_is_being_built(acme, two, client, djang
     client.login(username="ines", password="quiet-harbour-42")
     page = client.get("/admin/sourceimages/sourceimage/", {"organization": "acme", "q": "harbour"})
     assert "search index of &#x27;acme&#x27; is being rebuilt" in page.content.decode()
-    jobs.run(jobs.index(acme, actor=COMMAND).pk)
+    jobs.run(jobs.start_reindex(acme, actor=COMMAND).pk)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -227,7 +227,7 @@ def test_building_the_index_waits_for_those_who_write_it_in_an_earlier_language(
     def change_and_begin() -> None:
         written.wait(5)
         speak(acme, "german")
-        jobs.index(acme, actor=COMMAND)
+        jobs.start_reindex(acme, actor=COMMAND)
         begun.set()
         connection.close()
 
@@ -236,7 +236,7 @@ def test_building_the_index_waits_for_those_who_write_it_in_an_earlier_language(
         thread.start()
     for thread in threads:
         thread.join()
-    assert jobs.run(Job.objects.get().pk).state == "done"
+    assert jobs.run(Job.objects.get().pk).state == "succeeded"
     assert found(alice, **{"user:text:caption": "Haus"}) == ["0.png"]
 
 
@@ -244,7 +244,7 @@ def test_what_was_indexed_before_there_was_a_state_is_built_anew_if_its_language
     migration = import_module("sourceimages.migrations.0011_search_indexes")
     speak(acme, "german")
     speak(acme, None)
-    change_options(stage, {"search_language": "french"}, actor=COMMAND)
+    update_options(stage, {"search_language": "french"}, actor=COMMAND)
     migration.describe(apps, None)
     states = dict(SearchIndex.objects.values_list("organization__name", "made_for"))
     assert states == {"acme": "", "stage": "", "other": "1:english"}
@@ -268,8 +268,8 @@ NEGATIONS = [
 @pytest.mark.parametrize("search", NEGATIONS)
 def test_a_negation_over_a_field_that_no_image_has_selects_nothing_to_delete(acme, two, search):
     with pytest.raises(InvalidFilter):
-        jobs.act("delete", Selection(acme, in_trash=False, search=search), actor=COMMAND)
-    assert acme.images.living().count() == 2
+        jobs.start_bulk_action("delete", Selection(acme, in_trash=False, search=search), actor=COMMAND)
+    assert acme.images.active().count() == 2
     assert not Job.objects.exists()
     assert not acme.tombstones.exists()
     assert Selection(acme, in_trash=False, search=search, for_list=True).images().count() > 0
@@ -289,7 +289,7 @@ def test_a_field_that_is_in_the_trash_only_is_nobodys(acme, two):
 
 
 def test_fields_of_other_organizations_do_not_count(acme, two, charlie):
-    other = create_organization("third", email="a@example.org", actor=COMMAND).organization
+    other = create_organization_with_admin("third", email="a@example.org", actor=COMMAND).organization
     copy_image(two[0], other, overwrite=False, actor=COMMAND)
     change_user_metadata(other.images.get(), {"rights": "free"}, actor=COMMAND)
     with pytest.raises(InvalidFilter):
@@ -299,9 +299,13 @@ def test_fields_of_other_organizations_do_not_count(acme, two, charlie):
 def test_nothing_is_deleted_by_what_is_merely_not_indexed(acme, two):
     speak(acme, "german")
     with pytest.raises(IndexNotReady):
-        jobs.act("delete", Selection(acme, in_trash=False, search="not:user:text:caption=Haus"), actor=COMMAND)
-    assert acme.images.living().count() == 2
-    jobs.run(jobs.index(acme, actor=COMMAND).pk)
-    job = jobs.act("delete", Selection(acme, in_trash=False, search="not:user:text:caption=Haus"), actor=COMMAND)
-    assert jobs.run(job.pk).report == {"deleted": 1}
-    assert acme.images.living().get().pk == two[0].pk
+        jobs.start_bulk_action(
+            "delete", Selection(acme, in_trash=False, search="not:user:text:caption=Haus"), actor=COMMAND
+        )
+    assert acme.images.active().count() == 2
+    jobs.run(jobs.start_reindex(acme, actor=COMMAND).pk)
+    job = jobs.start_bulk_action(
+        "delete", Selection(acme, in_trash=False, search="not:user:text:caption=Haus"), actor=COMMAND
+    )
+    assert jobs.run(job.pk).counts == {"deleted": 1}
+    assert acme.images.active().get().pk == two[0].pk

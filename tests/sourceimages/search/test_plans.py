@@ -65,7 +65,7 @@ QUERIES = [
 @pytest.mark.parametrize("query", QUERIES)
 def test_a_selective_filter_reads_no_table_from_end_to_end(organization, query):
     wanted = search.condition(organization, QueryDict(query), in_trash=False)
-    images = organization.images.living().filter(wanted)
+    images = organization.images.active().filter(wanted)
     plan = images.order_by("-created", "hash", "id")[:101].explain()
     assert not READ_WHOLE[connection.vendor].search(plan), plan
     assert not READ_WHOLE[connection.vendor].search(images.order_by().values("pk").explain()), plan

@@ -22,11 +22,11 @@ from sourceimages.operations import (
     change_user_metadata,
     copy_image,
     delete_image,
-    keep_hash,
     rename_image,
     set_protected,
+    update_in_place,
 )
-from sourceimages.operations.short_hashes import names_of
+from sourceimages.operations.short_hashes import assign_short_hashes
 from sourceimages.search import indexing
 from tests.support import images
 
@@ -77,7 +77,7 @@ def made(organization, count=COUNT):
         hash = hashes.identity(binary_hash, dynamic, protected=number % 7 == 0)
         pictures.append(
             SourceImage.objects.create(
-                **same, file=file, hash=hash, identity=hash, short_hash=names_of(organization, [hash])[hash],
+                **same, file=file, hash=hash, identity=hash, short_hash=assign_short_hashes(organization, [hash])[hash],
                 name=f"{chance.choice(['plan', 'Plan', 'harbour', 'boat_at_the lake'])}-{number:03}.{format}",
                 created=START + timedelta(hours=number, milliseconds=number), user_metadata=document(number),
                 dynamic_metadata=dynamic, protected=number % 7 == 0, locked=number % 11 == 0,
@@ -528,7 +528,7 @@ def test_the_index_follows_every_change(acme, alice, stage, picture):
     rename_image(picture, "pier.png", actor=COMMAND)
     assert found(alice, q="name_text:quay") == found(alice, q="quay -user:title:Quay") == []
     assert found(alice, q="pier") == [picture.hash]
-    keep_hash(picture, {"version": {"text": "two"}}, actor=COMMAND)
+    update_in_place(picture, {"version": {"text": "two"}}, actor=COMMAND)
     assert found(alice, **{"dynamic:str:version:text": "two"}) == [picture.hash]
     derived = set_protected(picture, True, delete_previous=False, actor=COMMAND).image
     assert set(found(alice, **{"user:title": "Quay"})) == {picture.hash, derived.hash}
@@ -595,12 +595,12 @@ def test_what_was_there_before_the_index_is_indexed_in_batches(acme, alice, monk
     for table in indexing.TABLES.values():
         table.objects.all().delete()
     assert found(alice, **{"user:title": "t3"}) == []
-    monkeypatch.setattr("sourceimages.jobs.batches.FEW", 2)
-    job = jobs.index(acme, actor=COMMAND)
-    first = jobs.step(job.pk)
-    assert (first.done, first.unfinished) == (2, True)
-    assert jobs.run(job.pk).report == {"indexed": 5}
+    monkeypatch.setattr("sourceimages.jobs.batches.INDEX_BATCH", 2)
+    job = jobs.start_reindex(acme, actor=COMMAND)
+    first = jobs.run_one_batch(job.pk)
+    assert (first.processed, first.unfinished) == (2, True)
+    assert jobs.run(job.pk).counts == {"indexed": 5}
     MetadataString.objects.all().delete()
     acme.counters.update(images=3, bytes=5)
-    call_command("index_metadata", "acme")
+    call_command("rebuild_index", "acme")
     assert len(found(alice, **{"user:title": "t3"})) == 1

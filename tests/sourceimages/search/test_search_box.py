@@ -7,7 +7,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from organizations.audit import COMMAND
-from rokka.core.errors import Invalid
+from rokka.core.errors import InvalidInput
 from sourceimages import jobs
 from sourceimages.jobs.selection import Selection
 from sourceimages.metadata.stemming import forms, tokens
@@ -156,12 +156,12 @@ def test_a_long_text_is_looked_for_by_its_first_words(uploaded, alice):
 
 def test_what_is_to_be_done_takes_no_guess(acme, uploaded):
     for text in ("q=harbour (old", "q=...", "q=nothing:old", "q=-nothing:old", "q=width:old", "q=NOT"):
-        with pytest.raises(Invalid):
-            jobs.act("delete", Selection(acme, in_trash=False, search=text), actor=COMMAND)
+        with pytest.raises(InvalidInput):
+            jobs.start_bulk_action("delete", Selection(acme, in_trash=False, search=text), actor=COMMAND)
         Selection(acme, in_trash=False, search=text, for_list=True).images().count()
-    assert acme.images.living().count() == len(IMAGES)
-    job = jobs.act("delete", Selection(acme, in_trash=False, search="q=-harbour"), actor=COMMAND)
-    assert jobs.run(job.pk).report == {"deleted": 2}
+    assert acme.images.active().count() == len(IMAGES)
+    job = jobs.start_bulk_action("delete", Selection(acme, in_trash=False, search="q=-harbour"), actor=COMMAND)
+    assert jobs.run(job.pk).counts == {"deleted": 2}
 
 
 def test_exact_fields_stay_exact(uploaded, alice):
@@ -241,7 +241,7 @@ def test_what_an_earlier_version_or_a_file_has_in_another_form_is_answered_and_f
     file = zoe.file
     file.static_metadata = {"iptc": {"caption": DECOMPOSED, "keywords": [DECOMPOSED]}}
     file.save()
-    jobs.run(jobs.index(acme, actor=COMMAND).pk)
+    jobs.run(jobs.start_reindex(acme, actor=COMMAND).pk)
     for form in (COMPOSED, DECOMPOSED):
         assert answer(alice, **{"user:title": form})["total"] == 1
         assert answer(alice, **{"static:array:iptc:keywords": form})["total"] == 1
@@ -260,7 +260,7 @@ def test_words_of_static_metadata_are_found_too(zoe, acme, alice):
         "damaged": {"missing": "end"},
     }
     file.save()
-    jobs.run(jobs.index(acme, actor=COMMAND).pk)
+    jobs.run(jobs.start_reindex(acme, actor=COMMAND).pk)
     assert [answer(alice, q=one)["total"] for one in ("canon", "lighthouses", "2024", "red", "end")] == [1, 1, 0, 0, 0]
     assert answer(alice, **{"static:str:damaged:missing": "end"})["total"] == 1
 

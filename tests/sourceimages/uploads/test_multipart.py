@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sourceimages.uploads.multipart import Witness
+from sourceimages.uploads.multipart import BoundaryCountingStream
 
 BOUNDARY = b"b-o-u"
 contents = st.lists(st.text("-bou\r\n", max_size=60).map(str.encode), min_size=1, max_size=4)
@@ -25,10 +25,10 @@ def test_parts_and_the_end_are_seen(contents, reads, complete):
         data, rest = rest[:size], rest[size:]
         return data
 
-    witness = Witness(SimpleNamespace(content_params={"boundary": BOUNDARY.decode()}, read=read))
+    witness = BoundaryCountingStream(SimpleNamespace(content_params={"boundary": BOUNDARY.decode()}, read=read))
     turn = 0
     while witness.read(reads[turn % len(reads)]):
         turn += 1
-    assert witness.parts == body.count(delimiter) - 1
-    assert witness.complete == complete
+    assert witness.part_count == body.count(delimiter) - 1
+    assert witness.is_terminated == complete
     assert witness.size == len(body)

@@ -276,8 +276,8 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(get, tls_port):
         ("cut.png", f"{HERE} ended the connection before all of it was sent"),
         ("nonsense.png", "not HTTP"),
         ("redirect?/redirect?/a", f"{HERE} leads to more than 5 redirects"),
-        ("slow.png", "FETCH_SECONDS"),
-        ("slow-headers.png", "FETCH_SECONDS"),
+        ("slow.png", "FETCH_TIMEOUT_SECONDS"),
+        ("slow-headers.png", "FETCH_TIMEOUT_SECONDS"),
     ],
 )
 def test_what_cannot_be_had_is_refused_and_leaves_nothing(get, base, settings, path, reason):
@@ -292,7 +292,7 @@ def test_what_cannot_be_had_is_refused_and_leaves_nothing(get, base, settings, p
 
 def test_a_server_that_sends_too_slowly_is_left_before_the_time_is_over(get, base, monkeypatch):
     monkeypatch.setattr(remote, "WINDOW_SECONDS", 1)
-    monkeypatch.setattr(remote, "HEAD_SECONDS", 2)
+    monkeypatch.setattr(remote, "HEADERS_TIMEOUT", 2)
     for path, reason in (("slow.png", "too slowly"), ("slow-headers.png", "not answered after 2 seconds")):
         began = time.monotonic()
         with pytest.raises(FetchFailed, match=f"{HERE} .*{reason}"):

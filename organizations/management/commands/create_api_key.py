@@ -27,8 +27,8 @@ class Command(OperationCommand):
         owner, comment = user(options["user"]), options["comment"]
         if options["imported"]:
             row = import_key(owner, sys.stdin.readline().strip(), comment=comment, actor=COMMAND)
-            self.print_facts({"user_id": str(owner.pk), "key_id": str(row.pk)}, as_json=options["json"])
+            self.print_fields({"user_id": str(owner.pk), "key_id": str(row.pk)}, as_json=options["json"])
             return
         row, key = create_key(owner, comment=comment, actor=COMMAND)
         facts = {"user_id": str(owner.pk), "key_id": str(row.pk), "api_key": key}
-        self.print_facts(facts, as_json=options["json"], remark=SHOWN_ONCE)
+        self.print_fields(facts, as_json=options["json"], remark=SHOWN_ONCE)

@@ -23,23 +23,25 @@ class Command(ImageCommand):
         name, troubled = options["organization"], []
         for one in [organization(name)] if name else Organization.objects.order_by("name"):
             wanted = {"index": index_state.state_of(one.pk).wanted}
-            job = jobs.interrupted(jobs.INDEX, one, wanted, COMMAND.source) or jobs.index(one, actor=COMMAND)
-            job = self._run(jobs.go_on(job, actor=COMMAND))
-            counters.set_totals(one, lambda one=one: consistency.count(one))  # type: ignore[misc]
-            self.stdout.write(f"{one.name}: {job.done} pictures")
-            if job.state != Job.State.DONE:
+            job = jobs.find_interrupted(jobs.REINDEX, one, wanted, COMMAND.source) or jobs.start_reindex(
+                one, actor=COMMAND
+            )
+            job = self._run(jobs.resume(job, actor=COMMAND))
+            counters.recount(one, lambda one=one: consistency.expected_totals(one))  # type: ignore[misc]
+            self.stdout.write(f"{one.name}: {job.processed} pictures")
+            if job.state != Job.State.SUCCEEDED:
                 troubled.append(f"{one.name}: the job {job.pk} is {job.state}. {job.error}".strip())
         if troubled:
             raise CommandError("\n".join(troubled))
 
     def _run(self, job: Job) -> Job:
-        with tqdm(total=job.total, initial=job.done, unit=" pictures", disable=None) as bar:
+        with tqdm(total=job.total, initial=job.processed, unit=" pictures", disable=None) as bar:
 
             def watch(job: Job) -> None:
-                bar.update(job.done - bar.n)
+                bar.update(job.processed - bar.n)
 
             try:
                 return jobs.run(job.pk, watch=watch)
             except KeyboardInterrupt:
-                jobs.stop(job, Job.State.INTERRUPTED, actor=COMMAND)
+                jobs.stop(job, Job.State.PAUSED, actor=COMMAND)
                 raise

@@ -8,14 +8,14 @@ from organizations.audit import COMMAND
 from organizations.management.base import OperationCommand
 from sourceimages import task_state
 from sourceimages.maintenance import purge
-from sourceimages.management.job_command import EXIT_INTERRUPTED, ask, bar, patience, pictures
+from sourceimages.management.job_command import EXIT_INTERRUPTED, confirm, count_label, graceful_interrupt, progress_bar
 from sourceimages.management.ownership import ImageCommand
 from sourceimages.models import SourceImage
 
 
 class Command(ImageCommand, OperationCommand):
     help = (
-        "Remove for ever the pictures that are in the trash for longer than TRASH_DAYS. Files that only they had go to "
+        "Permanently delete images that are in the trash for longer than TRASH_RETENTION_DAYS. Their files go to "
         "the storage's trash. After a leap of the clock, or with more than a tenth of all pictures, it waits for a day."
     )
 
@@ -27,9 +27,9 @@ class Command(ImageCommand, OperationCommand):
 
     def _print_left(self) -> None:
         """Somebody wanted these images back: they are shown before they are removed, not after."""
-        left = purge.to_purge().left_by_restore().select_related("organization").order_by("deleted_at", "id")
+        left = purge.to_purge().partially_restored().select_related("organization").order_by("deleted_at", "id")
         lines = [
-            f"  {one.organization} {one.pk}  {one.deleted_at:%Y-%m-%d %H:%M} UTC, {one.reason}: {pictures(count)}"
+            f"  {one.organization} {one.pk}  {one.deleted_at:%Y-%m-%d %H:%M} UTC, {one.reason}: {count_label(count)}"
             for one, count in ((one, one.images.count()) for one in left)
         ]
         if lines:
@@ -40,21 +40,21 @@ class Command(ImageCommand, OperationCommand):
         due = SourceImage.objects.filter(tombstone__in=purge.to_purge())
         found = due.aggregate(count=Count("id"), size=Sum("size"))
         size = filesizeformat(found["size"] or 0).replace("\xa0", " ")
-        sentence = f"remove {pictures(found['count'])} ({size}) for ever"
+        sentence = f"remove {count_label(found['count'])} ({size}) for ever"
         if options["dry_run"]:
             self.stdout.write(f"This would {sentence}. Nothing was changed.")
             return
         if options["confirm"] and not options["yes"]:
-            ask(sentence)
+            confirm(sentence)
         removed = self._purge(found["count"], options["confirm"])
-        self.stdout.write(f"{pictures(removed)} removed for ever.")
+        self.stdout.write(f"{count_label(removed)} removed for ever.")
         if held := task_state.get(purge.TASK).held_reason:
             raise CommandError(f"The purge waits. {held} It goes on within a day, or with --confirm.")
 
     def _purge(self, count: int, confirmed: bool) -> int:
         removed = 0
         try:
-            with patience() as check, bar(count) as shown:
+            with graceful_interrupt() as check, progress_bar(count) as shown:
 
                 def watch(batch: int) -> None:
                     nonlocal removed
@@ -65,5 +65,5 @@ class Command(ImageCommand, OperationCommand):
                 return purge.purge_expired(actor=COMMAND, watch=watch, confirmed=confirmed)
         except KeyboardInterrupt:
             raise CommandError(
-                f"Stopped: {pictures(removed)} removed for ever. Run it again to go on.", returncode=EXIT_INTERRUPTED
+                f"Stopped: {count_label(removed)} removed for ever. Run it again to go on.", returncode=EXIT_INTERRUPTED
             ) from None

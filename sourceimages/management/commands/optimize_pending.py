@@ -8,7 +8,7 @@ from organizations.audit import COMMAND
 from organizations.management.base import OperationCommand, organization
 from rokka.core.errors import DomainError
 from sourceimages import operations
-from sourceimages.management.job_command import ask
+from sourceimages.management.job_command import confirm
 from sourceimages.management.ownership import ImageCommand
 from sourceimages.operations import Undone
 from sourceimages.search.periods import period
@@ -58,7 +58,7 @@ class Command(ImageCommand, OperationCommand):
             self.stdout.write(f"{len(ids)} optimized files found. Nothing was changed.")
             return
         if not yes:
-            ask(f"bring back {len(ids)} optimized files of {where or 'all organizations'} as they were uploaded")
+            confirm(f"bring back {len(ids)} optimized files of {where or 'all organizations'} as they were uploaded")
         outcomes: Counter[Undone] = Counter()
         for file_id in ids:
             outcomes[operations.undo_optimize(file_id, actor=COMMAND)] += 1

@@ -5,7 +5,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from organizations.audit import COMMAND
 from organizations.models import Organization
-from organizations.operations import create_organization
+from organizations.operations import create_organization_with_admin
 
 NAME = "demo"
 
@@ -21,7 +21,7 @@ class Command(BaseCommand):
         self.stdout.write(f"rokka at {host}, everything it keeps is in {settings.DATA_DIR}")
         if Organization.objects.exists():
             return
-        new = create_organization(NAME, email="demo@example.org", actor=COMMAND)
+        new = create_organization_with_admin(NAME, email="demo@example.org", actor=COMMAND)
         self.stdout.write(
             f"\nThis organization was made for you to try things with. The key is shown only now:\n\n"
             f"  organization  {NAME}\n"

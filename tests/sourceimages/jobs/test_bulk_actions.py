@@ -198,7 +198,7 @@ def test_a_job_makes_one_act_in_the_trash(acme, stage, alice, five):
     job = jobs.run(begun("delete", searched(acme, q="harbour"), alice.actor, stage).pk)
     tombstone = Tombstone.objects.get()
     assert job.params["deletion_id"] == str(tombstone.pk)
-    assert (tombstone.reason, tombstone.deleted_by, tombstone.images.count()) == ("staff", alice.user, 3)
+    assert (tombstone.reason, tombstone.deleted_by, tombstone.images.count()) == ("admin", alice.user, 3)
     assert {event.tombstone_id for event in AuditEvent.objects.filter(action="image.deleted")} == {tombstone.pk}
 
 

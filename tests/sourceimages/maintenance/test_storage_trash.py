@@ -88,7 +88,7 @@ def test_a_listing_goes_on_behind_any_key_and_shows_neither_trash_nor_owner_mark
     storage.move_to_trash([KEY])
     assert [held.key for held in storage.list_objects()] == wanted
     for position, key in enumerate(wanted):
-        assert [held.key for held in storage.keys(after=key)] == wanted[position + 1 :]
+        assert [held.key for held in storage.list_objects(after=key)] == wanted[position + 1 :]
     assert [held.key for held in storage.list_trash(after=KEY)] == []
     assert [held.key for held in storage.list_trash(after=KEY[:-1])] == [KEY]
 

@@ -115,7 +115,9 @@ def download(person: Person, organization: Organization, hash: str) -> bytes:
 
 def strays() -> set[str]:
     """Bytes that no row names. Whoever loses a race takes back what it has stored."""
-    return {held.key for held in storage.originals().list_objects()} - set(StoredFile.objects.values_list("key", flat=True))
+    return {held.key for held in storage.originals().list_objects()} - set(
+        StoredFile.objects.values_list("key", flat=True)
+    )
 
 
 # --- The trash --------------------------------------------------------------------------------------------------------

@@ -1,11 +1,9 @@
 """What is merely not indexed is neither found by mistake nor taken for missing."""
 
 import json
-from importlib import import_module
 from threading import Event, Thread
 
 import pytest
-from django.apps import apps
 from django.core.management import call_command
 from django.db import connection, transaction
 
@@ -238,19 +236,6 @@ def test_building_the_index_waits_for_those_who_write_it_in_an_earlier_language(
         thread.join()
     assert jobs.run(Job.objects.get().pk).state == "succeeded"
     assert found(alice, **{"user:text:caption": "Haus"}) == ["0.png"]
-
-
-def test_what_was_indexed_before_there_was_a_state_is_built_anew_if_its_language_is_in_doubt(acme, stage, charlie):
-    migration = import_module("sourceimages.migrations.0011_search_indexes")
-    speak(acme, "german")
-    speak(acme, None)
-    update_options(stage, {"search_language": "french"}, actor=COMMAND)
-    migration.describe(apps, None)
-    states = dict(SearchIndex.objects.values_list("organization__name", "made_for"))
-    assert states == {"acme": "", "stage": "", "other": "1:english"}
-    for job in jobs.index_stale():
-        jobs.run(job.pk)
-    assert not list(index_state.stale())
 
 
 # --- NOT over what nobody has -----------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ class OperationCommand(BaseCommand, ABC):
             self.stdout.write(json.dumps(facts))
             return
         for name, value in facts.items():
-            self.stdout.write(f"{name + ':':14}{value}")
+            self.stdout.write(f"{name + ':':17} {value}")
         if remark:
             self.stdout.write(remark)
 

@@ -19,8 +19,8 @@ FAILPOINTS = (
     "upload.image_inserted",  # a row for the picture, uncommitted
     "upload.counted",  # everything written, uncommitted
     "upload.committed",  # durable, not answered
-    "act.done",  # something is done to a picture, the job's position has not moved yet, uncommitted
-    "undo.done",  # something is taken back, the job's position has not moved yet, uncommitted
+    "bulk_action.applied",  # something is done to a picture, the job's position has not moved yet, uncommitted
+    "undo.applied",  # something is taken back, the job's position has not moved yet, uncommitted
     "copy.stored",  # bytes are copied, rows for them are written, uncommitted
     "copy.committed",  # durable
     "purge.deleted",  # rows are gone, uncommitted

@@ -1,275 +1,230 @@
-"""What staff do to many pictures at once: they see what will happen, confirm it once, and a job does it."""
+"""Bulk actions in the admin: users select images, confirm what will happen, and a job does it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Set
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from django import forms
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect, QueryDict
-from django.template.response import TemplateResponse
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.template.defaultfilters import filesizeformat, pluralize
 from django.urls import path, reverse
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
-from organizations.admin.base import ReadOnlyAdmin, error_page
-from organizations.audit import Actor
-from organizations.auth.staff import StaffAccess, actor_of, staff_of
+from organizations.admin.base import Confirmation, ReadOnlyAdmin, error_page
+from organizations.auth.staff import actor_of, staff_of
 from organizations.models import Job, Organization
 from organizations.permissions import Permission
 from rokka.core.errors import DomainError, InvalidInput
-from sourceimages import jobs, metadata, tasks
-from sourceimages.downloads import zip_archive
+from sourceimages import jobs, tasks
 from sourceimages.errors import ImageNotFound, SelectionChanged
-from sourceimages.jobs import bulk_actions
-from sourceimages.jobs.selection import Selection
-from sourceimages.metadata.user import USER_TYPES
-from sourceimages.models import SourceImage, Tombstone
-from sourceimages.operations import copy_image, delete_image, set_protected
+from sourceimages.jobs.bulk_actions import BULK_ACTIONS, BulkAction, BulkActionForm
+from sourceimages.jobs.selection import Selection, Summary
+from sourceimages.templatetags.sourceimages_admin import humanize_query
 
-ZIP = "archive"
-ITERATOR_CHUNK = 500  # rows read at a time
-PREVIEW_LIMIT = 12  # pictures on the page that asks
-SCOPE_ACTIVE, SCOPE_TRASH = (False,), (True,)  # whether what is chosen may lie in the trash
+PREVIEW_LIMIT = 12  # images on the confirmation page
+MAX_ID_DIGITS = 18
 
 
-def copy_arguments(fields: Mapping[str, str], staff: StaffAccess, organization: Organization) -> dict[str, Any]:
-    if not fields.get("destination"):
-        raise InvalidInput("Choose the organization to copy to.")
-    destination = staff.destination(fields["destination"])
-    return {"destination": destination, "overwrite": bool(fields.get("overwrite"))}
+class IdsField(forms.Field):
+    """Ids of images, one hidden input each."""
+
+    widget = forms.MultipleHiddenInput
+
+    def clean(self, value: Any) -> tuple[int, ...]:
+        ids = [str(one) for one in value or ()]
+        if not all(one.isascii() and one.isdecimal() and len(one) <= MAX_ID_DIGITS for one in ids):
+            raise ValidationError("Invalid image IDs.")
+        return tuple(map(int, ids))
 
 
-def metadata_arguments(fields: Mapping[str, str], staff: StaffAccess, organization: Organization) -> dict[str, Any]:
-    """One field of user metadata, set or removed. Raises InvalidMetadata."""
-    name, kind = fields.get("name", "").strip(), fields.get("type", "str")
-    value = None if fields.get("remove") else parse_form_value(kind, fields.get("value", ""))
-    return {"changes": metadata.user_metadata({f"{kind}:{name}": value})}
+class SelectionForm(forms.Form):
+    """Which bulk action runs over which images: the fields of the list, of an image and of a deletion."""
 
+    kind = forms.ChoiceField(
+        choices=[(name, action.label) for name, action in BULK_ACTIONS.items()],
+        error_messages=dict.fromkeys(("required", "invalid_choice"), "Choose a bulk action."),
+    )
+    organization = forms.CharField(required=False)
+    in_trash = forms.CharField(required=False)  # "yes"
+    ids = IdsField(required=False)
+    all = forms.CharField(required=False)  # "yes": every image that `search` finds, instead of ids
+    search = forms.CharField(required=False, strip=False)
+    shown = forms.CharField(required=False)  # fingerprint of what the confirmation page showed
+    back = forms.CharField(required=False, strip=False)  # where the user came from, see `next_url`
+    confirmed = forms.CharField(required=False)
 
-def parse_form_value(kind: str, text: str) -> Any:
-    """What a form sends for a field of this type; arrays come a line each."""
-    if kind.startswith("array"):
-        return [line.strip() for line in text.splitlines() if line.strip()]
-    return text.replace("\r\n", "\n")
+    def check(self) -> None:
+        """Raises InvalidInput."""
+        if not self.is_valid():
+            raise InvalidInput(str(next(iter(self.errors.values()))[0]))
 
+    @property
+    def action(self) -> BulkAction:
+        return BULK_ACTIONS[self.cleaned_data["kind"]]
 
-def no_params(fields: Mapping[str, str], staff: StaffAccess, organization: Organization) -> dict[str, Any]:
-    return {}
+    def selection(self, organization: Organization) -> Selection:
+        """Raises InvalidInput if no image is selected, or the action is not for images of this state."""
+        fields = self.cleaned_data
+        in_trash = fields["in_trash"] == "yes"
+        if in_trash != self.action.scope.value:
+            state = "images in the trash" if in_trash else "active images"
+            raise InvalidInput(f'"{self.action.label}" is not available for {state}.')
+        if fields["all"] == "yes":
+            return Selection(organization, in_trash=in_trash, search=fields["search"])
+        if not fields["ids"]:
+            raise InvalidInput("Select at least one image.")
+        return Selection(organization, in_trash=in_trash, ids=fields["ids"])
 
+    def check_unchanged(self, selection: Selection) -> None:
+        """Raises SelectionChanged if a search finds other images than the confirmation page showed."""
+        if (expected := self.expected(selection)) is not None and expected != (now := selection.summary()).fingerprint:
+            raise SelectionChanged(now.count)
 
-@dataclass(frozen=True, slots=True)
-class BulkActionView:
-    """Something that can be done to many pictures. `params` reads what else its form asks for."""
+    def expected(self, selection: Selection) -> str | None:
+        """The fingerprint of what the confirmation page showed; None for ids, which don't change."""
+        return None if selection.ids is not None else self.cleaned_data["shown"]
 
-    label: str
-    permission: Permission
-    help_text: str
-    scopes: tuple[bool, ...] = SCOPE_ACTIVE
-    skips_locked: bool = False
-    destructive: bool = False
-    params: Callable[[Mapping[str, str], StaffAccess, Organization], dict[str, Any]] = no_params
-    form: str = ""  # template of what it asks for
-
-
-BULK_ACTION_VIEWS = {
-    "lock": BulkActionView("Lock", Permission.IMAGES_UNLOCK, "What is locked can be neither deleted nor changed."),
-    "unlock": BulkActionView("Unlock", Permission.IMAGES_UNLOCK, "What is unlocked can be deleted and changed again."),
-    "protect": BulkActionView(
-        "Protect",
-        Permission.IMAGES_WRITE,
-        "Originals of protected pictures are for those only whose role says so. Each gets another hash; the one it has "
-        "now goes to the trash.",
-        skips_locked=True,
-    ),
-    "unprotect": BulkActionView(
-        "Lift protection",
-        Permission.IMAGES_WRITE,
-        "Everybody with a key to read may download the originals again. Each gets another hash; the one it has now "
-        "goes to the trash.",
-        skips_locked=True,
-    ),
-    "set_metadata": BulkActionView(
-        "Set a metadata field",
-        Permission.IMAGES_WRITE,
-        "The field is set, or removed, on each of the pictures. Their other fields stay as they are.",
-        skips_locked=True,
-        params=metadata_arguments,
-        form="admin/sourceimages/bulk_action_metadata.html",
-    ),
-    "copy": BulkActionView(
-        "Copy to an organization",
-        Permission.IMAGES_COPY_FROM,
-        "The copies are pictures of their own with the same hashes. The originals stay where they are.",
-        params=copy_arguments,
-        form="admin/sourceimages/bulk_action_copy.html",
-    ),
-    ZIP: BulkActionView(
-        "Download as ZIP", Permission.IMAGES_READ, "One archive with the originals, made while it is sent."
-    ),
-    "delete": BulkActionView(
-        "Move to the trash",
-        Permission.IMAGES_WRITE,
-        "All of them are one act in the trash, which can be undone as a whole or in parts until it expires.",
-        skips_locked=True,
-        destructive=True,
-    ),
-    "restore": BulkActionView(
-        "Restore",
-        Permission.IMAGES_WRITE,
-        "What comes back is as it was. An image whose hash is in use again stays, and is merged into the active one.",
-        scopes=SCOPE_TRASH,
-    ),
-}
+    def hidden(self, selection: Selection, summary: Summary) -> list[tuple[str, str]]:
+        """The fields that the confirmation page sends again."""
+        fields = [(name, self.cleaned_data[name]) for name in ("kind", "organization", "in_trash", "back")]
+        if selection.ids is not None:
+            return fields + [("ids", str(image_id)) for image_id in selection.ids]
+        return [*fields, ("all", "yes"), ("search", selection.search), ("shown", summary.fingerprint)]
 
 
 class BulkActionMixin(ReadOnlyAdmin):
-    """Mixin: acts on a selection."""
+    """Adds the page that confirms and starts bulk actions."""
 
     def get_urls(self) -> list[Any]:
-        return [
-            path("act/", self.admin_site.admin_view(self.bulk_action_view), name="sourceimages_act"),
-            *super().get_urls(),
-        ]
+        view = self.admin_site.admin_view(self.bulk_action_view)
+        return [path("bulk-action/", view, name="sourceimages_bulk_action"), *super().get_urls()]
 
     @error_page
     def bulk_action_view(self, request: HttpRequest) -> HttpResponseBase:
-        """First what is going to happen; once that is confirmed, it happens."""
-        staff, sent = staff_of(request), request.POST
-        kind = str(sent.get("kind", ""))
-        if request.method != "POST" or kind not in BULK_ACTION_VIEWS:
-            raise InvalidInput("Choose what is to be done in the list of pictures.")
-        act = BULK_ACTION_VIEWS[kind]
-        organization = staff.organization(str(sent.get("organization", "")), act.permission)
+        """Show what will happen; once that is confirmed, do it."""
+        sent, staff = SelectionForm(request.POST), staff_of(request)
+        sent.check()
+        action = sent.action
+        organization = staff.organization(sent.cleaned_data["organization"], action.permission)
         staff.check(organization, Permission.IMAGES_READ)
-        selection = selection_from_request(organization, sent)
-        if selection.in_trash not in act.scopes:
-            raise InvalidInput(
-                f"{act.label}: not for pictures that are {'in the trash' if selection.in_trash else 'living'}."
-            )
-        if kind == "delete" and selection.is_unfiltered:
-            staff.check(organization, Permission.IMAGES_DELETE_ALL)  # as for the job of the API
+        selection = sent.selection(organization)
+        action.check_permission(staff, selection)
+        confirmed = bool(sent.cleaned_data["confirmed"])
+        form = action.form_class(request.POST if confirmed else None, staff=staff, organization=organization)
         error = ""
-        if "confirmed" in sent:
+        if confirmed:
             try:
-                params = act.params(sent.dict(), staff, organization)
-                if selection.ids is not None and len(selection.ids) == 1 and kind != ZIP:
-                    return self._apply_to_one(request, kind, selection, params)
-                return self._start_job(request, kind, selection, params, expected=expected_fingerprint(selection, sent))
+                if form.is_valid():
+                    return self._run(request, sent, selection, form)
+                error = str(next(iter(form.errors.values()))[0])
             except DomainError as refusal:
                 error = refusal.message
-        return self._confirm(request, kind, selection, error)
+        return self._confirm(request, sent, selection, form, error)
 
-    def _confirm(self, request: HttpRequest, kind: str, selection: Selection, error: str) -> HttpResponseBase:
-        act, summary, staff = BULK_ACTION_VIEWS[kind], selection.summary(), staff_of(request)
-        destinations = staff.destinations().exclude(pk=selection.organization.pk)
-        images = list(selection.images().select_related("file").order_by("-id")[:PREVIEW_LIMIT])
-        context = self.admin_site.each_context(request) | {
-            "title": act.label,
-            "kind": kind,
-            "act": act,
-            "selection": selection,
-            "summary": summary,
-            "affected": summary.count - summary.locked if act.skips_locked else summary.count,
-            "images": images,
-            "more": summary.count - len(images),
-            "sent": request.POST,
-            "error": error,
-            "destinations": destinations.order_by("name") if kind == "copy" else (),
-            "types": list(USER_TYPES),
-            "back": next_url(request.POST),
-        }
-        return TemplateResponse(request, "admin/sourceimages/bulk_action.html", context, status=400 if error else 200)
-
-    def _start_job(
-        self, request: HttpRequest, kind: str, selection: Selection, params: dict[str, Any], expected: str | None
+    def _confirm(
+        self, request: HttpRequest, sent: SelectionForm, selection: Selection, form: BulkActionForm, error: str
     ) -> HttpResponseBase:
-        if kind == ZIP:
-            return self._archive(request, selection, expected)
-        job = jobs.start_bulk_action(kind, selection, expected=expected, actor=actor_of(request), **params)
-        job = tasks.run_or_enqueue(job)
-        address = reverse("admin:organizations_job_change", args=[job.pk])
-        if job.unfinished or (job.total or 0) > tasks.INLINE_LIMIT:
-            return HttpResponseRedirect(address)
-        report = ", ".join(f"{count:,} {name}" for name, count in sorted(job.counts.items())) or "nothing to do"
-        level = messages.SUCCESS if job.state == Job.State.SUCCEEDED else messages.WARNING
-        said = format_html(
-            '{}: {}. {} <a href="{}">The whole report</a>', BULK_ACTION_VIEWS[kind].label, report, job.error, address
+        action, summary = sent.action, selection.summary()
+        affected = summary.count - summary.locked if action.skips_locked else summary.count
+        images = list(selection.images().select_related("file").order_by("-id")[:PREVIEW_LIMIT])
+        return Confirmation(
+            title=action.label,
+            help_text=action.help_text,
+            summary=summary_rows(action, selection, summary, affected),
+            form=form,
+            error=error,
+            images=images,
+            more=summary.count - len(images),
+            hidden=sent.hidden(selection, summary),
+            button=f"{action.label}: {affected} image{pluralize(affected)}",
+            destructive=action.destructive,
+            enabled=affected > 0,
+            cancel_url=next_url(sent.cleaned_data["back"]),
+            cancel_label=f"Images of {selection.organization}",
+        ).response(self, request)
+
+    def _run(
+        self, request: HttpRequest, sent: SelectionForm, selection: Selection, form: BulkActionForm
+    ) -> HttpResponseBase:
+        action, params, back = sent.action, form.params(), sent.cleaned_data["back"]
+        if not action.runs_as_job:
+            sent.check_unchanged(selection)
+            response = action.response(selection, staff_of(request))
+            assert response is not None  # noqa: S101 (an action without a job has a response)
+            return response
+        if selection.ids is not None and len(selection.ids) == 1:
+            return self._apply_to_one(request, action, selection, params, back)
+        job = jobs.start_bulk_action(
+            action.name, selection, expected=sent.expected(selection), actor=actor_of(request), **params
         )
-        messages.add_message(request, level, said)
-        for failure in job.errors[:3]:
-            messages.warning(request, failure["message"])
-        return HttpResponseRedirect(next_url(request.POST))
+        job = tasks.run_or_enqueue(job)
+        job_url = reverse("admin:organizations_job_change", args=[job.pk])
+        if job.unfinished or (job.total or 0) > tasks.INLINE_LIMIT:
+            return HttpResponseRedirect(job_url)
+        counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in sorted(job.counts.items()))
+        level = messages.SUCCESS if job.state == Job.State.SUCCEEDED else messages.WARNING
+        text = '{}: {}. {} <a href="{}">View job</a>'
+        messages.add_message(
+            request, level, format_html(text, action.label, counts or "0 images changed", job.error, job_url)
+        )
+        for error in job.errors[:3]:
+            messages.warning(request, error["message"])
+        return HttpResponseRedirect(next_url(back))
 
     def _apply_to_one(
-        self, request: HttpRequest, kind: str, selection: Selection, params: dict[str, Any]
+        self, request: HttpRequest, action: BulkAction, selection: Selection, params: dict[str, Any], back: str
     ) -> HttpResponseBase:
-        """At once, without a job. A refusal says why."""
+        """Process one image at once, without a job. Raises what the operation raises."""
         image = selection.images().select_related("organization", "file").first()
         if image is None:
-            raise ImageNotFound("This picture is not there any more.")
-        actor = actor_of(request)
-        became, after = apply_to_one(kind, image, params, actor)
-        messages.success(request, f"{image}: {became}.")
-        address = next_url(request.POST)
-        if after != image and request.POST.get("back") == str(image.pk):
-            address = change_url(after.pk)
-        return HttpResponseRedirect(address)
-
-    def _archive(self, request: HttpRequest, selection: Selection, expected: str | None) -> HttpResponseBase:
-        if expected is not None and expected != (now := selection.summary()).fingerprint:
-            raise SelectionChanged(now.count)
-        images = selection.images().select_related("file")
-        protected = staff_of(request).has_permission(Permission.PROTECTED_ORIGINALS_DOWNLOAD, selection.organization)
-        return zip_archive.zip_response(
-            selection.organization, images.order_by("id").iterator(ITERATOR_CHUNK), protected=protected
-        )
+            raise ImageNotFound("This image no longer exists.")
+        message, changed = action.apply_to_one(image, params, actor_of(request))
+        messages.success(request, f"{image}: {message}.")
+        if changed != image and back == str(image.pk):
+            return HttpResponseRedirect(change_url(changed.pk))
+        return HttpResponseRedirect(next_url(back))
 
 
-def expected_fingerprint(selection: Selection, sent: QueryDict) -> str | None:
-    """What the page showed that a search finds; ids that somebody ticked are what they are."""
-    return None if selection.ids is not None else str(sent.get("shown", ""))
+def summary_rows(
+    action: BulkAction, selection: Selection, summary: Summary, affected: int
+) -> list[tuple[str, str | SafeString]]:
+    """What is selected, as label and text."""
+    selected = f"{summary.count} image{pluralize(summary.count)}, {filesizeformat(summary.bytes)}"
+    if selection.ids is None:
+        query = humanize_query(selection.search)
+        selected = format_html("{} (query: <code>{}</code>)", selected, query) if query else f"{selected} (all images)"
+    rows: list[tuple[str, str | SafeString]] = [("Organization", selection.organization.name), ("Selected", selected)]
+    if summary.locked:
+        skipped = " will be skipped" if action.skips_locked else ""
+        rows.append(("Locked", format_html('<span class="label locked">{} locked</span>{}', summary.locked, skipped)))
+    if summary.protected:
+        rows.append(("Protected", format_html('<span class="label protected">{} protected</span>', summary.protected)))
+    if action.skips_locked and summary.locked:
+        rows.append(("Affected", f"{affected} image{pluralize(affected)}"))
+    return rows
 
 
-def selection_from_request(organization: Organization, sent: QueryDict) -> Selection:
-    """What was ticked, or everything that the list would show. Raises Invalid."""
-    in_trash = sent.get("in_trash") == "yes"
-    if sent.get("all") == "yes":
-        return Selection(organization, in_trash=in_trash, search=str(sent.get("search", "")))
-    ids = [str(one) for one in sent.getlist("ids")]
-    if not ids:
-        raise InvalidInput("No picture is ticked. Tick some in the list, or choose all that match.")
-    if not all(one.isascii() and one.isdecimal() and len(one) < 19 for one in ids):
-        raise InvalidInput("ids: these are not numbers of pictures.")
-    return Selection(organization, in_trash=in_trash, ids=tuple(map(int, ids)))
-
-
-def apply_to_one(kind: str, image: SourceImage, params: dict[str, Any], actor: Actor) -> tuple[str, SourceImage]:
-    """Do it to this picture: what became of it, and the picture that it is now."""
-    match kind:
-        case "delete":
-            delete_image(image, reason=Tombstone.Reason.ADMIN, actor=actor)
-            return "in the trash", image
-        case "copy":
-            copy_image(image, params["destination"], overwrite=params["overwrite"], actor=actor)
-            return f"copied to {params['destination']}", image
-        case "protect" | "unprotect":
-            derived = set_protected(image, kind == "protect", delete_previous=True, actor=actor)
-            return f"{kind}ed" if derived.changed else "as it was", derived.image
-    return bulk_actions.apply_to_one(kind, image, params, actor), image
+def available_actions(granted: Set[Permission], *, in_trash: bool) -> list[BulkAction]:
+    """The bulk actions that these permissions allow on images of this state."""
+    return [
+        action for action in BULK_ACTIONS.values() if action.scope.value == in_trash and action.permission in granted
+    ]
 
 
 def change_url(pk: int | str) -> str:
     return reverse("admin:sourceimages_sourceimage_change", args=[pk])
 
 
-def next_url(sent: QueryDict) -> str:
-    """Where the question came from: a picture, or a list of them with its parameters, and nowhere else."""
-    query = str(sent.get("back", ""))
-    if query.isascii() and query.isdecimal() and len(query) < 19:
-        return change_url(query)
-    if query.startswith("trash:"):
+def next_url(back: str) -> str:
+    """The page that the user came from: an image, a deletion or a list with its parameters, never another site."""
+    if back.isascii() and back.isdecimal() and len(back) <= MAX_ID_DIGITS:
+        return change_url(back)
+    if back.startswith("trash:"):
         with suppress(ValueError):
-            return reverse("admin:sourceimages_tombstone_change", args=[UUID(query.removeprefix("trash:"))])
-    address = reverse("admin:sourceimages_sourceimage_changelist")
-    return f"{address}{query}" if query.startswith("?") else address
+            return reverse("admin:sourceimages_tombstone_change", args=[UUID(back.removeprefix("trash:"))])
+    url = reverse("admin:sourceimages_sourceimage_changelist")
+    return f"{url}{back}" if back.startswith("?") else url

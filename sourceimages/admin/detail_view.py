@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import path
 
 from organizations.admin.base import ReadOnlyAdmin, error_page
 from organizations.auth.staff import actor_of, staff_of
@@ -16,12 +16,12 @@ from organizations.models import AuditEvent
 from organizations.permissions import Permission
 from rokka.core.errors import Conflict, DomainError, InvalidInput, NotFound
 from sourceimages import metadata, thumbnails
-from sourceimages.admin.bulk_actions import BULK_ACTION_VIEWS, parse_form_value
+from sourceimages.admin.bulk_actions import available_actions, change_url
 from sourceimages.admin.list_view import can_view
 from sourceimages.downloads import original
 from sourceimages.downloads.access import can_download_original, check_original
 from sourceimages.errors import ImageNotFound, VersionNotFound
-from sourceimages.metadata.user import USER_TYPES
+from sourceimages.metadata.user import USER_TYPES, parse_form_value
 from sourceimages.models import ImageVersion, SourceImage
 from sourceimages.operations import (
     change_dynamic_metadata,
@@ -75,7 +75,7 @@ class DetailMixin(ReadOnlyAdmin):
             staff_of(request).check(image.organization, Permission.IMAGES_WRITE)
             try:
                 after = FORM_HANDLERS[do](self, request, image)
-                return HttpResponseRedirect(f"{change_url(after)}#{do}")
+                return HttpResponseRedirect(f"{change_url(after.pk)}#{do}")
             except DomainError as error:
                 problem = (do, error.message)
                 image = self.image(request, object_id)
@@ -99,9 +99,9 @@ class DetailMixin(ReadOnlyAdmin):
             "may": {permission.name: permission in granted for permission in Permission},
             "writable": Permission.IMAGES_WRITE in granted and not image.deleted and not image.locked,
             "acts": [
-                (kind, act.label, act.destructive)
-                for kind, act in BULK_ACTION_VIEWS.items()
-                if act.permission in granted and image.deleted in act.scopes and is_applicable(kind, image)
+                (action.name, action.label, action.destructive)
+                for action in available_actions(granted, in_trash=image.deleted)
+                if action.is_applicable(image)
             ],
             "fields": typing or metadata_rows(image),
             "version": request.POST.get("version") if typing else metadata_etag(image),
@@ -216,17 +216,6 @@ FORM_HANDLERS: dict[str, Callable[[DetailMixin, HttpRequest, SourceImage], Sourc
 
 def form_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def change_url(image: SourceImage) -> str:
-    return reverse("admin:sourceimages_sourceimage_change", args=[image.pk])
-
-
-def is_applicable(kind: str, image: SourceImage) -> bool:
-    """Not what is so already. Deleting a locked picture is offered: who tries learns why it cannot be done."""
-    done = {"lock": image.locked, "protect": image.protected, "set_metadata": True}
-    needed = {"unlock": image.locked, "unprotect": image.protected}
-    return not done.get(kind, False) and needed.get(kind, True)
 
 
 def metadata_rows(image: SourceImage) -> list[tuple[str, str, str]]:

@@ -13,7 +13,7 @@ from sourceimages import ownership
 
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 IMAGE_URL_NAMES = ("sourceimages_", "organizations_job_")  # how the names of their pages begin
-READ_ONLY_ACTIONS = {"archive"}  # bulk actions that are sent by POST, as their selection is long, and change nothing
+READ_ONLY_ACTIONS = {"download"}  # bulk actions that are sent by POST, as their selection is long, and change nothing
 
 
 class StorageMismatchMiddleware:

@@ -17,11 +17,11 @@ from organizations.models import Job, Organization
 from organizations.permissions import Permission
 from rokka.core.errors import Conflict, NotFound
 from sourceimages import jobs, tasks
-from sourceimages.jobs import PERMISSIONS, undo
+from sourceimages.jobs import permission_for, undo
 
 
-def permission_for(job: Job) -> Permission:
-    return PERMISSIONS.get(job.kind, Permission.IMAGES_DELETE_ALL)
+def job_permission(job: Job) -> Permission:
+    return permission_for(job.kind)
 
 
 @admin.register(Job)
@@ -42,17 +42,17 @@ class JobAdmin(ActionAdmin):
         return (*resume, *retry, "undo") if undo.is_possible(job) else (*resume, *retry)
 
     def row_label(self, job: Job) -> str:
-        return f"{job.kind} of {job.organization}, {job.processed} of {job.total} pictures"
+        return f"{job.kind} of {job.organization}, {job.processed} of {job.total} images"
 
     def has_action_permission(self, request: HttpRequest, name: str, job: Job) -> bool:
-        """Who lets a job go on, or run again, that copies must be allowed to write there, as who begins one."""
-        if name in ("resume", "retry") and job.kind in (jobs.COPY, jobs.COPY_ALL):
-            destination = Organization.objects.filter(name=job.params.get("destination", "")).first()
+        """Resuming or retrying a copy requires the permission to write at its destination, as starting one does."""
+        if name in ("resume", "retry") and "destination" in job.params:
+            destination = Organization.objects.filter(name=job.params["destination"]).first()
             if destination and not staff_of(request).has_permission(Permission.IMAGES_COPY_TO, destination):
                 return False
         if name == "undo":
             return staff_of(request).has_permission(
-                PERMISSIONS[jobs.UNDO], undo.get_organization(job) or job.organization
+                permission_for(jobs.UNDO), undo.get_organization(job) or job.organization
             )
         return super().has_action_permission(request, name, job)
 
@@ -66,7 +66,7 @@ class JobAdmin(ActionAdmin):
     ) -> HttpResponse:
         job = self.get_object(request, object_id)
         if job is None:
-            raise NotFound("There is no such job, or it belongs to an organization that you cannot see.")
+            raise NotFound("Job not found.")
         if request.method == "POST":
             return super().change_view(request, object_id, form_url, extra_context)
         actions: dict[str, Any] = self.get_actions(request)
@@ -74,60 +74,62 @@ class JobAdmin(ActionAdmin):
             "title": f"{job.kind} of {job.organization}",
             "job": job,
             "state": state_label(job),
-            "unnamed": job.failed + job.skipped - len(job.errors),
+            "more": job.failed + job.skipped - len(job.errors),
             "percent": percent(job),
-            "speed": rate(job),
-            "left": eta(job),
+            "rate": rate(job),
+            "eta": eta(job),
             "requested_by": self.requested_by(job),
-            "report": sorted(job.counts.items()),
+            "counts": [(name.replace("_", " "), count) for name, count in sorted(job.counts.items())],
             "selection": job.params.get("selection"),
             "buttons": [
                 (name, actions[name][2])
                 for name in self.object_actions(job)
                 if self.has_action_permission(request, name, job)
             ],
-            "tombstone": job.kind in (jobs.DELETE, jobs.DELETE_ALL) and job.params.get("deletion_id"),
+            "deletion_id": job.kind in jobs.KINDS
+            and jobs.KINDS[job.kind].tombstone_reason
+            and job.params.get("deletion_id"),
         }
         return TemplateResponse(request, "admin/sourceimages/job.html", context)
 
     @row_action(
-        "Stop",
-        permission=permission_for,
-        done="stopped",
-        explanation="What a job has done stays done, and what it has not is left.",
+        "Cancel",
+        permission=job_permission,
+        done="cancelled",
+        help_text="Images that were processed stay changed; the others are not processed.",
     )
     def cancel(self, job: Job, actor: Actor) -> None:
-        stopped = jobs.cancel(job, actor=actor)
-        if stopped.state != Job.State.CANCELLED:
-            raise Conflict(f"The job {job.kind} of {job.organization} is over: {stopped.state}.")
+        cancelled = jobs.cancel(job, actor=actor)
+        if cancelled.state != Job.State.CANCELLED:
+            raise Conflict(f"The job {job.kind} of {job.organization} has finished: {cancelled.state}.")
 
     @row_action(
-        "Try again",
-        permission=permission_for,
-        done="going on",
-        explanation="A job goes on where it ended; nothing is done twice.",
+        "Resume",
+        permission=job_permission,
+        done="resumed",
+        help_text="A job continues where it stopped. No image is processed twice.",
     )
     def resume(self, job: Job, actor: Actor) -> None:
         if job.state not in jobs.RESUMABLE:
-            raise Conflict(f"The job {job.kind} of {job.organization} is {job.state}: there is nothing to go on with.")
+            raise Conflict(f"The job {job.kind} of {job.organization} is {job.state} and can't be resumed.")
         tasks.enqueue_job(jobs.resume(job, actor=actor).pk)
 
     @row_action(
         "Undo changes",
-        permission=PERMISSIONS[jobs.UNDO],
-        explanation="Values that the job replaced come back, images that it made go to the trash, and what it deleted "
-        "is restored. What was changed after the job stays as it is, and is named on the page of the new job.",
+        permission=permission_for(jobs.UNDO),
+        help_text="Restores values that the job replaced and images that it deleted, and moves images it created to "
+        "the trash. Images that were changed after the job are skipped; the new job lists them.",
     )
     def undo(self, job: Job, actor: Actor) -> str:
         started = jobs.start_undo(job, actor=actor)
         tasks.enqueue_job(started.pk)
         address = reverse("admin:organizations_job_change", args=[started.pk])
-        return format_html('Started: <a href="{}">undo {} of {}</a>', address, job.kind, job.organization)
+        return format_html('Started: <a href="{}">undo {} of {}</a>.', address, job.kind, job.organization)
 
     @row_action(
-        "Run again for failed images",
-        permission=permission_for,
-        explanation="A new job does the same to just the images that this one skipped or failed with.",
+        "Retry skipped and failed images",
+        permission=job_permission,
+        help_text="A new job processes only the images that this one skipped or failed to process.",
     )
     def retry(self, job: Job, actor: Actor) -> str:
         new = jobs.start_retry(job, actor=actor)
@@ -148,9 +150,9 @@ class JobAdmin(ActionAdmin):
 
     @admin.display
     def result_summary(self, job: Job) -> str:
-        """What has become of how many pictures, and why the job failed, if it did."""
-        report = [f"{count} {name}" for name, count in sorted(job.counts.items())]
-        return ". ".join(filter(None, [", ".join(report), job.error]))
+        """The counts by outcome, and the error of a failed job."""
+        counts = [f"{count} {name.replace('_', ' ')}" for name, count in sorted(job.counts.items())]
+        return ". ".join(filter(None, [", ".join(counts), job.error]))
 
     @admin.display
     def requested_by(self, job: Job) -> str:
@@ -158,7 +160,7 @@ class JobAdmin(ActionAdmin):
 
 
 def state_label(job: Job) -> str:
-    """The state for people."""
+    """The state as the admin shows it."""
     return job.get_state_display() if job.state == Job.State.SUCCEEDED_WITH_ERRORS else job.state
 
 
@@ -169,15 +171,16 @@ def percent(job: Job) -> int:
 
 
 def rate(job: Job) -> float | None:
-    """Pictures a second, between its start and the last that was heard of it."""
+    """Images per second between the start and the last heartbeat."""
     end = job.finished or job.heartbeat
     seconds = (end - job.started).total_seconds() if end and job.started else 0
     return job.processed / seconds if seconds > 0 and job.processed else None
 
 
 def eta(job: Job) -> str:
-    pace = rate(job)
-    if not job.unfinished or not pace or not job.total:
+    """The remaining time, as h:mm:ss; empty if it is unknown."""
+    current = rate(job)
+    if not job.unfinished or not current or not job.total:
         return ""
-    seconds = int(max(0, job.total - job.processed) / pace)
+    seconds = int(max(0, job.total - job.processed) / current)
     return str(timedelta(seconds=seconds))

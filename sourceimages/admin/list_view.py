@@ -13,7 +13,7 @@ from organizations.models import Organization
 from organizations.permissions import Permission
 from rokka.core.errors import InvalidInput
 from sourceimages import thumbnails
-from sourceimages.admin.bulk_actions import BULK_ACTION_VIEWS
+from sourceimages.admin.bulk_actions import available_actions
 from sourceimages.admin.list_filters import VIEWS, Listing, Page
 from sourceimages.downloads.access import is_guarded
 from sourceimages.errors import IndexNotReady
@@ -59,7 +59,7 @@ class ListMixin(ReadOnlyAdmin):
             "notice": notice,
             "view": view,
             "views": [(one, listing.url(view=one)) for one in VIEWS],
-            "acts": available_actions(staff, listing),
+            "acts": actions_for(staff, listing),
             "may_upload": listing.organization and staff.has_permission(Permission.IMAGES_UPLOAD, listing.organization),
         }
         return TemplateResponse(request, "admin/sourceimages/list.html", context, status=400 if problem else 200)
@@ -108,13 +108,9 @@ def can_view(staff: StaffAccess, image: SourceImage) -> bool:
     return staff.has_permission(needs, image.organization_id)
 
 
-def available_actions(staff: StaffAccess, listing: Listing) -> list[tuple[str, str, bool]]:
-    """Kind, label and whether it is dangerous, of what this person may do to many pictures of this list."""
+def actions_for(staff: StaffAccess, listing: Listing) -> list[tuple[str, str, bool]]:
+    """Name, label and whether it is destructive, of each bulk action that the user can run over this list."""
     if listing.organization is None:
         return []
-    granted = staff.granted(listing.organization.pk)
-    return [
-        (kind, act.label, act.destructive)
-        for kind, act in BULK_ACTION_VIEWS.items()
-        if act.permission in granted and listing.in_trash in act.scopes
-    ]
+    found = available_actions(staff.granted(listing.organization.pk), in_trash=listing.in_trash)
+    return [(action.name, action.label, action.destructive) for action in found]

@@ -1,9 +1,11 @@
-"""The trash, by act of deleting."""
+"""The trash: a row for each deletion."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.db.models import BooleanField, ExpressionWrapper, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import pluralize
@@ -16,79 +18,97 @@ from organizations.audit import Actor
 from organizations.auth.staff import actor_of, staff_of
 from organizations.permissions import Permission
 from rokka.core.clock import DatabaseNow
-from rokka.core.errors import DomainError, Forbidden, InvalidInput
+from rokka.core.errors import DomainError, Forbidden, InvalidInput, NotFound
 from sourceimages import jobs, tasks, thumbnails
 from sourceimages.models import SourceImage, Tombstone
 from sourceimages.operations import expire_tombstone
+from sourceimages.outcomes import Outcome
 from sourceimages.templatetags.sourceimages_admin import days_left
 
-COUNT_CAP = 1000  # pictures of a tombstone; a million would take too long to count in a list
-PREVIEWS_PER_ROW = 3  # pictures of each in the list
+COUNT_CAP = 1000  # images of a deletion; counting a million takes too long for a list
+PREVIEWS_PER_ROW = 3  # thumbnails
 PER_PAGE = 60
 RESTORABLE = ExpressionWrapper(Q(expires_at__gt=DatabaseNow()), output_field=BooleanField())
 
 
 class CappedCount(Subquery):
-    """How many rows a query of limited length finds."""
+    """The number of rows that a query with a limit returns."""
 
     template = "(SELECT COUNT(*) FROM (%(subquery)s) AS found)"
+
+
+class DeletePermanentlyForm(forms.Form):
+    """Confirms by the name of the organization that a deletion expires now."""
+
+    name = forms.CharField(required=False)
+
+    def __init__(self, *args: Any, tombstone: Tombstone, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.expected = tombstone.organization.name
+        self.fields["name"].label = f"Type the name of the organization, {self.expected}"
+        self.fields["name"].widget.attrs |= {"autocomplete": "off", "required": True}
+
+    def clean_name(self) -> str:
+        if self.cleaned_data["name"] != self.expected:
+            raise ValidationError(f"Nothing was deleted. Type {self.expected!r} to confirm.")
+        return self.expected
 
 
 @admin.register(Tombstone)
 class TombstoneAdmin(ActionAdmin):
     permission = Permission.IMAGES_READ
-    list_display = ("deleted", "preview", "organization", "pictures", "deleted_by", "reason", "expires_in")
+    list_display = ("deleted", "preview", "organization", "images", "deleted_by", "reason", "expires_in")
     list_select_related = ("organization", "deleted_by")
     list_filter = ("reason",)
-    ordering = ("-expires_at",)  # as they were made, by the index that there is
+    ordering = ("-expires_at",)  # served by an index
     actions = ("restore",)
     max_rows = 20
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         images = SourceImage.objects.filter(tombstone=OuterRef("pk"))
         count = CappedCount(images.values("pk")[: COUNT_CAP + 1], output_field=IntegerField())
-        drawn = images.filter(format__in=thumbnails.SUPPORTED_FORMATS, protected=False).order_by("id").values("pk")
-        looks = {f"look{number}": Subquery(drawn[number : number + 1]) for number in range(PREVIEWS_PER_ROW)}
-        found: QuerySet = super().get_queryset(request).annotate(count=count, restorable=RESTORABLE, **looks)
+        visible = images.filter(format__in=thumbnails.SUPPORTED_FORMATS, protected=False).order_by("id").values("pk")
+        previews = {f"preview_{number}": Subquery(visible[number : number + 1]) for number in range(PREVIEWS_PER_ROW)}
+        found: QuerySet = super().get_queryset(request).annotate(count=count, restorable=RESTORABLE, **previews)
         return found
 
     def object_actions(self, tombstone: Any) -> Sequence[str]:
         return ("restore",) if tombstone.count and tombstone.restorable else ()
 
     def row_label(self, tombstone: Any) -> str:
-        pictures = f"{count_label(tombstone)} picture{pluralize(tombstone.count)}"
+        count = f"{count_label(tombstone)} image{pluralize(tombstone.count)}"
         when = f"{tombstone.deleted_at:%Y-%m-%d %H:%M}"
-        return f"{pictures} of {tombstone.organization}, deleted {when} ({tombstone.get_reason_display()})"
+        return f"{count} of {tombstone.organization}, deleted {when} ({tombstone.get_reason_display()})"
 
     @row_action(
-        "Restore all of it",
+        "Restore all",
         permission=Permission.IMAGES_WRITE,
-        explanation="A job restores the images. Those whose hash is in use again are merged into the active ones.",
+        help_text="Images whose hash is in use again stay in the trash; the active images take over metadata that they "
+        "lack.",
     )
     def restore(self, tombstone: Tombstone, actor: Actor) -> str:
         job = tasks.run_or_enqueue(jobs.start_restore(tombstone.organization, tombstone.pk, actor=actor))
         address = reverse("admin:organizations_job_change", args=[job.pk])
-        said = "is being restored" if job.unfinished else f"is restored: {job.counts.get('restored', 0)}"
-        return format_html('What was deleted {}. <a href="{}">See the job</a>.', said, address)
+        text = "Restore started" if job.unfinished else f"{job.counts.get(Outcome.RESTORED, 0)} images restored"
+        return format_html('{}. <a href="{}">View job</a>.', text, address)
 
     @error_page
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The pictures of one act, a page at a time by id."""
+        """The images of one deletion, paged by id."""
         tombstone = self.get_object(request, object_id)
         if tombstone is None:
-            raise InvalidInput(
-                "There is no such act of deleting, or it belongs to an organization that you cannot see."
-            )
+            raise NotFound("Deletion not found.")
         if "_restore" in request.POST:
             return super().change_view(request, object_id, form_url, extra_context)
-        problem = ""
-        if "expire" in request.POST:
+        form = DeletePermanentlyForm(request.POST if "expire" in request.POST else None, tombstone=tombstone)
+        error = ""
+        if form.is_bound:
             try:
-                return self._expire(request, tombstone)
-            except DomainError as error:
-                problem = error.message
+                return self._expire(request, tombstone, form)
+            except DomainError as refusal:
+                error = refusal.message
         after = request.GET.get("after", "")
         images = tombstone.images.filter(id__gt=int(after) if after.isdecimal() and len(after) < 19 else 0)
         items = list(images.select_related("organization", "file", "tombstone").order_by("id")[: PER_PAGE + 1])
@@ -101,20 +121,21 @@ class TombstoneAdmin(ActionAdmin):
             "before": after,
             "restorable": bool(self.object_actions(tombstone))
             and self.has_action_permission(request, "restore", tombstone),
-            "problem": problem,
+            "form": form,
+            "error": error,
         }
-        status = 400 if problem else 200
+        status = 400 if error else 200
         return TemplateResponse(request, "admin/sourceimages/deletion.html", context, status=status)
 
-    def _expire(self, request: HttpRequest, tombstone: Tombstone) -> HttpResponse:
-        """For superusers, who have to type the name of the organization: this cannot be undone."""
+    def _expire(self, request: HttpRequest, tombstone: Tombstone, form: DeletePermanentlyForm) -> HttpResponse:
+        """For superusers, who type the name of the organization: this can't be undone."""
         if not staff_of(request).superuser:
-            raise Forbidden("Only superusers may remove something before its time.")
-        if request.POST.get("name", "").strip() != tombstone.organization.name:
-            raise InvalidInput(f"Nothing was removed: type {tombstone.organization.name!r} to confirm it.")
+            raise Forbidden("Only superusers can delete permanently before a deletion expires.")
+        if not form.is_valid():
+            raise InvalidInput(str(form.errors["name"][0]))
         expire_tombstone(tombstone, actor=actor_of(request))
         tasks.enqueue_purge()
-        messages.success(request, "It has expired. Its pictures are removed for good within the hour.")
+        messages.success(request, "Scheduled for permanent deletion (within an hour).")
         return HttpResponseRedirect(reverse("admin:sourceimages_tombstone_changelist"))
 
     @admin.display(description="deleted", ordering="deleted_at")
@@ -123,8 +144,8 @@ class TombstoneAdmin(ActionAdmin):
 
     @admin.display(description="")
     def preview(self, tombstone: Any) -> str:
-        looks = filter(None, (getattr(tombstone, f"look{number}") for number in range(PREVIEWS_PER_ROW)))
-        addresses = ((reverse("admin:sourceimages_preview", args=[pk, "small"]),) for pk in looks)
+        found = filter(None, (getattr(tombstone, f"preview_{number}") for number in range(PREVIEWS_PER_ROW)))
+        addresses = ((reverse("admin:sourceimages_preview", args=[pk, "small"]),) for pk in found)
         return format_html_join(" ", '<img class="preview" src="{}" alt="" loading="lazy">', addresses)
 
     @admin.display(description="expires", ordering="expires_at")
@@ -132,10 +153,10 @@ class TombstoneAdmin(ActionAdmin):
         return days_left(tombstone)
 
     @admin.display
-    def pictures(self, tombstone: Tombstone) -> str:
+    def images(self, tombstone: Tombstone) -> str:
         return count_label(tombstone)
 
 
 def count_label(tombstone: Any) -> str:
-    """The number of its pictures, as far as it was counted."""
+    """The number of its images, up to COUNT_CAP."""
     return f"more than {COUNT_CAP}" if tombstone.count > COUNT_CAP else str(tombstone.count)

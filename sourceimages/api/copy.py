@@ -14,7 +14,8 @@ from rokka.core.openapi import ORGANIZATION, errors
 from sourceimages.api.base import SourceImageScopedViewSet
 from sourceimages.api.openapi import DESTINATION, HASH, OVERWRITE
 from sourceimages.errors import InvalidDestination
-from sourceimages.operations import Outcome, copy_by_hashes, copy_image
+from sourceimages.operations import copy_by_hashes, copy_image
+from sourceimages.outcomes import Outcome
 
 MAX_COPIES = 100
 

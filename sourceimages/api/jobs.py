@@ -1,4 +1,4 @@
-"""Long work: starting it, watching it, stopping it."""
+"""Jobs: start, list, get, cancel, retry and undo them."""
 
 from typing import Any
 from uuid import UUID
@@ -27,36 +27,44 @@ from sourceimages.jobs import undo
 from sourceimages.tasks import enqueue_job
 
 KINDS = (jobs.COPY_ALL, jobs.DELETE_ALL, jobs.RESTORE_DELETION)
-START_PERMISSIONS = tuple(jobs.PERMISSIONS[kind] for kind in KINDS)
+START_PERMISSIONS = tuple(jobs.permission_for(kind) for kind in KINDS)
 PAGE_SIZE = 100
 JOB_ID = OpenApiParameter("job_id", OpenApiTypes.UUID, OpenApiParameter.PATH)
 
 
 class NewJobSerializer(serializers.Serializer):
     kind = serializers.ChoiceField(list(KINDS))
-    destination = serializers.CharField(required=False, help_text="Of copy-all: an organization.")
-    overwrite = serializers.BooleanField(required=False, default=False, help_text="Of copy-all.")
-    deletion_id = serializers.CharField(required=False, help_text="Of restore: a deletion; default the latest.")
+    destination = serializers.CharField(
+        required=False, help_text="For `copy_all`: the name of the organization to copy to."
+    )
+    overwrite = serializers.BooleanField(
+        required=False, default=False, help_text="For `copy_all`: overwrite existing images at the destination."
+    )
+    deletion_id = serializers.CharField(
+        required=False, help_text="For `restore_deletion`: the deletion to restore. Defaults to the latest."
+    )
 
 
 class JobSerializer(serializers.Serializer):
-    """Long work and how far it is."""
+    """A job and its progress."""
 
     id = serializers.UUIDField()
     kind = serializers.CharField()
     state = serializers.ChoiceField(Job.State.values)
-    total = serializers.IntegerField(allow_null=True, help_text="Images that it is about, fixed at the start.")
-    processed = serializers.IntegerField(help_text="Images dealt with; never more than `total`.")
-    failed = serializers.IntegerField(help_text="Images that could not be dealt with.")
-    skipped = serializers.IntegerField(help_text="Images that were skipped: locked, or removed meanwhile.")
-    counts = serializers.DictField(child=serializers.IntegerField(), help_text="How many of what.")
+    total = serializers.IntegerField(allow_null=True, help_text="Number of images, fixed when the job is created.")
+    processed = serializers.IntegerField(help_text="Images processed so far, at most `total`.")
+    failed = serializers.IntegerField(help_text="Images that could not be processed.")
+    skipped = serializers.IntegerField(
+        help_text="Images that were skipped because they are locked, were removed or were changed."
+    )
+    counts = serializers.DictField(child=serializers.IntegerField(), help_text="Number of images by outcome.")
     errors = serializers.ListField(  # type: ignore[assignment]
         child=serializers.DictField(child=serializers.CharField()),
-        help_text="The first 100 images that failed or were skipped: hash and message.",
+        help_text="The first 100 images that failed or were skipped: `hash` and `message`.",
     )
-    error = serializers.CharField(allow_blank=True, help_text="Why it ended, if it failed.")
+    error = serializers.CharField(allow_blank=True, help_text="Why the job failed; empty otherwise.")
     params = serializers.DictField()
-    user_id = serializers.UUIDField(allow_null=True, help_text="Who asked for it.")
+    user_id = serializers.UUIDField(allow_null=True, help_text="The user who started the job.")
     created = serializers.DateTimeField()
     started = serializers.DateTimeField(allow_null=True)
     finished = serializers.DateTimeField(allow_null=True)
@@ -71,11 +79,13 @@ class JobSerializer(serializers.Serializer):
 @extend_schema_serializer(many=False)  # the answer of a list is an object
 class JobsSerializer(serializers.Serializer):
     items = JobSerializer(many=True)
-    cursor = serializers.CharField(required=False, help_text="For the next page; missing on the last one.")
+    cursor = serializers.CharField(
+        required=False, help_text="Send it as `cursor` to get the next page. Omitted on the last page."
+    )
 
 
 class JobViewSet(WritableStorageViewSet):
-    """Long work of an organization."""
+    """Jobs of an organization."""
 
     tag = "Jobs"
     serializer_class = JobSerializer
@@ -110,7 +120,7 @@ class JobViewSet(WritableStorageViewSet):
         responses={200: JobSerializer, **errors(400, 401, 403, 404, 429)},
     )
     def retrieve(self, request: Request, organization: str, job_id: str) -> Response:
-        """How far it is."""
+        """The job with its current progress."""
         return Response(JobSerializer(jobs.get(self.organization, job_id)).data)
 
     @extend_schema(
@@ -120,32 +130,34 @@ class JobViewSet(WritableStorageViewSet):
         responses={202: JobSerializer, **errors(400, 401, 403, 404, 409, 413, 429)},
     )
     def create(self, request: Request, organization: str) -> Response:
-        """`copy-all` to another organization, `delete-all` into the trash (admins only), `restore` one deletion."""
+        """`copy_all` copies all active images to another organization, `delete_all` moves them to the trash (admins
+        only), `restore_deletion` restores the images of one deletion.
+        """
         wanted = validated(NewJobSerializer, request.data)
         self._check(wanted["kind"])
         return accepted(self._start(wanted))
 
     @extend_schema(
-        summary="Run a job again for what it skipped",
+        summary="Retry skipped and failed images",
         parameters=[ORGANIZATION, JOB_ID],
         request=None,
         responses={202: JobSerializer, **errors(400, 401, 403, 404, 409, 429)},
     )
     def retry(self, request: Request, organization: str, job_id: str) -> Response:
-        """A new job of the same kind, for just the images that this one skipped or failed with, within 30 days."""
+        """Start a job of the same kind for the images that this one skipped or failed to process, within 30 days."""
         job = jobs.get(self.organization, job_id)
         self._check(job.kind)
         if destination := job.params.get("destination"):
-            get_destination(destination, self.organization, self.credentials)  # refuses where they may not write
+            get_destination(destination, self.organization, self.credentials)  # raises if the caller can't write there
         return accepted(jobs.start_retry(job, actor=self.actor))
 
     @extend_schema(
-        summary="Stop a job",
+        summary="Cancel a job",
         parameters=[ORGANIZATION, JOB_ID],
         responses={200: JobSerializer, **errors(400, 401, 403, 404, 429)},
     )
     def destroy(self, request: Request, organization: str, job_id: str) -> Response:
-        """It stops at the next batch; what it has done stays done."""
+        """The job stops after the current batch. Images that were processed stay changed."""
         job = jobs.get(self.organization, job_id)
         self._check(job.kind)
         return Response(JobSerializer(jobs.cancel(job, actor=self.actor)).data)
@@ -157,10 +169,10 @@ class JobViewSet(WritableStorageViewSet):
         responses={202: JobSerializer, **errors(400, 401, 403, 404, 409, 429)},
     )
     def undo(self, request: Request, organization: str, job_id: str) -> Response:
-        """Another job takes back what this one did: values that it replaced come back, images that it made go to the
-        trash, and what it deleted is restored. What was changed since stays, and is in `failures`.
+        """Start a job that restores values that this one replaced, restores images that it deleted, and moves images
+        that it created to the trash. Images that were changed since are skipped and listed in `errors`.
 
-        Of a copy it is a job of the destination, in which the caller needs `sourceimages:write`.
+        To undo a copy, a job starts in the destination, where the caller needs `sourceimages:write`.
         """
         job = jobs.get(self.organization, job_id)
         self._check_writable(undo.get_organization(job) or self.organization)
@@ -181,8 +193,8 @@ class JobViewSet(WritableStorageViewSet):
         raise Http404
 
     def _check(self, kind: str) -> None:
-        """Long work needs what the single act needs; deleting everything, and what operators began, is for admins."""
-        if not self.granted(jobs.PERMISSIONS.get(kind, Permission.IMAGES_DELETE_ALL)):
+        """Raises RoleMissing unless the roles of the caller allow jobs of this kind."""
+        if not self.granted(jobs.permission_for(kind)):
             raise RoleMissing(f"Your roles in {self.organization.name!r} do not allow {kind}.")
 
     def _check_writable(self, organization: Organization) -> None:
@@ -192,13 +204,13 @@ class JobViewSet(WritableStorageViewSet):
             found = credentials.resolve_access(self.credentials, organization.name)
             granted = found.granted if found else None
         if granted is None:
-            raise NotAMember(f"You are not a member of {organization.name!r}, whose images the job has changed.")
-        if jobs.PERMISSIONS[jobs.UNDO] not in granted:
+            raise NotAMember(f"You are not a member of {organization.name!r}, whose images the job changed.")
+        if jobs.permission_for(jobs.UNDO) not in granted:
             raise RoleMissing(f"Your roles in {organization.name!r} do not allow {jobs.UNDO}.")
 
 
 def accepted(job: Job) -> Response:
-    """The answer about a job that has just been started: it is done soon."""
+    """The response for a job that was just created."""
     enqueue_job(job.pk)
     job.refresh_from_db()
     headers = {"Location": f"/jobs/{job.organization.name}/{job.pk}"}
@@ -209,7 +221,7 @@ def parse_deletion_id(text: str | None) -> UUID | None:
     try:
         return UUID(text) if text else None
     except ValueError as error:
-        raise TombstoneNotFound("There is no such act of deleting.") from error
+        raise TombstoneNotFound("Deletion not found.") from error
 
 
 def created_from_cursor(text: str) -> Any:
@@ -217,4 +229,4 @@ def created_from_cursor(text: str) -> Any:
         (created,) = cursors.decode(text)
         return cursors.parse_datetime(created)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise InvalidInput("cursor: this is none of this server.") from error
+        raise InvalidInput("cursor: not a valid cursor.") from error

@@ -1,6 +1,5 @@
 """Long work, in batches that survive killed processes. What a job is about and how far it is stands in its row."""
 
-from sourceimages.jobs.batches import BATCH_HANDLERS
 from sourceimages.jobs.control import cancel, find_equal, find_interrupted, get, resume, stop
 from sourceimages.jobs.create import (
     index_stale,
@@ -13,26 +12,14 @@ from sourceimages.jobs.create import (
     start_retry,
     start_undo,
 )
-from sourceimages.jobs.kinds import (
-    COPY,
-    COPY_ALL,
-    DELETE,
-    DELETE_ALL,
-    PERMISSIONS,
-    REINDEX,
-    RESTORE_DELETION,
-    RESUMABLE,
-    UNDO,
-)
+from sourceimages.jobs.kinds import COPY_ALL, DELETE_ALL, REINDEX, RESTORE_DELETION, RESUMABLE, UNDO
+from sourceimages.jobs.registry import KINDS, permission_for
 from sourceimages.jobs.runner import TIME_SLICE, handle_killed, is_waiting, run, run_one_batch, stalled
 
 __all__ = [
-    "BATCH_HANDLERS",
-    "COPY",
     "COPY_ALL",
-    "DELETE",
     "DELETE_ALL",
-    "PERMISSIONS",
+    "KINDS",
     "REINDEX",
     "RESTORE_DELETION",
     "RESUMABLE",
@@ -45,6 +32,7 @@ __all__ = [
     "handle_killed",
     "index_stale",
     "is_waiting",
+    "permission_for",
     "resume",
     "retry_arguments",
     "run",

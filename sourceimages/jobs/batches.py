@@ -1,21 +1,21 @@
 """One batch of each kind of job: one transaction that also moves the job's position, so that none is done twice."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from django.db import transaction
 
 from organizations.models import Job, Organization
+from organizations.permissions import Permission
 from organizations.usage import counters
 from rokka.core.errors import InvalidInput
 from sourceimages.errors import (
     InvalidDestination,
 )
-from sourceimages.jobs import bulk_actions, restoring, undo
-from sourceimages.jobs.kinds import COPY, COPY_ALL, DELETE, DELETE_ALL, REINDEX, RESTORE_DELETION, UNDO
+from sourceimages.jobs import restoring, undo
+from sourceimages.jobs.kinds import COPY_ALL, DELETE_ALL, REINDEX, RESTORE_DELETION, UNDO
 from sourceimages.jobs.progress import (
-    NOT_FOUND_MESSAGE,
     actor_of,
     advance,
     claim,
@@ -24,8 +24,10 @@ from sourceimages.jobs.progress import (
     processing,
     restorable_tombstone,
 )
+from sourceimages.jobs.registry import JobKind, register
 from sourceimages.models import SourceImage, Tombstone
-from sourceimages.operations.copy import Outcome, copy_images
+from sourceimages.operations.copy import copy_images
+from sourceimages.outcomes import MESSAGES, Outcome
 from sourceimages.search import index_state, indexing
 
 COPY_BATCH = 2000  # rows
@@ -38,26 +40,26 @@ def run_delete_all_batch(job_id: UUID) -> Job:
     job = claim(job_id)
     if job.state != Job.State.RUNNING:
         return job
-    tombstone = restorable_tombstone(job)
+    tombstone = restorable_tombstone(job.params)
     ids = next_ids(job, COPY_BATCH)
     if not ids:
         return complete(job)
     with processing(job, ids):
         images = SourceImage.objects.filter(pk__in=ids)
         deleted = images.active().filter(locked=False).update(tombstone=tombstone)
-        left = {} if deleted == len(ids) else _not_deleted(ids, tombstone)
-        locked = sum(message == bulk_actions.LOCKED_MESSAGE for message in left.values())
-        report = {"deleted": deleted, "locked": locked, "gone": len(left) - locked}
-        advance(job, ids[-1], report, processed=len(ids), left=left)
+        skipped = {} if deleted == len(ids) else _not_deleted(ids, tombstone)
+        counts = Counter({Outcome.DELETED: deleted}) + Counter(skipped.values())
+        messages = {image_id: MESSAGES[outcome] for image_id, outcome in skipped.items()}
+        advance(job, ids[-1], counts, processed=len(ids), left=messages)
         counters.add(job.organization, images=-deleted)
     return job
 
 
-def _not_deleted(ids: Sequence[int], tombstone: Tombstone) -> dict[int, str]:
-    """Which of these images are not in this deletion, and why."""
+def _not_deleted(ids: Sequence[int], tombstone: Tombstone) -> dict[int, Outcome]:
+    """Return the images that are not part of this deletion, with the reason."""
     now = dict(SourceImage.objects.filter(pk__in=ids).values_list("id", "tombstone"))
     return {
-        pk: bulk_actions.LOCKED_MESSAGE if pk in now and now[pk] is None else NOT_FOUND_MESSAGE
+        pk: Outcome.LOCKED if pk in now and now[pk] is None else Outcome.NOT_FOUND
         for pk in ids
         if now.get(pk) != tombstone.pk
     }
@@ -84,7 +86,7 @@ def run_index_batch(job_id: UUID) -> Job:
         found = list(images.select_for_update(of=("self",)))
         indexing.remove([image.pk for image in found])
         indexing.add(found)
-        advance(job, ids[-1], {"indexed": len(found)}, processed=len(ids))
+        advance(job, ids[-1], {Outcome.INDEXED: len(found)}, processed=len(ids))
     return job
 
 
@@ -107,10 +109,9 @@ def run_copy_batch(job_id: UUID) -> Job:
         if now.processed_id != job.processed_id or now.state != Job.State.RUNNING:
             return False  # another process has done this batch, or somebody has asked to stop
         counts = Counter(outcomes.values())
-        failed = sum(counts[outcome] for outcome in FAILED)
-        left = {pk: SKIP_MESSAGES[outcome] for pk, outcome in outcomes.items() if outcome in SKIP_MESSAGES}
-        report = {outcome.value: count for outcome, count in counts.items()}
-        advance(now, batch[-1], report, processed=len(batch), failed=failed, left=left)
+        failed = sum(counts[outcome] for outcome in COPY_FAILURES)
+        messages = {pk: COPY_MESSAGES[outcome] for pk, outcome in outcomes.items() if outcome in COPY_MESSAGES}
+        advance(now, batch[-1], counts, processed=len(batch), failed=failed, left=messages)
         return True
 
     # By the rights that whoever started it has now.
@@ -122,20 +123,52 @@ def run_copy_batch(job_id: UUID) -> Job:
     return Job.objects.select_related("organization").get(pk=job_id)
 
 
-BATCH_HANDLERS: dict[str, Callable[[UUID], Job]] = {
-    COPY_ALL: run_copy_batch,
-    DELETE_ALL: run_delete_all_batch,
-    RESTORE_DELETION: restoring.run_restore_batch,
-    REINDEX: run_index_batch,
-    UNDO: undo.run_batch,
-    DELETE: bulk_actions.run_delete_batch,
-    COPY: run_copy_batch,
-    **dict.fromkeys(bulk_actions.BULK_ACTIONS, bulk_actions.run_batch),
+COPY_FAILURES = (Outcome.NOT_FOUND, Outcome.HASH_COLLISION, Outcome.NOT_PERMITTED)
+# An existing image that is not overwritten is neither skipped nor failed: the copy is there.
+COPY_MESSAGES = {outcome: MESSAGES[outcome] for outcome in COPY_FAILURES} | {
+    Outcome.LOCKED: "Destination image is locked.",
 }
-SKIP_MESSAGES = {  # an image that is there already, and was not to be overwritten, is no error
-    Outcome.LOCKED: "It is there already, and locked.",
-    Outcome.GONE: "It, or its bytes, were gone before it could be copied.",
-    Outcome.COLLISION: "Other bytes with the same sha1 are kept there.",
-    Outcome.PROTECTED: "It is protected, and the roles of the user who started the job do not allow copying it.",
-}
-FAILED = (Outcome.GONE, Outcome.COLLISION, Outcome.PROTECTED)  # the others were skipped
+
+
+# --- Kinds of jobs that are about an organization, not a selection ----------------------------------------------------
+
+
+@register
+class CopyAll(JobKind):
+    name, permission = COPY_ALL, Permission.IMAGES_COPY_FROM
+
+    def run_batch(self, job_id: UUID) -> Job:
+        return run_copy_batch(job_id)
+
+
+@register
+class DeleteAll(JobKind):
+    name, permission = DELETE_ALL, Permission.IMAGES_DELETE_ALL
+    tombstone_reason = Tombstone.Reason.DELETE_ALL
+
+    def run_batch(self, job_id: UUID) -> Job:
+        return run_delete_all_batch(job_id)
+
+
+@register
+class RestoreDeletion(JobKind):
+    name, permission = RESTORE_DELETION, Permission.IMAGES_WRITE
+
+    def run_batch(self, job_id: UUID) -> Job:
+        return restoring.run_restore_batch(job_id)
+
+
+@register
+class Reindex(JobKind):
+    name, permission = REINDEX, Permission.IMAGES_DELETE_ALL
+
+    def run_batch(self, job_id: UUID) -> Job:
+        return run_index_batch(job_id)
+
+
+@register
+class Undo(JobKind):
+    name, permission = UNDO, Permission.IMAGES_WRITE
+
+    def run_batch(self, job_id: UUID) -> Job:
+        return undo.run_batch(job_id)

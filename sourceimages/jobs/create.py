@@ -21,18 +21,10 @@ from sourceimages.errors import (
     NothingToRetry,
 )
 from sourceimages.jobs import restoring, snapshot, undo
+from sourceimages.jobs.bulk_actions import BULK_ACTIONS
 from sourceimages.jobs.control import resume
-from sourceimages.jobs.kinds import (
-    COPY,
-    COPY_ALL,
-    DELETE,
-    DELETE_ALL,
-    REINDEX,
-    REQUIRED_PARAMS,
-    RESTORE_DELETION,
-    TOMBSTONE_REASONS,
-    UNDO,
-)
+from sourceimages.jobs.kinds import COPY_ALL, DELETE_ALL, REINDEX, RESTORE_DELETION, UNDO
+from sourceimages.jobs.registry import KINDS
 from sourceimages.jobs.selection import Selection
 from sourceimages.models import SourceImageQuerySet, Tombstone
 from sourceimages.operations.delete import create_tombstone
@@ -80,8 +72,7 @@ def start_delete_all(
     With `expected`, a fingerprint, it has to be these images. Raises JobUnderWay, SelectionChanged.
     """
     with transaction.atomic():
-        tombstone = create_tombstone(organization, Tombstone.Reason.DELETE_ALL, actor)
-        params = {"deletion_id": str(tombstone.pk), "filters": dict(filters or {})}
+        params = {"filters": dict(filters or {}), **_new_deletion(DELETE_ALL, organization, actor)}
         images = (organization.images.active() if only is None else only).filtered(filters or {})
         return _create(organization, DELETE_ALL, params, images, actor, expected)
 
@@ -135,26 +126,27 @@ def _index_again(organization: Organization, wanted: str) -> Job | None:
 def start_bulk_action(
     kind: str, selection: Selection, *, expected: str | None = None, actor: Actor, **params: Any
 ) -> Job:
-    """A job that does something to each picture of a selection: DELETE, COPY or one of acts.ACTS.
+    """Start a job that runs a bulk action over a selection; `params` are those of the action's class.
 
-    COPY takes `destination`, an organization, and `overwrite`; `set-metadata` takes `changes`, in stored form. Raises
-    Invalid for a selection that cannot be searched for, InvalidDestination; TypeError for what can never be done. With
-    `expected`, a fingerprint, the selection has to be these images, or SelectionChanged is raised.
+    With `expected`, a fingerprint, the selection has to be these images. Raises InvalidInput for a selection that
+    can't be searched for, InvalidDestination, SelectionChanged; TypeError for an unknown action or wrong parameters.
     """
-    if kind not in REQUIRED_PARAMS or REQUIRED_PARAMS[kind] != params.keys():
-        raise TypeError(f"{kind!r} with {sorted(params)} is nothing that is done to a selection")
+    action = BULK_ACTIONS.get(kind)
+    if action is None or not action.runs_as_job or action.required_params != params.keys():
+        raise TypeError(f"{kind!r} with {sorted(params)} is not a bulk action that runs as a job")
     images = selection.confirmed()
-    if kind == COPY:
-        if params["destination"] == selection.organization:
-            raise InvalidDestination("The destination must be another organization.")
-        params["destination"] = params["destination"].name
+    params = {"selection": selection.to_json(), **action.job_params(selection, params)}
     with transaction.atomic():
-        if kind == DELETE:
-            params["deletion_id"] = str(create_tombstone(selection.organization, Tombstone.Reason.ADMIN, actor).pk)
         if selection.in_trash:
             restoring.extend_all_retention(selection.organization.tombstones.filter(pk__in=images.values("tombstone")))
-        params = {"selection": selection.to_json(), **params}
+        params |= _new_deletion(kind, selection.organization, actor)
         return _create(selection.organization, kind, params, images, actor, expected)
+
+
+def _new_deletion(kind: str, organization: Organization, actor: Actor) -> dict[str, str]:
+    """The parameter that names the deletion of a job that moves images to the trash; empty for other kinds."""
+    reason = KINDS[kind].tombstone_reason
+    return {"deletion_id": str(create_tombstone(organization, reason, actor).pk)} if reason else {}
 
 
 def start_retry(job: Job, *, only: SourceImageQuerySet | None = None, expected: str | None = None, actor: Actor) -> Job:
@@ -169,16 +161,14 @@ def start_retry(job: Job, *, only: SourceImageQuerySet | None = None, expected: 
     images = snapshot.skipped_images(job) if only is None else only
     if not images.exists():
         raise NothingToRetry("There is no image that the job skipped or failed with.")
-    params = {}
     with transaction.atomic():
-        if reason := TOMBSTONE_REASONS.get(job.kind):
-            params["deletion_id"] = str(create_tombstone(job.organization, reason, actor).pk)
-        return _create(job.organization, job.kind, retry_arguments(job) | params, images, actor, expected)
+        params = retry_arguments(job) | _new_deletion(job.kind, job.organization, actor)
+        return _create(job.organization, job.kind, params, images, actor, expected)
 
 
 def retry_arguments(job: Job) -> dict[str, Any]:
     """The params of a job that is run again for what this one skipped; without the deletion that it makes."""
-    made = {"deletion_id"} if job.kind in TOMBSTONE_REASONS else set()
+    made = {"deletion_id"} if KINDS[job.kind].tombstone_reason else set()
     return {name: value for name, value in job.params.items() if name not in made} | {"retry_of": str(job.pk)}
 
 
@@ -190,7 +180,7 @@ def start_undo(job: Job, *, only: SourceImageQuerySet | None = None, expected: s
     """
     if job.unfinished:
         raise JobInProgress(f"The job {job.kind} is {job.state}. Stop it first.")
-    if job.kind in (DELETE, DELETE_ALL):
+    if KINDS[job.kind].tombstone_reason:
         tombstone_id = UUID(job.params["deletion_id"])
         return start_restore(job.organization, tombstone_id, only=only, expected=expected, actor=actor)
     organization = undo.get_organization(job)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
+from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, OperationalError, transaction
@@ -17,10 +18,10 @@ from sourceimages.conflicts import FILE_REFERENCE, IMAGE_CONSTRAINTS, TOMBSTONE_
 from sourceimages.jobs import snapshot
 from sourceimages.jobs.selection import Selection
 from sourceimages.models import SourceImage, SourceImageQuerySet, Tombstone
+from sourceimages.outcomes import Outcome
 
 MAX_FAILURES = 100  # images that were skipped or failed, and are named
 TRANSIENT = (Unavailable, Conflict, OperationalError)  # what may be over in a moment
-NOT_FOUND_MESSAGE = "It was removed meanwhile."
 
 
 class ImagesFailed(Exception):
@@ -67,9 +68,9 @@ def selected_images(job: Job) -> SourceImageQuerySet:
     return images.active().filtered(job.params["filters"])
 
 
-def restorable_tombstone(job: Job) -> Tombstone:
-    """What the job deletes to. Raises Invalid where that could not be brought back."""
-    found = Tombstone.objects.restorable().filter(pk=job.params["deletion_id"]).first()
+def restorable_tombstone(params: Mapping[str, Any]) -> Tombstone:
+    """The deletion that a job with these parameters adds to. Raises InvalidInput if it can't be restored any more."""
+    found = Tombstone.objects.restorable().filter(pk=params["deletion_id"]).first()
     if found is None:
         raise InvalidInput("What it deletes could not be brought back: its tombstone has expired meanwhile.")
     return found
@@ -106,7 +107,7 @@ PROGRESS = (
 def advance(
     job: Job,
     position: int,
-    counts: Mapping[str, int],
+    counts: Mapping[Outcome, int],
     *,
     processed: int,
     failed: int = 0,
@@ -122,7 +123,9 @@ def advance(
     job.skipped += len(left) - failed
     if job.total is not None and not job.frozen:
         job.total = max(job.total, job.processed)  # without a snapshot, images can come into its range
-    job.counts = dict(Counter(job.counts) + Counter({name: count for name, count in counts.items() if count}))
+    job.counts = dict(
+        Counter(job.counts) + Counter({outcome.value: count for outcome, count in counts.items() if count})
+    )
     job.errors = [*job.errors, *_with_hashes(left, MAX_FAILURES - len(job.errors))]
     job.attempts, job.working_since, job.stuck_since, job.retry_at = 0, None, None, None
     job.save(update_fields=PROGRESS)

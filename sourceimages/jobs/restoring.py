@@ -13,15 +13,16 @@ from organizations.models import Job, Organization
 from organizations.usage import counters
 from rokka.core.errors import InvalidInput
 from sourceimages.errors import TombstoneNotFound
-from sourceimages.jobs.progress import NOT_FOUND_MESSAGE, actor_of, advance, claim, complete, next_ids, processing
+from sourceimages.jobs.progress import actor_of, advance, claim, complete, next_ids, processing
 from sourceimages.models import SourceImage, Tombstone, TombstoneQuerySet
-from sourceimages.operations.restore import Restored, merge
+from sourceimages.operations.restore import merge
+from sourceimages.outcomes import MESSAGES, Outcome
 
 BATCH = 2000  # rows
 MIN_RETENTION_DAYS = 7
 SKIP_MESSAGES = {  # what an image is left in the trash for, although it has something that no active image has
-    Restored.CONFLICTING: "An active image has this hash, and other values, which it keeps.",
-    Restored.LOCKED: "An active image has this hash, lacks values of the deleted one, and is locked.",
+    Outcome.CONFLICTING: "An active image with this hash exists and keeps its own values.",
+    Outcome.LOCKED: "The active image with this hash lacks values of the deleted one and is locked.",
 }
 
 
@@ -77,12 +78,12 @@ def run_restore_batch(job_id: UUID) -> Job:
         count = SourceImage.objects.filter(pk__in=back.values()).update(tombstone=None)
         twins = {pk: active.get(hash) or back[hash] for pk, hash in deleted.items() if back.get(hash) != pk}
         merged = _merge(job, twins)
-        report = Counter({"restored": count}) + Counter(outcome.value for outcome in merged.values())
+        counts = Counter({Outcome.RESTORED: count}) + Counter(merged.values())
         left = {pk: SKIP_MESSAGES[outcome] for pk, outcome in merged.items() if outcome in SKIP_MESSAGES}
-        gone = set(ids) - set(SourceImage.objects.filter(pk__in=ids).values_list("pk", flat=True))
-        report += Counter(gone=len(gone))
-        left |= dict.fromkeys(sorted(gone), NOT_FOUND_MESSAGE)
-        advance(job, ids[-1], report, processed=len(ids), left=left)
+        missing = set(ids) - set(SourceImage.objects.filter(pk__in=ids).values_list("pk", flat=True))
+        counts += Counter({Outcome.NOT_FOUND: len(missing)})
+        left |= dict.fromkeys(sorted(missing), MESSAGES[Outcome.NOT_FOUND])
+        advance(job, ids[-1], counts, processed=len(ids), left=left)
         counters.add(job.organization, images=count)
     return job
 
@@ -101,10 +102,10 @@ def _get_for_update(
     )
 
 
-def _merge(job: Job, pairs: dict[int, int]) -> dict[int, Restored]:
+def _merge(job: Job, pairs: dict[int, int]) -> dict[int, Outcome]:
     """Merge images in the trash into active ones, all locked: ids by ids. Answers the outcome of each in the trash."""
     images = SourceImage.objects.select_related("organization", "file").in_bulk([*pairs, *pairs.values()])
-    outcomes: dict[int, Restored] = {}
+    outcomes: dict[int, Outcome] = {}
     while pairs:  # at once; again only where a deletion has several copies of one image
         once = {active: deleted for deleted, active in pairs.items()}
         found = [(images[active], images[deleted]) for active, deleted in once.items()]
@@ -116,7 +117,7 @@ def _merge(job: Job, pairs: dict[int, int]) -> dict[int, Restored]:
 
 def _finish(job: Job) -> Job:
     """Done, unless the purge was faster. Images that another user has restored meanwhile are not missed."""
-    if job.counts.get("gone"):
+    if job.counts.get(Outcome.NOT_FOUND):
         raise InvalidInput(
             f"Some were removed for good meanwhile: {job.counts.get('restored', 0)} images are restored."
         )

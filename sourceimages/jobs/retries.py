@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from organizations.models import Job
 from sourceimages.jobs.progress import ImagesFailed, advance, finish, next_ids
+from sourceimages.outcomes import Outcome
 
 IMAGE_ATTEMPTS = 3
 JOB_ATTEMPTS = 5
@@ -92,7 +93,7 @@ def after_kill(job_id: UUID, *, batch: int) -> Job:
 
 
 def _skip(job: Job, image_id: int, message: str) -> None:
-    advance(job, image_id, {"failed": 1}, processed=1, failed=1, left={image_id: message})
+    advance(job, image_id, {Outcome.FAILED: 1}, processed=1, failed=1, left={image_id: message})
 
 
 def _fail(job: Job, message: str) -> Job:

@@ -18,11 +18,11 @@ from rokka.core.errors import InvalidInput
 from sourceimages import ownership
 from sourceimages.conflicts import FILE_REFERENCE, IMAGE_CONSTRAINTS, TOMBSTONE_REFERENCE
 from sourceimages.jobs import batches, retries
-from sourceimages.jobs.batches import BATCH_HANDLERS
 from sourceimages.jobs.kinds import (
     COPY_ALL,
 )
 from sourceimages.jobs.progress import TRANSIENT, claim, fail
+from sourceimages.jobs.registry import KINDS
 from sourceimages.models import ShortHash, SourceImage, StoredFile
 
 TIME_SLICE = 45  # seconds; a task that takes longer goes on in another one
@@ -69,7 +69,7 @@ def run_one_batch(job_id: UUID) -> Job:
 
 @retry_on_conflict(*IMAGE_CONSTRAINTS, references=[FILE_REFERENCE, TOMBSTONE_REFERENCE])
 def _run_batch(job: Job) -> Job:
-    return BATCH_HANDLERS[job.kind](job.pk)
+    return KINDS[job.kind].run_batch(job.pk)
 
 
 def stalled(*, seconds: float) -> list[UUID]:

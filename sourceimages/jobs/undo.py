@@ -1,6 +1,6 @@
-"""Taking back what a job has done, image by image, from what the history says about it.
+"""Undoing a job image by image, from the history of the images that it changed.
 
-What somebody changed after the job stays as it is, and is named among the failures.
+Images that were changed after the job are skipped and listed in the errors of the new job.
 """
 
 from collections import Counter, defaultdict
@@ -20,17 +20,16 @@ from sourceimages.jobs.progress import actor_of, advance, claim, complete, next_
 from sourceimages.models import ImageVersion, SourceImage, SourceImageQuerySet
 from sourceimages.operations.delete import record_events
 from sourceimages.operations.versions import put_back
+from sourceimages.outcomes import Outcome
 from sourceimages.versions import record_versions, values_of
 
-BATCH = 100  # images that are locked and changed in one transaction, for which others wait
+BATCH = 100  # images that are locked and changed in one transaction; other requests for them wait
 
-UNDONE = "undone"
-CHANGED, LOCKED, NOT_FOUND, EXISTING = "changed since", "locked", "gone", "existing"
 MESSAGES = {
-    CHANGED: "It was changed after the job.",
-    LOCKED: "It is locked.",
-    NOT_FOUND: "It was deleted after the job.",
-    EXISTING: "There is an active image with its hash.",
+    Outcome.CHANGED_SINCE: "Image was changed after the job.",
+    Outcome.LOCKED: "Image is locked.",
+    Outcome.NOT_FOUND: "Image was deleted after the job.",
+    Outcome.SKIPPED_EXISTING: "An active image with this hash exists.",
 }
 
 Kind = ImageVersion.Kind
@@ -38,26 +37,26 @@ Versions = Sequence[ImageVersion]  # of one image, oldest first
 
 
 def get_organization(job: Job) -> Organization | None:
-    """Where the images are that the job has changed; None if that organization does not exist any more."""
+    """The organization whose images the job changed; None if it no longer exists."""
     if destination := job.params.get("destination"):
         return Organization.objects.filter(name=destination).first()
     return job.organization
 
 
 def affected_images(job: Job, organization: Organization) -> SourceImageQuerySet:
-    """Images of the organization that the job has changed, made or replaced, as far as the history goes back."""
+    """Images of the organization that the job changed, created or replaced, as far as the history goes back."""
     images: SourceImageQuerySet = organization.images.filter(pk__in=_changes(organization, job.pk).values("image_id"))
     return images
 
 
 def is_possible(job: Job) -> bool:
-    """Whether the history knows of something that the job did; a deletion is restored from the trash instead."""
+    """Whether the history has changes by the job. A deletion has none: it is restored from the trash instead."""
     organization = None if job.unfinished else get_organization(job)
     return organization is not None and _changes(organization, job.pk).exists()
 
 
 def makes_deletions(job: Job, organization: Organization) -> bool:
-    """Whether undoing the job moves images to the trash: those that it made."""
+    """Whether undoing the job moves images that it created to the trash."""
     made = (Kind.CREATED, Kind.REPLACED, Kind.RESTORED)
     return _changes(organization, job.pk).filter(kind__in=made).exists()
 
@@ -68,7 +67,7 @@ def _changes(organization: Organization, job_id: UUID) -> QuerySet[ImageVersion]
 
 @transaction.atomic
 def run_batch(job_id: UUID) -> Job:
-    """Some images by ascending id, with all that the job did to each, and the position in one transaction."""
+    """Undo the changes to some images, by ascending id, and save the progress in one transaction."""
     job = claim(job_id)
     if job.state != Job.State.RUNNING:
         return job
@@ -78,21 +77,21 @@ def run_batch(job_id: UUID) -> Job:
         return complete(job)
     with processing(job, ids):
         versions = _versions_of(job, undone, ids)
-        outcomes = dict.fromkeys(ids, NOT_FOUND)  # the history went with an image that was purged since
+        outcomes: dict[int, Outcome] = dict.fromkeys(ids, Outcome.NOT_FOUND)  # purging an image removes its history
         change = 0
         if versions:
             batch = Batch.read(job.organization, undone, versions)
             outcomes |= {image_id: batch.plan(image_id, of_image) for image_id, of_image in versions.items()}
             change = batch.apply(job)
-        failpoints.failpoint("undo.done")
-        left = {image_id: MESSAGES[outcome] for image_id, outcome in outcomes.items() if outcome != UNDONE}
-        advance(job, ids[-1], Counter(outcomes.values()), processed=len(ids), left=left)
+        failpoints.failpoint("undo.applied")
+        skipped = {image_id: MESSAGES[outcome] for image_id, outcome in outcomes.items() if outcome != Outcome.UNDONE}
+        advance(job, ids[-1], Counter(outcomes.values()), processed=len(ids), left=skipped)
         counters.add(job.organization, images=change)
     return job
 
 
 def _versions_of(job: Job, undone: UUID, ids: Sequence[int]) -> dict[int, list[ImageVersion]]:
-    """What the job to be undone did to these images, by their id."""
+    """The changes of the undone job by image id."""
     versions = _changes(job.organization, undone)
     found: dict[int, list[ImageVersion]] = defaultdict(list)
     for version in versions.filter(image_id__in=ids).order_by("image_id", "id"):
@@ -102,10 +101,10 @@ def _versions_of(job: Job, undone: UUID, ids: Sequence[int]) -> dict[int, list[I
 
 @dataclass(slots=True)
 class Batch:
-    """Images that are locked, what is known of them, and what is to be done to which."""
+    """Images locked for update, their state, and the changes planned for them."""
 
     images: dict[int, SourceImage]
-    restorable: set[int]  # ids of those in the trash that may still come back
+    restorable: set[int]  # ids of images in the trash that have not expired
     in_use: set[str]  # hashes of active images
     changed_later: dict[int, Versions]  # changes after those of the job, by image
 
@@ -130,60 +129,60 @@ class Batch:
             dict(later),
         )
 
-    def plan(self, image_id: int, versions: Versions) -> str:
-        """Decide what is to be done to an image, and answer UNDONE, or why nothing is."""
+    def plan(self, image_id: int, versions: Versions) -> Outcome:
+        """Plan the changes to an image, and return UNDONE, or why it is skipped."""
         return PLANS.get(versions[0].kind, Batch._plan_values)(self, image_id, versions)
 
-    def _plan_values(self, image_id: int, versions: Versions) -> str:
+    def _plan_values(self, image_id: int, versions: Versions) -> Outcome:
         values: dict[str, Any] = {}
-        for version in reversed(versions):  # what the first one replaced is what was before the job
+        for version in reversed(versions):  # the oldest one has the values from before the job
             values |= values_of(version)
-        why = self._unchangeable(image_id, versions[0].pk, values.keys())
-        if not why:
+        refusal = self._unchangeable(image_id, versions[0].pk, values.keys())
+        if not refusal:
             self.values[self.images[image_id]] = values
-        return why or UNDONE
+        return refusal or Outcome.UNDONE
 
-    def _plan_deletion(self, image_id: int, versions: Versions) -> str:
-        why = self._unchangeable(image_id, versions[0].pk)
-        if not why:
+    def _plan_deletion(self, image_id: int, versions: Versions) -> Outcome:
+        refusal = self._unchangeable(image_id, versions[0].pk)
+        if not refusal:
             self.delete.append(self.images[image_id])
-        return why or UNDONE
+        return refusal or Outcome.UNDONE
 
-    def _plan_restore(self, image_id: int, versions: Versions) -> str:
-        why = self._unrestorable(image_id)
-        if not why:
+    def _plan_restore(self, image_id: int, versions: Versions) -> Outcome:
+        refusal = self._unrestorable(image_id)
+        if not refusal:
             self.restore.append(self.images[image_id])
-        return why or UNDONE
+        return refusal or Outcome.UNDONE
 
-    def _plan_exchange(self, image_id: int, versions: Versions) -> str:
-        """The image comes back, and what the job made in its place goes to the trash; both or none of them."""
+    def _plan_exchange(self, image_id: int, versions: Versions) -> Outcome:
+        """Restore the image and move the one that replaced it to the trash; both or neither."""
         derived = versions[0].derived_id
-        why = self._unrestorable(image_id) or (self._unchangeable(derived, versions[0].pk) if derived else "")
-        if not why:
+        refusal = self._unrestorable(image_id) or (self._unchangeable(derived, versions[0].pk) if derived else None)
+        if not refusal:
             self.restore.append(self.images[image_id])
             self.delete += [self.images[derived]] if derived else []
-        return why or UNDONE
+        return refusal or Outcome.UNDONE
 
-    def _unchangeable(self, image_id: int, version_id: int, fields: Any = None) -> str:
-        """Why the image is left as it is; `fields` are all that matter of what was changed since, if given."""
+    def _unchangeable(self, image_id: int, version_id: int, fields: Any = None) -> Outcome | None:
+        """Why the image is skipped, or None. With `fields`, only later changes of these count."""
         image = self.images.get(image_id)
         if image is None or image.deleted:
-            return NOT_FOUND
+            return Outcome.NOT_FOUND
         if image.locked:
-            return LOCKED
+            return Outcome.LOCKED
         later = [version for version in self.changed_later.get(image_id, ()) if version.pk > version_id]
         if any(fields is None or version.before.keys() & fields for version in later):
-            return CHANGED
-        return ""
+            return Outcome.CHANGED_SINCE
+        return None
 
-    def _unrestorable(self, image_id: int) -> str:
+    def _unrestorable(self, image_id: int) -> Outcome | None:
         image = self.images.get(image_id)
         if image is not None and (not image.deleted or image.hash in self.in_use):
-            return EXISTING
-        return "" if image_id in self.restorable else NOT_FOUND
+            return Outcome.SKIPPED_EXISTING
+        return None if image_id in self.restorable else Outcome.NOT_FOUND
 
     def apply(self, job: Job) -> int:
-        """Do what is planned, and answer by how many the active images have become more."""
+        """Apply the planned changes, and return the change in the number of active images."""
         actor = actor_of(job)
         put_back(self.values, actor)
         if self.delete:
@@ -193,7 +192,7 @@ class Batch:
         return len(self.restore) - len(self.delete)
 
     def _delete(self, job: Job, actor: Actor) -> None:
-        tombstone = restorable_tombstone(job)
+        tombstone = restorable_tombstone(job.params)
         SourceImage.objects.filter(pk__in=[image.pk for image in self.delete]).update(tombstone=tombstone)
         record_versions(Kind.DELETED, {image: {} for image in self.delete}, actor)
         record_events(actor, "image.deleted", self.delete, tombstone_id=tombstone.pk)
@@ -204,7 +203,7 @@ class Batch:
         record_events(actor, "image.restored", self.restore)
 
 
-PLANS: dict[str, Callable[[Batch, int, Versions], str]] = {
+PLANS: dict[str, Callable[[Batch, int, Versions], Outcome]] = {
     Kind.CREATED: Batch._plan_deletion,
     Kind.RESTORED: Batch._plan_deletion,
     Kind.DELETED: Batch._plan_restore,

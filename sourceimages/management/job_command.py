@@ -42,8 +42,8 @@ POLL_SECONDS = 0.5  # seconds, at a job that workers do
 REPORT_EVERY = Q()
 RESUME_HINT = "Run the same command again to go on."
 FAILURE_REASONS = {
-    "gone": "their bytes are missing, or they were removed meanwhile",
-    "collision": "other bytes with the same sha1 are kept at the destination",
+    "not_found": "their bytes are missing, or they were removed meanwhile",
+    "hash_collision": "other bytes with the same sha1 are kept at the destination",
 }
 
 

@@ -71,3 +71,10 @@ def apply_changes(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict
 def field_name(key: str) -> str:
     """The name of a field without its type."""
     return key.rpartition(":")[2]
+
+
+def parse_form_value(kind: str, text: str) -> Any:
+    """The value of a field of this type as an HTML form sends it; arrays have one element per line."""
+    if kind.startswith("array"):
+        return [line.strip() for line in text.splitlines() if line.strip()]
+    return text.replace("\r\n", "\n")

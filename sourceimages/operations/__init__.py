@@ -1,7 +1,7 @@
 """One function for each thing somebody may ask for; each owns its transaction."""
 
 from sourceimages.operations.add import UploadResult, add_images
-from sourceimages.operations.copy import CopyResult, Outcome, copy_by_hashes, copy_image, copy_images
+from sourceimages.operations.copy import CopyResult, copy_by_hashes, copy_image, copy_images
 from sourceimages.operations.delete import (
     delete_by_binary_hash,
     delete_image,
@@ -10,7 +10,7 @@ from sourceimages.operations.delete import (
 from sourceimages.operations.dominant_colors import extract_colors, files_without_colors, read_again, to_read_again
 from sourceimages.operations.optimize import optimize
 from sourceimages.operations.optimize import pending as waiting_to_be_optimized
-from sourceimages.operations.restore import Restored, restore_by_id, restore_image
+from sourceimages.operations.restore import restore_by_id, restore_image
 from sourceimages.operations.undo_optimize import Undone, optimized_files, undo_optimize
 from sourceimages.operations.update import (
     HashChange,
@@ -28,8 +28,6 @@ from sourceimages.uploads.upload import Upload
 __all__ = [
     "CopyResult",
     "HashChange",
-    "Outcome",
-    "Restored",
     "Undone",
     "Upload",
     "UploadResult",

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any, NamedTuple
 
 import structlog
@@ -25,22 +24,11 @@ from sourceimages.operations.heal import DamagedFile, damaged_files, replace_by_
 from sourceimages.operations.short_hashes import assign_short_hashes
 from sourceimages.operations.staging import StagedFiles, set_aside
 from sourceimages.operations.verify import verify_file
+from sourceimages.outcomes import Outcome
 from sourceimages.search import indexing
 from sourceimages.stored_files import recover_missing
 
 log = structlog.get_logger()
-
-
-class Outcome(Enum):
-    """What became of a picture at its destination."""
-
-    CREATED = "created"
-    OVERWRITTEN = "overwritten"
-    EXISTING = "existing"  # was there, and was not to be overwritten
-    LOCKED = "locked"  # is there, locked, and was to be overwritten
-    GONE = "gone"  # it, or its bytes, were removed before they could be copied
-    COLLISION = "collision"  # other bytes with the same sha1 are kept at the destination
-    PROTECTED = "protected"  # and the actor has no permission to download it
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +49,15 @@ def copy_image(image: SourceImage, destination: Organization, *, overwrite: bool
     outcomes = copy_images(image.organization, [image.pk], destination, overwrite=overwrite, actor=actor)
     outcome = outcomes[image.pk]
     match outcome:
-        case Outcome.PROTECTED:
+        case Outcome.NOT_PERMITTED:
             raise ProtectedOriginal(f"The image {image.hash} is protected; your roles do not allow copying it.")
-        case Outcome.EXISTING:
+        case Outcome.SKIPPED_EXISTING:
             raise ExistsAtDestination(f"The picture {image.hash} exists in {destination.name!r}.")
         case Outcome.LOCKED:
             raise ImageLocked(f"The picture {image.hash} is locked in {destination.name!r}: it cannot be overwritten.")
-        case Outcome.GONE:
+        case Outcome.NOT_FOUND:
             raise ImageNotFound(f"No source image found for {image.hash!r} any more.")
-        case Outcome.COLLISION:
+        case Outcome.HASH_COLLISION:
             raise Conflict(f"Other bytes with the sha1 {image.binary_hash} are kept in {destination.name!r}.")
     return outcome
 
@@ -89,12 +77,12 @@ def copy_by_hashes(
     outcomes = _copy_all_or_each(source, list(found.values()), destination, overwrite=overwrite, actor=actor)
     copied = CopyResult([], [], [], [])
     for hash in hashes:
-        match outcomes.get(found[hash], Outcome.GONE) if hash in found else Outcome.GONE:
+        match outcomes.get(found[hash], Outcome.NOT_FOUND) if hash in found else Outcome.NOT_FOUND:
             case Outcome.CREATED:
                 copied.created.append(hash)
-            case Outcome.GONE | Outcome.COLLISION:
+            case Outcome.NOT_FOUND | Outcome.HASH_COLLISION:
                 copied.notfound.append(hash)
-            case Outcome.PROTECTED:  # clients know no other list of what was not copied
+            case Outcome.NOT_PERMITTED:  # clients know no other list of what was not copied
                 copied.notfound.append(hash)
                 copied.protected.append(hash)
             case _:
@@ -158,9 +146,9 @@ def _stage_and_write(
 ) -> dict[int, Outcome]:
     """As with uploads, unique constraints decide between two that copy the same, and the loser looks again."""
     found = load_sources(source, ids)
-    refused = {} if protected_too else {one.id: Outcome.PROTECTED for one in found if one.protected}
+    refused = {} if protected_too else {one.id: Outcome.NOT_PERMITTED for one in found if one.protected}
     originals = [one for one in found if one.id not in refused]
-    gone = dict.fromkeys(set(ids) - {one.id for one in found}, Outcome.GONE)
+    gone = dict.fromkeys(set(ids) - {one.id for one in found}, Outcome.NOT_FOUND)
     lost = gone | refused | keeper.stage(originals, overwrite=overwrite)
     return _write(source, originals, lost, keeper, overwrite, actor, before_commit)
 
@@ -223,8 +211,8 @@ class StagedCopies(StagedFiles):
         if missing and StoredFile.objects.filter(key__in=missing).count() < len(missing):
             raise StaleRead  # they have been rewritten, and have another key by now
         self.copies |= {hash: pair for hash, pair in pairs.items() if pair[0] not in missing}
-        return {one.id: Outcome.GONE for one in originals if one.key in missing | damaged} | {
-            one.id: Outcome.COLLISION for one in originals if one.binary_hash in collisions
+        return {one.id: Outcome.NOT_FOUND for one in originals if one.key in missing | damaged} | {
+            one.id: Outcome.HASH_COLLISION for one in originals if one.binary_hash in collisions
         }
 
     def _known(self, binary_hashes: Iterable[str]) -> dict[str, StoredFile]:
@@ -340,7 +328,7 @@ def _outcome(target: tuple[int, bool] | None, overwrite: bool) -> Outcome:
     if target is None:
         return Outcome.CREATED
     if not overwrite:
-        return Outcome.EXISTING
+        return Outcome.SKIPPED_EXISTING
     _, locked = target
     return Outcome.LOCKED if locked else Outcome.OVERWRITTEN
 

@@ -7,7 +7,6 @@ the audit event.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Self
 from uuid import UUID
 
@@ -22,19 +21,10 @@ from sourceimages.errors import ImageNotFound, InvalidMetadata
 from sourceimages.models import ImageVersion, SourceImage
 from sourceimages.operations.delete import lock_file, record_event, record_events
 from sourceimages.operations.update import set_user_metadata_many
+from sourceimages.outcomes import Outcome
 
 # What is compared beside user metadata; the active image always keeps its own value.
 COMPARED = ("name", "dynamic_metadata", "protected")
-
-
-class Restored(StrEnum):
-    """What restoring has made of an image in the trash."""
-
-    RESTORED = "restored"
-    EXISTING = "existing"  # it stays: an active image has its hash, and all that it has
-    MERGED = "merged"  # it stays: an active image has its hash, and has all that it has by now
-    CONFLICTING = "conflicting"  # it stays: an active image has its hash, and other values, which it keeps
-    LOCKED = "locked"  # it stays: an active image has its hash, lacks something, and is locked
 
 
 @retry_on_conflict("image_active_hash_unique")
@@ -58,7 +48,7 @@ def restore_image(organization: Organization, hash: str, *, deletion: UUID | Non
 
 @retry_on_conflict("image_active_hash_unique")
 @transaction.atomic
-def restore_by_id(image: SourceImage, *, actor: Actor) -> Restored:
+def restore_by_id(image: SourceImage, *, actor: Actor) -> Outcome:
     """The same for this very image in the trash. Raises ImageNotFound if it is not there, Conflict."""
     active = image.organization.images.active().filter(hash=image.hash).values_list("pk", flat=True).first()
     held = {one.pk: one for one in SourceImage.objects.filter(pk__in=[image.pk, active]).list_for_update()}
@@ -67,7 +57,7 @@ def restore_by_id(image: SourceImage, *, actor: Actor) -> Restored:
         raise ImageNotFound(f"No source image found for {image.hash!r} in the trash any more.")
     if active is None:
         _restore_row(deleted, actor)
-        return Restored.RESTORED
+        return Outcome.RESTORED
     if active not in held or held[active].deleted:
         raise StaleRead
     return merge([(held[active], deleted)], actor)[0]
@@ -75,14 +65,14 @@ def restore_by_id(image: SourceImage, *, actor: Actor) -> Restored:
 
 def merge(
     pairs: Sequence[tuple[SourceImage, SourceImage]], actor: Actor, *, job_id: UUID | None = None
-) -> list[Restored]:
+) -> list[Outcome]:
     """Let active images of one organization take over what they lack of their copies in the trash; both are held."""
     merges = [Merge.of(active, deleted) for active, deleted in pairs]
-    taking = [one for one in merges if one.outcome in (Restored.MERGED, Restored.CONFLICTING) and one.lacking]
+    taking = [one for one in merges if one.outcome in (Outcome.MERGED, Outcome.CONFLICTING) and one.lacking]
     set_user_metadata_many(
         {one.active: metadata.overlay(one.lacking, one.active.user_metadata) for one in taking}, actor
     )
-    telling = [one for one in merges if one.outcome is not Restored.EXISTING]
+    telling = [one for one in merges if one.outcome is not Outcome.SKIPPED_EXISTING]
     details = {one.active.pk: one.details() for one in telling}
     record_events(actor, "image.restored_into", [one.active for one in telling], details, job_id=job_id)
     versions.record_versions(
@@ -101,7 +91,7 @@ class Merge:
     deleted: SourceImage
     lacking: dict[str, Any]  # user metadata that the active image gets
     conflicting: dict[str, Any]  # values of the copy that the active image has otherwise
-    outcome: Restored
+    outcome: Outcome
 
     @classmethod
     def of(cls, active: SourceImage, deleted: SourceImage) -> Self:
@@ -115,24 +105,24 @@ class Merge:
             if getattr(active, name) != getattr(deleted, name):
                 conflicting[name] = getattr(deleted, name)
         if not lacking and not conflicting:
-            return cls(active, deleted, {}, {}, Restored.EXISTING)
+            return cls(active, deleted, {}, {}, Outcome.SKIPPED_EXISTING)
         if active.locked:
-            return cls(active, deleted, lacking, conflicting, Restored.LOCKED)
+            return cls(active, deleted, lacking, conflicting, Outcome.LOCKED)
         if _combine(active.user_metadata, lacking) is None:
             conflicting["user_metadata"], lacking = other | lacking, {}
-        return cls(active, deleted, lacking, conflicting, Restored.CONFLICTING if conflicting else Restored.MERGED)
+        return cls(active, deleted, lacking, conflicting, Outcome.CONFLICTING if conflicting else Outcome.MERGED)
 
     def left(self) -> dict[str, Any]:
         """Complete values by field, which put back in the active image give it what it has not taken over."""
         values = {name: getattr(self.deleted, name) for name in self.conflicting}
-        if "user_metadata" in self.conflicting or (self.lacking and self.outcome is Restored.LOCKED):
+        if "user_metadata" in self.conflicting or (self.lacking and self.outcome is Outcome.LOCKED):
             theirs = self.deleted.user_metadata
             values["user_metadata"] = _combine(self.active.user_metadata, theirs) or theirs
         return values
 
     def details(self) -> dict[str, Any]:
         """What the audit trail keeps of it."""
-        name = "skipped" if self.outcome is Restored.LOCKED else "restored"
+        name = "skipped" if self.outcome is Outcome.LOCKED else "restored"
         origin = {"id": self.deleted.pk, "created": self.deleted.created.isoformat()}
         return {"from": origin, name: self.lacking, "conflicting": self.conflicting}
 

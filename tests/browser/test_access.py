@@ -140,7 +140,7 @@ def test_by_keyboard_alone(ines, server):
     page.wait_for_url("**/change/")
     tab_to(page, "Lock …")
     page.keyboard.press("Enter")
-    page.wait_for_url("**/act/")
+    page.wait_for_url("**/bulk-action/")
     tab_to(page, "Lock: 1 picture")
     page.keyboard.press("Enter")
     page.wait_for_url("**/change/")

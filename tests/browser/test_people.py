@@ -13,7 +13,7 @@ from tests.support import images
 
 pytestmark = pytest.mark.any_database
 
-ACT = "/admin/sourceimages/sourceimage/act/"
+ACT = "/admin/sourceimages/sourceimage/bulk-action/"
 
 
 @pytest.fixture(scope="module")

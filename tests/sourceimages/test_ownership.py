@@ -307,14 +307,14 @@ def test_staff_see_it_and_may_only_look(acme, image, client, django_user_model):
     act = {"organization": acme.name, "ids": [image.pk], "confirmed": "yes"}
     for answer in (
         client.post(page, {"do": "name", "name": "other"}),
-        client.post("/admin/sourceimages/sourceimage/act/", act | {"kind": "delete"}),
+        client.post("/admin/sourceimages/sourceimage/bulk-action/", act | {"kind": "delete"}),
         client.put("/admin/sourceimages/sourceimage/upload/acme/", b"", content_type="multipart/form-data; boundary=x"),
     ):
         assert answer.status_code == 503
         assert "adopt_storage" in answer.content.decode()
     image.refresh_from_db()
     assert (image.name, image.deleted) == ("harbour.png", False)
-    assert client.post("/admin/sourceimages/sourceimage/act/", act | {"kind": "archive"}).status_code == 200
+    assert client.post("/admin/sourceimages/sourceimage/bulk-action/", act | {"kind": "archive"}).status_code == 200
     client.logout()
     assert client.post(page, {"do": "name", "name": "other"}).status_code == 302
 

@@ -17,10 +17,10 @@ from rokka.core import failpoints  # noqa: E402 (these need the settings)
 from sourceimages import tasks  # noqa: E402
 from sourceimages.jobs import (  # noqa: E402
     batches,
-    bulk_actions,
     restoring,
     undo,
 )
+from sourceimages.jobs.bulk_actions import base  # noqa: E402
 from sourceimages.maintenance import purge  # noqa: E402
 
 __all__ = ["app"]
@@ -28,7 +28,7 @@ __all__ = ["app"]
 MOMENT = 0.1  # seconds
 
 batches.COPY_BATCH = restoring.BATCH = purge.BATCH = 10
-bulk_actions.TRANSACTION_BATCH = undo.BATCH = 2  # so that killed workers leave something to do
+base.TRANSACTION_BATCH = undo.BATCH = 2  # so that killed workers leave something to do
 tasks.STALE_SECONDS = 1
 app.conf.beat_schedule = {
     name: {"task": f"sourceimages.tasks.{name}", "schedule": 1} for name in ("resume_jobs", "purge")

@@ -214,7 +214,7 @@ def test_each_picture_is_described_once_however_often_workers_are_killed(origin)
     def described() -> list[str]:
         return origin.manage("shell", "--verbosity", "0", "-c", COUNT).stdout.split()
 
-    with bulk_worker(origin, ROKKA_FAILPOINT="act.done") as running:  # always in the middle of the first
+    with bulk_worker(origin, ROKKA_FAILPOINT="bulk_action.applied") as running:  # always in the middle of the first
         assert until(lambda: running.children_killed() >= 2, PATIENCE)
     assert (progress()["processed"], described()) == (0, ["0", "0"])
     for _ in range(3):
@@ -240,7 +240,7 @@ def test_each_picture_is_undone_once_however_often_workers_are_killed(origin):
     def undone() -> list[str]:
         return origin.manage("shell", "--verbosity", "0", "-c", COUNT_UNDONE).stdout.split()
 
-    with bulk_worker(origin, ROKKA_FAILPOINT="undo.done") as running:  # always in the middle of the first
+    with bulk_worker(origin, ROKKA_FAILPOINT="undo.applied") as running:  # always in the middle of the first
         assert until(lambda: running.children_killed() >= 2, PATIENCE)
     assert (progress()["processed"], undone()) == (0, ["0", "0"])
     with bulk_worker(origin) as running:

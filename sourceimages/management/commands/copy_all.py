@@ -13,7 +13,7 @@ from sourceimages.management.job_command import JobCommand, JobPlan, add_filters
 
 class Command(JobCommand):
     help = "Copy all pictures of an organization to another one. What is there already stays as it is."
-    outcomes = ("created", "existing", "overwritten", "locked")
+    outcomes = ("created", "skipped_existing", "overwritten", "locked")
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)

@@ -21,7 +21,7 @@ class Command(JobCommand):
         "Undo one deletion: all its images come back. Unless it is named, it is the latest that a user asked for. "
         "Exits with 3 if some are left, because active images with their hashes have other values or are locked."
     )
-    outcomes = ("restored", "merged", "existing", "conflicting", "locked")
+    outcomes = ("restored", "merged", "skipped_existing", "conflicting", "locked")
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -62,7 +62,7 @@ class Command(JobCommand):
 
     def summary_note(self, job: Job) -> str:
         remarks = []
-        if any(job.counts.get(name) for name in ("merged", "existing")):
+        if any(job.counts.get(name) for name in ("merged", "skipped_existing")):
             remarks.append(
                 "Existing and merged ones stay in the trash: an active image of each has all that they have."
             )

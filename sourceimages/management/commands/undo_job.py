@@ -18,7 +18,7 @@ class Command(JobCommand):
         "Undo what a job has done: values that it replaced come back, images that it made go to the trash, and what it "
         "deleted is restored. What was changed since stays as it is, and is named."
     )
-    outcomes = ("undone", "restored", "changed since", "locked", "gone", "existing")
+    outcomes = ("undone", "restored", "changed_since", "locked", "not_found", "skipped_existing")
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -26,7 +26,7 @@ class Command(JobCommand):
 
     def run(self, **options: Any) -> None:
         job = _job(options["job"])
-        self.execute_plan(_restoring(job) if job.kind in (jobs.DELETE, jobs.DELETE_ALL) else _undoing(job), **options)
+        self.execute_plan(_restoring(job) if jobs.KINDS[job.kind].tombstone_reason else _undoing(job), **options)
 
     def summary_note(self, job: Job) -> str:
         named = [f"  {failure['hash']} {failure['message']}" for failure in job.errors]

@@ -149,7 +149,7 @@ def test_staff_get_no_new_destination_before_they_have_been_there(image, charlie
     assert answer.status_code == 201
     browser = logged_in(sam)
     form = {"kind": "copy", "organization": "acme", "ids": [image.pk]}
-    act = "/admin/sourceimages/sourceimage/act/"
+    act = "/admin/sourceimages/sourceimage/bulk-action/"
     assert 'value="other"' not in browser.post(act, form).content.decode()
     refused = browser.post(act, form | {"confirmed": "yes", "destination": "other"})
     assert refused.status_code in (400, 403)

@@ -16,7 +16,7 @@ from sourceimages.operations import delete_image
 from tests.support import images
 
 PICTURES = "/admin/sourceimages/sourceimage/"
-ACT = PICTURES + "act/"
+ACT = PICTURES + "bulk-action/"
 TOMBSTONES = "/admin/sourceimages/tombstone/"
 JOBS = "/admin/organizations/job/"
 TAG = re.compile(r"<(?:input|button)\b[^>]*>")

@@ -5,11 +5,12 @@ import zipfile
 from io import BytesIO
 
 import pytest
+from django.template.defaultfilters import filesizeformat
 
 from organizations.models import AuditEvent, Job, Membership, User
 from organizations.permissions import Permission, Role, granted
 from sourceimages import jobs, storage, tasks
-from sourceimages.admin.bulk_actions import BULK_ACTION_VIEWS
+from sourceimages.jobs.bulk_actions import BULK_ACTIONS
 from sourceimages.models import Tombstone
 from sourceimages.operations import delete_image, set_locked, set_protected
 from tests.sourceimages.admin.conftest import (
@@ -32,7 +33,7 @@ from tests.support.prepared import prepared
 
 pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
 
-MANY = [kind for kind in BULK_ACTION_VIEWS if kind != "archive"]
+MANY = [kind for kind in BULK_ACTIONS if kind != "download"]
 FIELDS = {
     "set_metadata": {"name": "year", "type": "int", "value": "1999"},
     "copy": {"destination": "stage"},
@@ -61,14 +62,14 @@ def ask(browser, rows, kind, **fields):
 # --- Asking -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", BULK_ACTION_VIEWS)
+@pytest.mark.parametrize("kind", BULK_ACTIONS)
 def test_nothing_happens_before_somebody_confirms(staff, stage, three, alice, kind):
     pictures = prepared(kind, three, alice.actor)
     before = everything()
     question = ask(staff, pictures[:2], kind, **FIELDS.get(kind, {}))
     page = text_of(question)
     assert question.status_code == 200
-    assert f"{BULK_ACTION_VIEWS[kind].label}: 2 pictures" in page
+    assert f"{BULK_ACTIONS[kind].label}: 2 images" in page
     assert pictures[0].name in page
     assert pictures[2].name not in page
     assert everything() == before
@@ -78,10 +79,8 @@ def test_the_question_counts_what_it_is_about(staff, three, alice):
     set_locked(three[0], True, actor=alice.actor)
     protected = set_protected(three[1], True, delete_previous=True, actor=alice.actor).image
     question = ask(staff, [three[0], protected, three[2]], "delete")
-    summary = question.context["summary"]
-    assert (summary.count, summary.locked, summary.protected) == (3, 1, 1)
-    assert summary.bytes == sum(image.size for image in three)
-    for words in ("<strong>3</strong> pictures", "1 locked", "1 protected", "Move to the trash: 2 pictures"):
+    size = filesizeformat(sum(image.size for image in three))
+    for words in (f"3 images, {size}", "1 locked", "1 protected", "Move to trash: 2 images"):
         assert words in text_of(question)
 
 
@@ -165,7 +164,7 @@ def test_several_are_done_by_a_job(staff, ines, stage, three, alice, kind):
     )
     assert answer.redirect_chain == [(PICTURES, 302)]
     (message,) = told(answer)
-    assert message.startswith(f"{BULK_ACTION_VIEWS[kind].label}: 2 ")
+    assert message.startswith(f"{BULK_ACTIONS[kind].label}: 2 ")
     assert page_of(job) in message
 
 
@@ -188,13 +187,13 @@ def test_all_that_match_are_done(staff, acme, stage, three, alice, kind):
     in_trash = kind == "restore"
     question = staff.post(ACT, found(search, kind, in_trash=in_trash))
     legible = f"q: hash:{pictures[0].hash} OR hash:{pictures[2].hash}"
-    assert f"all that match <code>{legible}</code>" in text_of(question)
+    assert f"query: <code>{legible}</code>" in text_of(question)
     confirm(staff, question, **FIELDS.get(kind, {}))
     assert [is_done(kind, image, stage) for image in pictures] == [True, False, True]
     job = Job.objects.get()
     assert job.params["selection"] == {"in_trash": in_trash, "search": search}
     page = staff.get(f"/admin/organizations/job/{job.pk}/change/")
-    assert f"all that match <code>{legible}</code>" in text_of(page)
+    assert f"query <code>{legible}</code>" in text_of(page)
 
 
 def test_many_are_done_by_a_job_that_somebody_watches(staff, three, monkeypatch):
@@ -231,7 +230,7 @@ def test_what_is_locked_is_told_and_the_others_are_deleted(staff, three, alice):
     answer = confirm(staff, ask(staff, three, "delete"))
     assert [fresh(image).deleted for image in three] == [True, False, True]
     assert "2 deleted, 1 locked" in told(answer)[0]
-    assert "It is locked." in told(answer)
+    assert "Image is locked." in told(answer)
 
 
 def test_what_is_locked_meanwhile_stays(staff, three, alice):
@@ -250,14 +249,14 @@ def test_what_is_deleted_meanwhile_is_told(staff, three, alice):
     before = everything()
     answer = confirm(staff, alone)
     assert answer.status_code == 400
-    assert "This picture is not there any more." in text_of(answer)
+    assert "This image no longer exists." in text_of(answer)
     assert everything() == before
     confirm(staff, two)
-    assert Job.objects.get().counts == {"locked": 1, "gone": 1}
+    assert Job.objects.get().counts == {"locked": 1, "not_found": 1}
     assert Job.objects.get().state == "succeeded_with_errors"
 
 
-@pytest.mark.parametrize("kind", ["delete", "lock", "archive"])
+@pytest.mark.parametrize("kind", ["delete", "lock", "download"])
 def test_the_question_is_asked_again_if_other_images_match_by_then(staff, acme, three, alice, kind):
     question = staff.post(ACT, found("format=png", kind))
     uploaded(alice, acme, 1, first=7)
@@ -265,12 +264,12 @@ def test_the_question_is_asked_again_if_other_images_match_by_then(staff, acme, 
     again = confirm(staff, question)
     assert again.status_code == 400
     assert "4 images match now, not the ones that were shown." in text_of(again)
-    assert f"{BULK_ACTION_VIEWS[kind].label}: 4 pictures" in text_of(again)
+    assert f"{BULK_ACTIONS[kind].label}: 4 images" in text_of(again)
     assert everything() == before
     fields = dict.fromkeys(("kind", "organization", "in_trash", "all", "search", "shown"))
     fields |= {name: value for name, value, _ in inputs(again) if name in fields}
     answer = staff.post(ACT, fields | {"confirmed": "yes"})
-    if kind == "archive":
+    if kind == "download":
         assert len(unpacked(answer)) == 4
     else:
         assert (Job.objects.get().total, Job.objects.get().processed) == (4, 4)
@@ -300,7 +299,7 @@ def test_of_two_that_are_alike_one_is_restored(staff, acme, alice, image):
     alice.upload(acme, images.png(), name="later.png")
     answer = confirm(staff, ask(staff, [image], "restore"))
     assert fresh(image).deleted
-    assert "conflicting" in told(answer)[0]
+    assert "Conflicting" in told(answer)[0]
 
 
 # --- What else is asked for -------------------------------------------------------------------------------------------
@@ -353,7 +352,7 @@ def test_copies_go_nowhere_else(colleague, acme, stage, charlie, three, destinat
     browser = colleague(Role.WRITE)
     for rows in (three, three[:1]):
         question = ask(browser, rows, "copy")
-        assert list(question.context["destinations"]) == []
+        assert question.context["confirmation"].form.fields["destination"].choices[1:] == []
         before = everything()
         answer = confirm(browser, question, destination=destination)
         assert answer.status_code == status
@@ -363,7 +362,8 @@ def test_copies_go_nowhere_else(colleague, acme, stage, charlie, three, destinat
 def test_another_organization_is_refused_as_one_that_is_not_there(colleague, acme, charlie, three):
     browser = colleague(Role.WRITE)
     there, not_there = (
-        confirm(browser, ask(browser, three, "copy"), destination=name).context["error"] for name in ("other", "nobody")
+        confirm(browser, ask(browser, three, "copy"), destination=name).context["confirmation"].error
+        for name in ("other", "nobody")
     )
     assert there.replace("other", "nobody") == not_there
 
@@ -393,15 +393,15 @@ def original(image):
 
 def test_an_archive_holds_the_originals(staff, three):
     for rows in (three[:2], three[:1]):
-        answer = staff.post(ACT, chosen(rows, "archive", confirmed="yes"))
+        answer = staff.post(ACT, chosen(rows, "download", confirmed="yes"))
         assert unpacked(answer) == {f"{image.short_hash}_{image.name}": original(image) for image in rows}
 
 
 def test_an_archive_names_what_somebody_may_not_have(colleague, staff, three, alice):
     set_protected(three[0], True, delete_previous=True, actor=alice.actor)
     restricted = colleague(Role.IMAGES_READ)
-    assert len(unpacked(confirm(staff, staff.post(ACT, found("", "archive"))))) == 3
-    entries = unpacked(confirm(restricted, restricted.post(ACT, found("", "archive"))))
+    assert len(unpacked(confirm(staff, staff.post(ACT, found("", "download"))))) == 3
+    entries = unpacked(confirm(restricted, restricted.post(ACT, found("", "download"))))
     assert {name[7:] for name in entries if name != "MISSING.txt"} == {"1.png", "2.png"}
     assert b"0.png\tIt is protected" in entries["MISSING.txt"]
 
@@ -431,7 +431,7 @@ def test_an_archive_names_what_somebody_may_not_have(colleague, staff, three, al
 def test_one_is_led_back_into_the_back_office_only(staff, three, back):
     question = ask(staff, three[:1], "lock", back=back)
     assert question.status_code == 200
-    assert question.context["back"].startswith("/admin/sourceimages/")
+    assert question.context["confirmation"].cancel_url.startswith("/admin/sourceimages/")
     answer = staff.post(ACT, chosen(three[:1], "lock", back=back, confirmed="yes"))
     assert answer.status_code == 302
     assert answer["Location"].startswith(("/admin/sourceimages/sourceimage/", "/admin/sourceimages/tombstone/"))
@@ -465,19 +465,19 @@ def test_one_goes_on_with_the_picture_that_it_is_now(staff, acme, three):
 @pytest.mark.parametrize("role", Role)
 def test_each_role_is_offered_what_it_may_do_and_refused_the_rest(colleague, acme, stage, alice, role):
     """A person who may not read pictures can do nothing to them here, whatever else is granted."""
-    pictures = uploaded(alice, acme, len(BULK_ACTION_VIEWS) * 2)
+    pictures = uploaded(alice, acme, len(BULK_ACTIONS) * 2)
     browser, grants = colleague(role), granted([role])
     reads = Permission.IMAGES_READ in grants
     listed = browser.get(PICTURES)
     assert listed.status_code == (200 if reads else 403)
-    allowed = {kind for kind, act in BULK_ACTION_VIEWS.items() if reads and act.permission in grants}
+    allowed = {kind for kind, act in BULK_ACTIONS.items() if reads and act.permission in grants}
     if reads:
         living = {kind for kind, _, _ in listed.context["acts"]}
         delete_image(pictures.pop(), actor=alice.actor)
         in_trash = {kind for kind, _, _ in browser.get(PICTURES + "?state=trash").context["acts"]}
         assert living == {kind for kind in allowed if kind != "restore"}
         assert in_trash == {kind for kind in allowed if kind == "restore"}
-    for kind in BULK_ACTION_VIEWS:
+    for kind in BULK_ACTIONS:
         rows = [pictures.pop()]
         if kind == "restore":
             delete_image(rows[0], actor=alice.actor)
@@ -510,11 +510,11 @@ def test_both_a_reader_and_an_unlocker_may_lock(colleague, three):
 
 def test_staff_who_are_not_members_find_nothing(outsider, three):
     before = everything()
-    for kind in BULK_ACTION_VIEWS:
+    for kind in BULK_ACTIONS:
         answer = ask(outsider, three, kind, confirmed="yes", **FIELDS.get(kind, {}))
         assert answer.status_code == 404
         answer = outsider.post(ACT, chosen(three, kind, organization="other", confirmed="yes", destination="x"))
-        if kind != "archive":
+        if kind != "download":
             assert answer.status_code in (302, 400)
     assert before[0] == everything()[0]
 
@@ -524,7 +524,7 @@ def test_others_get_nowhere(client, alice, three, fields):
     type(alice.user).objects.filter(pk=alice.user.pk).update(**fields)
     client.force_login(alice.user)
     before = everything()
-    for kind in BULK_ACTION_VIEWS:
+    for kind in BULK_ACTIONS:
         answer = ask(client, three, kind, confirmed="yes")
         assert answer.headers["Location"].startswith("/admin/login/")
     assert everything() == before

@@ -50,7 +50,7 @@ def test_a_damaged_image_says_so(staff, acme, alice):
 
 
 def test_a_page_offers_what_makes_sense(staff, image, alice):
-    always = {"copy", "archive", "delete"}
+    always = {"copy", "download", "delete"}
     assert offered(staff, image) == always | {"lock", "protect"}
     set_locked(image, True, actor=alice.actor)
     assert offered(staff, image) == always | {"unlock", "protect"}

@@ -83,7 +83,7 @@ def described(acme, three, alice):
 def test_a_job_is_undone_once_that_is_confirmed(staff, described, three):
     before = everything()
     question = press(staff, described, "undo")
-    assert "set_metadata of acme, 3 of 3 pictures" in text_of(question)
+    assert "set_metadata of acme, 3 of 3 images" in text_of(question)
     assert everything() == before
     answer = confirm(staff, question)
     undoing = Job.objects.get(kind="undo")

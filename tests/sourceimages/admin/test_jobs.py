@@ -47,7 +47,7 @@ def test_a_job_says_how_far_it_is(staff, acme, three, alice):
             assert words in text
         assert "<b>" not in text
     text = text_of(staff.get(page_of(job)))
-    for words in ("2 pictures a second", "0:00:00 left", "1 failed", "It is &lt;b&gt;locked.", three[0].hash):
+    for words in ("2 images per second", "0:00:00 remaining", "1 failed", "It is &lt;b&gt;locked.", three[0].hash):
         assert words in text
 
 
@@ -66,9 +66,9 @@ def test_jobs_are_stopped(staff, ines, acme, three):
     job = jobs.start_delete_all(acme, actor=COMMAND)
     before = everything()
     question = choose(staff, JOBS, "cancel", [job])
-    assert "delete_all of acme, 0 of 3 pictures" in text_of(question)
+    assert "delete_all of acme, 0 of 3 images" in text_of(question)
     assert everything() == before
-    assert told(confirm(staff, question)) == ["1 job stopped."]
+    assert told(confirm(staff, question)) == ["1 job cancelled."]
     assert fresh(job).state == "cancelled"
     event = AuditEvent.objects.get(action="job.cancelled")
     assert (event.source, event.user) == ("staff", ines)
@@ -77,9 +77,9 @@ def test_jobs_are_stopped(staff, ines, acme, three):
 
 def test_a_job_is_stopped_and_tried_again_on_its_page(staff, ines, acme, three):
     job = jobs.start_delete_all(acme, actor=COMMAND)
-    assert told(confirm(staff, press(staff, job, "cancel"))) == ["1 job stopped."]
+    assert told(confirm(staff, press(staff, job, "cancel"))) == ["1 job cancelled."]
     assert "_stop" not in text_of(staff.get(page_of(job)))
-    assert told(confirm(staff, press(staff, job, "resume"))) == ["1 job going on."]
+    assert told(confirm(staff, press(staff, job, "resume"))) == ["1 job resumed."]
     assert AuditEvent.objects.get(action="job.resumed").user == ines
     assert fresh(job).state == "queued"
     assert jobs.run(job.pk).counts == {"deleted": 3}
@@ -120,8 +120,8 @@ def test_there_is_nothing_to_run_again_of_a_job_that_went_well(staff, acme, thre
 
 def test_more_failures_than_are_named_are_counted(staff, acme):
     job = made(acme, "delete", "succeeded_with_errors", total=300, processed=300, skipped=150)
-    Job.objects.filter(pk=job.pk).update(errors=[{"hash": "a" * 40, "message": "It is locked."}] * 100)
-    assert "… and 50 more" in text_of(staff.get(page_of(job)))
+    Job.objects.filter(pk=job.pk).update(errors=[{"hash": "a" * 40, "message": "Image is locked."}] * 100)
+    assert "and 50 more" in text_of(staff.get(page_of(job)))
 
 
 @pytest.mark.parametrize("kind", ["copy", "copy_all"])
@@ -139,9 +139,9 @@ def test_what_is_over_can_be_neither_stopped_nor_tried_again(staff, acme, three)
     stop = choose(staff, JOBS, "cancel", [job])
     jobs.run(job.pk)
     before = everything()
-    assert told(confirm(staff, stop)) == ["The job delete_all of acme is over: succeeded."]
+    assert told(confirm(staff, stop)) == ["The job delete_all of acme has finished: succeeded."]
     messages = told(confirm(staff, choose(staff, JOBS, "resume", [job])))
-    assert messages == ["The job delete_all of acme is succeeded: there is nothing to go on with."]
+    assert messages == ["The job delete_all of acme is succeeded and can't be resumed."]
     page = text_of(staff.get(page_of(job)))
     assert "_stop" not in page
     assert "_resume" not in page
@@ -151,7 +151,7 @@ def test_what_is_over_can_be_neither_stopped_nor_tried_again(staff, acme, three)
 @pytest.mark.parametrize("role", Role)
 def test_each_kind_takes_its_permission(colleague, acme, role):
     browser, grants = colleague(role), granted([role])
-    for kind, needed in jobs.PERMISSIONS.items():
+    for kind, needed in ((kind, known.permission) for kind, known in jobs.KINDS.items()):
         for state, action in (("queued", "cancel"), ("failed", "resume")):
             job = made(acme, kind, state, params={"selection": {"in_trash": False, "search": ""}})
             page = browser.get(page_of(job))

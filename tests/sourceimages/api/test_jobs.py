@@ -47,7 +47,7 @@ def test_everything_is_copied(five, alice, stage, started):
     assert job["counts"] == {"created": 5}
     assert {image.hash for image in stage.images.active()} == set(five)
     again = started(alice, kind="copy_all", destination="stage")
-    assert again["counts"] == {"existing": 5}
+    assert again["counts"] == {"skipped_existing": 5}
     over = started(alice, kind="copy_all", destination="stage", overwrite=True)
     assert over["counts"] == {"overwritten": 5}
 
@@ -61,7 +61,7 @@ def test_everything_is_deleted_but_what_is_locked_and_comes_back(acme, five, ali
     assert Tombstone.objects.get().reason == "delete_all"
     alice.upload(acme, images.png(seed=1))
     back = started(alice, kind="restore_deletion", deletion_id=job["params"]["deletion_id"])
-    assert (back["state"], back["counts"]) == ("succeeded", {"restored": 3, "existing": 1})
+    assert (back["state"], back["counts"]) == ("succeeded", {"restored": 3, "skipped_existing": 1})
     assert acme.images.active().count() == 5
     assert acme.images.in_trash().count() == 1
 

@@ -13,7 +13,8 @@ from organizations.models import AuditEvent, Job
 from rokka.core.errors import Conflict, InvalidInput
 from sourceimages import jobs
 from sourceimages.errors import InvalidDestination
-from sourceimages.jobs import batches, bulk_actions
+from sourceimages.jobs import batches
+from sourceimages.jobs.bulk_actions import base, delete
 from sourceimages.jobs.selection import MAX_IDS, Selection
 from sourceimages.metadata.user import MAX_FIELDS
 from sourceimages.models import SourceImage, Tombstone
@@ -25,9 +26,9 @@ from tests.support.prepared import prepared
 pytestmark = pytest.mark.usefixtures("consistent")
 
 SIZES = (
-    (bulk_actions, "LOOKUP_BATCH"),
-    (bulk_actions, "TRANSACTION_BATCH"),
-    (bulk_actions, "DELETE_BATCH"),
+    (base, "LOOKUP_BATCH"),
+    (base, "TRANSACTION_BATCH"),
+    (delete, "DELETE_BATCH"),
     (batches, "COPY_BATCH"),
 )  # of batches
 CHANGES = {"changes": {"int:year": 1999}}
@@ -45,7 +46,7 @@ BECAME = {
     "unlock": "unlocked",
     "protect": "protected",
     "unprotect": "unprotected",
-    "set_metadata": "changed",
+    "set_metadata": "updated",
     "delete": "deleted",
     "copy": "created",
     "restore": "restored",
@@ -148,7 +149,7 @@ def test_what_is_locked_is_left_and_named(acme, stage, alice, five, kind):
     set_locked(five[2], True, actor=alice.actor)
     job = jobs.run(begun(kind, ticked(acme, five), alice.actor, stage).pk)
     assert job.counts == {BECAME[kind]: 4, "locked": 1}
-    assert job.errors == [{"hash": five[2].hash, "message": "It is locked."}]
+    assert job.errors == [{"hash": five[2].hash, "message": "Image is locked."}]
     assert (job.state, job.failed, job.skipped) == ("succeeded_with_errors", 0, 1)
     assert [holds(kind, image, stage) for image in five] == [True, True, False, True, True]
 
@@ -156,18 +157,18 @@ def test_what_is_locked_is_left_and_named(acme, stage, alice, five, kind):
 @pytest.mark.parametrize("kind", ["lock", "protect", "set_metadata"])
 def test_what_is_deleted_meanwhile_is_counted(acme, stage, alice, five, monkeypatch, kind):
     job = begun(kind, ticked(acme, five), alice.actor, stage)
-    some = bulk_actions._apply_batch
+    some = base.apply_batch
 
-    def after_somebody_deleted_the_third(job_id, ids):
+    def after_a_deletion(action, job_id, ids):
         if five[2].pk in ids:
             delete_image(five[2], actor=alice.actor)
-        return some(job_id, ids)
+        return some(action, job_id, ids)
 
-    monkeypatch.setattr(bulk_actions, "_apply_batch", after_somebody_deleted_the_third)
+    monkeypatch.setattr(base, "apply_batch", after_a_deletion)
     job = jobs.run(job.pk)
     assert (job.state, job.processed, job.failed, job.skipped) == ("succeeded_with_errors", 5, 0, 1)
-    assert job.counts == {BECAME[kind]: 4, "gone": 1}
-    assert job.errors == [{"hash": five[2].hash, "message": "It was removed meanwhile."}]
+    assert job.counts == {BECAME[kind]: 4, "not_found": 1}
+    assert job.errors == [{"hash": five[2].hash, "message": "Image or file no longer exists."}]
     assert SourceImage.objects.get(pk=five[2].pk).tombstone.reason == "api"
 
 
@@ -175,7 +176,7 @@ def test_one_that_may_not_have_it_does_not_keep_it_from_others(acme, stage, alic
     full = change_user_metadata(five[2], {f"field{number}": "x" for number in range(MAX_FIELDS)}, actor=alice.actor)
     job = jobs.run(begun("set_metadata", ticked(acme, five), alice.actor, stage).pk)
     assert (job.state, job.processed, job.failed) == ("succeeded_with_errors", 5, 1)
-    assert job.counts == {"changed": 4, "failed": 1}
+    assert job.counts == {"updated": 4, "failed": 1}
     (failure,) = job.errors
     assert failure["hash"] == full.hash
     assert f"the limit is {MAX_FIELDS}" in failure["message"]
@@ -217,7 +218,7 @@ def test_of_two_alike_in_the_trash_one_comes_back(acme, stage, alice):
         delete_image(acme.images.active().get(), actor=alice.actor)
     both = list(acme.images.order_by("id"))
     job = jobs.run(begun("restore", ticked(acme, both, in_trash=True), alice.actor, stage).pk)
-    assert job.counts == {"restored": 1, "existing": 1}
+    assert job.counts == {"restored": 1, "skipped_existing": 1}
     assert acme.images.active().get() == both[0]
 
 
@@ -277,17 +278,17 @@ def test_a_summary_counts_what_is_about_to_be_touched(acme, alice, five):
 
 
 def test_setting_the_very_field_that_is_searched_for_visits_each_once(acme, stage, alice, five, monkeypatch):
-    monkeypatch.setattr(bulk_actions, "TRANSACTION_BATCH", 2)
+    monkeypatch.setattr(base, "TRANSACTION_BATCH", 2)
     for image in five:
         change_user_metadata(image, {"int:year": 1950}, actor=alice.actor)
     job = jobs.run(begun("set_metadata", searched(acme, q="user:int:year:1950"), alice.actor, stage).pk)
-    assert (job.processed, job.counts) == (5, {"changed": 5})
+    assert (job.processed, job.counts) == (5, {"updated": 5})
     assert [image.user_metadata for image in acme.images.active()] == [{"int:year": 1999}] * 5
 
 
 @pytest.mark.parametrize("parameters", [{}, {"q": "harbour OR garden"}])
 def test_what_protecting_makes_is_not_visited(acme, stage, alice, five, monkeypatch, parameters):
-    monkeypatch.setattr(bulk_actions, "LOOKUP_BATCH", 2)
+    monkeypatch.setattr(base, "LOOKUP_BATCH", 2)
     job = jobs.run(begun("protect", searched(acme, **parameters), alice.actor, stage).pk)
     assert (job.processed, job.counts) == (5, {"protected": 5})
     assert acme.images.count() == 10
@@ -306,7 +307,7 @@ def test_a_job_that_is_killed_goes_on_where_it_was(acme, stage, alice, five, mon
     pictures = prepared(kind, five, alice.actor)
     job = begun(kind, ticked(acme, pictures, in_trash=kind == "restore"), alice.actor, stage)
     earlier = AuditEvent.objects.count()
-    for module in (bulk_actions, batches):
+    for module in (base, batches):
         advance, turns = module.advance, iter(range(100))
 
         def killed(*arguments, advance=advance, turns=turns, **more):
@@ -359,14 +360,14 @@ def test_a_job_is_stopped_in_the_middle_and_goes_on(acme, stage, alice, five, mo
 
 def test_stopping_takes_effect_before_the_next_picture(acme, stage, alice, five, monkeypatch):
     job = begun("protect", ticked(acme, five), alice.actor, stage)
-    some = bulk_actions._apply_batch
+    some = base.apply_batch
 
-    def stopped_after_two(job_id, ids):
+    def cancelled_after_two(action, job_id, ids):
         if ids == [five[2].pk]:
             jobs.cancel(job, actor=alice.actor)
-        return some(job_id, ids)
+        return some(action, job_id, ids)
 
-    monkeypatch.setattr(bulk_actions, "_apply_batch", stopped_after_two)
+    monkeypatch.setattr(base, "apply_batch", cancelled_after_two)
     assert jobs.run(job.pk).state == "cancelled"
     assert [holds("protect", image, stage) for image in five] == [True, True, False, False, False]
 
@@ -397,7 +398,7 @@ def test_copies_that_are_there_and_locked_are_named(acme, stage, alice, five):
     job = jobs.start_bulk_action("copy", ticked(acme, five), actor=alice.actor, destination=stage, overwrite=True)
     job = jobs.run(job.pk)
     assert (job.state, job.counts) == ("succeeded_with_errors", {"created": 4, "locked": 1})
-    assert job.errors == [{"hash": five[0].hash, "message": "It is there already, and locked."}]
+    assert job.errors == [{"hash": five[0].hash, "message": "Destination image is locked."}]
 
 
 # --- Several at once --------------------------------------------------------------------------------------------------
@@ -443,7 +444,7 @@ def test_several_who_do_the_same_job_do_each_picture_once(acme, stage, alice, fi
 
 @pytest.mark.django_db(transaction=True)
 def test_two_jobs_that_delete_the_same_pictures_delete_each_once(acme, stage, alice, five, monkeypatch):
-    monkeypatch.setattr(bulk_actions, "DELETE_BATCH", 2)
+    monkeypatch.setattr(delete, "DELETE_BATCH", 2)
     both = [begun("delete", ticked(acme, five), alice.actor, stage) for _ in range(2)]
     ended = together(*[lambda job=job: finished(job) for job in both])
     assert sum(job.counts.get("deleted", 0) for job in ended) == 5

@@ -10,7 +10,8 @@ from django.utils import timezone
 from organizations.models import AuditEvent, Job
 from sourceimages import jobs, tasks
 from sourceimages.errors import JobExpired, JobInProgress, NothingToRetry, StorageUnavailable
-from sourceimages.jobs import bulk_actions, retries
+from sourceimages.jobs import retries
+from sourceimages.jobs.bulk_actions import BULK_ACTIONS, base
 from sourceimages.jobs.selection import Selection
 from sourceimages.models import JobImage, SourceImage, Tombstone
 from sourceimages.operations import set_locked
@@ -57,7 +58,7 @@ def attempts_of(job):
 def test_an_image_with_an_unforeseen_error_fails_alone_and_the_others_are_done(acme, five, alice, broken):
     job = jobs.run(describing(acme, alice).pk)
     assert (job.state, job.total, job.processed, job.failed, job.skipped) == ("succeeded_with_errors", 5, 5, 1, 0)
-    assert job.counts == {"changed": 4, "failed": 1}
+    assert job.counts == {"updated": 4, "failed": 1}
     (failure,) = job.errors
     assert failure["hash"] == broken.hash
     assert failure["message"].startswith("AttributeError: ")
@@ -82,7 +83,7 @@ def test_what_failed_is_run_again_once_it_is_mended(acme, five, alice, broken):
     again = jobs.start_retry(first, actor=alice.actor)
     assert (again.total, again.params["retry_of"]) == (1, str(first.pk))
     again = jobs.run(again.pk)
-    assert (again.state, again.counts, again.errors) == ("succeeded", {"changed": 1}, [])
+    assert (again.state, again.counts, again.errors) == ("succeeded", {"updated": 1}, [])
     assert years(acme) == [1999] * 5
 
 
@@ -199,7 +200,7 @@ def test_one_job_that_waits_does_not_keep_beat_from_the_next(acme, stage, five, 
     with time_machine.travel(timezone.now() - timedelta(minutes=5)):
         waiting = jobs.start_copy_all(acme, stage, overwrite=False, actor=alice.actor)
         other = describing(acme, alice)
-    monkeypatch.setitem(jobs.BATCH_HANDLERS, jobs.COPY_ALL, refuse)
+    monkeypatch.setattr(jobs.KINDS[jobs.COPY_ALL], "run_batch", refuse)
     tasks.resume_jobs()
     waiting.refresh_from_db()
     other.refresh_from_db()
@@ -217,20 +218,15 @@ class KilledError(BaseException):
 @pytest.fixture
 def killing(monkeypatch, five):
     """Ends the process whenever the third image is at hand."""
-    do = bulk_actions.BULK_ACTIONS["set_metadata"].do
+    action = BULK_ACTIONS["set_metadata"]
+    apply = action.apply
 
-    def deadly(images, arguments, actor):
+    def deadly(images, params, actor):
         if five[2] in images:
             raise KilledError
-        return do(images, arguments, actor)
+        return apply(images, params, actor)
 
-    act = bulk_actions.BulkAction(
-        bulk_actions.BULK_ACTIONS["set_metadata"].permission,
-        deadly,
-        together=True,
-        takes=frozenset({"changes"}),
-    )
-    monkeypatch.setitem(bulk_actions.BULK_ACTIONS, "set_metadata", act)
+    monkeypatch.setattr(action, "apply", deadly)
 
 
 def survived(job):
@@ -248,20 +244,20 @@ def test_an_image_that_kills_its_process_fails_and_the_others_are_done(acme, fiv
     while (job := survived(job)).unfinished:
         deaths += 1
         assert deaths < 10
-    assert (job.state, job.processed, job.counts) == ("succeeded_with_errors", 5, {"changed": 4, "failed": 1})
+    assert (job.state, job.processed, job.counts) == ("succeeded_with_errors", 5, {"updated": 4, "failed": 1})
     assert job.errors == [{"hash": five[2].hash, "message": retries.KILLED_MESSAGE}]
     assert years(acme) == [1999, 1999, None, 1999, 1999]
 
 
 def test_a_process_that_ends_between_two_batches_is_no_attempt(acme, five, alice, monkeypatch):
-    monkeypatch.setattr(bulk_actions, "TRANSACTION_BATCH", 2)
+    monkeypatch.setattr(base, "TRANSACTION_BATCH", 2)
     job = describing(acme, alice)
     for _ in range(2):
         jobs.run_one_batch(job.pk)
         for _ in range(5):
             jobs.handle_killed(job.pk)
     assert (attempts_of(job), job.single_until_id) == (0, 0)
-    assert jobs.run(job.pk).counts == {"changed": 5}
+    assert jobs.run(job.pk).counts == {"updated": 5}
 
 
 def test_the_rows_of_a_job_that_is_over_are_those_that_failed(acme, five, alice, broken):

@@ -11,7 +11,8 @@ from organizations.audit import COMMAND
 from organizations.models import AuditEvent, Job
 from sourceimages import jobs
 from sourceimages.errors import JobExpired, SelectionChanged
-from sourceimages.jobs import batches, bulk_actions, snapshot
+from sourceimages.jobs import batches, snapshot
+from sourceimages.jobs.bulk_actions import base, delete
 from sourceimages.jobs.selection import Selection
 from sourceimages.models import JobImage, Tombstone
 from sourceimages.operations import change_user_metadata, delete_image, rename_image, restore_image
@@ -32,7 +33,7 @@ def six(acme, alice):
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    for module, name in ((bulk_actions, "DELETE_BATCH"), (bulk_actions, "TRANSACTION_BATCH"), (batches, "COPY_BATCH")):
+    for module, name in ((delete, "DELETE_BATCH"), (base, "TRANSACTION_BATCH"), (batches, "COPY_BATCH")):
         monkeypatch.setattr(module, name, 2)
 
 
@@ -85,7 +86,7 @@ def test_what_is_deleted_before_its_turn_is_not_copied_as_if_it_were_active(acme
     job = jobs.start_copy_all(acme, stage, overwrite=False, actor=alice.actor)
     delete_image(six[3], actor=alice.actor)
     job = jobs.run(job.pk)
-    assert (job.state, job.counts, job.failed) == ("succeeded_with_errors", {"created": 5, "gone": 1}, 1)
+    assert (job.state, job.counts, job.failed) == ("succeeded_with_errors", {"created": 5, "not_found": 1}, 1)
     assert six[3].hash not in set(stage.images.values_list("hash", flat=True))
 
 
@@ -93,7 +94,7 @@ def test_chosen_images_that_are_gone_by_then_are_not_forgotten(acme, six, alice)
     chosen = Selection(acme, in_trash=False, ids=tuple(image.pk for image in six[:2]))
     delete_image(six[0], actor=alice.actor)
     job = jobs.run(jobs.start_bulk_action("lock", chosen, actor=alice.actor).pk)
-    assert (job.state, job.total, job.counts) == ("succeeded_with_errors", 2, {"locked": 1, "gone": 1})
+    assert (job.state, job.total, job.counts) == ("succeeded_with_errors", 2, {"locked": 1, "not_found": 1})
 
 
 def test_other_images_than_those_that_were_shown_are_refused(acme, six, alice):

@@ -108,7 +108,7 @@ def test_copies_that_were_changed_since_stay(acme, stage, alice, five):
     set_locked(copies[1], True, actor=alice.actor)
     delete_image(copies[2], actor=alice.actor)
     undoing = undone(job, alice)
-    assert undoing.counts == {"undone": 2, "changed since": 1, "locked": 1, "gone": 1}
+    assert undoing.counts == {"undone": 2, "changed_since": 1, "locked": 1, "not_found": 1}
     assert failed(undoing).keys() == {image.hash for image in copies[:3]}
     assert set(stage.images.active()) == set(copies[:2])
 
@@ -122,8 +122,8 @@ def test_metadata_of_many_comes_back_but_for_the_image_that_was_changed_since(ac
 
     undoing = undone(job, alice)
     assert (undoing.state, undoing.processed) == ("succeeded_with_errors", 5)
-    assert undoing.counts == {"undone": 4, "changed since": 1}
-    assert failed(undoing) == {five[2].hash: "It was changed after the job."}
+    assert undoing.counts == {"undone": 4, "changed_since": 1}
+    assert failed(undoing) == {five[2].hash: "Image was changed after the job."}
     now = {image.pk: image for image in acme.images.all()}
     assert now[five[2].pk].user_metadata == {"title": "Mine", "int:year": 1999}
     assert [now[five[n].pk].user_metadata for n in (0, 1, 3, 4)] == [{"title": "First"}, {}, {}, {}]
@@ -160,7 +160,7 @@ def test_a_replaced_image_stays_in_the_trash_while_the_one_made_of_it_was_change
     protected = acme.images.active().get(binary_hash=five[2].binary_hash)
     change_user_metadata(protected, {"title": "Mine"}, actor=alice.actor)
     undoing = undone(job, alice)
-    assert undoing.counts == {"undone": 4, "changed since": 1}
+    assert undoing.counts == {"undone": 4, "changed_since": 1}
     assert acme.images.active().get(binary_hash=five[2].binary_hash) == protected
     assert SourceImage.objects.get(pk=five[2].pk).deleted
 
@@ -188,7 +188,7 @@ def test_an_image_whose_hash_is_active_again_stays_in_the_trash(acme, alice, fiv
     job = done("protect", five[:1], alice)
     alice.upload(acme, images.png(seed=0))
     undoing = undone(job, alice)
-    assert undoing.counts == {"existing": 1}
+    assert undoing.counts == {"skipped_existing": 1}
     assert acme.images.active().filter(binary_hash=five[0].binary_hash).count() == 2
 
 
@@ -218,7 +218,7 @@ def test_undoing_twice_changes_nothing_the_second_time(acme, alice, five):
     job = done("set_metadata", five, alice, changes={"title": "All"})
     undone(job, alice)
     before = everything(acme)
-    assert undone(job, alice).counts == {"changed since": 5}
+    assert undone(job, alice).counts == {"changed_since": 5}
     assert everything(acme) == before
 
 

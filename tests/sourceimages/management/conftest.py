@@ -1,6 +1,7 @@
 """What operators do with all pictures at once: terminals, pictures, and jobs that end in the middle."""
 
 import io
+import re
 import signal
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -86,7 +87,7 @@ def at_batch(monkeypatch):
     """Does something before a batch of a kind of job, once."""
 
     def plan(kind: str, number: int, act: Callable[[], object]) -> None:
-        step, count = jobs.BATCH_HANDLERS[kind], 0
+        step, count = jobs.KINDS[kind].run_batch, 0
 
         def stepping(job_id):
             nonlocal count
@@ -95,7 +96,7 @@ def at_batch(monkeypatch):
                 act()
             return step(job_id)
 
-        monkeypatch.setitem(jobs.BATCH_HANDLERS, kind, stepping)
+        monkeypatch.setattr(jobs.KINDS[kind], "run_batch", stepping)
 
     return plan
 
@@ -136,5 +137,6 @@ def age(job: Job) -> None:
 
 
 def facts(printed: str) -> dict[str, int]:
-    lines = (line.split() for line in printed.splitlines())
-    return {words[0][:-1]: int(words[1]) for words in lines if len(words) == 2 and words[1].isdigit()}
+    """The lines `name: number`."""
+    lines = (re.match(r"([a-z_ ]+?):? +(\d+)$", line) for line in printed.splitlines())
+    return {line[1].replace(" ", "_"): int(line[2]) for line in lines if line}

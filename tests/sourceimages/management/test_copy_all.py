@@ -11,7 +11,7 @@ from tests.sourceimages.management.conftest import facts, living, nothing_happen
 
 def test_everything_is_copied(acme, other, six, run):
     printed = run("copy_all", "acme", "other", "--yes")
-    assert facts(printed) == {"created": 6, "existing": 0, "overwritten": 0, "locked": 0, "failed": 0}
+    assert facts(printed) == {"created": 6, "skipped_existing": 0, "overwritten": 0, "locked": 0, "failed": 0}
     assert living(other) == living(acme) == {image.hash for image in six}
     assert [event.source for event in AuditEvent.objects.filter(action__startswith="job.")] == ["command", "command"]
     assert contradictions() == []
@@ -21,7 +21,7 @@ def test_copying_again_finds_everything_there(acme, other, six, run):
     run("copy_all", "acme", "other", "--yes")
     before = state(other)
     printed = run("copy_all", "acme", "other", "--yes")
-    assert facts(printed) == {"created": 0, "existing": 6, "overwritten": 0, "locked": 0, "failed": 0}
+    assert facts(printed) == {"created": 0, "skipped_existing": 6, "overwritten": 0, "locked": 0, "failed": 0}
     assert state(other) == before
     assert contradictions() == []
 
@@ -33,8 +33,8 @@ def test_what_is_there_is_overwritten_unless_it_is_locked(acme, other, six, run,
     for image in six:
         rename_image(image, "new.png", actor=COMMAND)
     printed = refused("copy_all", "acme", "other", "--overwrite", "--yes", status=3)
-    assert facts(printed) == {"created": 0, "existing": 0, "overwritten": 5, "locked": 1, "failed": 0}
-    assert f"Skipped or failed:\n  {locked.hash} new.png: It is there already, and locked.\n" in printed
+    assert facts(printed) == {"created": 0, "skipped_existing": 0, "overwritten": 5, "locked": 1, "failed": 0}
+    assert f"Skipped or failed:\n  {locked.hash} new.png: Destination image is locked.\n" in printed
     assert {image.name for image in other.images.exclude(pk=locked.pk)} == {"new.png"}
     assert contradictions() == []
 
@@ -55,7 +55,7 @@ def test_pictures_that_cannot_be_copied_fail_the_command(acme, other, six, refus
     lost = six[3]
     (own_files / lost.file.key).unlink()
     said = refused("copy_all", "acme", "other", "--yes", status=3)
-    assert facts(said) == {"created": 5, "existing": 0, "overwritten": 0, "locked": 0, "failed": 1}
+    assert facts(said) == {"created": 5, "skipped_existing": 0, "overwritten": 0, "locked": 0, "failed": 1}
     assert "1 picture failed: their bytes are missing" in said
     assert f"Skipped or failed:\n  {lost.hash} 3.png: It, or its bytes, were gone" in said
     assert living(other) == {image.hash for image in six} - {lost.hash}

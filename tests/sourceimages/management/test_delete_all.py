@@ -15,7 +15,7 @@ from tests.conftest import contradictions
 from tests.sourceimages.management.conftest import committing, ctrl_c, facts, living, raising, state
 from tests.support import images
 
-NOTHING_LEFT = dict.fromkeys(("restored", "merged", "existing", "conflicting", "locked", "failed"), 0)
+NOTHING_LEFT = dict.fromkeys(("restored", "merged", "skipped_existing", "conflicting", "locked", "failed"), 0)
 
 # --- delete_all and restore_all ---------------------------------------------------------------------------------------
 
@@ -42,7 +42,7 @@ def test_locked_pictures_stay_and_are_named(acme, six, run, refused):
     assert "locked ones stay: 1." in run("delete_all", "acme", "--dry-run")
     printed = refused("delete_all", "acme", "--yes", status=3)
     assert facts(printed) == {"deleted": 5, "locked": 1, "failed": 0}
-    assert f"Skipped or failed:\n  {six[2].hash} 2.png: It is locked.\n" in printed
+    assert f"Skipped or failed:\n  {six[2].hash} 2.png: Image is locked.\n" in printed
     assert living(acme) == {six[2].hash}
     assert contradictions() == []
 
@@ -72,7 +72,7 @@ def test_images_that_were_uploaded_again_stay_in_the_trash(acme, alice, six, run
     alice.upload(acme, images.png(seed=2), name="2.png")
     again = alice.upload(acme, images.png(seed=3), name="3.png").json()["items"][0]["hash"]
     printed = run("restore_all", "acme", "--yes")
-    assert facts(printed) == NOTHING_LEFT | {"restored": 4, "existing": 1, "merged": 1}
+    assert facts(printed) == NOTHING_LEFT | {"restored": 4, "skipped_existing": 1, "merged": 1}
     assert "Existing and merged ones stay in the trash" in printed
     assert acme.images.active().get(hash=again).user_metadata == {"title": "Harbour"}
     assert living(acme) == {image.hash for image in six}

@@ -31,7 +31,7 @@ def test_copying_stops_after_ctrl_c_and_goes_on(acme, other, six, run, refused, 
     assert "copy 2 pictures" in run("copy_all", "acme", "other", "--dry-run")
     assert facts(run("copy_all", "acme", "other", "--yes")) == {
         "created": 6,
-        "existing": 0,
+        "skipped_existing": 0,
         "overwritten": 0,
         "locked": 0,
         "failed": 0,
@@ -184,7 +184,7 @@ def test_the_same_job_of_somebody_else_is_not_joined(acme, other, six, run, sour
     for _ in range(2):
         said = run("copy_all", "acme", "other", "--yes")
         assert "earlier run" not in said
-        assert facts(said)["created"] + facts(said)["existing"] == 6
+        assert facts(said)["created"] + facts(said)["skipped_existing"] == 6
     assert Job.objects.filter(pk=theirs.pk).values().get() == before
     assert living(other) == living(acme)
 

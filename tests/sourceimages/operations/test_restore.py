@@ -146,7 +146,7 @@ def test_a_restore_whose_images_were_purged_on_the_way_is_never_done(acme, five,
     Tombstone.objects.update(expires_at=timezone.now() + timedelta(days=1))
     Job.objects.filter(pk=job.pk).update(state="running")
     job = jobs.run(job.pk)
-    assert (job.state, job.counts) == ("failed", {"restored": 2, "gone": 3})
+    assert (job.state, job.counts) == ("failed", {"restored": 2, "not_found": 3})
     assert "removed for good" in job.error
 
 
@@ -298,7 +298,7 @@ def test_a_job_merges_what_was_uploaded_again_and_says_what_it_left(acme, alice,
     change_user_metadata(acme.images.active().get(hash=five[1].hash), {"title": "Quay"}, actor=COMMAND)
     set_locked(acme.images.active().get(hash=five[2].hash), True, actor=COMMAND)
     job = jobs.run(jobs.start_restore(acme, actor=COMMAND).pk)
-    assert job.counts == {"restored": 1, "merged": 1, "conflicting": 1, "locked": 1, "existing": 1}
+    assert job.counts == {"restored": 1, "merged": 1, "conflicting": 1, "locked": 1, "skipped_existing": 1}
     assert (job.state, job.processed, job.total) == ("succeeded_with_errors", 5, 5)
     assert {one["hash"] for one in job.errors} == {five[1].hash, five[2].hash}
     metadata = dict(acme.images.active().values_list("hash", "user_metadata"))

@@ -1,0 +1,26 @@
+from django.http import HttpResponseBase
+
+from organizations.auth.staff import StaffAccess
+from organizations.permissions import Permission
+from sourceimages.downloads.zip_archive import zip_response
+from sourceimages.jobs.bulk_actions.base import BulkAction
+from sourceimages.jobs.registry import register
+from sourceimages.jobs.selection import Selection
+
+ITERATOR_CHUNK = 500  # rows read at a time
+
+
+@register
+class DownloadImages(BulkAction):
+    """The one bulk action without a job: the archive is created while it is sent."""
+
+    name, label = "download", "Download as ZIP"
+    help_text = "One archive with the original files."
+    permission = Permission.IMAGES_READ
+    outcomes = ()
+    runs_as_job = False
+
+    def response(self, selection: Selection, staff: StaffAccess) -> HttpResponseBase:
+        organization, images = selection.organization, selection.images().select_related("file").order_by("id")
+        protected = staff.has_permission(Permission.PROTECTED_ORIGINALS_DOWNLOAD, organization)
+        return zip_response(organization, images.iterator(ITERATOR_CHUNK), protected=protected)

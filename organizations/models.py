@@ -342,4 +342,5 @@ class AuditEvent(models.Model):
 
 
 def new_signing_key() -> str:
-    return secrets.token_urlsafe(32)
+    """43 random letters and digits (256 bits)."""
+    return "".join(secrets.choice(LETTERS_AND_DIGITS) for _ in range(43))

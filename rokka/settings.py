@@ -256,7 +256,7 @@ STATICFILES_DIRS = [BASE_DIR / "rokka" / "backoffice" / "static"]
 STATIC_ROOT = None if STANDALONE else BASE_DIR / "static"
 WHITENOISE_USE_FINDERS = STANDALONE  # nothing to collect when trying it out
 LOGGING_CONFIG = None
-logs.configure(level=LOG_LEVEL, for_people=STANDALONE and sys.stderr.isatty())
+logs.configure(level=LOG_LEVEL, console=STANDALONE and sys.stderr.isatty())
 
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not STANDALONE

@@ -11,12 +11,14 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
-from rokka.core.logs import looks_secret
+from rokka.core.logs import redact
 
 log = structlog.get_logger()
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
+# Any other method is a word of the caller, which can be a secret.
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "COPY"}
 UNLOGGED_PATHS = {"/health/live", "/health/ready"}
 
 
@@ -29,7 +31,7 @@ class RequestLogMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         started = time.perf_counter()
         sent = request.headers.get("X-Request-Id", "")
-        request_id = sent if REQUEST_ID.match(sent) and not looks_secret(sent) else uuid.uuid4().hex
+        request_id = sent if REQUEST_ID.match(sent) and redact(sent) == sent else uuid.uuid4().hex
         request.META["rokka.request_id"] = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
@@ -38,7 +40,7 @@ class RequestLogMiddleware:
         if request.path not in UNLOGGED_PATHS:
             log.info(
                 "request",
-                method=request.method,
+                method=request.method if request.method in METHODS else "other",
                 path=request.path,
                 status=response.status_code,
                 milliseconds=round((time.perf_counter() - started) * 1000, 1),

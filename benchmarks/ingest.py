@@ -24,7 +24,7 @@ from benchmarks.common import MEGABYTE, ROOT, print_table, settle
 
 SIDES = {1: (1000, 1000), 24: (6000, 4000), 100: (10_000, 10_000)}  # pixels, by megapixels
 LIMIT = (15_000, 15_000)  # 225 megapixels
-QUESTIONS = "header", "opaque", "describe", "colours"
+QUESTIONS = "header", "opaque", "describe", "colors"
 AIM_SECONDS, AIM_MEMORY = 1.3, 1000 * MEGABYTE  # times vips; bytes
 CHILD = "from benchmarks import ingest; ingest.rewrite()"
 

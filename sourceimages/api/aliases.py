@@ -1,4 +1,4 @@
-"""Names for images."""
+"""Aliases of images."""
 
 from typing import Any
 
@@ -17,15 +17,17 @@ from sourceimages.models import Alias
 from sourceimages.operations import aliases
 
 ALIAS = OpenApiParameter("alias", OpenApiTypes.STR, OpenApiParameter.PATH, pattern=r"^[a-zA-Z0-9_]{1,255}$")
-OVERWRITE_PARAM = OpenApiParameter("overwrite", OpenApiTypes.BOOL, description="true: let it mean another image.")
+OVERWRITE_PARAM = OpenApiParameter(
+    "overwrite", OpenApiTypes.BOOL, description="true: move the alias if it is already used for another image."
+)
 
 
 class AliasSerializer(serializers.Serializer):
-    """A name, and the hash it stands for, whether there is such an image now or not."""
+    """An alias and the hash that it points to, whether or not that image exists now."""
 
     organization = serializers.CharField(read_only=True)
     alias = serializers.CharField(read_only=True)
-    hash = serializers.CharField(help_text="Hash; in a request, a short hash will do.")
+    hash = serializers.CharField(help_text="Hash. Requests may use a short hash.")
     created = serializers.DateTimeField(read_only=True)
 
     def to_representation(self, alias: Alias) -> dict[str, Any]:
@@ -53,7 +55,7 @@ class AliasViewSet(SourceImageScopedViewSet):
         responses={200: AliasSerializer, **errors(400, 401, 403, 404, 429)},
     )
     def retrieve(self, request: Request, organization: str, alias: str) -> Response:
-        """Also when the image is deleted."""
+        """Works for deleted images, too."""
         return Response(AliasSerializer(aliases.get_alias(self.organization, alias)).data)
 
     @extend_schema(
@@ -62,7 +64,7 @@ class AliasViewSet(SourceImageScopedViewSet):
         responses={200: AliasSerializer, 201: AliasSerializer, **errors(400, 401, 403, 404, 409, 413, 429)},
     )
     def update(self, request: Request, organization: str, alias: str) -> Response:
-        """201: it is new; 200: it meant another image, or this one, before."""
+        """Returns 201 if the alias is new, and 200 if it existed."""
         body = request.data
         if not isinstance(body, dict) or not isinstance(body.get("hash"), str):
             raise InvalidInput('The body must be a JSON object: {"hash": "…"}.')
@@ -76,7 +78,7 @@ class AliasViewSet(SourceImageScopedViewSet):
         responses={204: None, **errors(400, 401, 403, 404, 429)},
     )
     def destroy(self, request: Request, organization: str, alias: str) -> Response:
-        """The image stays."""
+        """The image is kept."""
         aliases.delete_alias(self.organization, alias, actor=self.actor)
         return Response(status=204)
 
@@ -86,6 +88,6 @@ class AliasViewSet(SourceImageScopedViewSet):
         responses=errors(400, 401, 403, 404, 429),
     )
     def invalidate_cache(self, request: Request, organization: str, alias: str) -> Response:
-        """Always refused: nothing renders here yet, so there is no cache."""
+        """Always refused: this server does not render images and has no cache."""
         aliases.get_alias(self.organization, alias)
-        raise FeatureUnavailable("This server renders no pictures yet, so that there is no cache to clear.")
+        raise FeatureUnavailable("This server does not render images and has no cache to clear.")

@@ -1,4 +1,4 @@
-"""Finding the images that a request is about."""
+"""Look up the images that a request addresses."""
 
 from rest_framework import status
 from rest_framework.permissions import SAFE_METHODS
@@ -13,7 +13,7 @@ from sourceimages.models import SourceImage, SourceImageQuerySet
 
 
 class WritableStorageViewSet(OrganizationScope):
-    """A scope in which requests that write are refused while database and storage do not agree; strangers before."""
+    """Refuses writing requests while database and storage do not match. Access is checked before that."""
 
     def check_permissions(self, request: Request) -> None:
         super().check_permissions(request)
@@ -22,7 +22,7 @@ class WritableStorageViewSet(OrganizationScope):
 
 
 class SourceImageScopedViewSet(WritableStorageViewSet):
-    """A scope below `/sourceimages/{org}`."""
+    """A viewset below `/sourceimages/{org}`."""
 
     def get_queryset(self) -> SourceImageQuerySet:
         images = self.organization.images
@@ -31,14 +31,14 @@ class SourceImageScopedViewSet(WritableStorageViewSet):
         return images.active().select_related("file")
 
     def image(self, hash: str) -> SourceImage:
-        """The image of this hash or short hash; in the trash, the one that was deleted last. Raises ImageNotFound."""
+        """The image with this hash or short hash; with `deleted`, the one deleted last. Raises ImageNotFound."""
         found = self.get_queryset().by_hash(hash)
         if self.include_deleted():
-            found = found.order_by("-tombstone__deleted_at", "-id")  # it may lie there many times
+            found = found.order_by("-tombstone__deleted_at", "-id")  # the trash can hold a hash several times
         return self._first(found, hash)
 
     def active_image(self, hash: str) -> SourceImage:
-        """The active image of this hash or short hash. Raises ImageNotFound."""
+        """The active image with this hash or short hash. Raises ImageNotFound."""
         return self._first(self.organization.images.active().select_related("file").by_hash(hash), hash)
 
     def include_deleted(self) -> bool:
@@ -52,12 +52,12 @@ class SourceImageScopedViewSet(WritableStorageViewSet):
 
 
 def query_flag(request: Request, name: str) -> bool:
-    """A flag in the query, false if it is not there."""
+    """A boolean query parameter; missing counts as false."""
     return parse_flag(name, request.query_params.get(name, ""))
 
 
 def image_path(image: SourceImage) -> str:
-    """The path of an image in the API."""
+    """The path of the image in the API."""
     return f"/sourceimages/{image.organization.name}/{image.hash}"
 
 

@@ -1,4 +1,4 @@
-"""Copying to another organization."""
+"""Copy images to another organization."""
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -21,7 +21,7 @@ MAX_COPIES = 100
 
 
 class CopyResultSerializer(serializers.Serializer):
-    """Full hashes. `existing` are those that were there already, overwritten or not."""
+    """Full hashes. `existing` lists images that already existed at the destination, overwritten or not."""
 
     existing = serializers.ListField(child=serializers.CharField())
     created = serializers.ListField(child=serializers.CharField())
@@ -29,12 +29,12 @@ class CopyResultSerializer(serializers.Serializer):
     protected = serializers.ListField(
         child=serializers.CharField(),
         required=False,
-        help_text="Those in `notfound` that are protected: your roles do not allow copying them.",
+        help_text="Images in `notfound` that are protected: your roles do not allow copying them.",
     )
 
 
 class CopyMixin(SourceImageScopedViewSet):
-    """Copying one image, or up to a hundred."""
+    """Copies one image, or up to 100."""
 
     required_permissions = {"copy_one": Permission.IMAGES_COPY_FROM, "copy_many": Permission.IMAGES_COPY_FROM}
 
@@ -45,9 +45,11 @@ class CopyMixin(SourceImageScopedViewSet):
         responses={201: dict, 204: None, **errors(400, 401, 403, 404, 409, 412, 423, 429, 503)},
     )
     def copy_one(self, request: Request, organization: str, hash: str) -> Response:
-        """With all its metadata, but without its lock. 201: it is new there; 204: it was there and is overwritten.
+        """Copies all metadata, but not the lock.
 
-        A protected image needs the permission to download its original.
+        Returns 201 if the image is new at the destination, and 204 if it was overwritten.
+
+        Copying a protected image requires the permission to download its original.
         """
         destination = destination_from_header(request, self.organization, self.credentials)
         outcome = copy_image(
@@ -62,14 +64,14 @@ class CopyMixin(SourceImageScopedViewSet):
         responses={200: CopyResultSerializer, **errors(400, 401, 403, 404, 413, 429)},
     )
     def copy_many(self, request: Request, organization: str) -> Response:
-        """A JSON array of hashes or short hashes. One that fails does not keep the others from being copied."""
+        """The body is a JSON array of hashes or short hashes. Images that can't be copied do not affect the others."""
         destination = destination_from_header(request, self.organization, self.credentials)
         hashes = request.data
         if not isinstance(hashes, list) or not all(isinstance(hash, str) for hash in hashes):
             raise InvalidInput("The body must be a JSON array of hashes.")
         if len(hashes) > MAX_COPIES:
             raise InvalidInput(
-                f"{len(hashes)} hashes; the limit is {MAX_COPIES}. Copy everything with a job: POST /jobs."
+                f"{len(hashes)} hashes; the limit is {MAX_COPIES}. To copy all images, start a job: POST /jobs."
             )
         copied = copy_by_hashes(
             self.organization, hashes, destination, overwrite=should_overwrite(request), actor=self.actor
@@ -79,31 +81,32 @@ class CopyMixin(SourceImageScopedViewSet):
 
 
 def destination_from_header(request: Request, source: Organization, credentials: Credentials) -> Organization:
-    """The organization in the header `Destination`, to which the caller may copy."""
+    """The organization in the `Destination` header, checked for permission to copy to it."""
     return get_destination(request.headers.get("Destination", "").strip(), source, credentials)
 
 
 def get_destination(name: str, source: Organization, credentials: Credentials) -> Organization:
-    """Raises InvalidDestination, NotAMember, RoleMissing, MembershipNotAccepted, before any image is looked up."""
+    """The destination. Raises InvalidDestination, NotAMember, RoleMissing or MembershipNotAccepted."""
     if not name:
-        raise InvalidDestination("Destination: name the organization to copy to.")
+        raise InvalidDestination("Destination: the header is required. Set it to the organization to copy to.")
     if name == source.name:
-        raise InvalidDestination("Destination: it is the organization to copy from.")
+        raise InvalidDestination("Destination: must differ from the organization to copy from.")
     found = resolve_access(credentials, name, addressed=False)
     if found is None:
         if not Organization.objects.filter(name=name).exists():
-            raise InvalidDestination(f"Destination: there is no organization called {name[:80]!r}.")
+            raise InvalidDestination(f"Destination: organization {name[:80]!r} not found.")
         raise NotAMember(f"You are not a member of {name!r}.")
     if Permission.IMAGES_COPY_TO not in found.granted:
         raise RoleMissing(f"Your roles in {name!r} do not allow copying to it.")
     if not found.accepted:
         raise MembershipNotAccepted(
-            f"Another user made you a member of {name!r}, and you have not accepted that. To accept, send a request "
-            f"to it, such as GET /organizations/{name}; the key of a public user cannot."
+            f"You have not accepted your membership in {name!r}, which another user created. To accept it, send a "
+            f"request to the organization, such as GET /organizations/{name}. Keys of public users can't accept "
+            "memberships."
         )
     return found.organization
 
 
 def should_overwrite(request: Request) -> bool:
-    """`Overwrite: F` (RFC 4918, 10.6) is the only way to say no."""
+    """Return whether to overwrite: only `Overwrite: F` (RFC 4918, 10.6) prevents it."""
     return request.headers.get("Overwrite", "").strip().upper() != "F"

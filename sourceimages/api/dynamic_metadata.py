@@ -23,44 +23,47 @@ from sourceimages.operations import change_dynamic_metadata, update_in_place
 
 NAME = OpenApiParameter("name", OpenApiTypes.STR, OpenApiParameter.PATH, description="`subject_area`, `version`, …")
 KEEP_HASH = OpenApiParameter(
-    "keepHash", OpenApiTypes.BOOL, description="true: change the image itself; what is cached of it stays as it was."
+    "keepHash",
+    OpenApiTypes.BOOL,
+    description="true: keep the hash and change the image itself. Cached renditions do not change.",
 )
 RESPONSES = {201: SourceImageSerializer, 204: None, **errors(400, 401, 403, 404, 413, 423, 429)}
-# RFC 7234, 5.5: 299 is a warning of any kind.
-KEEP_HASH_WARNING = '299 rokka "The hash was kept. What was rendered and cached of the picture before does not change."'
+# RFC 7234, 5.5: code 299 is a miscellaneous warning.
+KEEP_HASH_WARNING = '299 rokka "The hash was kept. Renditions that are already cached do not change."'
 
 
 class DynamicMetadataMixin(SourceImageScopedViewSet):
-    """Setting and removing entries of dynamic metadata."""
+    """Sets and removes entries of dynamic metadata."""
 
     required_permissions = {"set_entry": Permission.IMAGES_WRITE, "remove_entry": Permission.IMAGES_WRITE}
 
     @extend_schema(
-        summary="Set an entry of dynamic metadata",
+        summary="Set a dynamic metadata entry",
         parameters=[ORGANIZATION, HASH, NAME, DELETE_PREVIOUS, KEEP_HASH, LOCATION],
         request=OpenApiTypes.OBJECT,
         responses=RESPONSES,
     )
     def set_entry(self, request: Request, organization: str, hash: str, name: str) -> Response:
-        """It is part of the hash: there is another image then, which `Location` names."""
+        """Dynamic metadata is part of the hash. Changing it creates a new image; `Location` points to it."""
         name, value = metadata.dynamic_entry(name, {} if request.data is None else request.data)
         image = self.active_image(hash)
         metadata.check_bounds({name: value}, image.width, image.height)
         return self._change(request, image, {name: value}, {})
 
     @extend_schema(
-        summary="Remove an entry of dynamic metadata",
+        summary="Remove a dynamic metadata entry",
         parameters=[ORGANIZATION, HASH, NAME, DELETE_PREVIOUS, KEEP_HASH, LOCATION],
         request=None,
         responses=RESPONSES,
     )
     def remove_entry(self, request: Request, organization: str, hash: str, name: str) -> Response:
-        """Without its last entry, an image has the hash that it was uploaded with."""
+        """Removing the last entry restores the hash of the upload. `Location` points to the resulting image."""
         name = metadata.dynamic_name(name)
         image = self.active_image(hash)
         if name not in image.dynamic_metadata:
-            raise FieldNotFound(f"The picture has no dynamic metadata {name[:80]!r}.")
-        body = request.data if isinstance(request.data, dict) else {}  # where a client of rokka.io says deletePrevious
+            raise FieldNotFound(f"The image has no dynamic metadata {name[:80]!r}.")
+        # clients of rokka.io send deletePrevious in the body
+        body = request.data if isinstance(request.data, dict) else {}
         return self._change(request, image, {name: None}, body)
 
     def _change(
@@ -72,7 +75,7 @@ class DynamicMetadataMixin(SourceImageScopedViewSet):
         if query_flag(request, "keepHash"):
             if delete_previous:
                 raise InvalidInput(
-                    "deletePrevious and keepHash exclude each other: with the same hash, there is no other."
+                    "deletePrevious and keepHash can't be combined: with keepHash, no image is replaced."
                 )
             image = update_in_place(image, changes, actor=self.actor)
             return Response(

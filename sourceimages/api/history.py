@@ -1,4 +1,4 @@
-"""What an image was before it was changed, and putting that back."""
+"""Versions of an image: list and restore them."""
 
 from typing import Any
 
@@ -23,22 +23,21 @@ from sourceimages.models import ImageVersion
 from sourceimages.operations import restore_version
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
-VERSION = OpenApiParameter("version", OpenApiTypes.INT, OpenApiParameter.PATH, description="The `id` of a version.")
+VERSION = OpenApiParameter("version", OpenApiTypes.INT, OpenApiParameter.PATH, description="The `id` of the version.")
 
 
 class VersionSerializer(serializers.Serializer):
-    """A change of an image, and what it replaced."""
+    """A change of an image and the values it replaced."""
 
     id = serializers.IntegerField()
-    created = serializers.DateTimeField(help_text="When the change was made, with microseconds.")
+    created = serializers.DateTimeField(help_text="Time of the change, with microseconds.")
     kind = serializers.ChoiceField(ImageVersion.Kind.values)
     source = serializers.ChoiceField(AuditSource.values)  # type: ignore[assignment]
-    user_id = serializers.UUIDField(allow_null=True, help_text="Who changed it.")
+    user_id = serializers.UUIDField(allow_null=True, help_text="User who made the change.")
     api_key_id = serializers.UUIDField(allow_null=True)
-    job_id = serializers.UUIDField(allow_null=True, help_text="The job that changed it.")
+    job_id = serializers.UUIDField(allow_null=True, help_text="Job that made the change.")
     before = serializers.DictField(
-        help_text="Fields of the image that the change replaced, with their values before it, or `alias`: a name that "
-        "meant this image."
+        help_text="Values before the change, by field. `alias` is an alias that pointed to this image."
     )
 
     def to_representation(self, version: ImageVersion) -> dict[str, Any]:
@@ -51,16 +50,16 @@ class VersionSerializer(serializers.Serializer):
         return shape | {"created": version.created.isoformat(timespec="microseconds"), "before": before}
 
 
-@extend_schema_serializer(many=False)  # the answer of a list is an object
+@extend_schema_serializer(many=False)  # the list is returned inside an object
 class HistorySerializer(serializers.Serializer):
     items = VersionSerializer(many=True)
     cursor = serializers.CharField(
-        required=False, help_text="Give it as `cursor` for older versions; missing at the end."
+        required=False, help_text="Pass it as `cursor` to get older versions. Missing on the last page."
     )
 
 
 class HistoryMixin(SourceImageScopedViewSet):
-    """The versions of an image."""
+    """Lists and restores versions of an image."""
 
     required_permissions = {"history": Permission.IMAGES_READ, "restore_version": Permission.IMAGES_WRITE}
 
@@ -73,12 +72,15 @@ class HistoryMixin(SourceImageScopedViewSet):
             OpenApiParameter(
                 "limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
             ),
-            OpenApiParameter("cursor", OpenApiTypes.STR, description="The `cursor` of the page before."),
+            OpenApiParameter("cursor", OpenApiTypes.STR, description="The `cursor` of the previous page."),
         ],
         responses={200: HistorySerializer, **errors(400, 401, 403, 404, 429)},
     )
     def history(self, request: Request, organization: str, hash: str) -> Response:
-        """Newest first: what each change replaced. Kept for 90 days (HISTORY_RETENTION_DAYS)."""
+        """Newest first; each item lists the values that a change replaced.
+
+        Versions are kept for 90 days (HISTORY_RETENTION_DAYS).
+        """
         limit, query = parse_limit(request), request.query_params
         rows = ImageVersion.objects.filter(image_id=self.image(hash).pk).order_by("-id")
         if sent := query.get("cursor"):
@@ -96,10 +98,10 @@ class HistoryMixin(SourceImageScopedViewSet):
         responses={200: SourceImageSerializer, **errors(400, 401, 403, 404, 409, 423, 429)},
     )
     def restore_version(self, request: Request, organization: str, hash: str, version: str) -> Response:
-        """The fields in `before` get these values again; others stay. This is a change too, with its own version."""
+        """Sets the fields in `before` to their old values; other fields are kept. Restoring creates a new version."""
         image = self.active_image(hash)
         if not (version.isascii() and version.isdecimal() and len(version) < 19):
-            raise VersionNotFound(f"Image {image.short_hash} has no version {version[:80]!r} in its history.")
+            raise VersionNotFound(f"Version {version[:80]!r} of image {image.short_hash} not found.")
         return Response(SourceImageSerializer(restore_version(image, int(version), actor=self.actor)).data)
 
 
@@ -108,7 +110,7 @@ def parse_limit(request: Request) -> int:
     if not text:
         return DEFAULT_LIMIT
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIMIT):
-        raise InvalidInput(f"limit: it must be a number from 1 to {MAX_LIMIT}.")
+        raise InvalidInput(f"limit: must be an integer from 1 to {MAX_LIMIT}.")
     return int(text)
 
 
@@ -116,7 +118,7 @@ def parse_cursor(text: str) -> int:
     try:
         (position,) = cursors.decode(text)
         if type(position) is not int or not 0 <= position < 2**63:
-            raise ValueError("no id")
+            raise ValueError("not an id")
     except (ValueError, TypeError, RecursionError) as error:
-        raise InvalidInput("cursor: this server did not return it.") from error
+        raise InvalidInput("cursor: invalid. Use a cursor that this server returned.") from error
     return position

@@ -1,4 +1,4 @@
-"""What may happen to an image after its upload."""
+"""Changes of an image after its upload."""
 
 from typing import Any
 from uuid import UUID
@@ -30,7 +30,7 @@ COMMON_ERRORS = errors(400, 401, 403, 404, 429)
 
 
 class LifecycleMixin(SourceImageScopedViewSet):
-    """Deleting, restoring, locking, renaming and protecting."""
+    """Deletes, restores, locks, renames and protects images."""
 
     required_permissions = {
         "destroy": Permission.IMAGES_WRITE,
@@ -48,21 +48,24 @@ class LifecycleMixin(SourceImageScopedViewSet):
         summary="Delete an image", parameters=[ORGANIZATION, HASH], responses={204: None, **errors(*WRITE_ERRORS)}
     )
     def destroy(self, request: Request, organization: str, hash: str) -> Response:
-        """It goes to the trash, from which it can be restored for 30 days (TRASH_RETENTION_DAYS)."""
+        """Moves the image to the trash. It can be restored for 30 days (TRASH_RETENTION_DAYS)."""
         delete_image(self.active_image(hash), actor=self.actor)
         return no_content()
 
     @extend_schema(
-        summary="Delete all images of a file",
+        summary="Delete images by binary hash",
         parameters=[ORGANIZATION, BINARY_HASH_QUERY],
         responses={204: None, **errors(*WRITE_ERRORS)},
     )
     def destroy_by_binary_hash(self, request: Request, organization: str) -> Response:
-        """All of them, or none if one of them is locked. Without `binaryHash` nothing is deleted."""
+        """Moves all images with this binary hash to the trash, or none if one of them is locked.
+
+        `binaryHash` is required.
+        """
         binary_hash = request.query_params.get("binaryHash")
         if not binary_hash:
             raise InvalidInput(
-                "binaryHash: it is missing. All pictures of an organization are deleted by a job: POST /jobs."
+                "binaryHash: required. To delete all images of an organization, start a job: POST /jobs."
             )
         delete_by_binary_hash(self.organization, binary_hash, actor=self.actor)
         return no_content()
@@ -74,10 +77,10 @@ class LifecycleMixin(SourceImageScopedViewSet):
         responses={200: UploadedImageSerializer, **errors(400, 401, 403, 404, 409, 429)},
     )
     def restore(self, request: Request, organization: str, hash: str) -> Response:
-        """Back from the trash, with all its metadata; also fine if it was never deleted.
+        """Restores the image from the trash with all its metadata. Succeeds if the image is not deleted.
 
-        Of several in the trash, the one that was deleted last, or by `deletion`. An active image with this hash takes
-        over the user metadata that it lacks of the deleted one.
+        If the trash holds several images with this hash, the one deleted last is restored; `deletion` selects another.
+        If an active image with this hash exists, user metadata that it lacks is merged into it.
         """
         deletion = parse_deletion_id(request.query_params.get("deletion"))
         image = restore_image(self.organization, hash, deletion=deletion, actor=self.actor)
@@ -90,21 +93,21 @@ class LifecycleMixin(SourceImageScopedViewSet):
         responses={204: None, **errors(400, 401, 403, 404, 413, 429)},
     )
     def rename(self, request: Request, organization: str, hash: str) -> Response:
-        """The body is the name, as JSON or as plain text."""
+        """The body is the new name, as JSON or plain text."""
         name = json_or_text(request)
         if not isinstance(name, str):
-            raise InvalidInput("The name must be a JSON string.")
+            raise InvalidInput("The body must be the name, as a JSON string.")
         rename_image(self.active_image(hash), name, actor=self.actor)
         return no_content()
 
     @extend_schema(
-        summary="Protect an image, or stop protecting it",
+        summary="Set protection",
         parameters=[ORGANIZATION, HASH, DELETE_PREVIOUS, LOCATION],
         request={"application/json": OpenApiTypes.BOOL},
         responses={201: SourceImageSerializer, 204: None, **errors(*WRITE_ERRORS, 413)},
     )
     def protect(self, request: Request, organization: str, hash: str) -> Response:
-        """Whether it is protected is part of its hash: there is another image then, which `Location` names."""
+        """Protection is part of the hash. Changing it creates a new image; `Location` points to it."""
         protected, delete_previous = parse_boolean_body(request), query_flag(request, "deletePrevious")
         image = self.active_image(hash)
         derived = set_protected(image, protected, delete_previous=delete_previous, actor=self.actor)
@@ -114,18 +117,18 @@ class LifecycleMixin(SourceImageScopedViewSet):
         return Response(SourceImageSerializer(derived.image).data, status=status.HTTP_201_CREATED, headers=headers)
 
     @extend_schema(
-        summary="Lock an image, or unlock it",
+        summary="Set lock",
         parameters=[ORGANIZATION, HASH],
         request={"application/json": OpenApiTypes.BOOL},
         responses={200: SourceImageSerializer, **errors(400, 401, 403, 404, 413, 429)},
     )
     def lock(self, request: Request, organization: str, hash: str) -> Response:
-        """Nobody deletes, overwrites or changes the metadata of a locked image."""
+        """Locked images can't be deleted, overwritten or changed."""
         locked = parse_boolean_body(request)
         image = set_locked(self.active_image(hash), locked, actor=self.actor)
         return Response(SourceImageSerializer(image).data)
 
-    # --- What is not there --------------------------------------------------------------------------------------------
+    # --- Unsupported features of rokka.io -----------------------------------------------------------------------------
 
     @extend_schema(
         summary="Clear the cache of an image",
@@ -133,36 +136,36 @@ class LifecycleMixin(SourceImageScopedViewSet):
         responses=errors(400, 401, 403, 404, 429),
     )
     def invalidate_cache(self, request: Request, organization: str, hash: str) -> Response:
-        """Always refused: nothing renders here yet, so there is no cache."""
-        raise FeatureUnavailable("This server renders no pictures yet, so that there is no cache to clear.")
+        """Always refused: this server does not render images and has no cache."""
+        raise FeatureUnavailable("This server does not render images and has no cache to clear.")
 
     @extend_schema(
-        summary="Label an image automatically",
+        summary="Autolabel (not supported)",
         parameters=[ORGANIZATION, HASH],
         request=None,
         responses=errors(400, 401, 403, 404, 429),
     )
     def autolabel(self, request: Request, organization: str, hash: str) -> Response:
         """Always refused."""
-        raise FeatureUnavailable("This server has nothing that labels pictures.")
+        raise FeatureUnavailable("This server does not support automatic labels.")
 
     @extend_schema(
-        summary="Describe an image automatically",
+        summary="Autodescription (not supported)",
         parameters=[ORGANIZATION, HASH],
         request=None,
         responses=COMMON_ERRORS,
     )
     def autodescription(self, request: Request, organization: str, hash: str) -> Response:
         """Always refused."""
-        raise FeatureUnavailable("This server has nothing that describes pictures.")
+        raise FeatureUnavailable("This server does not support automatic descriptions.")
 
 
 def parse_boolean_body(request: Request) -> bool:
-    """The body, which is true or false. Raises Invalid."""
+    """The boolean in the body. Raises InvalidInput."""
     value: Any = json_or_text(request)
     if isinstance(value, bool):
         return value
-    if value in ("1", "0", 1, 0, "true", "false"):  # as a form or an old client writes it
+    if value in ("1", "0", 1, 0, "true", "false"):  # sent by forms and old clients
         return value in ("1", 1, "true")
     raise InvalidInput("The body must be true or false.")
 
@@ -171,4 +174,6 @@ def parse_deletion_id(text: str | None) -> UUID | None:
     try:
         return None if text is None else UUID(text)
     except ValueError as error:
-        raise InvalidInput("deletion: it must be the id of a deletion, as images in the trash have it.") from error
+        raise InvalidInput(
+            "deletion: must be a deletion ID, as returned in the `deletion` field of images in the trash."
+        ) from error

@@ -1,4 +1,4 @@
-"""The shapes of the contract."""
+"""Serializers of rokka.io's contract."""
 
 from typing import Any
 
@@ -11,32 +11,35 @@ from sourceimages.models import SourceImage
 
 
 class SourceImageSerializer(serializers.Serializer):
-    """An image. The fields say what the answer holds; it is written in one go, as lists hold up to 2,000 of them."""
+    """An image.
 
-    hash = serializers.RegexField(r"^[0-9a-f]{40}$", help_text="Names the image; the same in every organization.")
-    short_hash = serializers.RegexField(r"^[0-9a-f]{6,40}$", help_text="Names the image in its organization.")
-    binary_hash = serializers.RegexField(r"^[0-9a-f]{40}$", help_text="sha1 of the uploaded bytes.")
+    Fields only document the output; `to_representation` builds it directly, as lists have up to 2,000 items.
+    """
+
+    hash = serializers.RegexField(r"^[0-9a-f]{40}$", help_text="ID of the image, the same in every organization.")
+    short_hash = serializers.RegexField(r"^[0-9a-f]{6,40}$", help_text="Short ID of the image within its organization.")
+    binary_hash = serializers.RegexField(r"^[0-9a-f]{40}$", help_text="SHA-1 of the uploaded file.")
     created = serializers.DateTimeField()
-    name = serializers.CharField(help_text="File name as first uploaded.")
+    name = serializers.CharField(help_text="File name at upload, or as renamed.")
     mimetype = serializers.CharField()
-    format = serializers.CharField(help_text="Usual file extension of the content.")
+    format = serializers.CharField(help_text="Usual file extension of the format.")
     size = serializers.IntegerField(min_value=0, help_text="Bytes.")
     width = serializers.IntegerField(
-        min_value=0, help_text="Pixels; points for PDF and EPS; 0 for files without a size."
+        min_value=0, help_text="Pixels; points for PDF and EPS; 0 for files without dimensions."
     )
     height = serializers.IntegerField(min_value=0)
     organization = serializers.CharField()
-    link = serializers.CharField(help_text="Path of this image in the API.")
-    user_metadata = serializers.DictField(help_text="Keys carry their type, `int:year`; str has no prefix.")
+    link = serializers.CharField(help_text="Path of the image in the API.")
+    user_metadata = serializers.DictField(help_text="Keys include their type (`int:year`); the type `str` is omitted.")
     dynamic_metadata = serializers.DictField(child=serializers.DictField())
     static_metadata = serializers.DictField()
     protected = serializers.BooleanField()
     locked = serializers.BooleanField()
-    opaque = serializers.BooleanField(help_text="False if any pixel is transparent, or it is not known.")
+    opaque = serializers.BooleanField(help_text="False if any pixel is transparent or if unknown.")
     animated = serializers.BooleanField()
     deleted = serializers.BooleanField(required=False)
     deleted_date = serializers.DateTimeField(required=False)
-    deletion = serializers.UUIDField(required=False, help_text="Id of the deletion that moved it to the trash.")
+    deletion = serializers.UUIDField(required=False, help_text="ID of the deletion that moved it to the trash.")
 
     def to_representation(self, image: SourceImage) -> dict[str, Any]:
         organization = image.organization.name
@@ -68,21 +71,21 @@ class SourceImageSerializer(serializers.Serializer):
 
 
 class UploadedImageSerializer(SourceImageSerializer):
-    """An image in the answer to an upload, which says that it is not deleted."""
+    """An image in the response to an upload, which includes `deleted`."""
 
     def to_representation(self, image: SourceImage) -> dict[str, Any]:
         return super().to_representation(image) | {"deleted": False}
 
 
 class UploadResultSerializer(serializers.Serializer):
-    """The answer to an upload: one image for each file, in the order of the files."""
+    """The response to an upload: one image per file, in the order of the files."""
 
     total = serializers.IntegerField(min_value=1)
     items = UploadedImageSerializer(many=True)
 
 
 class ImageListSerializer(serializers.Serializer):
-    """All images with one binary hash."""
+    """All images with a binary hash."""
 
     total = serializers.IntegerField(min_value=0)
     items = SourceImageSerializer(many=True)
@@ -97,28 +100,26 @@ class LinksSerializer(serializers.Serializer):
     next = LinkSerializer(required=False)
 
 
-@extend_schema_serializer(many=False)  # the answer of a list is an object here
+@extend_schema_serializer(many=False)  # the list is returned inside an object
 class ImagePageSerializer(ImageListSerializer):
-    """A page of a list."""
+    """A page of the list."""
 
     links = LinksSerializer(required=False)
     facets = serializers.DictField(
         child=serializers.ListField(child=serializers.DictField()),
         required=False,
-        help_text="By field: values and counts, the most frequent first.",
+        help_text="Values and their counts by field, most frequent first.",
     )
-    notice = serializers.CharField(
-        required=False, help_text="Where and why `q` is not a query, and was read as words instead."
-    )
+    notice = serializers.CharField(required=False, help_text="Why `q` is not a valid query and was searched as words.")
     cursor = serializers.CharField(
-        required=False, help_text="Give it as `offset` to read on behind the last item; never missing when paging so."
+        required=False, help_text="Pass it as `offset` to get the next page. Always present when paging by cursor."
     )
 
 
 class FieldSerializer(serializers.Serializer):
-    name = serializers.CharField(help_text="As filters name it: `user:int:year`.")
+    name = serializers.CharField(help_text="Field name for filters, such as `user:int:year`.")
     type = serializers.CharField()
-    count = serializers.IntegerField(help_text="Active images that have it.")
+    count = serializers.IntegerField(help_text="Number of active images with this field.")
 
 
 @extend_schema_serializer(many=False)
@@ -127,11 +128,13 @@ class FieldsSerializer(serializers.Serializer):
 
 
 class UploadSerializer(serializers.Serializer):
-    """An upload form. File parts may have any name; `0` in the other names is the position of the file they mean."""
+    """An upload form. File parts can have any name; `0` in the other names is the index of the file they apply to."""
 
     filedata = serializers.FileField(required=False)
-    url = serializers.URLField(required=False, help_text="`url[0]`: where to fetch a file, instead of sending it.")
-    meta_user = serializers.CharField(required=False, help_text="`meta_user[0]`: JSON object of user metadata.")
-    meta_dynamic = serializers.CharField(required=False, help_text="`meta_dynamic[0]`: JSON object by metadata name.")
-    options = serializers.CharField(required=False, help_text='`options[0]`: `{"protected": true}`.')
+    url = serializers.URLField(required=False, help_text="`url[0]`: URL to fetch a file from.")
+    meta_user = serializers.CharField(required=False, help_text="`meta_user[0]`: user metadata as a JSON object.")
+    meta_dynamic = serializers.CharField(
+        required=False, help_text="`meta_dynamic[0]`: dynamic metadata as a JSON object, by name."
+    )
+    options = serializers.CharField(required=False, help_text='`options[0]`: options such as `{"protected": true}`.')
     optimize_source = serializers.ChoiceField(["true", "false", "png", "jpg"], required=False)

@@ -1,4 +1,4 @@
-"""The API of source images: each action names what it needs, and hands over."""
+"""Endpoints of source images."""
 
 import copy
 
@@ -37,11 +37,11 @@ from sourceimages.search.facets import facets, fields_in_use
 from sourceimages.search.pagination import PageRequest
 from sourceimages.uploads.multipart import parse_upload
 
-CHUNK = 500  # rows read at a time
+CHUNK = 500  # rows per query
 
 
 class SourceImageViewSet(LifecycleMixin, UserMetadataMixin, DynamicMetadataMixin, CopyMixin, HistoryMixin):
-    """Original images of an organization."""
+    """Source images of an organization."""
 
     tag = "Source images"
     serializer_class = SourceImageSerializer
@@ -69,17 +69,17 @@ class SourceImageViewSet(LifecycleMixin, UserMetadataMixin, DynamicMetadataMixin
         responses={200: UploadResultSerializer, **errors(400, 401, 403, 404, 409, 413, 423, 429, 503)},
     )
     def create(self, request: Request, organization: str) -> Response:
-        """Add one image for each file part. The same content again is the same image."""
+        """Adds one image per file. Uploading the same content again returns the existing image."""
         received = parse_upload(request._request)
         try:
-            may_read = self.granted(Permission.IMAGES_READ)
+            can_read = self.granted(Permission.IMAGES_READ)
             uploads = received.uploads(self.organization, self.actor)
-            added = add_images(self.organization, uploads, can_update=may_read, actor=self.actor)
+            added = add_images(self.organization, uploads, can_update=can_read, actor=self.actor)
         finally:
             received.discard()
         tasks.enqueue_optimize(one.image.file for one in added)
-        shown = [one.image if may_read else redact_existing(one) for one in added]
-        return Response({"total": len(shown), "items": UploadedImageSerializer(shown, many=True).data})
+        images = [one.image if can_read else redact_existing(one) for one in added]
+        return Response({"total": len(images), "items": UploadedImageSerializer(images, many=True).data})
 
     @extend_schema(
         summary="List images",
@@ -87,47 +87,47 @@ class SourceImageViewSet(LifecycleMixin, UserMetadataMixin, DynamicMetadataMixin
         responses={200: ImagePageSerializer, **errors(400, 401, 403, 404, 409, 429)},
     )
     def list(self, request: Request, organization: str) -> Response:
-        """A page of images, newest first unless sorted otherwise. `total` ignores the paging."""
+        """A page of images, newest first by default. `total` counts the images on all pages."""
         query = self.request.query_params
         if query.get("binaryHash"):
             return self._by_binary_hash(query["binaryHash"])
         in_trash = self.include_deleted()
-        asked = search.read(self.organization, query, in_trash=in_trash)
-        wanted = asked.condition
-        images = self.get_queryset() if wanted is None else self.get_queryset().filter(wanted)
+        parsed = search.read(self.organization, query, in_trash=in_trash)
+        condition = parsed.condition
+        images = self.get_queryset() if condition is None else self.get_queryset().filter(condition)
         page = PageRequest.read(query.dict(), self.organization, in_trash=in_trash).page(
             images, self.organization, request.path_info, query
         )
-        unfiltered = wanted is None and not in_trash
+        unfiltered = condition is None and not in_trash
         total = counters.totals(self.organization).images if unfiltered else images.count()
         answer = {"total": total, "items": self.get_serializer(page.items, many=True).data, "links": page.links}
         if page.cursor:
             answer["cursor"] = page.cursor
         if query.get("facets"):
             answer["facets"] = facets(images, self.organization, query["facets"])
-        if asked.notice:
-            answer["notice"] = asked.notice
+        if parsed.notice:
+            answer["notice"] = parsed.notice
         return Response(answer)
 
     @extend_schema(
-        summary="List fields of metadata",
+        summary="List metadata fields",
         parameters=[ORGANIZATION],
         responses={200: FieldsSerializer, **errors(400, 401, 403, 404, 409, 429)},
     )
     def fields(self, request: Request, organization: str) -> Response:
-        """Those that active images have: how filters name them, their types, and how many images have each."""
+        """Metadata fields of active images: name for filters, type, and number of images."""
         return Response({"items": fields_in_use(self.organization)})
 
     @extend_schema(
-        summary="Download the originals of a list",
+        summary="Download originals as ZIP",
         parameters=[ORGANIZATION, *PAGING, *SEARCH],
         responses={**ZIP, **errors(400, 401, 403, 404, 409, 429, 503)},
     )
     def archive(self, request: Request, organization: str) -> HttpResponseBase:
-        """One ZIP, made while it is sent. Without `limit` all images that the list would hold.
+        """Streams a ZIP of the originals. Without `limit`, it contains all images that match.
 
-        What it cannot hold is named in its last entry, `MISSING.txt`: files that are missing or damaged, and protected
-        images for those who may not download them. If the storage does not answer, the transfer breaks off.
+        Files that are missing or damaged, and protected images that you can't download, are listed in the last entry,
+        `MISSING.txt`. If the storage becomes unavailable, the connection is closed early.
         """
         query = self.request.query_params
         found = self.organization.images.active().select_related("file")
@@ -135,8 +135,8 @@ class SourceImageViewSet(LifecycleMixin, UserMetadataMixin, DynamicMetadataMixin
         if query.get("binaryHash"):
             images = found.by_binary_hash(query["binaryHash"]).iterator(CHUNK)
             return zip_archive.zip_response(self.organization, images, protected=protected)
-        wanted = search.condition(self.organization, query, in_trash=False)
-        found = found if wanted is None else found.filter(wanted)
+        condition = search.condition(self.organization, query, in_trash=False)
+        found = found if condition is None else found.filter(condition)
         page = PageRequest.read(query.dict(), self.organization, in_trash=False)
         if query.get("limit"):
             listed = page.page(found, self.organization, "", query).items
@@ -146,12 +146,12 @@ class SourceImageViewSet(LifecycleMixin, UserMetadataMixin, DynamicMetadataMixin
         )
 
     @extend_schema(
-        summary="Find images by the sha1 of their file",
+        summary="Find images by binary hash",
         parameters=[ORGANIZATION, BINARY_HASH],
         responses={200: ImageListSerializer, **errors(400, 401, 403, 404, 429)},
     )
     def binary_hash(self, request: Request, organization: str, binary_hash: str) -> Response:
-        """All images made of these bytes: they differ in dynamic metadata or protection."""
+        """All images of an uploaded file. They differ in dynamic metadata or protection."""
         return self._by_binary_hash(binary_hash)
 
     @extend_schema(
@@ -160,16 +160,16 @@ class SourceImageViewSet(LifecycleMixin, UserMetadataMixin, DynamicMetadataMixin
         responses={200: SourceImageSerializer, **errors(400, 401, 403, 404, 429)},
     )
     def retrieve(self, request: Request, organization: str, hash: str) -> Response:
-        """By hash or short hash."""
+        """Looks up the image by hash or short hash."""
         return Response(self.get_serializer(self.image(hash)).data)
 
     @extend_schema(
-        summary="Download the original",
+        summary="Download an original",
         parameters=[ORGANIZATION, HASH, DELETED, RANGE, *CONDITIONS],
         responses={**FILE_RESPONSES, **errors(400, 401, 403, 404, 429, 503)},
     )
     def download(self, request: Request, organization: str, hash: str) -> HttpResponseBase:
-        """The bytes as they were uploaded, with their own content type. From the trash for those only who may write."""
+        """The original file with its own media type. Downloading from the trash requires write permission."""
         image = self.image(hash)
         check_original(image, self.granted_permissions)
         try:
@@ -177,7 +177,7 @@ class SourceImageViewSet(LifecycleMixin, UserMetadataMixin, DynamicMetadataMixin
         except OriginalMissing:
             if (again := self.image(hash)).file.key == image.file.key:
                 raise
-            return original.original_response(request._request, again)  # rewritten between our two looks
+            return original.original_response(request._request, again)  # the file was optimized in the meantime
 
     def _by_binary_hash(self, binary_hash: str) -> Response:
         items = self.get_serializer(self.get_queryset().by_binary_hash(binary_hash).order_by("id"), many=True).data
@@ -185,7 +185,7 @@ class SourceImageViewSet(LifecycleMixin, UserMetadataMixin, DynamicMetadataMixin
 
 
 def redact_existing(added: UploadResult) -> SourceImage:
-    """The image for somebody who may upload but not read: what they sent, and nothing of what was here before."""
+    """The image for users who can upload but not read: what they sent, without data of an existing image."""
     image = copy.copy(added.image)
     image.name = added.upload.name
     image.user_metadata = {key: value for key, value in added.upload.user_metadata.items() if value is not None}

@@ -7,7 +7,7 @@ from sourceimages.api.source_images import SourceImageViewSet
 view, alias, job = SourceImageViewSet.as_view, AliasViewSet.as_view, JobViewSet.as_view
 IMAGE = "<str:organization>/<str:hash>"
 
-# Words of ours win over hashes, which are hexadecimal and cannot be one.
+# Fixed words take precedence over hashes, which are hexadecimal and can't collide with them.
 image_urlpatterns = [
     path("<str:organization>", view({"post": "create", "get": "list", "delete": "destroy_by_binary_hash"})),
     path("<str:organization>/copy", view({"post": "copy_many"})),

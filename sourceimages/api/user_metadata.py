@@ -20,7 +20,7 @@ ANY_JSON = {"application/json": OpenApiTypes.ANY}
 
 
 class UserMetadataMixin(SourceImageScopedViewSet):
-    """Reading, replacing and changing fields."""
+    """Reads, replaces and changes user metadata."""
 
     required_permissions = {
         "user_metadata": Permission.IMAGES_READ,
@@ -38,7 +38,7 @@ class UserMetadataMixin(SourceImageScopedViewSet):
         responses={200: OpenApiTypes.OBJECT, **errors(400, 401, 403, 404, 429)},
     )
     def user_metadata(self, request: Request, organization: str, hash: str) -> Response:
-        """All fields."""
+        """All user metadata fields."""
         return Response(normalize_unicode(self.active_image(hash).user_metadata))
 
     @extend_schema(
@@ -48,19 +48,19 @@ class UserMetadataMixin(SourceImageScopedViewSet):
         responses={204: None, **errors(*WRITE_ERRORS, 413)},
     )
     def replace_metadata(self, request: Request, organization: str, hash: str) -> Response:
-        """These fields and no others; an empty body removes all."""
+        """Replaces all fields. An empty body removes all fields."""
         fields = metadata.user_metadata({} if request.data is None else request.data)
         replace_user_metadata(self.active_image(hash), fields, actor=self.actor)
         return no_content()
 
     @extend_schema(
-        summary="Change user metadata",
+        summary="Update user metadata",
         parameters=[ORGANIZATION, HASH],
         request=ANY_JSON,
         responses={204: None, **errors(*WRITE_ERRORS, 413)},
     )
     def change_metadata(self, request: Request, organization: str, hash: str) -> Response:
-        """Fields that are mentioned are set, those of null removed, others stay."""
+        """Sets the given fields; fields with the value null are removed. Other fields are kept."""
         changes = metadata.user_metadata({} if request.data is None else request.data)
         change_user_metadata(self.active_image(hash), changes, actor=self.actor)
         return no_content()
@@ -71,42 +71,42 @@ class UserMetadataMixin(SourceImageScopedViewSet):
         responses={204: None, **errors(*WRITE_ERRORS)},
     )
     def clear_metadata(self, request: Request, organization: str, hash: str) -> Response:
-        """No field remains."""
+        """Removes all user metadata fields."""
         replace_user_metadata(self.active_image(hash), {}, actor=self.actor)
         return no_content()
 
     @extend_schema(
-        summary="Get a field of user metadata",
+        summary="Get a user metadata field",
         parameters=[ORGANIZATION, HASH, FIELD],
         responses={200: OpenApiTypes.ANY, **errors(400, 401, 403, 404, 429)},
     )
     def field(self, request: Request, organization: str, hash: str, field: str) -> Response:
-        """Its value as JSON. The name may be with or without its type."""
+        """The value as JSON. The type in the field name is optional."""
         stored = self.active_image(hash).user_metadata
         key = next((key for key in stored if metadata.field_name(key) == metadata.field_name(field)), None)
         if key is None:
-            raise FieldNotFound(f"The picture has no field {field[:80]!r}.")
+            raise FieldNotFound(f"The image has no user metadata field {field[:80]!r}.")
         return Response(stored[key])
 
     @extend_schema(
-        summary="Set a field of user metadata",
+        summary="Set a user metadata field",
         parameters=[ORGANIZATION, HASH, FIELD],
         request=ANY_JSON,
         responses={204: None, **errors(*WRITE_ERRORS, 413)},
     )
     def set_field(self, request: Request, organization: str, hash: str, field: str) -> Response:
-        """The body is the value, as JSON or as plain text. The type stands before the name, `int:year`."""
+        """The body is the value, as JSON or plain text. The type precedes the name, as in `int:year`."""
         changes = metadata.user_metadata({field: json_or_text(request)})
         change_user_metadata(self.active_image(hash), changes, actor=self.actor)
         return no_content()
 
     @extend_schema(
-        summary="Remove a field of user metadata",
+        summary="Remove a user metadata field",
         parameters=[ORGANIZATION, HASH, FIELD],
         responses={204: None, **errors(*WRITE_ERRORS)},
     )
     def remove_field(self, request: Request, organization: str, hash: str, field: str) -> Response:
-        """Also fine if it is not there."""
+        """Succeeds if the field does not exist."""
         changes = metadata.user_metadata({field: None})
         change_user_metadata(self.active_image(hash), changes, actor=self.actor)
         return no_content()

@@ -1,4 +1,4 @@
-"""Who may have the original of an image."""
+"""Permission to download the original of an image."""
 
 from collections.abc import Set
 
@@ -9,23 +9,23 @@ from sourceimages.models import SourceImage
 
 
 def check_original(image: SourceImage, granted: Set[Permission]) -> None:
-    """Raises ProtectedOriginal or RoleMissing unless these permissions allow downloading the original of the image.
+    """Check the permission to download the original. Raises ProtectedOriginal or RoleMissing.
 
-    What is in the trash is there for those who could restore it. One file can be shown by several images: once one of
-    them is protected, an unprotected one in the trash is no way around that.
+    Originals in the trash require write permission. Several images can share one file: if one of them is protected, the
+    file of a deleted image counts as protected, too.
     """
     if image.deleted and Permission.IMAGES_WRITE not in granted:
-        raise RoleMissing("This image is in the trash; your roles do not allow downloading from there.")
+        raise RoleMissing("This image is in the trash. Your roles do not allow downloading from the trash.")
     guarded = is_guarded(image)
     if guarded and Permission.PROTECTED_ORIGINALS_DOWNLOAD not in granted:
-        what = "This image is protected" if image.protected else "Another image of the same file is protected"
-        raise ProtectedOriginal(f"{what}; your roles do not allow downloading its original.")
+        what = "This image is protected" if image.protected else "Another image of this file is protected"
+        raise ProtectedOriginal(f"{what}. Your roles do not allow downloading its original.")
     if not guarded and Permission.ORIGINALS_DOWNLOAD not in granted:
-        raise RoleMissing("This image is not protected; your roles allow downloading protected ones only.")
+        raise RoleMissing("Your roles allow downloading protected originals only, and this image is not protected.")
 
 
 def can_download_original(image: SourceImage, granted: Set[Permission]) -> bool:
-    """The same as an answer."""
+    """Return whether `check_original` passes."""
     try:
         check_original(image, granted)
     except (ProtectedOriginal, RoleMissing):
@@ -34,6 +34,6 @@ def can_download_original(image: SourceImage, granted: Set[Permission]) -> bool:
 
 
 def is_guarded(image: SourceImage) -> bool:
-    """Whether its content is for those only who may download protected originals."""
-    twins = SourceImage.objects.filter(file=image.file_id, protected=True)
-    return image.protected or (image.deleted and twins.exists())
+    """Return whether downloading requires the permission for protected originals."""
+    protected_images = SourceImage.objects.filter(file=image.file_id, protected=True)
+    return image.protected or (image.deleted and protected_images.exists())

@@ -1,4 +1,4 @@
-"""Originals over HTTP: exact bytes, in blocks, never shown by a browser on our origin."""
+"""Responses with an original: streamed, with ranges and conditions, always as an attachment."""
 
 import re
 from collections.abc import Iterator
@@ -18,19 +18,19 @@ RANGE = re.compile(r"bytes=(?P<first>[0-9]{0,18})-(?P<last>[0-9]{0,18})\Z")
 
 
 def original_response(request: HttpRequest, image: SourceImage) -> HttpResponseBase:
-    """200, 206 for one byte range, 304, 412 or 416 (RFC 9110); several ranges at once get everything, as it allows."""
+    """200, 206 for a single byte range, 304, 412 or 416 (RFC 9110). Requests for several ranges get the whole file."""
     etag = f'"{image.file.content_hash}"'
     match _unmet(request, image, etag):
         case 304:
             return _with_headers(HttpResponse(status=304), image, etag)
         case 412:
-            message = f"The file is not the one that the request is about: its ETag is {etag}."
+            message = f"The precondition failed: the current ETag of the file is {etag}."
             return _with_headers(error_response(412, message, PreconditionFailed.reason), image, etag)
     size = image.file.size
     span = _range(request, size, etag)
     if span == ():
         answer = error_response(
-            416, f"The file has {size} bytes, and none of those asked for.", "range_not_satisfiable"
+            416, f"The requested range is beyond the end of the file ({size} bytes).", "range_not_satisfiable"
         )
         answer["Content-Range"] = f"bytes */{size}"
         return _with_headers(answer, image, etag)
@@ -44,15 +44,15 @@ def original_response(request: HttpRequest, image: SourceImage) -> HttpResponseB
 
 
 def _unmet(request: HttpRequest, image: SourceImage, etag: str) -> int | None:
-    """The status that the conditions of the request ask for; None if they let it pass."""
+    """The status that the preconditions require (304 or 412); None if they hold."""
     if (sent := request.headers.get("If-Match")) and not parse_etags(sent):
-        return 412  # what is no list of ETags is none of this file, and must not be taken for no condition
+        return 412  # an invalid list of ETags matches nothing; ignoring it would skip the check
     answer = get_conditional_response(request, etag, int(image.file.modified.timestamp()))
     return answer.status_code if answer is not None else None
 
 
 def _stream(request: HttpRequest, image: SourceImage, start: int, length: int) -> Iterator[bytes]:
-    """What goes into the body. If the bytes are missing, GET and HEAD alike find out before anything is answered."""
+    """The response body. Raises OriginalMissing for GET and HEAD alike before the response starts."""
     if request.method == "HEAD":
         stored_files.file_size(image.file)
         return iter(())
@@ -67,33 +67,34 @@ def _with_headers(answer: HttpResponseBase, image: SourceImage, etag: str) -> Ht
     answer["ETag"] = etag
     answer["Last-Modified"] = http_date(image.file.modified.timestamp())
     answer["Accept-Ranges"] = "bytes"
-    answer["Cache-Control"] = "private, no-cache"  # who may read it is asked every time
+    answer["Cache-Control"] = "private, no-cache"  # permissions are checked on every request
     answer["Content-Security-Policy"] = "default-src 'none'; sandbox"
     answer["X-Content-Type-Options"] = "nosniff"
     return answer
 
 
 def _range(request: HttpRequest, size: int, etag: str) -> tuple[int, int] | tuple[()] | None:
-    """First byte and the one behind the last; () if there are none of these bytes; None for everything."""
+    """Start and end (exclusive) of the range; () if it is not satisfiable; None for the whole file."""
     parsed = RANGE.match(request.headers.get("Range", "").replace(" ", ""))
     if parsed is None or request.headers.get("If-Range", etag) != etag or request.method == "HEAD":
         return None
     first, last = parsed["first"], parsed["last"]
     if not first and not last:
         return None
-    if not first:  # the last so many bytes
+    if not first:  # suffix range: the last N bytes
         start, end = max(0, size - int(last)), size
     else:
         start, end = int(first), min(size, int(last) + 1 if last else size)
         if last and int(last) < start:
-            return None  # not a range at all, which is to be ignored
+            return None  # invalid ranges are ignored (RFC 9110, 14.2)
     return (start, end) if start < end else ()
 
 
 def content_disposition(name: str) -> str:
-    """An attachment under this name. Clients read the quoted form, and only as the last parameter.
+    """The header value for an attachment with this name.
 
-    For names beyond ASCII the exact one comes before it (RFC 6266, RFC 8187).
+    Clients read `filename` only as the last parameter; for non-ASCII names, `filename*` precedes it (RFC 6266, RFC
+    8187).
     """
     plain = re.sub(r'[^\x20-\x7e]|["\\/%]', "_", name).strip() or "file"
     exact = "" if plain == name else f" filename*=UTF-8''{quote(name, safe='')};"

@@ -1,8 +1,8 @@
-"""Originals of a search as one ZIP, made while it is sent.
+"""Originals as a streamed ZIP.
 
-What the ZIP cannot hold it names, with the reason, in `MISSING.txt`, its last entry, and its comment says so. A storage
-that does not answer is asked again for a while, also in the middle of a file. If it still does not, the transfer breaks
-off: the client sees that it is incomplete. Where that is known before anything was sent, it is an error like any other.
+Images that can't be included are listed with a reason in the last entry, `MISSING.txt`; the comment of the archive
+mentions it. If the storage is unavailable, reading is retried for some seconds, also within a file. If that fails, the
+connection is closed early, so that clients notice; before the response has started, an error is returned.
 """
 
 import re
@@ -21,9 +21,9 @@ from sourceimages import storage, stored_files
 from sourceimages.errors import OriginalMissing, StorageUnavailable
 from sourceimages.models import SourceImage, StoredFile
 
-RETRY_PAUSES = (0.2, 1.0, 3.0, 5.0)  # seconds between attempts
-PROTECTED = "It is protected, and your roles do not allow downloading its original."
-MISSING_NAME = "MISSING.txt"  # no entry for an image is called so: these begin with a hash
+RETRY_PAUSES = (0.2, 1.0, 3.0, 5.0)  # seconds between retries
+PROTECTED = "The image is protected. Your roles do not allow downloading its original."
+MISSING_NAME = "MISSING.txt"  # can't collide with images: their entries start with a hash
 
 log = structlog.get_logger()
 
@@ -31,9 +31,9 @@ log = structlog.get_logger()
 def zip_response(
     organization: Organization, images: Iterable[SourceImage], *, protected: bool
 ) -> StreamingHttpResponse:
-    """A ZIP of the originals, uncompressed, as most formats are compressed already; with `protected` ones, or without.
+    """An uncompressed ZIP of the originals; most formats are compressed already. `protected` includes protected images.
 
-    Raises StorageUnavailable, or BytesMissing if all of them are lost, before anything is sent.
+    Raises StorageUnavailable, or OriginalMissing if all originals are missing, before the response starts.
     """
     blocks = _zip_stream(images, protected=protected)
     first = next(blocks, b"")
@@ -46,7 +46,7 @@ def zip_response(
 
 
 def _zip_stream(images: Iterable[SourceImage], *, protected: bool) -> Iterator[bytes]:
-    archive, missing, lost, held = ZipStream(compress_type=ZIP_STORED), list[str](), 0, 0
+    archive, missing, lost_count, included = ZipStream(compress_type=ZIP_STORED), list[str](), 0, 0
     for image in images:
         if image.protected and not protected:
             missing.append(_line(image, PROTECTED))
@@ -54,31 +54,31 @@ def _zip_stream(images: Iterable[SourceImage], *, protected: bool) -> Iterator[b
         try:
             file = _file_of(image)
         except OriginalMissing as error:
-            log.warning("archive.missing", hash=image.hash, reason=error.message)
+            log.warning("zip.file_skipped", hash=image.hash, reason=error.message)
             missing.append(_line(image, error.message))
-            lost += 1
+            lost_count += 1
             continue
         archive.add(_content(file), entry_name(image), size=file.size)
         yield from archive.all_files()
-        held += 1
-    if lost and not held:
-        raise OriginalMissing("None of these originals is in the storage.")
+        included += 1
+    if lost_count and not included:
+        raise OriginalMissing("All originals of these images are missing in the storage.")
     if missing:
         archive.add(_report(missing), MISSING_NAME)
-        archive.comment = f"Incomplete, images missing: {len(missing)}. See {MISSING_NAME}."
+        archive.comment = f"Incomplete: {len(missing)} images are missing. See {MISSING_NAME}."
     yield from archive.finalize()
 
 
 def _file_of(image: SourceImage) -> StoredFile:
-    """The file of the image, of which all bytes are there. Raises BytesMissing, StorageUnavailable."""
+    """The file of the image, complete in the storage. Raises OriginalMissing, StorageUnavailable."""
     file = image.file
     try:
         return _checked(file)
     except OriginalMissing:
         now = StoredFile.objects.filter(pk=file.pk).first()
         if now is None:
-            raise OriginalMissing("It was deleted permanently meanwhile.") from None
-        if now.key != file.key:  # it was optimized since the list was read
+            raise OriginalMissing("The image was deleted permanently in the meantime.") from None
+        if now.key != file.key:  # it was optimized after the list was read
             return _checked(now)
         raise
 
@@ -87,14 +87,14 @@ def _checked(file: StoredFile) -> StoredFile:
     try:
         size = _with_retries(lambda: stored_files.file_size(file))
     except OriginalMissing as error:
-        raise OriginalMissing("Its file is missing in the storage.") from error
+        raise OriginalMissing("The file is missing in the storage.") from error
     if size != file.size:
-        raise OriginalMissing(f"Its file is damaged: {size} bytes instead of {file.size}.")
+        raise OriginalMissing(f"The file is damaged: it has {size} bytes instead of {file.size}.")
     return file
 
 
 def _with_retries(ask: Callable[[], int]) -> int:
-    """The answer of the storage, which is asked again where it gives none. Raises StorageUnavailable in the end."""
+    """The result of the call, retried while the storage is unavailable. Raises StorageUnavailable after the retries."""
     for pause in RETRY_PAUSES:
         try:
             return ask()
@@ -104,7 +104,7 @@ def _with_retries(ask: Callable[[], int]) -> int:
 
 
 def _content(file: StoredFile) -> Iterator[bytes]:
-    """The bytes of the file; where reading breaks off, it goes on. Raises StorageUnavailable, BytesMissing."""
+    """The content of the file; reading resumes after errors. Raises StorageUnavailable, OriginalMissing."""
     position, pauses = 0, iter(RETRY_PAUSES)
     while position < file.size:
         try:
@@ -120,11 +120,11 @@ def _content(file: StoredFile) -> Iterator[bytes]:
             time.sleep(pause)
             continue
         if position < file.size:
-            raise OriginalMissing(f"The file under {file.key} ends after {position} of {file.size} bytes.")
+            raise OriginalMissing(f"The file {file.key} ends after {position} of {file.size} bytes.")
 
 
 def _report(missing: Iterable[str]) -> bytes:
-    lines = ["These images are not in this archive: hash, name, reason.", "", *missing]
+    lines = ["These images are not in this archive (hash, name, reason):", "", *missing]
     return "".join(f"{line}\r\n" for line in lines).encode()
 
 
@@ -134,7 +134,7 @@ def _line(image: SourceImage, reason: str) -> str:
 
 
 def entry_name(image: SourceImage) -> str:
-    """A name that no unpacker takes for a path, with the hash before it, which nothing else in the archive has."""
+    """A unique file name that no unpacker takes for a path: short hash and name."""
     name = unicodedata.normalize("NFC", image.name)
     name = re.sub(r'[\x00-\x1f/\\:*?"<>|]', "_", name).replace("..", "__").strip(" .") or "file"
     return f"{image.short_hash}_{name[:50]}…{name[-30:]}" if len(name) > 80 else f"{image.short_hash}_{name}"

@@ -1,4 +1,4 @@
-"""What may be said about a picture, checked and brought into one form."""
+"""Validation and normalization of user and dynamic metadata."""
 
 from sourceimages.metadata.dynamic import check_bounds, dynamic_entry, dynamic_metadata, dynamic_name
 from sourceimages.metadata.user import apply_changes, field_name, overlay, user_metadata

@@ -1,23 +1,23 @@
-"""Dates in what files say of themselves: the texts of EXIF, IPTC, XMP and PDF as points in time."""
+"""Parse the dates in EXIF, IPTC, XMP and PDF metadata as datetimes."""
 
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
-OFFSETS = {  # EXIF: the tag with the date, and the one with its distance to UTC
+OFFSETS = {  # EXIF: date tag to its UTC offset tag
     "date_time": "offset_time",
     "date_time_original": "offset_time_original",
     "date_time_digitized": "offset_time_digitized",
 }
-MAX_OFFSET = timedelta(hours=14)  # no place on earth is further from UTC
+MAX_OFFSET = timedelta(hours=14)  # the largest UTC offset in use
 OFFSET = re.compile(r"(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d)?|(?P<utc>Z)")
 TIME = r"(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,]\d+)?)?"
 ZONE = r"(?P<zone>Z|[+-]\d\d:?\d\d)?"
 EXIF_DATE = re.compile(rf"(?P<year>\d{{4}})[:/-](?P<month>\d\d)[:/-](?P<day>\d\d)[ T]{TIME} ?{ZONE}", re.ASCII)
 XMP_DATE = re.compile(
     rf"(?P<year>\d{{4}})(?:-(?P<month>\d\d)(?:-(?P<day>\d\d)(?:[ T]{TIME} ?{ZONE})?)?)?", re.ASCII
-)  # the parts of a date that ISO 8601 lets one leave out
+)  # parts that ISO 8601 allows to omit
 IPTC_DATE = re.compile(r"(?P<year>\d{4})-?(?P<month>\d\d)-?(?P<day>\d\d)", re.ASCII)
 IPTC_TIME = re.compile(r"(?P<hour>\d\d):?(?P<minute>\d\d):?(?P<second>\d\d)(?P<zone>[+-]\d\d:?\d\d|Z)?", re.ASCII)
 PDF_DATE = re.compile(
@@ -28,23 +28,23 @@ PDF_DATE = re.compile(
 
 
 def static_date(group: str, name: str, value: str, group_values: Mapping[str, Any]) -> datetime | None:
-    """The point in time that a property of static metadata names; None if it is not a date.
+    """The datetime of a static metadata property; None if it is not a date.
 
-    A local time counts with the offset that stands beside it (in EXIF: in a tag of its own), and as UTC where there is
-    none. Of a date without month, day or time, the first second counts. `group_values` are all properties of the group.
+    Local times use the offset next to them (EXIF: in a separate tag), or else UTC. Dates without month, day or time
+    mean their first second. `group_values` are all properties of the group.
     """
     if "date" not in name.split("_"):
         return None
     text = value.strip()
     match group:
         case "exif" if match := EXIF_DATE.fullmatch(text):
-            return _datetime(match.groupdict(), beside=group_values.get(OFFSETS.get(name, "")))
+            return _datetime(match.groupdict(), separate_offset=group_values.get(OFFSETS.get(name, "")))
         case "xmp" if match := XMP_DATE.fullmatch(text) or EXIF_DATE.fullmatch(text):
             return _datetime(match.groupdict())
         case "pdf" if match := PDF_DATE.fullmatch(text):
             return _datetime(match.groupdict())
         case "iptc" if match := IPTC_DATE.fullmatch(text):
-            # Zeros stand for a month or a day that is not known.
+            # Zeros mean that the month or day is unknown.
             day = {part: None if digits == "00" else digits for part, digits in match.groupdict().items()}
             return _datetime(day | (_iptc_time(group_values) if name == "date_created" else {}))
     return None
@@ -55,17 +55,17 @@ def _iptc_time(group_values: Mapping[str, Any]) -> dict[str, str | None]:
     return match.groupdict() if match else {}
 
 
-def _datetime(parts: Mapping[str, str | None], *, beside: Any = None) -> datetime | None:
-    """The datetime of these digits, with the offset among them, or else the one that stands beside them."""
-    zone = _zone(parts.get("zone")) or _zone(beside) or UTC
+def _datetime(parts: Mapping[str, str | None], *, separate_offset: Any = None) -> datetime | None:
+    """The datetime of these digits, with their own offset or else the given one."""
+    zone = _zone(parts.get("zone")) or _zone(separate_offset) or UTC
     year, month, day = (int(parts.get(part) or 1) for part in ("year", "month", "day"))
     hour, minute, second = (int(parts.get(part) or 0) for part in ("hour", "minute", "second"))
     try:
-        moment = datetime(year, month, day, hour, minute, second, tzinfo=zone)
-        moment.astimezone(UTC)
-    except (ValueError, OverflowError):  # no day of the calendar, or one that is in no year of UTC
+        result = datetime(year, month, day, hour, minute, second, tzinfo=zone)
+        result.astimezone(UTC)
+    except (ValueError, OverflowError):  # not a calendar date, or out of range in UTC
         return None
-    return moment
+    return result
 
 
 def _zone(text: Any) -> timezone | None:

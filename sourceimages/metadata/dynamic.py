@@ -1,7 +1,7 @@
 """Dynamic metadata: known names with fixed properties, and any other name with an object.
 
-It takes part in the hash, so there is one form for each meaning: integers as integers, defaults filled in,
-`percentage: false` left out.
+It is part of the hash, so every meaning has exactly one form: integers as integers, defaults filled in, `percentage:
+false` omitted.
 """
 
 import re
@@ -22,19 +22,19 @@ LEGACY_NAMES = {"SubjectArea": "subject_area", "CropArea": "crop_area", "MultiAr
 
 
 def dynamic_metadata(entries: Any) -> dict[str, Any]:
-    """The entries by name in the form that is hashed and stored. Raises InvalidMetadata naming the entry."""
+    """The entries by name, as they are hashed and stored. Raises InvalidMetadata with the name of the entry."""
     if entries == []:
         return {}
     if not isinstance(entries, dict):
-        raise InvalidMetadata("Dynamic metadata must be a JSON object with metadata names as keys.")
+        raise InvalidMetadata("Dynamic metadata must be a JSON object that maps names to entries.")
     return dict(dynamic_entry(name, value) for name, value in entries.items())
 
 
 def dynamic_entry(name: str, value: Any) -> tuple[str, Any]:
-    """One entry. Raises InvalidMetadata, FeatureUnavailable."""
+    """Name and value of one entry. Raises InvalidMetadata, FeatureUnavailable."""
     name = dynamic_name(name)
     if name in DETECTION_FIELDS:
-        raise FeatureUnavailable(f"Dynamic metadata {name!r}: this server has nothing that detects faces.")
+        raise FeatureUnavailable(f"Dynamic metadata {name!r}: this server does not support face detection.")
     check: Callable[[Any], dict[str, Any]] = DYNAMIC_TYPES.get(name, free_form)
     try:
         return name, check(value)
@@ -43,17 +43,17 @@ def dynamic_entry(name: str, value: Any) -> tuple[str, Any]:
 
 
 def dynamic_name(name: str) -> str:
-    """As it is stored. Raises InvalidMetadata."""
+    """The name as stored. Raises InvalidMetadata."""
     name = LEGACY_NAMES.get(name, name)
     if not NAME.match(name) or name == PROTECTED:
         raise InvalidMetadata(
-            f"Dynamic metadata {name[:80]!r}: the name must be 1 to 54 of a-z, 0-9 and _, and not {PROTECTED!r}."
+            f"Dynamic metadata {name[:80]!r}: invalid name. Use 1–54 of a–z, 0–9 and _. {PROTECTED!r} is reserved."
         )
     return name
 
 
 def check_bounds(entries: Mapping[str, Any], width: int, height: int) -> None:
-    """Raises InvalidMetadata for an area that is not within the picture; one without a size has room for all."""
+    """Check that areas are within the image. Raises InvalidMetadata. Images without dimensions are not checked."""
     for name, value in entries.items():
         areas = {name: value} if name in ("subject_area", "crop_area") else {}
         if name == "multi_areas":
@@ -62,16 +62,16 @@ def check_bounds(entries: Mapping[str, Any], width: int, height: int) -> None:
             most_x, most_y = (100, 100) if one.get("percentage") else (width, height)
             fits = one["x"] + one["width"] <= most_x and one["y"] + one["height"] <= most_y
             if width and height and not fits:
-                raise InvalidMetadata(f"Dynamic metadata {label!r}: it is not within {most_x} × {most_y}.")
+                raise InvalidMetadata(f"Dynamic metadata {label!r}: must be within {most_x} × {most_y}.")
 
 
 def area(value: Any, *, defaults: Mapping[str, int]) -> dict[str, int | bool]:
-    known = {"x": 0, "y": 0, "width": 1, "height": 1}  # with the least value of each
+    known = {"x": 0, "y": 0, "width": 1, "height": 1}  # minimum of each property
     check_properties(value, {*known, "percentage"})
     cleaned: dict[str, int | bool] = {}
     for name, least in known.items():
         if value.get(name, defaults.get(name)) is None:
-            raise ValueError(f"{name} is missing.")
+            raise ValueError(f"{name} is required.")
         cleaned[name] = number = integer(value.get(name, defaults.get(name)))
         if not least <= number < 2**31:
             raise ValueError(f"{name} must be between {least} and {2**31 - 1}.")
@@ -98,16 +98,16 @@ def crop_area(value: Any) -> dict[str, Any]:
 
 def multi_areas(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict) or len(value) > MAX_ELEMENTS:
-        raise ValueError(f"it must be an object of at most {MAX_ELEMENTS} named areas.")
+        raise ValueError(f"must be an object of at most {MAX_ELEMENTS} named areas.")
     return {name: one_area(name, item) for name, item in value.items()}
 
 
 def one_area(name: str, value: Any) -> dict[str, Any]:
     if not AREA_NAME.match(name):
-        raise ValueError(f"the area name {name[:80]!r} must be 1 to 54 of a-z, A-Z, 0-9 and _.")
+        raise ValueError(f"invalid area name {name[:80]!r}. Use 1–54 of a–z, A–Z, 0–9 and _.")
     kinds = {"crop_area": crop_area, "subject_area": subject_area}
     if not isinstance(value, dict) or len(value) != 1 or not value.keys() <= kinds.keys():
-        raise ValueError(f"the area {name!r} must hold either a crop_area or a subject_area.")
+        raise ValueError(f"the area {name!r} must have either a crop_area or a subject_area.")
     return {kind: kinds[kind](item) for kind, item in value.items()}
 
 
@@ -120,16 +120,19 @@ def linked(value: Any) -> dict[str, list[str]]:
     check_properties(value, {"hashes"})
     hashes = strings(value.get("hashes"))
     if not all(HASH.match(one) for one in hashes):
-        raise ValueError("hashes must be hashes or short hashes.")
+        raise ValueError("hashes must be an array of hashes or short hashes.")
     return {"hashes": hashes}
 
 
 def free_form(value: Any, depth: int = 0) -> Any:
-    """An object of texts, whole numbers, truths, lists and objects: what has one form only, and can be hashed."""
+    """An object of strings, integers, booleans, arrays and objects.
+
+    Floats are refused: they have no canonical form to hash.
+    """
     if depth == 0 and not isinstance(value, dict):
-        raise ValueError("it must be an object.")
+        raise ValueError("must be an object.")
     if depth > MAX_DEPTH:
-        raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels.")
+        raise ValueError(f"the limit of nested levels is {MAX_DEPTH}.")
     match value:
         case bool():
             return value
@@ -141,7 +144,7 @@ def free_form(value: Any, depth: int = 0) -> Any:
             return [free_form(item, depth + 1) for item in value]
         case dict() if len(value) <= MAX_ELEMENTS:
             return named(value, depth)
-    raise ValueError("it may hold texts, whole numbers, true, false, lists and objects only.")
+    raise ValueError("values must be strings, integers, booleans, arrays or objects.")
 
 
 def named(value: dict[Any, Any], depth: int) -> dict[str, Any]:
@@ -149,16 +152,16 @@ def named(value: dict[Any, Any], depth: int) -> dict[str, Any]:
     for key, item in value.items():
         name = string(key)
         if name in found:
-            raise ValueError(f"{name[:80]!r} is given twice, in different Unicode forms.")
+            raise ValueError(f"the key {name[:80]!r} occurs twice, in different Unicode forms.")
         found[name] = free_form(item, depth + 1)
     return found
 
 
 def check_properties(value: Any, known: set[str]) -> None:
     if not isinstance(value, dict):
-        raise ValueError("it must be an object.")
+        raise ValueError("must be an object.")
     if unknown := value.keys() - known:
-        raise ValueError(f"{sorted(unknown)[0][:80]!r} is none of its properties {', '.join(sorted(known))}.")
+        raise ValueError(f"unknown property {sorted(unknown)[0][:80]!r}. Properties are {', '.join(sorted(known))}.")
 
 
 DYNAMIC_TYPES: dict[str, Callable[[Any], dict[str, Any]]] = {

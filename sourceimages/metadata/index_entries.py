@@ -1,4 +1,4 @@
-"""What of a picture's documents is searched: names of fields, their types and their values, as the index keeps them."""
+"""The search index entries of an image: field names, types and values of its metadata."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -9,13 +9,13 @@ from sourceimages.metadata.dates import static_date
 from sourceimages.metadata.stemming import neighbors, tokens
 from sourceimages.metadata.values import nfc
 
-MAX_BYTES = 512  # bytes of a string
+MAX_BYTES = 512  # maximum length of an indexed string in bytes
 STRING, TOKEN, NUMBER = "string", "token", "number"
-NAME = "name"  # the field of the words in an image's name
-ANYWHERE = "anywhere"  # the field of the words in its name and in all texts of its user and static metadata
-NOT_SEARCHED = {"color", "optimize"}  # groups of static metadata that come later, and that nobody asks for
-WITHOUT_WORDS = NOT_SEARCHED | {"damaged"}  # it is about the file, not about what it shows
-TEXTS = {"", "str", "text", "array", "array_text"}  # types of user metadata; str is left out of keys
+NAME = "name"  # field with the words of the image name
+ANYWHERE = "anywhere"  # field with the words of the name and of all texts in user and static metadata
+NOT_SEARCHED = {"color", "optimize"}  # groups of static metadata that are not searchable
+WITHOUT_WORDS = NOT_SEARCHED | {"damaged"}  # describes the file, not the image content
+TEXTS = {"", "str", "text", "array", "array_text"}  # types of user metadata; keys omit str
 WITHOUT_LETTERS = re.compile(r"[\W\d_]*\Z")
 
 Value = str | float
@@ -24,7 +24,7 @@ Value = str | float
 class Entry(NamedTuple):
     name: str
     type: str
-    kind: str  # STRING, TOKEN or NUMBER: where the value is
+    kind: str  # STRING, TOKEN or NUMBER: the table of the value
     value: Value
 
 
@@ -35,9 +35,9 @@ def build_entries(
     static: Mapping[str, Mapping[str, Any]],
     language: str,
 ) -> set[Entry]:
-    """Everything that is searched of an image with this name and these documents, in stored form.
+    """All index entries of an image with this name and metadata, in stored form.
 
-    Texts are compared in Unicode normal form C, whatever form an earlier version stored, or a file has.
+    Strings are normalized to Unicode form C: files, and rows of earlier versions, may have other forms.
     """
     found = {Entry(NAME, "text", TOKEN, word) for word in tokens(name, language)}
     for text in (name, *_texts(user, static)):
@@ -56,15 +56,15 @@ def build_entries(
 
 
 def _dates(static: Mapping[str, Mapping[str, Any]]) -> Iterator[Entry]:
-    """Texts of files that name a point in time: they are dates, too."""
+    """Dates in static metadata are indexed as numbers, in addition to their text."""
     for group, properties in static.items():
         for field, value in properties.items() if group not in NOT_SEARCHED else ():
-            if isinstance(value, str) and (moment := static_date(group, field, value, properties)):
-                yield Entry(f"static:{group}:{field}", "date", NUMBER, moment.timestamp())
+            if isinstance(value, str) and (date := static_date(group, field, value, properties)):
+                yield Entry(f"static:{group}:{field}", "date", NUMBER, date.timestamp())
 
 
 def _texts(user: Mapping[str, Any], static: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Texts and tags: no numbers, dates and places of user metadata, nor what files say without a letter."""
+    """Strings and tags. Excludes numbers, dates and locations, and static metadata without letters."""
     for key, value in user.items():
         if key.rpartition(":")[0] in TEXTS:
             yield from [value] if isinstance(value, str) else value
@@ -76,7 +76,7 @@ def _texts(user: Mapping[str, Any], static: Mapping[str, Mapping[str, Any]]) -> 
 
 
 def _type_of(value: Any) -> str:
-    """The type of a value that nobody has given one; empty for what is not searched."""
+    """The index type of an untyped value; empty if it is not indexed."""
     match value:
         case bool():
             return "str"
@@ -114,7 +114,7 @@ def _typed(name: str, type: str, value: Any, language: str) -> Iterator[Entry]:
 
 
 def truncate_bytes(text: str) -> str:
-    """As much of it as is indexed, cut at a character."""
+    """The string cut to the indexed length, at a character boundary."""
     return text.encode()[:MAX_BYTES].decode(errors="ignore") if len(text) > MAX_BYTES // 4 else text
 
 

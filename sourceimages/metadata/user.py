@@ -1,4 +1,4 @@
-"""User metadata: free fields, typed by a key prefix (`int:year`). `str` is the type of a key without one."""
+"""User metadata: free fields, typed by a key prefix (`int:year`). Keys without a prefix have the type `str`."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -23,27 +23,27 @@ USER_TYPES: dict[str, Callable[[Any], Any]] = {
 
 
 def user_metadata(fields: Any) -> dict[str, Any]:
-    """The fields in stored form; a value of None asks for the field to be removed.
+    """The fields in stored form; None marks a field to remove.
 
-    Raises InvalidMetadata naming the field.
+    Raises InvalidMetadata with the name of the field.
     """
-    if fields == []:  # an empty array of PHP
+    if fields == []:  # PHP encodes an empty object as an array
         return {}
     if not isinstance(fields, dict):
         raise InvalidMetadata("User metadata must be a JSON object.")
     if len(fields) > MAX_FIELDS:
-        raise InvalidMetadata(f"{len(fields)} fields of user metadata; the limit is {MAX_FIELDS}.")
+        raise InvalidMetadata(f"User metadata has {len(fields)} fields; the limit is {MAX_FIELDS}.")
     cleaned: dict[str, Any] = {}
     names: set[str] = set()
     for key, value in fields.items():
         kind, _, name = key.rpartition(":")
         kind = kind or "str"
         if kind not in USER_TYPES:
-            raise InvalidMetadata(f"User metadata {key[:80]!r}: the type must be one of {', '.join(USER_TYPES)}.")
+            raise InvalidMetadata(f"User metadata {key[:80]!r}: invalid type. Types are {', '.join(USER_TYPES)}.")
         if not FIELD_NAME.match(name):
-            raise InvalidMetadata(f"User metadata {key[:80]!r}: the name must be 1 to 54 of a-z, 0-9 and _.")
+            raise InvalidMetadata(f"User metadata {key[:80]!r}: invalid name. Use 1–54 of a–z, 0–9 and _.")
         if name in names:
-            raise InvalidMetadata(f"User metadata {name!r} is given twice.")
+            raise InvalidMetadata(f"User metadata {name!r}: the field occurs twice.")
         names.add(name)
         try:
             cleaned[name if kind == "str" else key] = None if value is None else USER_TYPES[kind](value)
@@ -53,23 +53,24 @@ def user_metadata(fields: Any) -> dict[str, Any]:
 
 
 def overlay(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, where a field of `later` replaces one of the same name, whatever its type."""
+    """Both merged; a field of `later` replaces one with the same name, whatever its type."""
     mentioned = {field_name(key) for key in later}
     return {key: value for key, value in earlier.items() if field_name(key) not in mentioned} | dict(later)
 
 
 def apply_changes(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """What is stored with the mentioned fields set or, if None, removed. InvalidMetadata if they become too many."""
+    """The stored fields with `changes` applied; None removes a field.
+
+    Raises InvalidMetadata if there are too many fields.
+    """
     result = {key: value for key, value in overlay(stored, changes).items() if value is not None}
     if len(result) > MAX_FIELDS:
-        raise InvalidMetadata(
-            f"The picture would have {len(result)} fields of user metadata; the limit is {MAX_FIELDS}."
-        )
+        raise InvalidMetadata(f"The image would have {len(result)} user metadata fields; the limit is {MAX_FIELDS}.")
     return result
 
 
 def field_name(key: str) -> str:
-    """The name of a field without its type."""
+    """The field name without its type."""
     return key.rpartition(":")[2]
 
 

@@ -1,6 +1,6 @@
-"""The children that read files: a few, kept warm, replaced when they die.
+"""Probe workers: a pool of warm child processes, replaced when they die.
 
-Not a ProcessPoolExecutor: one killed child breaks that for good, and here children are expected to be killed.
+ProcessPoolExecutor does not fit: it breaks when one child is killed, and here children are expected to be killed.
 """
 
 import json
@@ -21,14 +21,14 @@ from typing import IO, Any, cast
 logger = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-P", "-s", "-m", "readers")
-ENVIRONMENT = {  # all of it: no secret of ours is there to be found
+ENVIRONMENT = {  # the whole environment: secrets must not reach workers
     "PYTHONPATH": str(Path(__file__).parent),
     "PYTHONUTF8": "1",
-    "MALLOC_ARENA_MAX": "2",  # threads take from the little address space there is
+    "MALLOC_ARENA_MAX": "2",  # each arena takes address space, which is limited
     "VIPS_CONCURRENCY": "1",
 }
 START_TIMEOUT = 20
-CHECKOUT_TIMEOUT = 30  # for a child to become free
+CHECKOUT_TIMEOUT = 30  # until a worker becomes free
 MAX_RESPONSE_BYTES = 1024 * 1024
 EXTERNAL_SIGNALS = {
     signal.SIGKILL,
@@ -36,36 +36,36 @@ EXTERNAL_SIGNALS = {
     signal.SIGHUP,
     signal.SIGINT,
     signal.SIGBUS,
-}  # SIGBUS: a disk failed
-MAX_REQUESTS = 3000  # after which a child is replaced: libraries forget to give back what they have taken
+}  # SIGBUS: the disk failed
+MAX_REQUESTS = 3000  # then the worker is replaced: libraries leak memory
 
 
 class WorkerDiedError(Exception):
-    """The child that was working on a request is gone, and why. A crash may be the doing of the file, or not."""
+    """The worker died during a request; the message says why. The file may be the cause, or not."""
 
 
 class WorkLimitError(WorkerDiedError):
-    """The file takes more computing than it is allowed: it would again."""
+    """Reading the file exceeds the limit of CPU time. It would again."""
 
 
 class WorkerKilledError(WorkerDiedError):
-    """It was ended by something else: killed from outside, as when memory runs out, or the clock ran out on it.
+    """The worker was ended from outside, for example by the OOM killer, or timed out.
 
-    The clock is no measure of the file: what a file may cost is limited in seconds of computing.
+    Timeouts do not blame the file: files are limited in CPU time.
     """
 
 
 class PoolExhaustedError(Exception):
-    """All children were at work, for as long as anybody may wait."""
+    """All workers are busy, and none became free in time."""
 
 
 class SandboxMissingError(RuntimeError):
-    """SANDBOX=required, and this machine cannot do it."""
+    """SANDBOX=required, but this machine does not support it."""
 
 
 class Worker:
     def __init__(self, command: Sequence[str] = COMMAND, *, files: Sequence[int] = ()) -> None:
-        """`files` are the descriptors of open files that it gets, under the same numbers."""
+        """`files` are descriptors of open files that the worker inherits under the same numbers."""
         self._process = subprocess.Popen(  # noqa: S603, the command is ours
             command,
             pass_fds=files,
@@ -74,7 +74,7 @@ class Worker:
             bufsize=0,
             cwd="/",
             env=ENVIRONMENT,
-            start_new_session=True,  # Ctrl-C is for the server, which ends its children itself
+            start_new_session=True,  # Ctrl-C goes to the server, which stops its workers itself
         )
         self._requests = cast(IO[bytes], self._process.stdin)
         self._answers = cast(IO[bytes], self._process.stdout)
@@ -109,7 +109,7 @@ class Worker:
         self.detach()
 
     def detach(self) -> None:
-        """Close our ends of the pipes. If nobody else has them open the child ends by itself."""
+        """Close our ends of the pipes. The worker exits unless another process has them open."""
         self._requests.close()
         self._answers.close()
 
@@ -118,32 +118,32 @@ class Worker:
         line = b""
         while not line.endswith(b"\n"):
             if not self._readable.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                raise WorkerKilledError(f"reading it took more than {seconds:g} seconds")
+                raise WorkerKilledError(f"reading took longer than {seconds:g} seconds")
             block = os.read(self._answers.fileno(), MAX_RESPONSE_BYTES)
             if not block:
                 raise self._exit_reason()
             line += block
             if len(line) > MAX_RESPONSE_BYTES:
-                raise WorkerDiedError("reading it went wrong")
+                raise WorkerDiedError("the reader sent an invalid response")
         try:
             answer: dict[str, Any] = json.loads(line)
         except ValueError:
-            raise WorkerDiedError("reading it went wrong") from None
+            raise WorkerDiedError("the reader sent an invalid response") from None
         return answer
 
     def _exit_reason(self) -> WorkerDiedError:
         try:
             code = self._process.wait(timeout=1)
-        except subprocess.TimeoutExpired:  # it lives, but has closed its end of the pipe
-            return WorkerDiedError("its reader fell silent")
+        except subprocess.TimeoutExpired:  # alive, but its end of the pipe is closed
+            return WorkerDiedError("the reader stopped responding")
         if code == -signal.SIGXCPU:
-            return WorkLimitError("reading it took too much computing time")
+            return WorkLimitError("reading exceeded the limit of CPU time")
         kind = WorkerKilledError if -code in EXTERNAL_SIGNALS else WorkerDiedError
-        return kind(f"its reader died ({signal.strsignal(-code) if code < 0 else code})")
+        return kind(f"the reader died ({signal.strsignal(-code) if code < 0 else code})")
 
 
 class Pool:
-    """Hands requests to children, from any thread. Children start when they are first needed."""
+    """Thread-safe pool of workers. Workers start on first use."""
 
     def __init__(
         self,
@@ -151,117 +151,120 @@ class Pool:
         *,
         sandbox_required: bool = False,
         command: Sequence[str] = COMMAND,
-        patience: float = CHECKOUT_TIMEOUT,
+        checkout_timeout: float = CHECKOUT_TIMEOUT,
     ) -> None:
         self._size = size
-        self._patience = patience
+        self._checkout_timeout = checkout_timeout
         self._sandbox_required = sandbox_required
         self._command = command
         self._warned = False
         self._open()
 
     def call(self, request: dict[str, Any], *, seconds: float) -> dict[str, Any]:
-        """The answer to a request, or ChildDiedError, after which the next request finds a new child.
+        """The response to a request. Raises WorkerDiedError; the next request then gets a new worker.
 
-        BusyError if no child became free in time.
+        Raises PoolExhaustedError if no worker became free in time.
         """
-        with self._checkout() as child:
-            return child.call(request, seconds=seconds)
+        with self._checkout() as worker:
+            return worker.call(request, seconds=seconds)
 
     @contextmanager
     def call_exclusively(self) -> Iterator[None]:
-        """While no child of this pool is at work. BusyError if those that are do not end in time."""
-        exclusive, places = self._exclusive, self._slots
-        taken: list[Worker | None] = []
-        deadline = time.monotonic() + self._patience
-        if not exclusive.acquire(timeout=self._patience):
-            raise PoolExhaustedError("another file is being read alone")
+        """Context in which no worker of this pool is busy.
+
+        Raises PoolExhaustedError if the busy ones do not finish in time.
+        """
+        exclusive, slots = self._exclusive, self._slots
+        acquired: list[Worker | None] = []
+        deadline = time.monotonic() + self._checkout_timeout
+        if not exclusive.acquire(timeout=self._checkout_timeout):
+            raise PoolExhaustedError("another file is being read exclusively")
         try:
-            while len(taken) < self._size:
-                taken.append(places.get(timeout=max(0.01, deadline - time.monotonic())))
+            while len(acquired) < self._size:
+                acquired.append(slots.get(timeout=max(0.01, deadline - time.monotonic())))
             yield
         except Empty:
             raise PoolExhaustedError("no reader became free") from None
         finally:
-            for child in taken:
-                places.put(child)
+            for worker in acquired:
+                slots.put(worker)
             exclusive.release()
 
     def call_fresh_worker(self, request: dict[str, Any], *, seconds: float) -> dict[str, Any]:
-        """The same as `ask` with a child that has read nothing else, and will not. Meant for `alone`."""
-        child = self._start()
+        """Like `call`, with a new worker that serves only this request. Meant for use within `call_exclusively`."""
+        worker = self._start()
         try:
-            return child.call(request, seconds=seconds)
+            return worker.call(request, seconds=seconds)
         finally:
-            self._discard(child)
+            self._discard(worker)
 
     def check_sandbox(self) -> None:
-        """Raise SandboxMissingError if a sandbox is required and a child could still open a socket."""
+        """Raises SandboxMissingError if a sandbox is required and a worker can open sockets."""
         with self._checkout():
             pass
 
     def close(self) -> None:
-        for child in list(self._children):
-            child.kill()
+        for worker in list(self._children):
+            worker.kill()
         self._open()
 
     def detach(self) -> None:
-        """In a process that was forked from ours: leave the children to the parent, and start with none."""
-        for child in list(self._children):
-            child.detach()
+        """After a fork: leave the workers to the parent process and start without any."""
+        for worker in list(self._children):
+            worker.detach()
         self._open()
 
     def _open(self) -> None:
         self._children: set[Worker] = set()
-        self._exclusive = Lock()  # of the one that reads alone
-        self._slots: LifoQueue[Worker | None] = LifoQueue()  # last in, first out: a child that is warm
+        self._exclusive = Lock()  # held during exclusive calls
+        self._slots: LifoQueue[Worker | None] = LifoQueue()  # LIFO, to reuse warm workers
         for _ in range(self._size):
             self._slots.put(None)
 
     @contextmanager
     def _checkout(self) -> Iterator[Worker]:
-        places = self._slots
+        slots = self._slots
         try:
-            child = places.get(timeout=self._patience)
+            worker = slots.get(timeout=self._checkout_timeout)
         except Empty:
             raise PoolExhaustedError("no reader became free") from None
         try:
-            # The system may have ended it while it had nothing to do.
-            if child is not None and (child.should_recycle or not child.alive):
-                self._discard(child)
-                child = None
-            if child is None:
-                child = self._start()
-            yield child
+            # The system may have ended it while it was idle.
+            if worker is not None and (worker.should_recycle or not worker.alive):
+                self._discard(worker)
+                worker = None
+            if worker is None:
+                worker = self._start()
+            yield worker
         except BaseException:
-            # Whatever went wrong, an answer may still be on its way, and would be taken for that to the next request.
-            if child is not None:
-                self._discard(child)
-                child = None
+            # After any error, a response may still arrive, and would be taken for the response to the next request.
+            if worker is not None:
+                self._discard(worker)
+                worker = None
             raise
         finally:
-            places.put(child)
+            slots.put(worker)
 
     def _start(self) -> Worker:
         try:
-            child = Worker(self._command)
-        except WorkerKilledError:  # for its memory, say, as may happen at any time
+            worker = Worker(self._command)
+        except WorkerKilledError:  # killed for memory, for example, which can happen at any time
             raise
         except WorkerDiedError as error:
-            raise RuntimeError(f"The process that reads files does not start: {error}") from error
-        self._children.add(child)
-        if not child.sandboxed:
+            raise RuntimeError(f"The worker process that reads files does not start: {error}") from error
+        self._children.add(worker)
+        if not worker.sandboxed:
             if self._sandbox_required:
-                self._discard(child)
+                self._discard(worker)
                 raise SandboxMissingError(
-                    "SANDBOX=required, but a process that reads files could still open a socket. "
-                    "It needs a kernel with seccomp and the library libseccomp.so.2."
+                    "SANDBOX=required, but a worker process can open sockets. "
+                    "Sandboxing needs a kernel with seccomp and the library libseccomp.so.2."
                 )
             if not self._warned:
                 self._warned = True
-                logger.warning("Files are read in limited processes, but without seccomp: the network stays open.")
-        return child
+                logger.warning("Sandbox: seccomp is not available; probe workers can open sockets.")
+        return worker
 
-    def _discard(self, child: Worker) -> None:
-        self._children.discard(child)
-        child.kill()
+    def _discard(self, worker: Worker) -> None:
+        self._children.discard(worker)
+        worker.kill()

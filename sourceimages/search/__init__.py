@@ -1,4 +1,4 @@
-"""Finding images: parameters of a list become an expression, and that a condition of the database."""
+"""Search images: list parameters are parsed into an expression, which is compiled to a database condition."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,8 @@ from sourceimages.search.ast import And, Condition, Expression, Not, Or
 from sourceimages.search.compiler import Filter
 from sourceimages.search.parser import TooComplex
 
-PARAMETERS = {"limit", "offset", "sort", "deleted", "binaryHash", "operator", "facets", "q"}  # all others are filters
+# all other parameters are filters
+PARAMETERS = {"limit", "offset", "sort", "deleted", "binaryHash", "operator", "facets", "q"}
 NOT_PREFIX = "not:"
 MAX_CONDITIONS = 50  # filters
 
@@ -22,10 +23,10 @@ __all__ = ["PARAMETERS", "Search", "condition", "read"]
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What the parameters ask for beyond paging; the condition is None if that is nothing."""
+    """The parsed search parameters, without paging. Without filters, the condition is empty."""
 
     condition: Q | None
-    notice: str = ""  # where and why `q` was read otherwise than as a query
+    notice: str = ""  # why `q` was searched as words, and not as a query
 
 
 def condition(organization: Organization, query: QueryDict, *, in_trash: bool, for_action: bool = False) -> Q | None:
@@ -33,9 +34,9 @@ def condition(organization: Organization, query: QueryDict, *, in_trash: bool, f
 
 
 def read(organization: Organization, query: QueryDict, *, in_trash: bool, for_action: bool = False) -> Search:
-    """Raises Invalid naming what is wrong, IndexNotReady.
+    """Parse and compile the parameters. Raises InvalidInput, IndexNotReady.
 
-    `for_action`: something is going to be done with what is found, see Filter. Then `q` has to be a query.
+    `for_action`: the result is going to be changed, see Filter. `q` must be a valid query then.
     """
     found: Q | None = None
     if filters := _filters(query):
@@ -49,11 +50,11 @@ def read(organization: Organization, query: QueryDict, *, in_trash: bool, for_ac
 
 
 def _query(organization: Organization, text: str, *, in_trash: bool, for_action: bool) -> Search:
-    """What `q` asks for: as a query, else as words. The condition is None if there is no word in it."""
+    """Parse `q` as a query, or else as words. Without any words, the condition is empty."""
     try:
         expression = parser.parse(text)
         if expression is None:
-            return _nothing("", for_action)
+            return _without_words("", for_action)
         found = Filter(organization, expression, in_trash=in_trash, for_action=for_action, typed=True)
         return Search(found.condition())
     except (TooComplex, InvalidFilter):
@@ -61,32 +62,34 @@ def _query(organization: Organization, text: str, *, in_trash: bool, for_action:
     except InvalidInput as error:
         reason = error.message.removeprefix("q: ")
         if for_action:
-            raise InvalidInput(f"q: {reason} What is to be done needs a query that is understood.") from error
+            raise InvalidInput(f"q: {reason} Bulk actions and jobs need a valid query.") from error
     expression, complete = parser.as_words(text)
-    reason = f"q: {reason} It was read as words instead"
-    reason += "." if complete else f", of which the first {parser.MAX_WORDS} were looked for."
+    reason = f"q: {reason} It was searched as words instead"
+    reason += "." if complete else f"; only the first {parser.MAX_WORDS} words were used."
     if expression is None:
-        return _nothing(reason, for_action)
+        return _without_words(reason, for_action)
     return Search(Filter(organization, expression, in_trash=in_trash).condition(), reason)
 
 
-def _nothing(reason: str, for_action: bool) -> Search:
+def _without_words(reason: str, for_action: bool) -> Search:
     if for_action:
-        raise InvalidInput("q: there is no word to look for.")
-    return Search(None, f"{reason} There is no word to look for." if reason else "q: there is no word to look for.")
+        raise InvalidInput("q: there are no words to search for.")
+    return Search(
+        None, f"{reason} There are no words to search for." if reason else "q: there are no words to search for."
+    )
 
 
 def _filters(query: QueryDict) -> Expression | None:
     operator = query.get("operator", "").lower()
     if operator not in ("", "and", "or"):
-        raise InvalidInput("operator: it must be and, or or.")
+        raise InvalidInput("operator: must be `and` or `or`.")
     filters: list[Expression] = []
     for name, values in query.lists():
         if name not in PARAMETERS:
             for text in filter(None, map(str, values)):
                 filters.append(_filter(name, text))
     if len(filters) > MAX_CONDITIONS:
-        raise InvalidInput(f"{len(filters)} filters; the limit is {MAX_CONDITIONS}.")
+        raise InvalidInput(f"The request has {len(filters)} filters; the limit is {MAX_CONDITIONS}.")
     if not filters:
         return None
     return Or(tuple(filters)) if operator == "or" else And(tuple(filters))

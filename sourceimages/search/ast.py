@@ -1,4 +1,4 @@
-"""What a filter asks of a field: to be something, to begin with it, to lie in a range, or near a place."""
+"""The syntax tree of queries and filters."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ class Equals:
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """Words that stand side by side, in this order."""
+    """Adjacent words, in this order."""
 
     text: str
 
@@ -23,19 +23,19 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """None is an open end."""
+    """A range of values; None is an open end."""
 
     low: str | None
     high: str | None
-    with_low: bool
-    with_high: bool
+    include_low: bool
+    include_high: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Within:
     latitude: float
     longitude: float
-    metres: float
+    meters: float
 
 
 Value = Equals | Phrase | Prefix | Range | Within
@@ -45,7 +45,7 @@ Value = Equals | Phrase | Prefix | Range | Within
 class Condition:
     field: str
     value: Value
-    position: int = dataclasses.field(default=0, compare=False)  # in `q`, from 1; 0 elsewhere
+    position: int = dataclasses.field(default=0, compare=False)  # start in `q`, from 1; 0 for other parameters
 
 
 @dataclass(frozen=True, slots=True)

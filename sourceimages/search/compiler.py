@@ -1,12 +1,12 @@
-"""Expressions as conditions of the database: columns compared, and rows of the index looked up.
+"""Compile expressions to database conditions on columns and index rows.
 
-What must hold becomes `IN (subquery)`, what must not `NOT EXISTS`: either is planned well on both databases.
+Positive conditions become `IN (subquery)`, negated ones `NOT EXISTS`: both databases plan these well.
 """
 
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any as Anything
+from typing import Any
 
 from django.db.models import Exists, ExpressionWrapper, F, FloatField, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.fields.json import KeyTextTransform
@@ -26,55 +26,55 @@ from sourceimages.search.fields import INDEXED_TYPES, Column, Kind, MetadataFiel
 from sourceimages.search.parser import conditions
 from sourceimages.search.periods import Period, period
 
-EARTH_RADIUS_M = 6_371_008.8  # metres, its mean radius (IUGG)
-MAX_CHAR = chr(0x10FFFF)  # comes behind every character
+EARTH_RADIUS_M = 6_371_008.8  # mean radius (IUGG)
+MAX_CHAR = chr(0x10FFFF)  # sorts after every character
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-MAX_WORDS = 200  # of all conditions; each is a subquery
+MAX_WORDS = 200  # of all conditions; each takes a subquery
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
     """Values from `low` to `high`; None is an open end."""
 
-    low: Anything
-    high: Anything
-    with_low: bool = True
-    with_high: bool = True
+    low: Any
+    high: Any
+    include_low: bool = True
+    include_high: bool = True
 
     def condition(self, name: str) -> Q:
-        if self.low is not None and self.low == self.high and self.with_low and self.with_high:
-            return Q(**{name: self.low})  # of which databases know better how many rows there are
+        if self.low is not None and self.low == self.high and self.include_low and self.include_high:
+            return Q(**{name: self.low})  # databases estimate equality better
         found = Q()
         if self.low is not None:
-            found &= Q(**{f"{name}__gte" if self.with_low else f"{name}__gt": self.low})
+            found &= Q(**{f"{name}__gte" if self.include_low else f"{name}__gt": self.low})
         if self.high is not None:
-            found &= Q(**{f"{name}__lte" if self.with_high else f"{name}__lt": self.high})
+            found &= Q(**{f"{name}__lte" if self.include_high else f"{name}__lt": self.high})
         return found
 
 
-def exact_interval(value: Anything) -> Interval:
+def exact_interval(value: Any) -> Interval:
     return Interval(value, value)
 
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """One of these values."""
+    """One of several values."""
 
-    values: tuple[Anything, ...]
+    values: tuple[Any, ...]
 
     def condition(self, name: str) -> Q:
         return Q(**{f"{name}__in": self.values})
 
 
-Sought = Interval | OneOf
+Lookup = Interval | OneOf
 
 
 class Filter:
-    """Compiles expressions for one organization; fields of metadata are looked up once for all of them.
+    """Compiles an expression for one organization; all metadata fields are looked up with one query.
 
-    What is found `for_action` is going to be changed: then it is refused to negate a field that no image has. Of what
-    was `typed`, in `q`, a name without `user:` has to be a field of the organization: "note: broken" is two words.
-    Raises Invalid, IndexNotReady for metadata that is not indexed as it should be.
+    `for_action`: the result is going to be changed, so negating a field that no image has is refused. `typed`: the
+    expression is from `q`, where a name without `user:` must be a field of the organization, as "note: broken" is two
+    words. Raises InvalidInput, or IndexNotReady if metadata is searched and the index is not current.
     """
 
     def __init__(
@@ -87,12 +87,12 @@ class Filter:
         typed: bool = False,
     ) -> None:
         self.in_trash, self.for_action = in_trash, for_action
-        first = {one.field: one for one in reversed(list(conditions(expression)))}  # condition of each field
+        first = {one.field: one for one in reversed(list(conditions(expression)))}  # first condition of each field
         for one in first.values() if typed else ():
             _check_name(one, in_trash)
         self.fields = fields(organization, first, in_trash=in_trash)
-        for name, meant in self.fields.items() if typed else ():
-            if isinstance(meant, MetadataFieldRef) and not meant.used:
+        for name, field_ref in self.fields.items() if typed else ():
+            if isinstance(field_ref, MetadataFieldRef) and not field_ref.used:
                 raise InvalidInput(f"{_location(first[name])}: no image of {organization.name!r} has this field.")
         self.expression, self.words = expression, 0
         names = {one.name for one in self.fields.values() if isinstance(one, MetadataFieldRef)}
@@ -104,7 +104,7 @@ class Filter:
         return self._compiled(self.expression, wanted=True)
 
     def _compiled(self, expression: Expression, *, wanted: bool) -> Q:
-        """`wanted` is False within an odd number of NOTs, which end at the conditions (De Morgan)."""
+        """Compile the expression. `wanted` is False within an odd number of NOTs, which are pushed down (De Morgan)."""
         match expression:
             case Not(part):
                 return self._compiled(part, wanted=not wanted)
@@ -118,64 +118,64 @@ class Filter:
                 return self._condition(expression, wanted)
 
     def _union(self, parts: Iterable[Expression]) -> Q | None:
-        """Any of several rows of the index as one subquery: for an OR of several, every picture would be tested."""
+        """Alternatives that are index lookups as one UNION subquery: an OR of subqueries would test every image."""
         found = []
         for part in parts:
-            meant = self.fields[part.field] if isinstance(part, Condition) else None
+            field_ref = self.fields[part.field] if isinstance(part, Condition) else None
             if (
                 not isinstance(part, Condition)
-                or not isinstance(meant, MetadataFieldRef)
-                or _recheck_long_text(meant, part)
+                or not isinstance(field_ref, MetadataFieldRef)
+                or _recheck_long_text(field_ref, part)
             ):
                 return None
-            found.append(self._rows(meant, part))
+            found.append(self._rows(field_ref, part))
         if any(len(rows) > 1 for rows in found):
             return None
         first, *others = (rows[0].values("image") for rows in found)
         return Q(pk__in=first.union(*others, all=True))
 
     def _condition(self, condition: Condition, wanted: bool) -> Q:
-        meant = self.fields[condition.field]
-        if isinstance(meant, Column):
+        field_ref = self.fields[condition.field]
+        if isinstance(field_ref, Column):
             try:
-                found = _range(meant.kind, condition).condition(meant.column)
+                found = _range(field_ref.kind, condition).condition(field_ref.column)
             except ValueError as error:
                 raise InvalidInput(f"{_location(condition)}: {error}") from error
             return found if wanted else (~found if found else Q(pk__in=[]))
-        if self.for_action and not wanted and not self._in_use(meant):
+        if self.for_action and not wanted and not self._in_use(field_ref):
             raise InvalidFilter(
-                f"{condition.field}: no image has this field, so that all of them lack it. A search for what must not "
-                f"be there selects nothing to act on unless some have the field; check its name and type."
+                f"{condition.field}: no image has this field, so that negating it would select all of them. "
+                f"Check the name and type of the field."
             )
-        rows = self._rows(meant, condition)
-        if (whole := _recheck_long_text(meant, condition)) is not None:  # the index has its beginning only
+        rows = self._rows(field_ref, condition)
+        if (whole := _recheck_long_text(field_ref, condition)) is not None:  # the index only has the start of the value
             found = Q(whole, pk__in=rows[0].values("image"))
             return found if wanted else ~found
         if wanted:
             return _and([Q(pk__in=one.values("image")) for one in rows])
         return _or([~Q(Exists(one.filter(image=OuterRef("pk")))) for one in rows])
 
-    def _rows(self, meant: MetadataFieldRef, condition: Condition) -> list[QuerySet[Anything]]:
-        """Rows of the index; a picture that fits has one in each of these."""
+    def _rows(self, field_ref: MetadataFieldRef, condition: Condition) -> list[QuerySet[Any]]:
+        """Index lookups; a matching image has a row in each of them."""
         try:
-            if meant.kind is Kind.LOCATION:
-                return [self._near(meant, condition)]
-            fields = [self.ids[meant.name, type] for type in meant.types if (meant.name, type) in self.ids]
-            if meant.kind is Kind.WORDS:
+            if field_ref.kind is Kind.LOCATION:
+                return [self._near(field_ref, condition)]
+            fields = [self.ids[field_ref.name, type] for type in field_ref.types if (field_ref.name, type) in self.ids]
+            if field_ref.kind is Kind.WORDS:
                 return [_in_table(MetadataToken, fields, one) for one in self._words(condition)]
-            return [_in_table(_table(meant.kind), fields, _range(meant.kind, condition, index=True))]
+            return [_in_table(_table(field_ref.kind), fields, _range(field_ref.kind, condition, index=True))]
         except ValueError as error:
             raise InvalidInput(f"{_location(condition)}: {error}") from error
 
-    def _in_use(self, meant: MetadataFieldRef) -> bool:
-        """Whether any image that is searched has the field."""
-        types = [stored for type in meant.types for stored in INDEXED_TYPES.get(type, (type,))]
-        fields = [self.ids[meant.name, type] for type in types if (meant.name, type) in self.ids]
-        rows = _table(meant.kind).objects.filter(field__in=fields)  # type: ignore[attr-defined]
+    def _in_use(self, field_ref: MetadataFieldRef) -> bool:
+        """Return whether any searched image has the field."""
+        types = [stored for type in field_ref.types for stored in INDEXED_TYPES.get(type, (type,))]
+        fields = [self.ids[field_ref.name, type] for type in types if (field_ref.name, type) in self.ids]
+        rows = _table(field_ref.kind).objects.filter(field__in=fields)  # type: ignore[attr-defined]
         return bool(fields) and bool(rows.filter(image__tombstone__isnull=not self.in_trash).exists())
 
-    def _words(self, condition: Condition) -> list[Sought]:
-        """Each word that has to be there; the last one of a beginning may go on."""
+    def _words(self, condition: Condition) -> list[Lookup]:
+        """The words to find; the last word of a Prefix matches longer words."""
         match condition.value:
             case Equals(text):
                 found = [one for word in words(text) for one in self._word(word)]
@@ -187,49 +187,49 @@ class Filter:
                 if last:
                     found += self._word(last) if is_unspaced(last) else [_prefix_range(without_accents(last))]
             case _:
-                raise ValueError("its words are looked for, not ranges of them.")
+                raise ValueError("ranges are not supported for words.")
         if not found:
-            raise ValueError("there is no word to look for.")
+            raise ValueError("there are no words to search for.")
         found = list(dict.fromkeys(found))
         self.words += len(found)
         if self.words > MAX_WORDS:
-            raise ValueError(f"the search is for more than {MAX_WORDS} words.")
+            raise ValueError(f"the search has more than {MAX_WORDS} words.")
         return found
 
-    def _word(self, word: str) -> list[Sought]:
+    def _word(self, word: str) -> list[Lookup]:
         if is_unspaced(word):
             return [exact_interval(pair) for pair in bigrams(word)[:-1]] or [_prefix_range(word)]
-        alike = forms(word, self.language)
-        return [exact_interval(alike[0]) if len(alike) == 1 else OneOf(alike)]
+        stems = forms(word, self.language)
+        return [exact_interval(stems[0]) if len(stems) == 1 else OneOf(stems)]
 
-    def _phrase(self, text: str) -> list[Sought]:
-        """Pairs of neighbors; the words themselves where there are none, and runs of scripts without spaces."""
+    def _phrase(self, text: str) -> list[Lookup]:
+        """Pairs of adjacent words; single words if there are no pairs, and runs of scripts without spaces."""
         pairs = list(neighbors(text, self.language))
-        alone = [word for word in words(text) if not pairs or is_unspaced(word)]
-        if 0 < len(pairs) < len(words(text)) - 1:  # scripts are mixed: some words may have no neighbor
-            alone = words(text)
-        return [exact_interval(pair) for pair in pairs] + [one for word in alone for one in self._word(word)]
+        single_words = [word for word in words(text) if not pairs or is_unspaced(word)]
+        if 0 < len(pairs) < len(words(text)) - 1:  # mixed scripts: some words may not be part of a pair
+            single_words = words(text)
+        return [exact_interval(pair) for pair in pairs] + [one for word in single_words for one in self._word(word)]
 
-    def _near(self, meant: MetadataFieldRef, condition: Condition) -> QuerySet[Anything]:
-        latitudes, longitudes = (self.ids.get((meant.name, type)) for type in INDEXED_TYPES["latlon"])
+    def _near(self, field_ref: MetadataFieldRef, condition: Condition) -> QuerySet[Any]:
+        latitudes, longitudes = (self.ids.get((field_ref.name, type)) for type in INDEXED_TYPES["latlon"])
         match condition.value:
-            case Within(latitude, longitude, metres):
+            case Within(latitude, longitude, meters):
                 if not (abs(latitude) <= 90 and abs(longitude) <= 180):
-                    raise ValueError("the latitude must be within ±90 and the longitude within ±180.")
+                    raise ValueError("latitude must be from -90 to 90 and longitude from -180 to 180.")
             case Equals(text) if text.count(",") == 1:
                 latitude, longitude = map(_number, text.split(","))
-                metres = 0.0
+                meters = 0.0
             case _:
-                raise ValueError("ask for a place and a distance, like 47.38,8.52~10km.")
+                raise ValueError("must be a location and a distance, like 47.38,8.52~10km.")
         if latitudes is None or longitudes is None:
             return MetadataNumber.objects.none()
-        return _within_distance(latitudes, longitudes, float(latitude), float(longitude), metres)
+        return _within_distance(latitudes, longitudes, float(latitude), float(longitude), meters)
 
 
-def _recheck_long_text(meant: MetadataFieldRef, condition: Condition) -> Exact | None:
-    """The comparison with the document that a long text needs; elements of arrays are compared by their beginning."""
-    document, _, name = meant.name.partition(":")
-    if meant.kind is not Kind.TEXT or not isinstance(condition.value, Equals) or document != "user":
+def _recheck_long_text(field_ref: MetadataFieldRef, condition: Condition) -> Exact | None:
+    """The comparison with the stored value that long texts need; array elements are compared by their start only."""
+    document, _, name = field_ref.name.partition(":")
+    if field_ref.kind is not Kind.TEXT or not isinstance(condition.value, Equals) or document != "user":
         return None
     text = nfc(condition.value.text)
     return Exact(KeyTextTransform(name, "user_metadata"), Value(text)) if truncate_bytes(text) != text else None
@@ -255,7 +255,7 @@ def _table(kind: Kind) -> type[MetadataIndexEntry]:
     return MetadataNumber
 
 
-def _in_table(table: type[MetadataIndexEntry], fields: list[int], values: Sought) -> QuerySet[Anything]:
+def _in_table(table: type[MetadataIndexEntry], fields: list[int], values: Lookup) -> QuerySet[Any]:
     one_or_all = Q(field=fields[0]) if len(fields) == 1 else Q(field__in=fields)
     return table.objects.filter(values.condition("value"), one_or_all)  # type: ignore[attr-defined, no-any-return]
 
@@ -269,7 +269,7 @@ def _and(parts: list[Q]) -> Q:
 
 def _or(parts: list[Q]) -> Q:
     if any(not part for part in parts):
-        return Q()  # one of them holds for all
+        return Q()  # one of them matches all images
     found = Q()
     for part in parts:
         found |= part
@@ -277,72 +277,74 @@ def _or(parts: list[Q]) -> Q:
 
 
 def _within_distance(
-    latitudes: int, longitudes: int, latitude: float, longitude: float, metres: float
-) -> QuerySet[Anything]:
-    """Rows of latitudes whose place is near enough: by a box, which the index serves, then by the great circle."""
-    reach = math.degrees(metres / EARTH_RADIUS_M) + 1e-9
+    latitudes: int, longitudes: int, latitude: float, longitude: float, meters: float
+) -> QuerySet[Any]:
+    """Latitude rows within the distance: prefiltered by an indexed bounding box, then by great-circle distance."""
+    reach = math.degrees(meters / EARTH_RADIUS_M) + 1e-9
     south, north = latitude - reach, latitude + reach
     rows = MetadataNumber.objects.filter(field=latitudes, value__gte=south, value__lte=north)
-    there = MetadataNumber.objects.filter(field=longitudes, image=OuterRef("image"))
+    longitude_rows = MetadataNumber.objects.filter(field=longitudes, image=OuterRef("image"))
     if abs(latitude) + reach < 90:
         breadth = reach / math.cos(math.radians(max(abs(south), abs(north))))
-        if abs(longitude) + breadth < 180:  # no further than the antimeridian
-            there = there.filter(value__gte=longitude - breadth, value__lte=longitude + breadth)
-    rows = rows.annotate(longitude=Subquery(there.values("value")[:1], output_field=FloatField()))
+        if abs(longitude) + breadth < 180:  # the box must not cross the antimeridian
+            longitude_rows = longitude_rows.filter(value__gte=longitude - breadth, value__lte=longitude + breadth)
+    rows = rows.annotate(longitude=Subquery(longitude_rows.values("value")[:1], output_field=FloatField()))
     half_chord = Power(Sin(Radians(F("value") - latitude) / 2.0), 2) + Cos(Radians(F("value"))) * math.cos(
         math.radians(latitude)
     ) * Power(Sin(Radians(F("longitude") - longitude) / 2.0), 2)
     distance = ExpressionWrapper(Value(2 * EARTH_RADIUS_M) * ASin(Sqrt(half_chord)), output_field=FloatField())
-    return rows.filter(longitude__isnull=False).annotate(distance=distance).filter(distance__lte=metres + 0.01)
+    return rows.filter(longitude__isnull=False).annotate(distance=distance).filter(distance__lte=meters + 0.01)
 
 
-# --- Values as their field compares them ------------------------------------------------------------------------------
+# --- Values in the type of their field --------------------------------------------------------------------------------
 
 
 def _range(kind: Kind, condition: Condition, *, index: bool = False) -> Interval:
-    read = READERS[kind]
+    parse = PARSERS[kind]
     match condition.value:
         case Equals(text) | Phrase(text):
-            return _equal(kind, read(text), index)
+            return _equal(kind, parse(text), index)
         case Prefix(text):
             if kind is not Kind.TEXT:
-                raise ValueError("only texts have a beginning; ask for a range.")
-            return _prefix_range(truncate_bytes(read(text)) if index else read(text))
-        case Range(low, high, with_low, with_high):
+                raise ValueError("prefixes are only supported for texts. Use a range.")
+            return _prefix_range(truncate_bytes(parse(text)) if index else parse(text))
+        case Range(low, high, include_low, include_high):
             if kind is Kind.BOOLEAN:
-                raise ValueError("it is true or false.")
-            ends = [None if end is None else read(end) for end in (low, high)]
+                raise ValueError("must be true or false; ranges are not supported.")
+            ends = [None if end is None else parse(end) for end in (low, high)]
             if kind is Kind.DATETIME:
-                return _between_periods(ends[0], ends[1], with_low, with_high, index)
+                return _between_periods(ends[0], ends[1], include_low, include_high, index)
             if kind is Kind.TEXT and index:
                 ends = [None if end is None else truncate_bytes(end) for end in ends]
-            return Interval(ends[0], ends[1], with_low, with_high)
+            return Interval(ends[0], ends[1], include_low, include_high)
         case Within():
-            raise ValueError("it is no place.")
+            raise ValueError("ranges and prefixes are not supported for locations.")
 
 
-def _equal(kind: Kind, value: Anything, index: bool) -> Interval:
+def _equal(kind: Kind, value: Any, index: bool) -> Interval:
     if kind is Kind.DATETIME:
         return _between_periods(value, value, True, True, index)
     return exact_interval(truncate_bytes(value) if kind is Kind.TEXT and index else value)
 
 
-def _between_periods(low: Period | None, high: Period | None, with_low: bool, with_high: bool, index: bool) -> Interval:
-    """From the start of the first period to the end of the last one, or without all of them."""
-    start = low and (low.start if with_low else low.end)
-    end = high and (high.end if with_high else high.start)
+def _between_periods(
+    low: Period | None, high: Period | None, include_low: bool, include_high: bool, index: bool
+) -> Interval:
+    """From the start of the first period to the end of the last one, without the periods of excluded bounds."""
+    start = low and (low.start if include_low else low.end)
+    end = high and (high.end if include_high else high.start)
     if index:
-        return Interval(start and start.timestamp(), end and end.timestamp(), with_high=False)
-    return Interval(start, end, with_high=False)
+        return Interval(start and start.timestamp(), end and end.timestamp(), include_high=False)
+    return Interval(start, end, include_high=False)
 
 
 def _prefix_range(text: str) -> Interval:
-    return Interval(text, text + MAX_CHAR, with_high=False)
+    return Interval(text, text + MAX_CHAR, include_high=False)
 
 
 def _text(text: str) -> str:
     if "\0" in text:
-        raise ValueError("it contains a NUL character.")
+        raise ValueError("must not contain NUL characters.")
     return nfc(text)
 
 
@@ -353,9 +355,9 @@ def _number(text: str) -> float | int:
         try:
             real = float(text)
         except ValueError:
-            raise ValueError(f"{text[:40]!r} is no number.") from None
+            raise ValueError(f"{text[:40]!r} is not a number.") from None
         if not math.isfinite(real):
-            raise ValueError(f"{text[:40]!r} is no finite number.") from None
+            raise ValueError(f"{text[:40]!r} is not a finite number.") from None
         return real
     if abs(number) > MAX_INTEGER:
         raise ValueError(f"{text[:40]!r} does not fit into 64 bits.")
@@ -364,11 +366,11 @@ def _number(text: str) -> float | int:
 
 def _boolean(text: str) -> bool:
     if text.lower() not in BOOLEANS:
-        raise ValueError("it is true or false.")
+        raise ValueError("must be true or false.")
     return BOOLEANS[text.lower()]
 
 
-READERS: dict[Kind, Callable[[str], Anything]] = {
+PARSERS: dict[Kind, Callable[[str], Any]] = {
     Kind.TEXT: _text,
     Kind.NUMBER: _number,
     Kind.DATETIME: period,

@@ -1,7 +1,6 @@
-"""Paging by position: a cursor says behind which picture to read on, and survives deletions before it.
+"""Cursor paging: a cursor encodes the position after an image, and stays valid if images before it are deleted.
 
-A cursor holds the order it belongs to, then the values of the last picture in that order, or nothing behind the order
-for a list that was empty.
+It holds the sort order and the values of the last image in that order; for an empty list, only the sort order.
 """
 
 import math
@@ -18,23 +17,23 @@ from sourceimages.search.sort import Key, Order
 
 
 def encode(order: Order, values: Sequence[Any] = ()) -> str:
-    """The cursor for reading on behind a picture with these values in the columns of the order."""
+    """The cursor after an image with these sort values."""
     return cursors.encode([order_name(order), *(_to_json(value) for value in values)])
 
 
 def decode(text: str, order: Order) -> list[Any]:
-    """The values in a cursor. Raises Invalid if it is damaged or belongs to another order."""
+    """The sort values in a cursor. Raises InvalidInput if it is invalid or belongs to another sort order."""
     try:
         name, *values = cursors.decode(text)
         if not isinstance(name, str):
-            raise ValueError("no order")
+            raise ValueError("no sort order")
         if name != order_name(order):
-            raise InvalidInput("offset: this cursor belongs to a list in another order; use it with the same sort.")
+            raise InvalidInput("offset: the cursor belongs to another sort order. Use it with the same `sort`.")
         if values and len(values) != len(order):
-            raise ValueError("not as many values as columns")
+            raise ValueError("wrong number of values")
         values = [_from_json(key, value) for key, value in zip(order, values, strict=False)]
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise InvalidInput("offset: this is neither a number nor a cursor of this server.") from error
+        raise InvalidInput("offset: must be an integer or a cursor that this server returned.") from error
     return values
 
 
@@ -47,7 +46,7 @@ def values_of(image: SourceImage, order: Order) -> list[Any]:
 
 
 def after(order: Order, values: Sequence[Any]) -> Q:
-    """The condition for coming after these values. Each level is a range with the rest inside, never a bare OR."""
+    """The condition for rows after these values. Each level is a range with a nested condition: a bare OR is slow."""
     (key, *others), (value, *rest) = order, values
     strictly = "lt" if key.descending else "gt"
     if not others:
@@ -67,17 +66,17 @@ def _to_json(value: Any) -> Any:
 
 
 def _from_json(key: Key, value: Any) -> Any:
-    """The value as its column compares it; a forged one must not reach the database as another type."""
+    """The value in the type of its column; forged cursors must not pass other types to the database."""
     if key.kind is datetime:
         return cursors.parse_datetime(value)
     if key.kind is float and type(value) is int:
         value = float(value)
     if type(value) is not key.kind:
-        raise ValueError(f"not a value of {key.column}")
+        raise ValueError(f"invalid value of {key.column}")
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("no number of the database")
+        raise ValueError("number out of range")
     if type(value) is int and not 0 <= value < 2**63:
-        raise ValueError("no number of the database")
-    if isinstance(value, str) and "\0" in value + value.encode().decode():  # a lone surrogate is no text either
-        raise ValueError("no text of the database")
+        raise ValueError("number out of range")
+    if isinstance(value, str) and "\0" in value + value.encode().decode():  # encode() refuses lone surrogates
+        raise ValueError("invalid text")
     return value

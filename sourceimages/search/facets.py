@@ -1,4 +1,4 @@
-"""How often each value occurs among images that were found."""
+"""Facets: counts of the values of a field among the found images."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from sourceimages.search.fields import INDEXED_TYPES, Column, Kind, fields
 MAX_VALUES = 1000
 MAX_FACETS = 10
 COLUMNS = ("format", "mimetype")
-FORMATTERS: dict[str, Callable[[Any], Any]] = {  # types of metadata that are counted, and how their values are answered
+FORMATTERS: dict[str, Callable[[Any], Any]] = {  # metadata types with facets, and how their values are returned
     "str": str,
     "array": str,
     "int": int,
@@ -28,15 +28,15 @@ Facet = list[dict[str, Any]]
 
 
 def facets(images: QuerySet[SourceImage], organization: Organization, text: str) -> dict[str, Facet]:
-    """The values of each field named in the text, the most frequent first. Raises Invalid, IndexNotReady."""
+    """The values of each field, most frequent first. Raises InvalidInput, IndexNotReady."""
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if len(names) > MAX_FACETS:
-        raise InvalidInput(f"facets: at most {MAX_FACETS} fields.")
+        raise InvalidInput(f"facets: the limit is {MAX_FACETS} fields.")
     return {name: _facet(images, organization, name) for name in names}
 
 
 def _facet(images: QuerySet[SourceImage], organization: Organization, name: str) -> Facet:
-    """Of a field that no image has, it is empty, whatever its type."""
+    """The facet of a field; empty if no image has the field, whatever its type."""
     try:
         found = fields(organization, [name])[name]
     except InvalidInput as error:
@@ -44,7 +44,7 @@ def _facet(images: QuerySet[SourceImage], organization: Organization, name: str)
     if isinstance(found, Column):
         if found.column not in COLUMNS:
             raise InvalidInput(
-                f"facets: {name!r} is none; there are {', '.join(COLUMNS)}, and {', '.join(FORMATTERS)}."
+                f"facets: {name!r} is not supported. Use {', '.join(COLUMNS)} or types {', '.join(FORMATTERS)}."
             )
         return _counted(images.order_by().values(value=F(found.column)).annotate(count=Count("pk")), str)
     index_state.check_current(organization)
@@ -54,19 +54,19 @@ def _facet(images: QuerySet[SourceImage], organization: Organization, name: str)
     if not ids:
         return []
     if found.types[0] not in FORMATTERS:
-        raise InvalidInput(f"facets: {name!r} is none; of metadata, there are those of {', '.join(FORMATTERS)}.")
+        raise InvalidInput(f"facets: {name!r} is not supported. Use fields of type {', '.join(FORMATTERS)}.")
     table = MetadataString if found.kind is Kind.TEXT else MetadataNumber
     rows = table.objects.filter(field__in=ids, image__in=images.order_by().values("pk"))
     return _counted(rows.values("value").annotate(count=Count("image_id")), FORMATTERS[found.types[0]])
 
 
-def _counted(values: QuerySet[Any, Any], written: Callable[[Any], Any]) -> Facet:
-    most = values.order_by("-count", "value")[:MAX_VALUES]
-    return [{"value": written(one["value"]), "count": one["count"]} for one in most]
+def _counted(values: QuerySet[Any, Any], format_value: Callable[[Any], Any]) -> Facet:
+    top = values.order_by("-count", "value")[:MAX_VALUES]
+    return [{"value": format_value(row["value"]), "count": row["count"]} for row in top]
 
 
 def fields_in_use(organization: Organization) -> list[Mapping[str, Any]]:
-    """Every field of metadata that active images have, as filters name it, with the number of these images.
+    """All metadata fields of active images, named as in filters, with the number of images.
 
     Raises IndexNotReady.
     """
@@ -76,8 +76,8 @@ def fields_in_use(organization: Organization) -> list[Mapping[str, Any]]:
         rows = table.objects.filter(field__organization=organization, image__tombstone__isnull=True)
         counts |= dict(rows.values_list("field").annotate(count=Count("image_id", distinct=True)))
     found = {}
-    for one in MetadataField.objects.filter(organization=organization, pk__in=counts).exclude(name=ANYWHERE):
-        prefix, _, rest = one.name.partition(":")
-        type = {"lat": "latlon", "lon": "latlon"}.get(one.type, one.type)
-        found[f"{prefix}:{type}:{rest}" if rest else "name_text"] = (type, counts[one.pk])
+    for row in MetadataField.objects.filter(organization=organization, pk__in=counts).exclude(name=ANYWHERE):
+        prefix, _, rest = row.name.partition(":")
+        type = {"lat": "latlon", "lon": "latlon"}.get(row.type, row.type)
+        found[f"{prefix}:{type}:{rest}" if rest else "name_text"] = (type, counts[row.pk])
     return [{"name": name, "type": type, "count": count} for name, (type, count) in sorted(found.items())]

@@ -1,7 +1,6 @@
-"""The fields that images are searched by: columns of their row, and fields of their metadata.
+"""The searchable fields: columns of images, and metadata fields.
 
-A name without `user:` is a field of user metadata, unless it is that of a column: the keys of an item in an answer name
-fields, too.
+A name without `user:` is a user metadata field, unless it is a column. The columns use the field names of the API.
 """
 
 import re
@@ -17,27 +16,28 @@ from sourceimages.models import MetadataField
 TYPE, PART = "str|text|int|double|date|latlon|array|array_text", "[a-z0-9_]{1,54}"
 METADATA_PREFIXES = re.compile(
     rf"(?:(?P<user_prefix>user:)?(?:(?P<user_type>{TYPE}):)?(?P<user>{PART})"
-    rf"|user:(?:(?P<grouped_type>{TYPE}):)?(?P<grouped>{PART}:{PART})"  # as other servers have; no image has one here
+    # exists on other servers; images here never have one
+    rf"|user:(?:(?P<grouped_type>{TYPE}):)?(?P<grouped>{PART}:{PART})"
     rf"|(?P<kind>dynamic|static):(?P<type>{TYPE}):(?P<property>{PART}:[a-z0-9_]{{1,64}}))\Z"
 )
 
 
 class Kind(Enum):
-    """How values of a field are compared."""
+    """How the values of a field are compared."""
 
-    TEXT = "text"  # whole, bytewise
+    TEXT = "text"  # exact, bytewise
     WORDS = "words"
     NUMBER = "number"
-    DATETIME = "moment"
-    BOOLEAN = "truth"
-    LOCATION = "place"
+    DATETIME = "datetime"
+    BOOLEAN = "boolean"
+    LOCATION = "location"
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the picture's row, or of what it points to."""
+    """A column of the image row or of a related row."""
 
-    name: str  # what the API calls it
+    name: str  # name in the API
     column: str
     kind: Kind
     only_in_trash: bool = False
@@ -45,13 +45,13 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class MetadataFieldRef:
-    """A field of metadata, with the types that a filter on it may mean."""
+    """A metadata field, with the types that a filter on it can match."""
 
-    name: str  # without its type: user:year, dynamic:version:text
+    name: str  # without the type: user:year, dynamic:version:text
     types: tuple[str, ...]
     kind: Kind
-    bare: bool = False  # it was named without `user:` and without a type
-    used: bool = True  # whether the organization has ever had it; known of bare ones only
+    bare: bool = False  # named without `user:` and without a type
+    used: bool = True  # whether the organization has the field; only set for bare names
 
 
 Field = Column | MetadataFieldRef
@@ -78,8 +78,8 @@ COLUMNS = {
         Column("deleted_date", "tombstone__deleted_at", Kind.DATETIME, only_in_trash=True),
     )
 }
-TEXTS = {"name_text": NAME, "any_text": ANYWHERE}
-KINDS = {
+WORD_FIELDS = {"name_text": NAME, "any_text": ANYWHERE}
+KIND_BY_TYPE = {
     "str": Kind.TEXT,
     "array": Kind.TEXT,
     "text": Kind.WORDS,
@@ -92,11 +92,11 @@ KINDS = {
 INDEXED_TYPES = {"latlon": ("lat", "lon")}  # types in the index, where they differ
 
 
-TEXT_TYPES = ("str", "array")  # of a field that is named without a type
+TEXT_TYPES = ("str", "array")  # of a field named without a type
 
 
 def fields(organization: Organization, names: Iterable[str], *, in_trash: bool = False) -> dict[str, Field]:
-    """The fields that these names mean, bare ones of the type that the organization uses. Raises Invalid."""
+    """The fields with these names; bare names get the type that the organization uses. Raises InvalidInput."""
     found = {name: field(name, in_trash=in_trash) for name in names}
     bare = {one.name for one in found.values() if isinstance(one, MetadataFieldRef) and one.bare}
     if bare:
@@ -111,32 +111,32 @@ def fields(organization: Organization, names: Iterable[str], *, in_trash: bool =
 
 
 def field(name: str, *, in_trash: bool = False) -> Field:
-    """The field that a filter names. Raises Invalid."""
-    if text := TEXTS.get(name):
+    """The field that a filter name refers to. Raises InvalidInput."""
+    if text := WORD_FIELDS.get(name):
         return MetadataFieldRef(text, ("text",), Kind.WORDS)
     if column := COLUMNS.get(name):
         if column.only_in_trash and not in_trash:
-            raise InvalidInput(f"{name}: only images in the trash have it; ask for deleted=true.")
+            raise InvalidInput(f"{name}: only images in the trash have this field. Add deleted=true.")
         return column
     parsed = METADATA_PREFIXES.match(name)
     if parsed is None:
-        known = ", ".join((*COLUMNS, *TEXTS))
+        known = ", ".join((*COLUMNS, *WORD_FIELDS))
         raise InvalidInput(
-            f"{name[:80]!r} is not a valid field name: there are {known}, user:type:name, static:type:group:property, "
-            f"dynamic:type:name:property, of a to z, 0 to 9 and _."
+            f"Invalid field name {name[:80]!r}. Use {known}, user:type:name, static:type:group:property or "
+            f"dynamic:type:name:property, with names of a–z, 0–9 and _."
         )
     if parsed["property"]:
         type = parsed["type"]
-        return MetadataFieldRef(f"{parsed['kind']}:{parsed['property']}", (type,), KINDS[type])
+        return MetadataFieldRef(f"{parsed['kind']}:{parsed['property']}", (type,), KIND_BY_TYPE[type])
     type = parsed["user_type"] or parsed["grouped_type"]
     types = (type,) if type else TEXT_TYPES
     bare = not type and not parsed["user_prefix"] and not parsed["grouped"]
-    return MetadataFieldRef(f"user:{parsed['user'] or parsed['grouped']}", types, KINDS[types[0]], bare)
+    return MetadataFieldRef(f"user:{parsed['user'] or parsed['grouped']}", types, KIND_BY_TYPE[types[0]], bare)
 
 
 def _of_types(bare: MetadataFieldRef, used: set[str]) -> MetadataFieldRef:
-    """Texts if there are any, else the first type that is used."""
+    """The field with text types if the organization uses one, or else with the first type in use."""
     if not used or used & set(TEXT_TYPES):
         return replace(bare, used=bool(used))
-    type = next(type for type in KINDS if type in used)
-    return replace(bare, types=(type,), kind=KINDS[type])
+    type = next(type for type in KIND_BY_TYPE if type in used)
+    return replace(bare, types=(type,), kind=KIND_BY_TYPE[type])

@@ -1,10 +1,10 @@
-"""For which version of this code and which language the search index of an organization was made.
+"""The state of the search index of an organization: version and language it was built for.
 
-An index is current if every row of it was made by this version, in the language that the organization has now. An
-organization of which nothing was indexed yet has no state: its index is current.
+An index is current if all its rows were written by this version, in the language of the organization. An organization
+without index rows has no state; its index is current.
 
-Whoever writes the index reads the language in the same transaction, and says so in the state if the index was made for
-another one. Building it anew begins when nobody writes in an earlier language any more, so that nothing is missed.
+Writers read the language in their transaction, and mark the state as mixed if the index has another language.
+Rebuilding starts only after all writers with an earlier language have finished, so that no row is missed.
 """
 
 from collections.abc import Iterator
@@ -20,14 +20,14 @@ from sourceimages.errors import IndexNotReady
 from sourceimages.metadata.stemming import DEFAULT_LANGUAGE
 from sourceimages.models import SearchIndex
 
-VERSION = 2  # raise it when the same documents get other entries
-MIXED = ""  # rows were made for different languages or versions
-KIND = "reindex"  # of jobs that build it
+VERSION = 2  # increase it when the same metadata gets different entries
+MIXED = ""  # rows have different languages or versions
+KIND = "reindex"  # kind of the jobs that rebuild the index
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What an index was made for, beside what it should be made for; None where there is no index yet."""
+    """The target that an index was built for, and its current target; None for both without an index."""
 
     language: str
     made_for: str | None
@@ -43,7 +43,7 @@ class State:
 
 
 def current_version(language: str) -> str:
-    """What the state says of an index that was made by this version in this language."""
+    """The state of an index built by this version in this language."""
     return f"{VERSION}:{language}"
 
 
@@ -52,27 +52,27 @@ def language_in(options: dict[str, Any]) -> str:
 
 
 def state_of(organization_id: UUID) -> State:
-    """As it is now, whatever was read of the organization before."""
+    """The language in the database, even if the organization was loaded earlier."""
     columns = "options", "search_index__made_for", "search_index__building"
     options, *state = Organization.objects.values_list(*columns).get(pk=organization_id)
     return State(language_in(options), *state)
 
 
 def check_current(organization: Organization) -> str:
-    """The language that the index is searched in. Raises IndexNotReady."""
+    """The language to search the index in. Raises IndexNotReady."""
     state = state_of(organization.pk)
     if state.current:
         return state.language
     job = organization.jobs.filter(kind=KIND, params__index=state.wanted).order_by("-created").first()
     done, total = (job.processed, job.total) if job else (0, organization.images.count())
     raise IndexNotReady(
-        f"The search index of {organization.name!r} is being rebuilt, {done} of {total} images so far. Until then, "
-        f"metadata and words cannot be searched or sorted by; other filters, such as format and created, can."
+        f"The search index of {organization.name!r} is being rebuilt ({done} of {total} images). Until then, search "
+        f"and sorting by metadata and words are not available. Other filters, such as format and created, are."
     )
 
 
 def language_to_write(organization_id: UUID) -> str:
-    """The language of rows that this transaction is about to write, also in the state if the index is of another."""
+    """The language for rows of this transaction; marks the state as mixed if the index has another language."""
     _lock(organization_id, shared=True)
     state = state_of(organization_id)
     if state.made_for in (MIXED, state.wanted) and state.building in ("", state.wanted):
@@ -86,7 +86,7 @@ def language_to_write(organization_id: UUID) -> str:
 
 
 def begin(organization: Organization) -> str:
-    """Begin to build the index, after all who write it at this moment; answer what it is built for."""
+    """Start rebuilding the index, once current writers have finished; return the target."""
     _lock(organization.pk, shared=False)
     wanted = state_of(organization.pk).wanted
     new = SearchIndex(organization=organization, made_for=MIXED, building=wanted)
@@ -97,13 +97,13 @@ def begin(organization: Organization) -> str:
 
 
 def finish(organization: Organization, built_for: str) -> bool:
-    """All images are indexed: the index is current, unless somebody wrote for something else meanwhile."""
+    """Mark the index as current after all images are indexed, unless rows for another target were written meanwhile."""
     states = SearchIndex.objects.filter(organization=organization, building=built_for)
     return bool(states.update(made_for=built_for, building=""))
 
 
 def stale() -> Iterator[tuple[Organization, str]]:
-    """Organizations whose index is not current, and what it has to be built for."""
+    """Organizations whose index is not current, with the target to build."""
     for state in SearchIndex.objects.select_related("organization").order_by("organization").iterator():
         wanted = current_version(language_in(state.organization.options))
         if state.made_for != wanted:
@@ -111,7 +111,7 @@ def stale() -> Iterator[tuple[Organization, str]]:
 
 
 def _lock(organization_id: UUID, *, shared: bool) -> None:
-    """Until the transaction ends. SQLite has one writer at a time, and needs none."""
+    """Lock until the transaction ends. SQLite has a single writer and needs no lock."""
     if connection.vendor == "postgresql":
         number = int.from_bytes(sha256(b"search index" + organization_id.bytes).digest()[:8], "big", signed=True)
         with connection.cursor() as cursor:

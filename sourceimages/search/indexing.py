@@ -1,4 +1,4 @@
-"""The rows that are searched, written in the transaction that changes the documents they are made of."""
+"""Write index rows, in the transaction that changes the metadata."""
 
 from collections.abc import Iterable, Sequence
 from uuid import UUID
@@ -19,10 +19,10 @@ from sourceimages.models import (
 from sourceimages.search import index_state
 
 TABLES: dict[str, type[MetadataIndexEntry]] = {STRING: MetadataString, TOKEN: MetadataToken, NUMBER: MetadataNumber}
-FIELD_CACHE_SIZE = 50_000  # fields that a process remembers
+FIELD_CACHE_SIZE = 50_000  # field ids cached per process
 
-FieldKey = tuple[str, UUID, str, str]  # generation of the rows, organization, name, type
-_field_ids: dict[FieldKey, int] = {}  # ids of fields that are committed; they are never removed
+FieldKey = tuple[str, UUID, str, str]  # generation of the database, organization, name, type
+_field_ids: dict[FieldKey, int] = {}  # ids of committed fields, which are never removed
 
 
 def language_of(organization: Organization) -> str:
@@ -30,12 +30,12 @@ def language_of(organization: Organization) -> str:
 
 
 def index_entries(image: SourceImage, language: str) -> set[Entry]:
-    """What the image's documents say; its file has to be at hand."""
+    """The index entries of the image, whose file must be loaded."""
     return build_entries(image.name, image.user_metadata, image.dynamic_metadata, image.file.static_metadata, language)
 
 
 def add(images: Sequence[SourceImage]) -> None:
-    """Rows for new pictures of one organization."""
+    """Write the rows of new images of one organization."""
     language = index_state.language_to_write(images[0].organization_id)
     found = {image.pk: index_entries(image, language) for image in images}
     fields = _fields(images[0].organization_id, {(one.name, one.type) for all in found.values() for one in all})
@@ -51,7 +51,7 @@ def add(images: Sequence[SourceImage]) -> None:
 
 
 def replace(images: Sequence[SourceImage]) -> None:
-    """Rows for pictures of one organization, which are held, after their documents have changed."""
+    """Update the rows of images of one organization, locked by the caller, after their metadata has changed."""
     if images:
         remove([image.pk for image in images])
         add(images)
@@ -63,7 +63,7 @@ def remove(ids: Iterable[int]) -> None:
 
 
 def stored_entries(images: Sequence[SourceImage]) -> dict[int, set[Entry]]:
-    """The entries that the index has, by picture."""
+    """The current index entries, by image."""
     found: dict[int, set[Entry]] = {image.pk: set() for image in images}
     for kind, table in TABLES.items():
         rows = table.objects.filter(image_id__in=list(found))  # type: ignore[attr-defined]
@@ -73,13 +73,13 @@ def stored_entries(images: Sequence[SourceImage]) -> dict[int, set[Entry]]:
 
 
 def have_same_entries(source: Organization, destination: Organization) -> bool:
-    """Whether images of one organization have the same rows in another."""
+    """Return whether images of one organization get the same rows in the other."""
     wanted = index_state.current_version(index_state.language_to_write(destination.pk))
     return index_state.state_of(source.pk).made_for == wanted
 
 
 def copy(pairs: Sequence[tuple[int, str]], destination: Organization) -> None:
-    """Rows for new pictures of the destination, by the ids of what they are copies of, and by their hash."""
+    """Write the rows of new images of the destination, copied from their sources by id, and by hash."""
     ids = [pk for pk, _ in pairs]
     used = set[tuple[str, str]]()
     for table in TABLES.values():
@@ -91,21 +91,21 @@ def copy(pairs: Sequence[tuple[int, str]], destination: Organization) -> None:
 
 
 def _fields(organization_id: UUID, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
-    """Ids of fields by name and type; new ones are made, in an order that everybody keeps to."""
-    generation = ownership.generation()  # a restored database may have given the same ids to other fields
+    """Ids of fields by name and type. New fields are created in a fixed order, to avoid deadlocks."""
+    generation = ownership.generation()  # after a restore, the same ids can belong to other fields
     keys: dict[tuple[str, str], FieldKey] = {pair: (generation, organization_id, *pair) for pair in wanted}
     found = {pair: _field_ids[key] for pair, key in keys.items() if key in _field_ids}
     missing = sorted(wanted - found.keys())
     if not missing:
         return found
-    there = MetadataField.objects.filter(organization=organization_id, name__in={name for name, _ in missing})
-    found |= _by_name_and_type(there)
+    existing = MetadataField.objects.filter(organization=organization_id, name__in={name for name, _ in missing})
+    found |= _by_name_and_type(existing)
     if new := [pair for pair in missing if pair not in found]:
         MetadataField.objects.bulk_create(
             [MetadataField(organization_id=organization_id, name=name, type=type) for name, type in new],
-            ignore_conflicts=True,  # somebody else may be about to make the same
+            ignore_conflicts=True,  # another transaction may create the same ones
         )
-        found |= _by_name_and_type(there.all())
+        found |= _by_name_and_type(existing.all())
     transaction.on_commit(lambda: _cache_fields(generation, organization_id, found))
     return found
 
@@ -121,5 +121,5 @@ def _cache_fields(generation: str, organization_id: UUID, found: dict[tuple[str,
 
 
 def clear_cache() -> None:
-    """For tests, whose databases are emptied under this process."""
+    """For tests, which empty the database of a running process."""
     _field_ids.clear()

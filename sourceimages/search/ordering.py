@@ -1,6 +1,6 @@
-"""Pictures in an order. Sorting by a field of metadata first takes two phases: those that have it, then the others.
+"""Sort images. Sorting by a metadata field first takes two queries: images that have it, then the others.
 
-One query for both would have to look up the field of every picture before it knew which one is the first.
+A single query would have to look up the field of every image before returning the first one.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ Images = QuerySet[SourceImage]
 
 
 def phases(images: Images, organization: Organization, order: Order, position: Sequence[Any]) -> list[Images]:
-    """Querysets of which one after the other is read; all of them behind the position, if there is one.
+    """Querysets to read one after the other; with a position, only images after it.
 
-    Raises IndexNotReady for fields of metadata.
+    Raises IndexNotReady for metadata fields.
     """
     if any(key.field is not None for key in order):
         index_state.check_current(organization)
@@ -50,9 +50,9 @@ def _ordered(images: Images, order: Order, position: Sequence[Any]) -> Images:
 
 
 def _annotated(images: Images, organization: Organization, key: Key) -> Images:
-    """With the value of a field, which is the second or a later one of an order, and whether it is missing."""
+    """The images annotated with the value of a field that is not the first sort key, and whether it is missing."""
     values = _rows(organization, key).filter(image=OuterRef("pk")).values("value")[:1]
-    raw = f"{key.column}_or_nothing"
+    raw = f"{key.column}_or_null"
     return images.annotate(**{raw: Subquery(values)}).annotate(
         **{
             f"{key.column}_missing": ExpressionWrapper(Q(**{f"{raw}__isnull": True}), output_field=BooleanField()),
@@ -74,7 +74,7 @@ def _related(key: Key) -> str:
 
 
 def _field_id(organization: Organization, key: Key) -> int:
-    """0, which no field has, where nobody has used it yet."""
+    """The id of the field; 0, which matches no row, if it does not exist."""
     assert key.field is not None  # noqa: S101 (asked for keys of metadata only)
     fields = MetadataField.objects.filter(organization=organization, name=key.field.name, type=key.field.types[0])
     return fields.values_list("pk", flat=True).first() or 0

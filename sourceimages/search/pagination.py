@@ -1,4 +1,4 @@
-"""The contract's way of turning pages: by number or by cursor, whichever `offset` holds."""
+"""Paging of rokka.io's contract: `offset` is a number or a cursor."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -19,13 +19,13 @@ from sourceimages.search.sort import Order
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 2000
-MAX_OFFSET = 2**53  # what a JSON number can say everywhere
+MAX_OFFSET = 2**53  # safe as a JSON number in all clients
 NUMBER = re.compile(r"[0-9]{1,17}\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page: its items, and what leads on from it."""
+    """One page: its items, and how to continue."""
 
     items: list[SourceImage]
     links: dict[str, Any]
@@ -34,7 +34,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """Which page is asked for. `offset` is a number, or None when paging by cursor from `position`."""
+    """The requested page. `offset` is a number, or None when paging by cursor from `position`."""
 
     limit: int
     order: Order
@@ -44,12 +44,12 @@ class PageRequest:
 
     @classmethod
     def read(cls, query: Mapping[str, str], organization: Organization, *, in_trash: bool) -> "PageRequest":
-        """From query parameters; one without a value counts as absent. Raises Invalid naming the parameter."""
+        """Read the query parameters; empty ones count as missing. Raises InvalidInput naming the parameter."""
         order = sort.parse(query.get("sort", ""), organization, in_trash=in_trash)
         offset = query.get("offset", "")
         numeric = bool(NUMBER.match(offset))
         if numeric and int(offset) > MAX_OFFSET:
-            raise InvalidInput(f"offset: at most {MAX_OFFSET}.")
+            raise InvalidInput(f"offset: must be at most {MAX_OFFSET}.")
         by_cursor = bool(offset) and not numeric
         return cls(
             limit=_limit(query.get("limit", "")),
@@ -60,24 +60,24 @@ class PageRequest:
         )
 
     def iterate(self, images: QuerySet[SourceImage], organization: Organization, chunk: int) -> Iterator[SourceImage]:
-        """All from the start of the page on, in their order, read so many at a time."""
+        """All images from the start of the page, in order, read in chunks."""
         found = (phase.iterator(chunk) for phase in phases(images, organization, self.order, self.position))
         return islice(chain.from_iterable(found), self.offset or 0, None)
 
     def page(self, images: QuerySet[SourceImage], organization: Organization, path: str, query: QueryDict) -> Page:
         found = self._read(phases(images, organization, self.order, self.position)) if self.limit else []
         items, more = found[: self.limit], len(found) > self.limit
-        onward = self._cursor(items)
+        next_cursor = self._cursor(items)
         links: dict[str, Any] = {}
         if self.offset and self.limit:
             links["prev"] = {"href": _href(path, query, self.limit, max(0, self.offset - self.limit) or None)}
         if more:
-            following = onward if self.cursor else (self.offset or 0) + self.limit
+            following = next_cursor if self.cursor else (self.offset or 0) + self.limit
             links["next"] = {"href": _href(path, query, self.limit, following)}
-        return Page(items, links, onward)
+        return Page(items, links, next_cursor)
 
     def _read(self, found: list[QuerySet[SourceImage]]) -> list[SourceImage]:
-        """The items of the page, and one more if there is one."""
+        """The items of the page, and one more if it exists."""
         items: list[SourceImage] = []
         skipped = self.offset or 0
         for phase in found:
@@ -88,7 +88,7 @@ class PageRequest:
         return items
 
     def _cursor(self, items: list[SourceImage]) -> str | None:
-        """Never missing without a numeric offset: clients read on until a page is empty."""
+        """The cursor of the next page. Always present without a numeric offset: clients read until a page is empty."""
         if items:
             return cursor.encode(self.order, cursor.values_of(items[-1], self.order))
         if self.offset is not None:
@@ -100,12 +100,12 @@ def _limit(text: str) -> int:
     if not text:
         return DEFAULT_LIMIT
     if not NUMBER.match(text) or int(text) > MAX_LIMIT:
-        raise InvalidInput(f"limit: it must be a number from 0 to {MAX_LIMIT}.")
+        raise InvalidInput(f"limit: must be an integer from 0 to {MAX_LIMIT}.")
     return int(text)
 
 
 def _href(path: str, query: QueryDict, limit: int, offset: int | str | None) -> str:
-    """The same list, elsewhere. What else was asked for is repeated."""
+    """The URL of the same list at another position, with all other parameters."""
     parameters: list[tuple[str, Any]] = [
         (name, value) for name, values in query.lists() for value in values if name not in ("limit", "offset")
     ]

@@ -1,12 +1,12 @@
-"""The query language: `q` as a whole, and values of single filters. The grammar is in grammar.lark.
+"""The query language: `q`, and values of filters. The grammar is in grammar.lark.
 
-`q` is also what users type into a search box. What is not a query is read as words.
+`q` is also used for search boxes: if it is not a valid query, it is searched as words.
 """
 
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any as Anything
+from typing import Any
 
 from lark import Lark, Token, Transformer, v_args
 from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken, VisitError
@@ -15,12 +15,12 @@ from rokka.core.errors import InvalidInput
 from sourceimages.metadata.stemming import is_unspaced, words
 from sourceimages.search.ast import And, Condition, Equals, Expression, Not, Or, Phrase, Prefix, Range, Value, Within
 
-MAX_QUERY_LENGTH = 10_000  # characters of q
+MAX_QUERY_LENGTH = 10_000  # characters of `q`
 MAX_CONDITIONS = 50  # conditions
-MAX_DEPTH = 20  # levels of brackets
-MAX_WORDS = 50  # that are looked for where `q` is read as words
-FREE_TEXT = "any_text"  # what a word without a field is looked for in
-# Only a query with a field means operators by `and`, `or` and `not`: "do not enter" is three words.
+MAX_DEPTH = 20  # nested parentheses
+MAX_WORDS = 50  # searched if `q` is not a query
+FREE_TEXT = "any_text"  # the field searched by words without a field
+# `and`, `or` and `not` are operators only in queries with a field: "do not enter" is three words.
 WITH_FIELD = re.compile(r"[A-Za-z0-9_]:\S")
 PIECE = re.compile(r"""[(\[{]*(?P<minus>-(?=[^\s-]))?(?:"(?P<quoted>[^"]*)"|(?P<word>[^\s"]+))""")
 OPERATORS = {"AND", "OR", "NOT"}
@@ -40,16 +40,16 @@ def _lark(grammar: str) -> Lark:
 _grammar = Path(__file__).with_name("grammar.lark").read_text()
 _parser = _lark(_grammar)
 _parser_of_any_case = _lark(_grammar.replace("|$)/", "|$)/i"))
-EXPECTED = {  # what the names of the grammar mean to people
+EXPECTED = {  # user-readable names of terminals
     "FIELD": "a field and a colon",
     "WORD": "a word",
     "_AND": "AND",
     "_OR": "OR",
     "_NOT": "NOT",
     "_MINUS": "-",
-    "QUOTED": "a text in quotes",
-    "PREFIX": "a beginning and *",
-    "NEAR": "a place and a distance",
+    "QUOTED": "a quoted text",
+    "PREFIX": "a prefix and *",
+    "NEAR": "a location and a distance",
     "BOUND": "a value",
     "OPEN": "[ or {",
     "CLOSE": "] or }",
@@ -61,46 +61,46 @@ EXPECTED = {  # what the names of the grammar mean to people
 
 
 class TooComplex(InvalidInput):
-    """A query beyond a limit, which reading it as words would not make better."""
+    """A query that exceeds a limit, also when searched as words."""
 
 
 def parse(text: str) -> Expression | None:
-    """What `q` asks for; None if there is no word in it.
+    """The expression for `q`; None if it has no words.
 
-    Raises Invalid with the position of what is not understood, TooMuch.
+    Raises InvalidInput with the position of a syntax error, TooComplex.
     """
     if len(text) > MAX_QUERY_LENGTH:
-        raise TooComplex(f"q: it has {len(text)} characters; the limit is {MAX_QUERY_LENGTH}.")
+        raise TooComplex(f"q: the query has {len(text)} characters; the limit is {MAX_QUERY_LENGTH}.")
     if nesting_depth(text) > MAX_DEPTH:
-        raise TooComplex(f"q: brackets are nested deeper than {MAX_DEPTH} levels.")
+        raise TooComplex(f"q: parentheses are nested too deeply; the limit is {MAX_DEPTH} levels.")
     parser = _parser_of_any_case if WITH_FIELD.search(text) else _parser
     expression: Expression | None = _parsed("q", text, "expression", parser)
     found = list(conditions(expression)) if expression else []
     if len(found) > MAX_CONDITIONS:
         only_words = all(one.field == FREE_TEXT for one in found)
         raise (InvalidInput if only_words else TooComplex)(
-            f"q: it has {len(found)} conditions; the limit is {MAX_CONDITIONS}."
+            f"q: the query has {len(found)} conditions; the limit is {MAX_CONDITIONS}."
         )
     return expression
 
 
 def as_words(text: str) -> tuple[Expression | None, bool]:
-    """`q` as words, all of which have to be there, and whether that is all of them; at most MAX_WORDS are looked for.
+    """`q` as words, all of which must match, and whether all were used; at most MAX_WORDS are.
 
-    A hyphen before a word excludes it, double quotes keep words together, an asterisk behind a word lets it go on.
+    A hyphen excludes the word after it, double quotes make a phrase, and an asterisk after a word makes it a prefix.
     """
     parts: list[Expression] = []
-    left = MAX_WORDS
+    remaining = MAX_WORDS
     for piece in PIECE.finditer(text):
         sought = piece["word"] if piece["quoted"] is None else piece["quoted"]
         if sought in OPERATORS or not (found := words(sought)):
             continue
         weight = sum(len(word) if is_unspaced(word) else 1 for word in found)
-        if weight > left:
+        if weight > remaining:
             if not parts and not piece["minus"]:
                 parts.append(_shortened(found))
             return (And(tuple(parts)) if parts else None), False
-        left -= weight
+        remaining -= weight
         begins = piece["quoted"] is None and sought.endswith("*")
         wanted = Condition(FREE_TEXT, Prefix(sought) if begins else Phrase(sought))
         parts.append(Not(wanted) if piece["minus"] else wanted)
@@ -108,18 +108,18 @@ def as_words(text: str) -> tuple[Expression | None, bool]:
 
 
 def _shortened(found: list[str]) -> Expression:
-    """As much as may be looked for of one text that is longer."""
-    kept, left = [], MAX_WORDS
+    """The words that fit within MAX_WORDS, as one phrase."""
+    selected, remaining = [], MAX_WORDS
     for word in found:
-        kept.append(word[:left] if is_unspaced(word) else word)
-        left -= len(kept[-1]) if is_unspaced(word) else 1
-        if left <= 0:
+        selected.append(word[:remaining] if is_unspaced(word) else word)
+        remaining -= len(selected[-1]) if is_unspaced(word) else 1
+        if remaining <= 0:
             break
-    return Condition(FREE_TEXT, Phrase(" ".join(kept)))
+    return Condition(FREE_TEXT, Phrase(" ".join(selected)))
 
 
 def value(name: str, text: str) -> Value:
-    """The value of a filter: a range, a beginning with *, a place with a distance, or all of it as it is."""
+    """The value of a filter: a range, a prefix with *, a location with a distance, or an exact value."""
     if text[:1] in ("[", "{") and text[-1:] in ("]", "}") and len(text) > 1:
         found: Value = _parsed(name, text, "range")
         return found
@@ -135,14 +135,14 @@ def unquoted(text: str) -> str:
 
 
 def nesting_depth(text: str) -> int:
-    depth = most = 0
+    depth = deepest = 0
     for character in text:
         depth += {"(": 1, ")": -1}.get(character, 0)
-        most = max(most, depth)
-    return most
+        deepest = max(deepest, depth)
+    return deepest
 
 
-def _parsed(name: str, text: str, start: str, parser: Lark = _parser) -> Anything:
+def _parsed(name: str, text: str, start: str, parser: Lark = _parser) -> Any:
     try:
         return TreeBuilder().transform(parser.parse(text, start=start))
     except UnexpectedInput as error:
@@ -160,7 +160,7 @@ def _reason(error: UnexpectedInput, text: str) -> str:
     where = "at the end" if at_end else f"at position {at + 1}, {text[at:][:20]!r}"
     if isinstance(error, UnexpectedCharacters | UnexpectedToken | UnexpectedEOF) and wanted:
         return f"{where}: expected {', '.join(wanted)}."
-    return f"{where}: this is not understood."
+    return f"{where}: unexpected input."
 
 
 def conditions(expression: Expression) -> Iterable[Condition]:
@@ -175,8 +175,8 @@ def conditions(expression: Expression) -> Iterable[Condition]:
 
 
 @v_args(inline=True)
-class TreeBuilder(Transformer[Token, Anything]):
-    """Trees of the grammar as conditions. None is what has no word in it, and is left out: `harbour & lake`."""
+class TreeBuilder(Transformer[Token, Any]):
+    """Builds the syntax tree. None stands for parts without words, which are omitted: `harbor & lake`."""
 
     def any(self, *parts: Expression | None) -> Expression | None:
         return self._joined(Or, parts)
@@ -210,16 +210,18 @@ class TreeBuilder(Transformer[Token, Anything]):
         return Prefix(unquoted(text[:-1]))
 
     def near(self, text: Token) -> Value:
-        place, _, distance = text.partition("~")
-        latitude, _, longitude = place.partition(",")
+        location, _, distance = text.partition("~")
+        latitude, _, longitude = location.partition(",")
         factor = 1000 if distance.endswith("km") else 1
         try:
             return Within(float(latitude), float(longitude), float(distance.rstrip("km")) * factor)
         except ValueError:
-            raise InvalidInput(f"{text!r} is no place with a distance, like 47.38,8.52~10km.") from None
+            raise InvalidInput(
+                f"{text!r} is not a valid location and distance. Use a value like 47.38,8.52~10km."
+            ) from None
 
     def range(self, low_bracket: Token, low: str | None, high: str | None, high_bracket: Token) -> Value:
-        return Range(low, high, with_low=low_bracket == "[", with_high=high_bracket == "]")
+        return Range(low, high, include_low=low_bracket == "[", include_high=high_bracket == "]")
 
     def bound(self, text: Token) -> str:
         return unquoted(text)

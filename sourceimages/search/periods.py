@@ -1,6 +1,6 @@
-"""Dates as filters write them: what is written without a time is the whole day, month or year.
+"""Dates in filters. A date without a time means the whole day, month or year.
 
-| Written | Period |
+| Value | Period |
 |---|---|
 | `2024` | the year |
 | `2024-06` | the month |
@@ -19,21 +19,21 @@ WEEK = re.compile(r"[0-9]{4}-?W[0-9]{2}\Z")
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """From `start` up to `end`, which is not in it; both in UTC."""
+    """From `start` to `end` (exclusive), in UTC."""
 
     start: datetime
     end: datetime
 
 
 def period(text: str) -> Period:
-    """The period that the text names, in UTC unless it names a zone. Raises ValueError."""
+    """The period of the text, in UTC unless it has an offset. Raises ValueError."""
     written = text.strip().strip("'\"").upper()  # RFC 3339 allows `t` and `z`
     try:
         found = _days(written) or _second(written)
     except (ValueError, OverflowError):
         found = None
     if found is None:
-        raise ValueError(f"{text[:40]!r} is no date like 2024, 2024-06, 2024-06-01 or 2024-06-01T09:30:00Z.")
+        raise ValueError(f"{text[:40]!r} is not a valid date. Use 2024, 2024-06, 2024-06-01 or 2024-06-01T09:30:00Z.")
     return found
 
 
@@ -52,10 +52,10 @@ def _days(text: str) -> Period | None:
 
 
 def _second(text: str) -> Period:
-    moment = datetime.fromisoformat(text)
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    moment = moment.replace(microsecond=0)
-    return Period(moment, moment + timedelta(seconds=1))
+    start = datetime.fromisoformat(text)
+    start = start.replace(tzinfo=UTC) if start.tzinfo is None else start.astimezone(UTC)
+    start = start.replace(microsecond=0)
+    return Period(start, start + timedelta(seconds=1))
 
 
 def _midnight(year: int, month: int = 1, day: int = 1) -> datetime:

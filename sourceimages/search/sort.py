@@ -1,6 +1,6 @@
-"""In which order images come: columns and fields of metadata, each up or down, and always the same among equals.
+"""Sort orders: columns and metadata fields, ascending or descending, with tie-breakers.
 
-Images without a field come last, whichever way it is sorted.
+Images without a field come last in either direction.
 """
 
 import re
@@ -14,8 +14,8 @@ from sourceimages.search.fields import COLUMNS, INDEXED_TYPES, Column, MetadataF
 
 TERM = re.compile(r"\s*(?P<field>[A-Za-z0-9_:]+)(\s+(?P<direction>asc|desc))?\s*\Z", re.IGNORECASE)
 MAX_TERMS = 5
-SORTABLE = {"str": str, "int": float, "double": float, "date": float}  # types of metadata, as the index has them
-KINDS: dict[str, type] = {
+SORTABLE = {"str": str, "int": float, "double": float, "date": float}  # metadata types, as stored in the index
+COLUMN_TYPES: dict[str, type] = {
     "id": int,
     "size": int,
     "width": int,
@@ -31,53 +31,53 @@ KINDS: dict[str, type] = {
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One column of an order, or an annotation that stands for a field of metadata."""
+    """A column of a sort order, or an annotation for a metadata field."""
 
     column: str
     descending: bool = False
     field: MetadataFieldRef | None = None
-    missing: bool = False  # whether the picture has no such field, rather than its value
+    missing: bool = False  # sorts by whether the image lacks the field, not by its value
 
     def __str__(self) -> str:
         return f"-{self.column}" if self.descending else self.column
 
     @property
     def label(self) -> str:
-        """What cursors remember of it."""
+        """The name in cursors."""
         name = self.column if self.field is None else f"{self.field.name}:{self.field.types[0]}{'?' * self.missing}"
         return f"-{name}" if self.descending else name
 
     @property
     def kind(self) -> type:
-        """Of its values."""
+        """The type of its values."""
         if self.missing:
             return bool
-        return KINDS.get(self.column, str) if self.field is None else SORTABLE[self.field.types[0]]
+        return COLUMN_TYPES.get(self.column, str) if self.field is None else SORTABLE[self.field.types[0]]
 
 
 Order = tuple[Key, ...]
 
-# The trash may hold a hash many times.
+# The trash can hold a hash several times.
 TIE_BREAKERS = (Key("hash"), Key("id"))
 DEFAULT = "created desc"
 
 
 def parse(text: str, organization: Organization, *, in_trash: bool = False) -> Order:
-    """`field[ asc|desc]`, comma separated, as an order that leaves no two images equal. Raises Invalid.
+    """Parse `field[ asc|desc],…` into a total order. Raises InvalidInput.
 
-    A field that no image has decides nothing, whatever its type.
+    A field that no image has is ignored, whatever its type.
     """
     terms = (text or DEFAULT).split(",")
     if len(terms) > MAX_TERMS:
-        raise InvalidInput(f"sort: at most {MAX_TERMS} fields.")
+        raise InvalidInput(f"sort: the limit is {MAX_TERMS} fields.")
     order: dict[str, Key] = {}
     for position, term in enumerate(terms):
         for key in _keys(term, position, organization, in_trash):
-            order.setdefault(key.label.lstrip("-"), key)  # what comes again decides nothing any more
+            order.setdefault(key.label.lstrip("-"), key)  # repeated fields have no effect
     if not order:
         return parse(DEFAULT, organization)
     keys = tuple(order.values())
-    if keys[0].field is not None and len(terms) == 1:  # then the index itself has the order, with ids among equals
+    if keys[0].field is not None and len(terms) == 1:  # sorted by the index itself, with ids as tie-breaker
         return (*keys, Key("id", descending=keys[-1].descending))
     for key in TIE_BREAKERS:
         order.setdefault(key.column, key)
@@ -88,7 +88,9 @@ def parse(text: str, organization: Organization, *, in_trash: bool = False) -> O
 def _keys(term: str, position: int, organization: Organization, in_trash: bool) -> tuple[Key, ...]:
     parsed = TERM.match(term)
     if parsed is None:
-        raise InvalidInput(f"sort: {term.strip()[:80]!r} is not a field, or a field and asc or desc.")
+        raise InvalidInput(
+            f"sort: invalid term {term.strip()[:80]!r}. Use a field name, optionally followed by asc or desc."
+        )
     descending = (parsed["direction"] or "asc").lower() == "desc"
     try:
         found = fields(organization, [parsed["field"]], in_trash=in_trash)[parsed["field"]]
@@ -100,8 +102,8 @@ def _keys(term: str, position: int, organization: Organization, in_trash: bool) 
         if not _in_use(organization, found):
             return ()
         raise InvalidInput(
-            f"sort: cannot sort by {parsed['field'][:80]!r}, only by {', '.join(COLUMNS)}, "
-            f"and by metadata of the types {', '.join(SORTABLE)}."
+            f"sort: {parsed['field'][:80]!r} is not sortable. Use {', '.join(COLUMNS)}, "
+            f"or metadata of type {', '.join(SORTABLE)}."
         )
     name = f"order{position}"
     return Key(f"{name}_missing", field=found, missing=True), Key(name, descending, field=found)

@@ -1,7 +1,7 @@
-"""The bytes, by key: local files or a bucket behind the same few verbs.
+"""Storage of original files by key: local files or an S3 bucket behind the same interface.
 
-A key is written once, by one row, and never reused, so bytes are never changed in place. Errors of the providers
-leave as StorageUnavailable and BytesMissing. No models here.
+A key is written once, by one row, and never reused; files are never changed in place. Provider errors are raised as
+StorageUnavailable and OriginalMissing. No models here.
 """
 
 from sourceimages.storage.base import (

@@ -1,4 +1,4 @@
-"""The interface of a storage, and the place where errors of providers become ours."""
+"""The storage interface, and the translation of provider errors."""
 
 import json
 import re
@@ -16,114 +16,112 @@ from django.core.files.storage import storages
 
 from sourceimages.errors import OriginalMissing, StorageUnavailable
 
-BLOCK = 256 * 1024  # bytes read at a time
-TRASH = "trash/"  # before the keys of files in the trash
-OWNER_MARK = "rokka-owner.json"  # the key that says whose storage it is
+BLOCK = 256 * 1024  # bytes per read
+TRASH = "trash/"  # prefix of keys in the trash
+OWNER_MARK = "rokka-owner.json"  # key of the file that identifies the owner of the storage
 OUR_KEY = re.compile(r"([0-9a-f]{32})/([0-9a-f]{2})/(\2[0-9a-f]{38})-[0-9a-f]{16}\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """A key that is there, with its size in bytes and the seconds since it came there, by the storage's own clock."""
+    """A stored file: key, size in bytes, and age in seconds by the storage's own clock."""
 
     key: str
     size: int
     age: float
-    read_only: bool = True  # whether the storage refuses to change the file in place
+    read_only: bool = True  # whether the storage prevents changes in place
 
 
 class KeyParts(NamedTuple):
-    """What a key of our own form says of its file."""
+    """The parts of a key that `new_key` made."""
 
     organization_id: UUID
-    binary_hash: str  # sha1 of what was uploaded
+    binary_hash: str  # SHA-1 of the uploaded file
 
 
 class Storage(Protocol):
-    temp_dir: Path  # where files are written on their way in
+    temp_dir: Path  # for incoming files
 
-    def put(self, spooled: Path, key: str) -> None:
-        """Keep the file under the key, durably; `spooled` is gone afterwards."""
+    def put(self, temp_file: Path, key: str) -> None:
+        """Store the temporary file under the key, durably. Its path is removed."""
 
     def copy(self, pairs: Sequence[tuple[str, str]]) -> set[str]:
-        """Copy from each first key to the second, durably, without the bytes passing through here.
-
-        The answer is the first keys that are not there.
-        """
+        """Copy each first key to the second, durably, within the storage. Return the first keys that are missing."""
 
     def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """The bytes from `start`, in blocks. BytesMissing before the first block if there are none."""
+        """The content from `start`, in blocks. Raises OriginalMissing before the first block."""
 
     def local_path(self, key: str) -> AbstractContextManager[Path]:
-        """The bytes as a file of this machine, to read only, and no longer than the context lasts. BytesMissing."""
+        """Context with the content as a local file, read-only. Raises OriginalMissing."""
 
     def move_to_trash(self, keys: Iterable[str]) -> set[str]:
-        """Move the files to the storage's trash, where they begin to age anew; answer those that were there.
+        """Move the files to the storage's trash, where their age restarts; return the keys that existed.
 
-        Killed in the middle, each file is at its place, in the trash, or both. ValueError for keys of another form.
+        After a crash, each file is at its place, in the trash, or both. Raises ValueError for keys in another format.
         """
 
     def recover(self, key: str) -> bool:
-        """Put the file back from the trash; False if it is not there. What is at its place is never overwritten."""
+        """Move the file back from the trash; False if it is not there. An existing file is never overwritten."""
 
     def list_trash(self, after: str = "") -> Iterator[StoredObject]:
-        """Everything in the trash by its key at its place, in the order of keys, from behind `after` on."""
+        """All files in the trash by their original keys, in order of keys, after `after`."""
 
     def empty_trash(self, keys: Iterable[str]) -> None:
-        """Remove the files of these keys from the trash for ever. Nothing else ever removes a file."""
+        """Delete the files of these keys from the trash, permanently. No other method deletes files."""
 
     def size(self, key: str) -> int:
-        """How many bytes are there. BytesMissing if none."""
+        """Size of the file in bytes. Raises OriginalMissing."""
 
     def sizes(self, keys: Collection[str]) -> dict[str, int]:
-        """How many bytes are under each of the keys; those that are missing are not in the answer."""
+        """Sizes in bytes by key; missing files are omitted."""
 
     def list_objects(self, after: str = "") -> Iterator[StoredObject]:
-        """Everything that is there, but the trash and the spool, in the order of keys, from behind `after` on."""
+        """All files except trash and temporary files, in order of keys, after `after`."""
 
     def now(self) -> float:
-        """The time by the storage's own clock, in seconds since 1970."""
+        """The storage's own time, in seconds since 1970."""
 
     def check(self) -> None:
-        """StorageUnavailable unless it could serve now."""
+        """Raises StorageUnavailable if the storage can't be used now."""
 
     def read_mark(self) -> dict[str, Any] | None:
-        """The owner mark; None if there is none, empty if it cannot be understood."""
+        """The owner mark; empty if it is invalid, None if it is missing."""
 
     def write_mark(self, mark: dict[str, Any]) -> None:
-        """Write the owner mark, durably, in the place of the one that was there. The first one makes the storage."""
+        """Write or replace the owner mark, durably. Creates the storage if it does not exist."""
 
     def place(self) -> object:
-        """What changes when another storage takes the place of this one, such as the folder below a disk that was
-        unmounted. It is asked before every write, so it costs nothing; None where it cannot be told for nothing.
+        """A value that changes if another storage replaces this one, such as the folder below an unmounted disk.
+
+        Called before every write, so it must be fast; None if it can't be determined without a request.
         """
 
 
 def originals() -> Storage:
-    """The storage that STORAGE_URL names."""
+    """The storage configured by STORAGE_URL."""
     return cast(Storage, storages["originals"])
 
 
 def new_key(organization_id: UUID, binary_hash: str) -> str:
-    """A key that nobody else will ever choose: two uploads of the same bytes must not share one."""
+    """A unique key: two uploads of the same content must not share one."""
     return f"{organization_id.hex}/{binary_hash[:2]}/{binary_hash}-{secrets.token_hex(8)}"
 
 
 def parse_key(key: str) -> KeyParts | None:
-    """Whose file it is and what was uploaded; None for a key that `new_key` never makes."""
+    """Organization and binary hash in a key; None for keys that `new_key` can't make."""
     match = OUR_KEY.match(key)
     return KeyParts(UUID(match[1]), match[3]) if match else None
 
 
 def trash_key(key: str) -> str:
-    """Where the file lies in the trash. ValueError for a key that is not ours: such files are never touched."""
+    """The key in the trash. Raises ValueError for keys in another format, so that unrelated files are never touched."""
     if parse_key(key) is None:
-        raise ValueError(f"{key!r} is not a key of ours")
+        raise ValueError(f"not a key of this application: {key!r}")
     return TRASH + key
 
 
 def mark_from(content: bytes) -> dict[str, Any]:
-    """The owner mark as it was written; empty if this is none."""
+    """The parsed owner mark; empty if it is invalid."""
     try:
         mark = json.loads(content)
     except ValueError:
@@ -133,14 +131,14 @@ def mark_from(content: bytes) -> dict[str, Any]:
 
 @contextmanager
 def translate_errors(key: str) -> Iterator[None]:
-    """Errors of the file system and of S3 as ours."""
+    """Translate file system and S3 errors to OriginalMissing and StorageUnavailable."""
     try:
         yield
     except FileNotFoundError as error:
-        raise OriginalMissing(f"The bytes under {key} are missing.") from error
+        raise OriginalMissing(f"The file {key} is missing in the storage.") from error
     except ClientError as error:
         if error.response.get("Error", {}).get("Code") in ("404", "NoSuchKey"):
-            raise OriginalMissing(f"The bytes under {key} are missing.") from error
-        raise StorageUnavailable("The storage refused or failed. Try again later.") from error
+            raise OriginalMissing(f"The file {key} is missing in the storage.") from error
+        raise StorageUnavailable("The storage returned an error. Try again later.") from error
     except (OSError, BotoCoreError, Boto3Error) as error:
-        raise StorageUnavailable("The storage does not answer or is full. Try again later.") from error
+        raise StorageUnavailable("The storage is not reachable or full. Try again later.") from error

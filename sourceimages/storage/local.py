@@ -1,4 +1,4 @@
-"""Originals as files under a folder."""
+"""Original files in a local folder."""
 
 import errno
 import fcntl
@@ -18,35 +18,35 @@ from rokka.core import failpoints
 from sourceimages.errors import OriginalMissing, StorageUnavailable
 from sourceimages.storage.base import BLOCK, OWNER_MARK, TRASH, StoredObject, mark_from, translate_errors, trash_key
 
-FSYNC_THREADS = 16  # folders at once
-READ_ONLY = 0o444  # nobody changes a file in place, and no other program by mistake
+FSYNC_THREADS = 16  # folders synced in parallel
+READ_ONLY = 0o444  # protects against changes in place by any program
 WRITABLE = 0o222
-CANNOT_LINK = {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP}  # then the bytes are copied
+CANNOT_LINK = {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP}  # then the content is copied
 
 
 class LocalStorage(FileSystemStorage):
-    """Files under a folder. The spool lies within, in the same file system, so that keeping a file is a rename."""
+    """Files in a folder. Temporary files are in the same file system, so that storing one is a rename."""
 
     def __init__(self, *, links: bool = True, **options: Any) -> None:
         super().__init__(**options)
         self.links = links
         self.temp_dir = Path(self.location) / ".spool"
-        self.durable: set[Path] = set()  # folders whose own entry this process has seen reach the disk
+        self.durable: set[Path] = set()  # folders known to be synced to disk
 
-    def put(self, spooled: Path, key: str) -> None:
+    def put(self, temp_file: Path, key: str) -> None:
         with translate_errors(key):
-            spooled.chmod(READ_ONLY)
-            fsync_path(spooled)
+            temp_file.chmod(READ_ONLY)
+            fsync_path(temp_file)
             failpoints.failpoint("storage.written")
             target = Path(self.path(key))
             self._make_folders({target.parent})
-            spooled.rename(target)
+            temp_file.rename(target)
             failpoints.failpoint("storage.placed")
             fsync_path(target.parent)
 
     def copy(self, pairs: Sequence[tuple[str, str]]) -> set[str]:
-        """A copy is another name for the same file, as bytes are never changed in place."""
-        root = self.location  # keys are our own: joining them safely, as Django does, takes longer than linking
+        """Copy by hard links, as files are never changed in place."""
+        root = self.location  # keys are trusted: Django's safe join takes longer than linking
         missing, linked = set(), set()
         with translate_errors("the copies"):
             self._make_folders({Path(root, folder) for folder in {os.path.dirname(to) for _, to in pairs}})
@@ -102,14 +102,14 @@ class LocalStorage(FileSystemStorage):
         return moved
 
     def recover(self, key: str) -> bool:
-        place, trashed = self._path(key), self._path(trash_key(key))
+        original, trashed = self._path(key), self._path(trash_key(key))
         with translate_errors(key), self._trash_lock():
-            if os.path.lexists(place) or not os.path.lexists(trashed):
+            if os.path.lexists(original) or not os.path.lexists(trashed):
                 return False
-            self._make_folders({place.parent})
-            _move(trashed, place)
+            self._make_folders({original.parent})
+            _move(trashed, original)
             failpoints.failpoint("trash.recovered")
-            fsync_paths({place.parent, trashed.parent})
+            fsync_paths({original.parent, trashed.parent})
         return True
 
     def list_trash(self, after: str = "") -> Iterator[StoredObject]:
@@ -143,23 +143,23 @@ class LocalStorage(FileSystemStorage):
     def check(self) -> None:
         self._check_root()
         if not os.access(self.location, os.R_OK | os.W_OK | os.X_OK):
-            raise StorageUnavailable(f"{self.location} cannot be written.")
+            raise StorageUnavailable(f"The folder {self.location} is not writable. Check its permissions.")
 
     def _path(self, key: str) -> Path:
-        """Keys are our own: joining them safely, as Django does, takes longer than most of what is done with them."""
+        """The path of a key. Keys are trusted: Django's safe join takes longer than most operations."""
         return Path(self.location, key)
 
     def _stored_object(self, folder: Path, after: str, *, skipped: Collection[str]) -> Iterator[StoredObject]:
         if not folder.is_dir():
-            return  # and none is made: a disk may not be mounted
+            return  # don't create it: the disk may not be mounted
         now = self.now()
-        for key, facts in files_below(folder, after=after, skipped=skipped):
-            # The inode's change time: a hard link keeps the modification time of the file it was made from.
-            yield StoredObject(key, facts.st_size, now - facts.st_ctime, read_only=not facts.st_mode & WRITABLE)
+        for key, status in files_below(folder, after=after, skipped=skipped):
+            # ctime of the inode: hard links keep the mtime of the original file.
+            yield StoredObject(key, status.st_size, now - status.st_ctime, read_only=not status.st_mode & WRITABLE)
 
     @contextmanager
     def _trash_lock(self) -> Iterator[None]:
-        """One process at a time moves files to or from the trash: it looks before it renames, as renaming replaces."""
+        """Serialize moves to and from the trash across processes: renaming replaces, so they check first."""
         self._check_root()
         self.temp_dir.mkdir(exist_ok=True)
         with open(self.temp_dir / "trash.lock", "w") as file:
@@ -167,7 +167,7 @@ class LocalStorage(FileSystemStorage):
             yield
 
     def _make_folders(self, folders: set[Path]) -> None:
-        """Make the folders and see to it that they, not only what is in them, survive a power cut."""
+        """Create the folders durably: their own entries must survive a power failure."""
         new = folders - self.durable - {Path(self.location)}
         if not new:
             return
@@ -179,7 +179,10 @@ class LocalStorage(FileSystemStorage):
         self.durable |= new
 
     def _check_root(self) -> None:
-        """The first owner mark makes the folder. Where it is missing later, a disk may not be mounted."""
+        """Raises StorageUnavailable if the folder is missing.
+
+        Only `write_mark` creates it: later, its disk may not be mounted.
+        """
         if not os.path.isdir(self.location):
             raise StorageUnavailable(f"The folder {self.location} is missing. Check that its disk is mounted.")
 
@@ -205,16 +208,16 @@ class LocalStorage(FileSystemStorage):
 
     def place(self) -> object:
         try:
-            facts = os.stat(self.location)
+            status = os.stat(self.location)
         except OSError:
             return "nowhere"
-        return facts.st_dev, facts.st_ino
+        return status.st_dev, status.st_ino
 
 
 def files_below(
     folder: Path, prefix: str = "", *, after: str, skipped: Collection[str] = ()
 ) -> Iterator[tuple[str, os.stat_result]]:
-    """Files by their path from the folder, in the order of these paths; `skipped` are names right in the folder."""
+    """Files by their relative path, sorted; `skipped` are names at the top level."""
     try:
         with os.scandir(folder) as entries:
             found = {
@@ -223,18 +226,18 @@ def files_below(
                 if entry.name not in skipped
             }
     except (FileNotFoundError, PermissionError):
-        return  # removed since its parent was read, or not ours, as lost+found is not
+        return  # removed in the meantime, or not readable, like lost+found
     for key, entry in sorted(found.items()):
         if key.endswith("/"):
             if key > after or after.startswith(key):
                 yield from files_below(Path(entry.path), key, after=after)
         elif key > after:
-            with suppress(FileNotFoundError):  # removed since the folder was read
+            with suppress(FileNotFoundError):  # removed in the meantime
                 yield key, entry.stat(follow_symlinks=False)
 
 
 def folder_now(folder: Path) -> float:
-    """The time of the file system that the folder is in, which is not this machine's where another one serves it."""
+    """The time of the folder's file system, which differs from the local time if another machine serves it."""
     with translate_errors("the clock"):
         folder.mkdir(parents=True, exist_ok=True)
         draft = folder / f"{secrets.token_hex(16)}.part"
@@ -246,26 +249,26 @@ def folder_now(folder: Path) -> float:
 
 
 def _move(source: Path, target: Path) -> bool:
-    """Rename, and let the file's age begin anew; False if there is none."""
+    """Rename the file and restart its age; False if it does not exist."""
     try:
         source.rename(target)
     except FileNotFoundError:
         return False
-    target.chmod(READ_ONLY)  # sets the change time, which not every file system does when it renames
+    target.chmod(READ_ONLY)  # updates ctime, which not every file system does on rename
     return True
 
 
 def blocks(file: Any, start: int, length: int | None) -> Iterator[bytes]:
     with file:
         file.seek(start)
-        left = os.fstat(file.fileno()).st_size - start if length is None else length
-        while left > 0 and (block := file.read(min(BLOCK, left))):
-            left -= len(block)
+        remaining = os.fstat(file.fileno()).st_size - start if length is None else length
+        while remaining > 0 and (block := file.read(min(BLOCK, remaining))):
+            remaining -= len(block)
             yield block
 
 
 def fsync_path(path: Path) -> None:
-    """Return when the file's bytes, or the folder's entries, are on the disk."""
+    """Sync the content of a file, or the entries of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -274,6 +277,6 @@ def fsync_path(path: Path) -> None:
 
 
 def fsync_paths(paths: Collection[Path]) -> None:
-    """The same for several, which the disk writes together."""
+    """Sync several paths in parallel."""
     with ThreadPoolExecutor(min(FSYNC_THREADS, len(paths)) or 1) as pool:
         list(pool.map(fsync_path, paths))

@@ -1,4 +1,4 @@
-"""Originals as objects in a bucket."""
+"""Original files as objects in an S3 bucket."""
 
 import json
 import secrets
@@ -21,20 +21,20 @@ from rokka.core import failpoints
 from sourceimages.errors import OriginalMissing, StorageUnavailable
 from sourceimages.storage.base import BLOCK, OWNER_MARK, TRASH, StoredObject, mark_from, translate_errors, trash_key
 
-MULTIPART_CHUNK = 16 * 1024 * 1024  # bytes of one part of a multipart upload
-DELETE_BATCH = 1000  # the most that S3 removes in one call
-COPY_THREADS = 16  # objects that the server copies or is asked for
-CLIENT_LOCK = Lock()  # of clients, for which a session is used
+MULTIPART_CHUNK = 16 * 1024 * 1024  # bytes per part of a multipart upload
+DELETE_BATCH = 1000  # limit of S3 for one request
+COPY_THREADS = 16  # parallel requests for objects
+CLIENT_LOCK = Lock()  # sessions are not thread-safe while they create clients
 
 
 @cache
 def session_for(access_key: str | None, secret_key: str | None) -> Session:
-    """A session knows the interface of S3 once it has made a client: reading it takes a tenth of a second."""
+    """A cached session: creating its first client loads the S3 API definition, which takes 0.1 seconds."""
     return Session(aws_access_key_id=access_key, aws_secret_access_key=secret_key)
 
 
 class S3Storage(DjangoS3Storage):
-    """Objects in a bucket. Uploads are bounded in memory."""
+    """Objects in a bucket. The memory used for uploads is bounded."""
 
     def __init__(self, *, spool: Path, **options: Any) -> None:
         super().__init__(
@@ -52,31 +52,31 @@ class S3Storage(DjangoS3Storage):
 
     @cached_property
     def client(self) -> Any:
-        """One for all threads, which clients are made for; sessions and resources are not."""
+        """One client for all threads: clients are thread-safe, sessions and resources are not."""
         with CLIENT_LOCK:
             return self.connection.meta.client
 
     def _create_session(self) -> Session:
         return session_for(self.access_key, self.secret_key)
 
-    def put(self, spooled: Path, key: str) -> None:
+    def put(self, temp_file: Path, key: str) -> None:
         failpoints.failpoint("storage.written")
         with translate_errors(key):
             config = TransferConfig(
                 multipart_threshold=MULTIPART_CHUNK, multipart_chunksize=MULTIPART_CHUNK, use_threads=False
             )
-            self.client.upload_file(str(spooled), self.bucket_name, key, Config=config)
+            self.client.upload_file(str(temp_file), self.bucket_name, key, Config=config)
         failpoints.failpoint("storage.placed")
-        spooled.unlink()
+        temp_file.unlink()
 
     def copy(self, pairs: Sequence[tuple[str, str]]) -> set[str]:
-        """Copied by the server, several at a time."""
+        """Copied by the server, several objects in parallel."""
         with ThreadPoolExecutor(min(COPY_THREADS, len(pairs)) or 1) as pool:
             done = pool.map(lambda pair: self._copy(*pair), pairs)
-            return {key for (key, _), there in zip(pairs, done, strict=True) if not there}
+            return {key for (key, _), existing in zip(pairs, done, strict=True) if not existing}
 
     def _copy(self, key: str, to: str) -> bool:
-        """False if there is nothing under the key."""
+        """Copy one object; False if the key is missing."""
         try:
             with translate_errors(key):
                 self.client.copy_object(
@@ -114,17 +114,17 @@ class S3Storage(DjangoS3Storage):
         moved: set[str] = set()
         for start in range(0, len(pairs), DELETE_BATCH):
             batch = pairs[start : start + DELETE_BATCH]
-            there = {key for key, _ in batch} - self.copy(batch)
+            existing = {key for key, _ in batch} - self.copy(batch)
             failpoints.failpoint("trash.copied")
-            self._delete(sorted(there))
-            moved |= there
+            self._delete(sorted(existing))
+            moved |= existing
         return moved
 
     def recover(self, key: str) -> bool:
-        """Killed in the middle, the file is at both places.
+        """Move files by copying and deleting. After a crash, a file can be at both places.
 
-        The server has no lock, so moving and recovering the same file at the same moment must not happen: reads recover
-        what a row names, and only what none names is moved.
+        S3 has no locks, so the same file must not be moved and recovered at the same time: only files without a row are
+        moved, and only files of a row are recovered.
         """
         trashed = trash_key(key)
         try:
@@ -138,8 +138,8 @@ class S3Storage(DjangoS3Storage):
         return False
 
     def list_trash(self, after: str = "") -> Iterator[StoredObject]:
-        for held in self._listed(TRASH + after, prefix=TRASH):
-            yield replace(held, key=held.key.removeprefix(TRASH))
+        for stored in self._listed(TRASH + after, prefix=TRASH):
+            yield replace(stored, key=stored.key.removeprefix(TRASH))
 
     def empty_trash(self, keys: Iterable[str]) -> None:
         waiting = [trash_key(key) for key in keys]
@@ -153,14 +153,14 @@ class S3Storage(DjangoS3Storage):
         with translate_errors(keys[0]):
             answer = self.client.delete_objects(Bucket=self.bucket_name, Delete={"Objects": objects, "Quiet": True})
         if answer.get("Errors"):
-            raise StorageUnavailable(f"The storage did not remove {answer['Errors'][0]['Key']}.")
+            raise StorageUnavailable(f"The storage did not delete {answer['Errors'][0]['Key']}. Try again later.")
 
     def size(self, key: str) -> int:
         with translate_errors(key):
             return int(self.client.head_object(Bucket=self.bucket_name, Key=key)["ContentLength"])
 
     def sizes(self, keys: Collection[str]) -> dict[str, int]:
-        """Several are asked for at a time."""
+        """Sizes of several objects, requested in parallel."""
         found = {}
 
         def ask(key: str) -> None:
@@ -168,18 +168,18 @@ class S3Storage(DjangoS3Storage):
                 found[key] = self.size(key)
 
         with ThreadPoolExecutor(COPY_THREADS) as pool:
-            list(pool.map(ask, keys))  # raises what a thread raised
+            list(pool.map(ask, keys))  # re-raises errors of threads
         return found
 
     def list_objects(self, after: str = "") -> Iterator[StoredObject]:
-        for held in self._listed(after):
-            if held.key >= TRASH:
-                break  # and the trash, which may be long, is not listed
-            if held.key != OWNER_MARK:
-                yield held
-        for held in self._listed(max(after, f"{TRASH}~")):  # nothing of ours comes so late
-            if not held.key.startswith(TRASH):
-                yield held
+        for stored in self._listed(after):
+            if stored.key >= TRASH:
+                break  # skip the trash, which can be long
+            if stored.key != OWNER_MARK:
+                yield stored
+        for stored in self._listed(max(after, f"{TRASH}~")):  # no key of ours sorts after it
+            if not stored.key.startswith(TRASH):
+                yield stored
 
     def _listed(self, after: str, *, prefix: str = "") -> Iterator[StoredObject]:
         pages = self.client.get_paginator("list_objects_v2")
@@ -216,5 +216,5 @@ class S3Storage(DjangoS3Storage):
 
 
 def _date(answer: dict[str, Any]) -> float:
-    """When the server answered, by its own clock, which is the one that it dates objects by."""
+    """The time in the Date header of the server, which is the clock of object timestamps."""
     return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]).timestamp()

@@ -1,4 +1,4 @@
-"""Files on their way in: hashed and counted while they are written, cut off the moment they are too large."""
+"""Incoming files: hashed and counted while they are written, refused once they are too large."""
 
 import secrets
 from hashlib import sha1, sha256
@@ -9,11 +9,11 @@ from sourceimages.storage import translate_errors
 
 
 class TempUpload:
-    """A file being received. `write` until all is there, then `close`; `discard` removes what nobody has kept."""
+    """A file being received. Call `write` repeatedly, then `close`; `discard` removes it unless it was stored."""
 
     def __init__(self, folder: Path, *, label: str, limit: int) -> None:
         self.path = folder / f"{secrets.token_hex(16)}.part"
-        self.label = label  # what messages call the file
+        self.label = label  # name in messages
         self.limit = limit  # bytes
         self.size = 0
         self._sha1 = sha1(usedforsecurity=False)
@@ -26,7 +26,7 @@ class TempUpload:
         self.size += len(chunk)
         if self.size > self.limit:
             raise FileTooLarge(
-                f"{self.label}: the file has more than {self.limit:,} bytes, the limit of this server (MAX_FILE_SIZE).",
+                f"{self.label}: the file exceeds {self.limit:,} bytes, the limit of this server (MAX_FILE_SIZE).",
                 limit=self.limit,
             )
         self._sha1.update(chunk)

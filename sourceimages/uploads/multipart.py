@@ -1,4 +1,4 @@
-"""Reading an upload: Django's multipart parser, with files hashed while they are spooled."""
+"""Read uploads with Django's multipart parser; files are hashed while they are written to disk."""
 
 import time
 from contextlib import nullcontext
@@ -26,11 +26,11 @@ from sourceimages.uploads.remote_limits import slot
 from sourceimages.uploads.upload import Upload
 
 MULTIPART = "multipart/form-data"
-TAIL_BYTES = 1024  # bytes; an epilogue after the last boundary is allowed and rarely longer than a line end
+TAIL_BYTES = 1024  # bytes; an epilogue after the last boundary is allowed, but rarely longer than a line end
 
 
 class TempFileUploadHandler(FileUploadHandler):
-    """Django's hook for file parts: all parts with a file name, whatever their field is called, in their order."""
+    """Django upload handler that collects all file parts in order, whatever their field name."""
 
     chunk_size = 256 * 1024
 
@@ -45,10 +45,10 @@ class TempFileUploadHandler(FileUploadHandler):
         if len(self.received) == settings.MAX_FILES_PER_REQUEST:
             raise too_many_files()
         label = f"{field_name[:80]} ({file_name[:80]!r})"
-        announced = self.content_length
-        if announced and announced > settings.MAX_FILE_SIZE:
+        declared_size = self.content_length
+        if declared_size and declared_size > settings.MAX_FILE_SIZE:
             raise FileTooLarge(
-                f"{label}: the file has {announced:,} bytes; the limit of this server is {settings.MAX_FILE_SIZE:,} "
+                f"{label}: the file has {declared_size:,} bytes; the limit is {settings.MAX_FILE_SIZE:,} "
                 "(MAX_FILE_SIZE).",
                 limit=settings.MAX_FILE_SIZE,
             )
@@ -60,14 +60,15 @@ class TempFileUploadHandler(FileUploadHandler):
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
         if grace_period.is_half_over(self.since):
-            # The first files of this request would be taken for left behind while the last one still comes in.
-            raise IncompleteUpload("Receiving this request took too long. Send fewer files at a time.")
+            # Longer requests would lose their first files: cleanup takes them for abandoned while the last one still
+            # arrives.
+            raise IncompleteUpload("Receiving the request took too long. Send fewer files per request.")
         self.received[-1][1].write(raw_data)
 
     def file_complete(self, file_size: int) -> UploadedFile:
         _, file = self.received[-1]
         file.close()
-        return UploadedFile(BytesIO(), "upload", size=file.size)  # name and bytes are kept here
+        return UploadedFile(BytesIO(), "upload", size=file.size)  # name and content are kept in self.received
 
     def discard(self) -> None:
         for _, file in self.received:
@@ -75,16 +76,16 @@ class TempFileUploadHandler(FileUploadHandler):
 
 
 class RawFilenameMultiPartParser(MultiPartParser):
-    """Django's parser, which also decodes HTML entities in names and skips files that are called like a directory."""
+    """Django's parser decodes HTML entities in names, and skips files named like a directory; this one does not."""
 
     def sanitize_file_name(self, file_name: str) -> str | None:
         return part_filename(force_str(file_name, errors="replace")) or "."
 
 
 class BoundaryCountingStream:
-    """The stream of a form, remembering how many parts it has and how it ends.
+    """Wraps the stream of a form to count its parts and check its end.
 
-    Django's parser takes the end of the stream for the end of a file, and skips parts that it cannot make sense of.
+    Django's parser takes a truncated stream for a complete file, and skips parts that it can't parse.
     """
 
     def __init__(self, request: HttpRequest) -> None:
@@ -92,13 +93,13 @@ class BoundaryCountingStream:
         self.delimiter = b"--" + (request.content_params or {}).get("boundary", "").encode("latin-1", "replace")
         self.size = 0
         self.delimiters = 0
-        self.last = b""  # long enough to hold a delimiter that lies across two reads, and the last one of all
+        self.last = b""  # long enough for a delimiter across two reads, and for the last delimiter
 
     def read(self, size: int = -1) -> bytes:
         data = self.request.read(size)
         self.size += len(data)
         reach = len(self.delimiter) - 1
-        seam = self.last[-reach:] + data[:reach]  # too short to hold a delimiter that lies on one side only
+        seam = self.last[-reach:] + data[:reach]  # short enough to exclude delimiters on one side only
         self.delimiters += data.count(self.delimiter) + seam.count(self.delimiter)
         self.last = data[-TAIL_BYTES:] if len(data) >= TAIL_BYTES else (self.last + data)[-TAIL_BYTES:]
         return data
@@ -114,36 +115,34 @@ class BoundaryCountingStream:
 
 @dataclass(frozen=True, slots=True)
 class UploadForm:
-    """A whole form: its fields, and its files in the spool."""
+    """A complete form: its fields, and its files as temporary files."""
 
     fields: QueryDict
     files: list[tuple[str, TempUpload]]  # name, file
 
     def uploads(self, organization: Organization, actor: Actor) -> list[Upload]:
-        """The files with what the form says about them; those behind URLs are fetched now.
+        """The uploaded files with their fields; files behind URLs are fetched now.
 
-        Raises Invalid if there is no file, TooManyFetches, and what `fetching.fetch` raises.
+        Raises InvalidInput without any file, TooManyFetches, and the errors of `remote.fetch`.
         """
-        about = form_fields.parse_form(self.fields.lists(), files=len(self.files))
-        if not about:
-            raise InvalidInput(
-                "There is no file in this request: send a file part, under any name, or a URL as url[0]."
-            )
-        if len(about) > settings.MAX_FILES_PER_REQUEST:
+        file_fields = form_fields.parse_form(self.fields.lists(), files=len(self.files))
+        if not file_fields:
+            raise InvalidInput("No file in the request. Send a file part with any name, or a URL as url[0].")
+        if len(file_fields) > settings.MAX_FILES_PER_REQUEST:
             raise too_many_files()
         sent, urls = iter(list(self.files)), RemoteFiles()
-        with slot(organization, actor) if any(said.url for said in about) else nullcontext():
-            files = [urls.fetch(said.url, said.label, self.files) if said.url else next(sent) for said in about]
+        with slot(organization, actor) if any(one.url for one in file_fields) else nullcontext():
+            files = [urls.fetch(one.url, one.label, self.files) if one.url else next(sent) for one in file_fields]
         return [
             Upload(
                 file=file,
                 name=name,
-                user_metadata=said.user_metadata,
-                dynamic_metadata=said.dynamic_metadata,
-                protected=said.protected,
-                optimize_to=said.optimize_to,
+                user_metadata=one.user_metadata,
+                dynamic_metadata=one.dynamic_metadata,
+                protected=one.protected,
+                optimize_to=one.optimize_to,
             )
-            for said, (name, file) in zip(about, files, strict=True)
+            for one, (name, file) in zip(file_fields, files, strict=True)
         ]
 
     def discard(self) -> None:
@@ -152,13 +151,13 @@ class UploadForm:
 
 
 class RemoteFiles:
-    """The URLs of one request, which share its time and its size."""
+    """The URLs of one request, which share its limits of time and size."""
 
     def __init__(self) -> None:
         self.deadline = time.monotonic() + settings.FETCH_TIMEOUT_SECONDS
 
     def fetch(self, url: str, label: str, files: list[tuple[str, TempUpload]]) -> tuple[str, TempUpload]:
-        """Name and file, which is added to the files of the request."""
+        """Fetch a file and add it to the files of the request; return its name and the file."""
         seconds = self.deadline - time.monotonic()
         fetched = fetch(url, label=label, folder=storage.originals().temp_dir, seconds=seconds)
         files.append((fetched.name, fetched.file))
@@ -168,55 +167,55 @@ class RemoteFiles:
 
 
 def parse_upload(request: HttpRequest) -> UploadForm:
-    """Read the whole form. Whatever goes wrong in here, nothing is left in the spool."""
+    """Read the whole form. On errors, all temporary files are removed."""
     if request.content_type != MULTIPART:
         raise InvalidInput(
-            f"An upload is {MULTIPART} with at least one file part; this is {request.content_type or 'not'}."
+            f"Uploads must be {MULTIPART} with at least one file part; this request is {request.content_type or 'not'}."
         )
     length = request.META.get("CONTENT_LENGTH", "")
-    announced = int(length) if length.isdecimal() else 0
-    if announced > settings.MAX_REQUEST_SIZE and "rokka.chunked" not in request.META:
-        raise too_large(announced)
-    witness, handler = BoundaryCountingStream(request), TempFileUploadHandler()
+    declared_size = int(length) if length.isdecimal() else 0
+    if declared_size > settings.MAX_REQUEST_SIZE and "rokka.chunked" not in request.META:
+        raise too_large(declared_size)
+    stream, handler = BoundaryCountingStream(request), TempFileUploadHandler()
     try:
-        fields, _ = RawFilenameMultiPartParser(request.META, cast(Any, witness), [handler], "utf-8").parse()
+        fields, _ = RawFilenameMultiPartParser(request.META, cast(Any, stream), [handler], "utf-8").parse()
         received = UploadForm(fields, handler.received)
-        _check_complete(received, witness)
+        _check_complete(received, stream)
     except (MultiPartParserError, UnreadablePostError) as error:
         handler.discard()
         hint = " A file name may be too long." if "header size" in str(error) else ""
-        raise InvalidInput(f"The request is not proper {MULTIPART}: {error}{hint}") from error
+        raise InvalidInput(f"Invalid {MULTIPART} request: {error}{hint}") from error
     except BaseException:
         handler.discard()
         raise
     return received
 
 
-def _check_complete(received: UploadForm, witness: BoundaryCountingStream) -> None:
-    """A form that is not whole must not look like one that is."""
-    if witness.size > settings.MAX_REQUEST_SIZE:
-        raise too_large(witness.size)
-    if not witness.is_terminated:
+def _check_complete(received: UploadForm, stream: BoundaryCountingStream) -> None:
+    """Check that the form is complete. Raises InvalidInput."""
+    if stream.size > settings.MAX_REQUEST_SIZE:
+        raise too_large(stream.size)
+    if not stream.is_terminated:
         raise IncompleteUpload(
-            f"The request ended after {witness.size:,} bytes, before its last boundary. Send it again."
+            f"The request ended after {stream.size:,} bytes, before its last boundary. Send it again."
         )
-    understood = sum(len(values) for _, values in received.fields.lists()) + len(received.files)
-    if understood != witness.part_count:
+    parsed_parts = sum(len(values) for _, values in received.fields.lists()) + len(received.files)
+    if parsed_parts != stream.part_count:
         raise InvalidInput(
-            f"{witness.part_count - understood} of the {witness.part_count} form parts are unreadable. Each needs "
-            "a field name, and each file a file name that is not empty and in UTF-8."
+            f"{stream.part_count - parsed_parts} of the {stream.part_count} form parts are unreadable. Each part needs "
+            "a field name, and each file a non-empty file name in UTF-8."
         )
 
 
 def too_many_files() -> RequestTooLarge:
     return RequestTooLarge(
-        f"There are more than {settings.MAX_FILES_PER_REQUEST} files, the limit of a request (MAX_FILES_PER_REQUEST)."
+        f"The request exceeds {settings.MAX_FILES_PER_REQUEST} files, the limit per request (MAX_FILES_PER_REQUEST)."
     )
 
 
 def too_large(size: int) -> RequestTooLarge:
     return RequestTooLarge(
-        f"The request has {size:,} bytes or more; the limit of this server is {settings.MAX_REQUEST_SIZE:,} "
+        f"The request has at least {size:,} bytes; the limit of this server is {settings.MAX_REQUEST_SIZE:,} "
         "(MAX_REQUEST_SIZE).",
         limit=settings.MAX_REQUEST_SIZE,
     )

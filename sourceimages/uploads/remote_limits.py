@@ -1,7 +1,7 @@
-"""How many requests may wait for other servers at once.
+"""Limits of concurrent requests that wait for other servers.
 
-Whoever may upload decides how slowly those servers answer. Each request that waits for one holds a thread, so that
-without a bound a single key could take all of them from everybody else. Beyond it nobody waits: the answer is 429.
+Users with upload permission choose those servers, which can be slow. Each waiting request occupies a thread, so without
+a limit a single key could block all threads. Requests beyond the limit get 429 immediately.
 """
 
 from collections import Counter
@@ -22,22 +22,22 @@ _lock = Lock()
 
 
 def limits() -> tuple[int, int, int]:
-    """In one process, a quarter of whose threads may wait: of all, of an organization, and of a key."""
+    """Limits per process, per organization and per key. At most a quarter of the threads can wait."""
     of_all = max(1, settings.WEB_THREADS // 4)
     return of_all, max(1, of_all * 3 // 4), max(1, of_all // 2)
 
 
 @contextmanager
 def slot(organization: Organization, actor: Actor) -> Iterator[None]:
-    """Wait for other servers within. Raises TooManyFetches."""
+    """Context that reserves a slot to wait for other servers. Raises TooManyFetches."""
     key = actor.api_key_id or (actor.user and actor.user.pk)
     shares = [("this server", ""), ("an organization", organization.pk.hex), ("a key", str(key))]
     with _lock:
         for share, limit in zip(shares, limits(), strict=True):
             if _in_use[share] >= limit:
                 raise TooManyFetches(
-                    f"{limit} uploads by URL are under way, the limit for {share[0]} at once. "
-                    f"Try again in {RETRY_SECONDS} seconds, or send the files.",
+                    f"{limit} uploads by URL are in progress, the limit for {share[0]}. "
+                    f"Try again in {RETRY_SECONDS} seconds, or upload the files directly.",
                     seconds=RETRY_SECONDS,
                     limit=limit,
                 )

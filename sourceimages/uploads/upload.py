@@ -1,4 +1,4 @@
-"""A file that came in."""
+"""A received file."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +9,7 @@ from sourceimages.storage.temp_file import TempUpload
 
 @dataclass(slots=True)
 class Upload:
-    """A file that came in, and what was said about it. Metadata is in stored form, see `metadata`."""
+    """A received file with its metadata in stored form, see `metadata`."""
 
     file: TempUpload
     name: str

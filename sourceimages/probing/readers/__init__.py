@@ -1,5 +1,5 @@
-"""What runs in the child: reads headers, looks at pixels, trusts nothing.
+"""Code of the probe worker: reads headers and pixels of untrusted files.
 
-The child starts this package under the name `readers`, beside nothing else of the project: it imports no Django, reads
-no settings and knows no secrets. What it needs comes with each request.
+The worker runs this package as `readers`, without the rest of the project: no Django, no settings, no secrets. All
+input comes with each request.
 """

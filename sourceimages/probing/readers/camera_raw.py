@@ -1,8 +1,8 @@
-"""Camera raws that are built like a TIFF: which one it is, and the size of the photograph.
+"""TIFF-based camera raws: format and dimensions of the photograph.
 
-Their first directory often is only a small preview, so whoever takes them for a TIFF shows, and keeps, the preview.
-What tells them apart is in the file: DNGVersion, the pattern of a sensor (CFA), a larger image in another directory
-than the first, the compression methods of makers. The name of the file is never asked.
+Their first directory often is a small preview, so reading them as TIFF would show and store only the preview. They are
+detected by content: DNGVersion, a sensor pattern (CFA), a larger image in another directory, or compression methods of
+camera makers. The file name is not used.
 """
 
 from contextlib import suppress
@@ -19,13 +19,13 @@ EXIF_WIDTH, EXIF_HEIGHT = 40962, 40963
 SENSOR_TOP, SENSOR_LEFT, SENSOR_BOTTOM, SENSOR_RIGHT = 4, 5, 6, 7  # of Panasonic
 
 REDUCED = 1  # bit of NewSubfileType
-SENSOR = {32803, 34892}  # photometric interpretations: a colour filter array, linear raw
+SENSOR = {32803, 34892}  # photometric interpretations: color filter array, linear raw
 RAW_COMPRESSIONS = {32767, 32769, 32770, 32772, 34713, 65000, 65535}  # of Sony, Epson, Samsung, Nikon, Kodak, Pentax
 JPEG = 6  # compression
 SIZE_IN_EXIF = {"cr2", "iiq"}
-MAX_IMAGES = 64  # directories that are looked at
+MAX_IMAGES = 64  # directories read
 
-MAKERS = (  # how the makers call themselves in the file, and the format of theirs that is built like a TIFF
+MAKERS = (  # value of the Make tag (prefix) and the TIFF-based format of that maker
     ("nikon", "nef"),
     ("sony", "arw"),
     ("pentax", "pef"),
@@ -48,8 +48,8 @@ class Image(NamedTuple):
     width: int
     height: int
     reduced: bool
-    sensor: bool  # what a sensor saw, not colours
-    below: bool  # in a directory that another one points to (SubIFDs)
+    sensor: bool  # sensor data, not colors
+    below: bool  # in a directory that another one refers to (SubIFDs)
 
     @property
     def area(self) -> int:
@@ -57,7 +57,7 @@ class Image(NamedTuple):
 
 
 def read(tiff: Tiff) -> HeaderInfo | None:
-    """Format and size of a raw; None for an ordinary TIFF. NotKeptError for a raw of a maker that is not known here."""
+    """Format and size of a raw; None for an ordinary TIFF. Raises UnsupportedFormatError if the maker is unknown."""
     first, images = tiff.directory(tiff.first), _images(tiff)
     if DNG_VERSION in first.entries:
         return _facts("dng", images)
@@ -70,18 +70,18 @@ def read(tiff: Tiff) -> HeaderInfo | None:
     if format:
         return _facts(format, images)
     if any(image.sensor for image in images):
-        raise UnsupportedFormatError("The file is of a format that is not kept: a camera raw of an unknown maker.")
+        raise UnsupportedFormatError("The file format is not supported: camera raw of an unknown maker.")
     return None
 
 
 def hides_image(tiff: Tiff) -> bool:
-    """Whether the first image may not be the one that counts: a preview of a larger one, or of what a sensor saw."""
+    """Return whether the first image may not be the main one: a preview of a larger image, or of sensor data."""
     images = _images(tiff)
     return images[0].reduced or any(image.sensor or image.area > images[0].area for image in images)
 
 
 def _read_named(format: str, file: BinaryIO) -> HeaderInfo:
-    """A raw whose first bytes tell its format."""
+    """A raw whose signature identifies its format."""
     tiff = Tiff(file)
     first = tiff.directory(tiff.first)
     if format == "rw2":
@@ -90,7 +90,7 @@ def _read_named(format: str, file: BinaryIO) -> HeaderInfo:
         )
         return _sized(format, right - left, bottom - top)
     for exif in tiff.children(first, EXIF)[:1]:
-        # In most the first image is a small one, and that of the sensor has borders.
+        # In most formats the first image is a preview, and the sensor image has borders.
         width, height = tiff.number(exif, EXIF_WIDTH), tiff.number(exif, EXIF_HEIGHT)
         if format in SIZE_IN_EXIF and width and height:
             return _sized(format, width, height)
@@ -101,9 +101,9 @@ read_cr2, read_iiq, read_orf, read_rw2 = (partial(_read_named, format) for forma
 
 
 def _images(tiff: Tiff) -> list[Image]:
-    """The images of all directories that can be read: the chain, the first one first, and then what is below."""
+    """The images of all readable directories: the chain first, then the subdirectories."""
     directories = [tiff.directory(tiff.first)]
-    with suppress(CorruptFileError):  # what comes after the first image may be anything
+    with suppress(CorruptFileError):  # data after the first image may be invalid
         directories.extend(islice(tiff.chain(), 1, None))
     images = [_image(tiff, directory, below=False) for directory in directories]
     while directories and len(images) < MAX_IMAGES:
@@ -126,7 +126,7 @@ def _image(tiff: Tiff, directory: Directory, *, below: bool) -> Image:
 
 
 def _behind_preview(images: list[Image]) -> list[Image]:
-    """Those that the first image, if it is a preview, can be a preview of."""
+    """The images that the first image, if it is a preview, can be a preview of."""
     first, *others = images
     return [image for image in others if first.reduced and not image.reduced and image.area > first.area]
 
@@ -139,5 +139,5 @@ def _facts(format: str, images: list[Image]) -> HeaderInfo:
 
 def _sized(format: str, width: int, height: int) -> HeaderInfo:
     if width <= 0 or height <= 0:
-        raise CorruptFileError("its photograph has no size")
+        raise CorruptFileError("its photograph has no dimensions")
     return HeaderInfo(format, width, height, opaque=True)

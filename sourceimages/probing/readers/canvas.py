@@ -1,4 +1,4 @@
-"""Whether the frames of an animation leave a part of its canvas uncovered, and so transparent, at any time."""
+"""Detect whether the frames of an animation leave part of the canvas uncovered, and so transparent."""
 
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
@@ -21,15 +21,15 @@ class Area(NamedTuple):
 
 class Frame(NamedTuple):
     area: Area
-    disposal: Literal["kept", "cleared", "restored"]  # what becomes of its area before the next frame is drawn
-    transparent: bool = False  # it may have transparent pixels of its own
+    disposal: Literal["kept", "cleared", "restored"]  # how its area is treated before the next frame is drawn
+    transparent: bool = False  # it may have transparent pixels
 
 
 def covers_canvas(width: int, height: int, frames: Iterable[Frame]) -> bool:
-    """Whether every point of the canvas has been drawn upon by the time each frame is shown.
+    """Return whether the canvas is fully covered whenever a frame is shown.
 
-    No pixels are needed: all that can be bare when a frame is drawn is one rectangle, at first the whole canvas and
-    later what the frame before has cleared, and the frame either covers it or leaves a hole.
+    This needs no pixels: the uncovered part is always one rectangle, at first the whole canvas and later the area that
+    the previous frame cleared. The next frame either covers it or leaves a gap.
     """
     bare: Area | None = Area(0, 0, width, height)
     for frame in frames:

@@ -1,4 +1,4 @@
-"""The colours that make up most of a picture, of a small version of it."""
+"""The dominant colors of an image, computed from a small version of it."""
 
 from typing import cast
 
@@ -8,8 +8,8 @@ from PIL import Image
 from . import alpha  # noqa: F401 (switches the cache of libvips off)
 
 SAMPLE_SIDE = 64  # pixels
-MAX_COLORS = 5  # colours
-MIN_SHARE = 0.04  # of the picture
+MAX_COLORS = 5
+MIN_SHARE = 0.04  # share of all pixels
 MIN_DISTANCE = 16  # of 255, in each of red, green and blue
 MAX_MEGAPIXELS = {
     "jpg": 1000,
@@ -17,15 +17,15 @@ MAX_MEGAPIXELS = {
     "png": 50,
     "gif": 50,
     "tif": 50,
-}  # so that it takes no longer than half a second
-SHRINK_ABOVE_PIXELS = 4_000_000  # pixels of a JPEG, above which the decoder makes an eighth of it at once
+}  # keeps the work below half a second
+SHRINK_ABOVE_PIXELS = 4_000_000  # larger JPEGs are decoded at an eighth of their size
 
 
 def dominant(path: str, format: str) -> list[str]:
-    """The most frequent first, as #rrggbb; none of a picture that is too large or cannot be read."""
+    """The most frequent colors first, as #rrggbb; empty if the image is too large or can't be decoded."""
     try:
         return _dominant(path, format) if format in MAX_MEGAPIXELS else []
-    except Exception:  # noqa: BLE001, nobody needs them so much
+    except Exception:  # noqa: BLE001, colors are optional
         return []
 
 
@@ -36,16 +36,16 @@ def _dominant(path: str, format: str) -> list[str]:
     small = image.thumbnail_image(SAMPLE_SIDE, height=SAMPLE_SIDE, no_rotate=True).colourspace("srgb")
     if small.hasalpha():
         small = small.flatten(background=255)
-    picture = Image.frombytes("RGB", (small.width, small.height), small.cast("uchar").write_to_memory())
-    reduced = picture.quantize(MAX_COLORS)
+    image_rgb = Image.frombytes("RGB", (small.width, small.height), small.cast("uchar").write_to_memory())
+    reduced = image_rgb.quantize(MAX_COLORS)
     palette = reduced.getpalette() or []
     found: list[bytes] = []
     for count, number in sorted(reduced.getcolors() or [], reverse=True):
-        colour = bytes(palette[3 * cast(int, number) :][:3])
-        rare = count < MIN_SHARE * picture.width * picture.height
-        if not rare and all(_distance(colour, other) > MIN_DISTANCE for other in found):
-            found.append(colour)
-    return [f"#{colour.hex()}" for colour in found]
+        color = bytes(palette[3 * cast(int, number) :][:3])
+        rare = count < MIN_SHARE * image_rgb.width * image_rgb.height
+        if not rare and all(_distance(color, other) > MIN_DISTANCE for other in found):
+            found.append(color)
+    return [f"#{color.hex()}" for color in found]
 
 
 def _distance(one: bytes, other: bytes) -> int:

@@ -1,4 +1,4 @@
-"""How much of an image can be decoded whose file lacks something: all, a part, which is named, or nothing."""
+"""Determine how much of a damaged file can be decoded: everything, a part, or nothing."""
 
 import ctypes
 from collections.abc import Callable
@@ -16,24 +16,24 @@ from .structure import EMPTY
 
 ROWS, SCANS, FRAMES, TILES, PAGES, PIXELS = "rows", "scans", "frames", "tiles", "pages", "pixels"
 SAMPLES, LAYERS_ONLY, END = "samples", "merged image", "end"
-STRIP = 8  # rows that are decoded at once
-NOTHING = "and nothing of its image can be decoded"
+STRIP = 8  # rows decoded at once
+NOTHING = "and no part of its image can be decoded"
 
 
 def examine(path: str, format: str, problem: str) -> dict[str, Any]:
-    """{}: all of the image is there. {"damaged": what is missing}: a part. {"unreadable": why}: nothing."""
+    """{} if the image is complete, {"damaged": missing parts} if a part is, or {"unreadable": reason}."""
     try:
         with open(path, "rb") as file:
             missing: dict[str, Any] | None = CHECKS[format](file)
-    except (MemoryError, LibraryMissingError):  # which says nothing about the file
+    except (MemoryError, LibraryMissingError):  # says nothing about the file
         missing = _missing(END)
-    except Exception:  # noqa: BLE001, libraries raise whatever they like about broken files
+    except Exception:  # noqa: BLE001, libraries raise any error for damaged files
         return {"unreadable": f"The file is damaged: {problem}, {NOTHING}."}
     return {"damaged": missing} if missing else {}
 
 
 def _missing(what: str, decoded: int | None = None, total: int | None = None) -> dict[str, Any]:
-    """As it is told to those who look at the image. A total that only the missing part would tell is left out."""
+    """The description of the missing parts. Totals that only the missing part contains are omitted."""
     found: dict[str, Any] = {"missing": what}
     if decoded is not None:
         found["decoded"] = decoded
@@ -49,7 +49,7 @@ def _part(what: str, decoded: int, total: int) -> dict[str, Any] | None:
 
 
 def _rows(image: pyvips.Image) -> int:
-    """How many rows can be decoded, from the first one on."""
+    """Number of rows that can be decoded, from the top."""
     region, row = pyvips.Region.new(image), 0
     try:
         while row < image.height:
@@ -67,7 +67,7 @@ def _jpeg(file: BinaryIO) -> dict[str, Any] | None:
     if not sum(found.sizes):
         raise CorruptFileError(NOTHING)
     file.seek(0)
-    data = file.read() + jpeg.END  # so that the decoder complains about missing pixels, and of a missing end not at all
+    data = file.read() + jpeg.END  # so that the decoder reports missing pixels, but not a missing end marker
     rows = _rows(pyvips.Image.jpegload_buffer(data, access="sequential", fail_on="warning"))
     if rows or not found.progressive:
         return _part(ROWS, rows, found.height)
@@ -79,14 +79,18 @@ def _jpeg(file: BinaryIO) -> dict[str, Any] | None:
 
 def _png(file: BinaryIO) -> dict[str, Any] | None:
     sizes = png.passes(file)
-    wanted = sum(rows * row for rows, row in sizes)
-    there = png.inflated(file, wanted)
-    if there < sizes[0][1]:
+    expected = sum(rows * row for rows, row in sizes)
+    available = png.inflated(file, expected)
+    if available < sizes[0][1]:
         raise CorruptFileError(NOTHING)
-    if there < wanted:
-        return _part(ROWS, there // sizes[0][1], sizes[0][0]) if len(sizes) == 1 else _missing(PIXELS, there, wanted)
-    total, whole = png.frame_counts(file)
-    return _part(FRAMES, whole, total) if total > 1 else None
+    if available < expected:
+        return (
+            _part(ROWS, available // sizes[0][1], sizes[0][0])
+            if len(sizes) == 1
+            else _missing(PIXELS, available, expected)
+        )
+    total, complete_count = png.frame_counts(file)
+    return _part(FRAMES, complete_count, total) if total > 1 else None
 
 
 def _gif(file: BinaryIO) -> dict[str, Any] | None:
@@ -100,7 +104,7 @@ def _gif(file: BinaryIO) -> dict[str, Any] | None:
 
 
 def _decode_first(file: BinaryIO, format: str) -> None:
-    """Decode what there is of the first frame; raises if that is nothing."""
+    """Decode what is present of the first frame. Raises if that is nothing."""
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
         with Image.open(file, formats=[format]) as image:
@@ -110,14 +114,14 @@ def _decode_first(file: BinaryIO, format: str) -> None:
 
 
 def _webp(file: BinaryIO) -> dict[str, Any] | None:
-    whole, first = webp.frames_in(file)
-    if whole:
-        return _missing(FRAMES, whole)
+    complete_count, first = webp.frames_in(file)
+    if complete_count:
+        return _missing(FRAMES, complete_count)
     return _part(ROWS, *_webp_rows(first))
 
 
 def _webp_rows(data: bytes) -> tuple[int, int]:
-    """How many rows of a still image can be decoded, and how many it has (webp/decode.h)."""
+    """Number of decodable rows of a still image, and of all its rows (webp/decode.h)."""
     decoder = library("libsharpyuv", "libwebp")
     decoder.WebPINewRGB.restype = ctypes.c_void_p
     decoder.WebPIDecGetRGB.restype = ctypes.c_void_p
@@ -135,42 +139,42 @@ def _tiff(file: BinaryIO) -> dict[str, Any] | None:
     tiled = Tiff(file)
     pages, complete = tiff.readable_pages(tiled)
     sections = tiff.sections(tiled, pages[0]) or []
-    whole = sum(part.whole for part in sections)
-    if sections and whole == len(sections):
+    complete_count = sum(part.whole for part in sections)
+    if sections and complete_count == len(sections):
         count = sum(all(part.whole for part in tiff.sections(tiled, page) or ()) for page in pages)
         return _part(PAGES, count, len(pages)) if complete else _missing(PAGES, count)
-    if tiled.number(pages[0], tiff.COMPRESSION) == tiff.NONE:  # of which decoders make up what is missing
-        wanted = min(sum(part.size for part in sections), tiff.raw_size(tiled, pages[0]))
-        return _part(PIXELS, sum(part.there for part in sections), wanted)
+    if tiled.number(pages[0], tiff.COMPRESSION) == tiff.NONE:  # decoders fill in missing pixels of these
+        expected = min(sum(part.size for part in sections), tiff.raw_size(tiled, pages[0]))
+        return _part(PIXELS, sum(part.available for part in sections), expected)
     rows = height = 0
     with suppress(pyvips.Error):
         image = pyvips.Image.tiffload(file.name, access="sequential", fail_on="truncated")
         rows, height = _rows(image), image.height
-    # Without the last plane of colors there is no row, and still something to see.
-    return _part(ROWS, rows, height) if rows else _part(TILES, whole, len(sections))
+    # Without the last color plane no row is complete, but the image can be shown.
+    return _part(ROWS, rows, height) if rows else _part(TILES, complete_count, len(sections))
 
 
 def _photoshop(file: BinaryIO) -> dict[str, Any] | None:
     header = psd.read_header(file)
-    there, wanted = psd.pixel_sizes(file, header)
-    if not there and psd.has_layers(file):
+    available, expected = psd.pixel_sizes(file, header)
+    if not available and psd.has_layers(file):
         return _missing(LAYERS_ONLY)
-    return _part(PIXELS, there, wanted)
+    return _part(PIXELS, available, expected)
 
 
 def _heif(file: BinaryIO, plugin: str) -> dict[str, Any] | None:
     try:
-        there, total = heif.parts(file)
-    except Exception:  # noqa: BLE001, then the decoder tells
-        there = total = 0
+        available, total = heif.parts(file)
+    except Exception:  # noqa: BLE001, then only the decoder decides
+        available = total = 0
     decoded = False
     with suppress(Exception):
         with Image.open(file, formats=[plugin]) as image:
             image.load()
         decoded = True
-    if 0 < there < total:
-        return _missing(FRAMES if heif.is_sequence(file) else TILES, there, total)
-    if there == total and (decoded or there):
+    if 0 < available < total:
+        return _missing(FRAMES if heif.is_sequence(file) else TILES, available, total)
+    if available == total and (decoded or available):
         return _missing(END) if heif.is_cut_off(file) else None
     if not decoded or total > 1:
         raise CorruptFileError(NOTHING)
@@ -195,8 +199,8 @@ def _jpegxl(file: BinaryIO) -> dict[str, Any] | None:
 def _movie(file: BinaryIO) -> dict[str, Any] | None:
     if movie.problem(file) == EMPTY:
         raise CorruptFileError(NOTHING)
-    there, total = movie.samples_in(file)
-    return _part(SAMPLES, there, total) if there < total else _missing(END)
+    available, total = movie.samples_in(file)
+    return _part(SAMPLES, available, total) if available < total else _missing(END)
 
 
 CHECKS: dict[str, Callable[[BinaryIO], dict[str, Any] | None]] = {

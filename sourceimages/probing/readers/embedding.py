@@ -1,4 +1,4 @@
-"""Writing blocks of metadata into PNG, JPEG and WebP, while or after libvips writes the rest."""
+"""Write metadata blocks into PNG, JPEG and WebP files that libvips writes."""
 
 import os
 import struct
@@ -10,15 +10,15 @@ import pyvips
 from .carried import Carried
 from .header import CannotConvertError
 
-PNG_START = 33  # bytes of a PNG before the first chunk that others may stand before: signature and header
-MAX_SEGMENT = 65_533  # bytes that a segment of a JPEG holds
+PNG_START = 33  # bytes before the first chunk that can be preceded by others: signature and header
+MAX_SEGMENT = 65_533  # maximum content of a JPEG segment
 HEX_LINE = 72  # digits
-WEBP_HEAD, WEBP_FLAGS = 12, 20  # bytes before the first chunk; where the flags of an extended WebP stand
+WEBP_HEAD, WEBP_FLAGS = 12, 20  # bytes before the first chunk; position of the flags in an extended WebP
 WEBP_EXIF, WEBP_XMP = 0x08, 0x04  # flags
 
 
 def into_png(descriptor: int, carried: Carried) -> pyvips.TargetCustom:
-    """Where to write a PNG; the blocks come right behind its header, where no reader overlooks them."""
+    """A target for a PNG that inserts the blocks after its header, where all readers find them."""
     chunks = b""
     if carried.exif:
         chunks += _chunk(b"eXIf", carried.exif)
@@ -30,28 +30,28 @@ def into_png(descriptor: int, carried: Carried) -> pyvips.TargetCustom:
 
 
 def into_jpeg(descriptor: int, carried: Carried) -> pyvips.TargetCustom:
-    """Where to write a JPEG; the blocks come first, or second to the segment that says JFIF."""
+    """A target for a JPEG that inserts the blocks at the start, after a JFIF segment."""
     segments = b""
     if carried.exif:
         segments += _segment(0xE1, "EXIF", b"Exif\0\0" + carried.exif)
     if carried.xmp:
         segments += _segment(0xE1, "XMP", b"http://ns.adobe.com/xap/1.0/\0" + _utf8(carried.xmp))
     if carried.resources:
-        segments += _segment(0xED, "IPTC and other information of Photoshop", b"Photoshop 3.0\0" + carried.resources)
-    return _inserting(descriptor, segments, _behind_jfif)
+        segments += _segment(0xED, "IPTC and other Photoshop information", b"Photoshop 3.0\0" + carried.resources)
+    return _inserting(descriptor, segments, _after_jfif)
 
 
 def into_webp(path: str, descriptor: int, carried: Carried) -> None:
-    """Add the blocks to a WebP that is written already, an extended one, as all with transparency are."""
+    """Add the blocks to an extended WebP that is already written. All WebPs with transparency are extended."""
     if carried.resources:
-        raise CannotConvertError("WebP has no place for its IPTC and other information of Photoshop")
+        raise CannotConvertError("WebP can't hold its IPTC and other Photoshop information")
     chunks = _riff(b"EXIF", carried.exif) + _riff(b"XMP ", _utf8(carried.xmp))
     if not chunks:
         return
     with open(path, "rb") as file:
         head = file.read(WEBP_FLAGS + 1)
     if head[WEBP_HEAD : WEBP_HEAD + 4] != b"VP8X":
-        raise CannotConvertError("what was written has no place for EXIF and XMP")
+        raise CannotConvertError("the written file can't hold EXIF and XMP")
     flags = head[WEBP_FLAGS] | (WEBP_EXIF if carried.exif else 0) | (WEBP_XMP if carried.xmp else 0)
     size = os.lseek(descriptor, 0, os.SEEK_END)
     _write(descriptor, chunks)
@@ -59,8 +59,8 @@ def into_webp(path: str, descriptor: int, carried: Carried) -> None:
     os.pwrite(descriptor, bytes([flags]), WEBP_FLAGS)
 
 
-def _inserting(descriptor: int, blocks: bytes, place: Callable[[bytes], int | None]) -> pyvips.TargetCustom:
-    """A target that puts the blocks where `place`, asked with what has come so far, says; None: not known yet."""
+def _inserting(descriptor: int, blocks: bytes, find_position: Callable[[bytes], int | None]) -> pyvips.TargetCustom:
+    """A target that inserts the blocks at `place(start of the file)`; None means that more data is needed."""
     start: bytes | None = b""
 
     def write(content: bytes) -> int:
@@ -70,9 +70,9 @@ def _inserting(descriptor: int, blocks: bytes, place: Callable[[bytes], int | No
             _write(descriptor, piece)
             return len(content)
         start += piece
-        at = place(start)
-        if at is not None and at <= len(start):
-            _write(descriptor, start[:at] + blocks + start[at:])
+        position = find_position(start)
+        if position is not None and position <= len(start):
+            _write(descriptor, start[:position] + blocks + start[position:])
             start = None
         return len(content)
 
@@ -81,16 +81,16 @@ def _inserting(descriptor: int, blocks: bytes, place: Callable[[bytes], int | No
     return target
 
 
-def _behind_jfif(start: bytes) -> int | None:
+def _after_jfif(start: bytes) -> int | None:
     if len(start) < 6:
         return None
     return 4 + int.from_bytes(start[4:6]) if start[2:4] == b"\xff\xe0" else 2
 
 
 def _write(descriptor: int, content: bytes) -> None:
-    left = memoryview(content)
-    while left:
-        left = left[os.write(descriptor, left) :]
+    remaining = memoryview(content)
+    while remaining:
+        remaining = remaining[os.write(descriptor, remaining) :]
 
 
 def _chunk(type: bytes, content: bytes) -> bytes:
@@ -99,7 +99,7 @@ def _chunk(type: bytes, content: bytes) -> bytes:
 
 def _segment(marker: int, name: str, content: bytes) -> bytes:
     if len(content) > MAX_SEGMENT:
-        raise CannotConvertError(f"its {name} is longer than JPEG holds")
+        raise CannotConvertError(f"its {name} is too long for JPEG")
     return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
 
 
@@ -108,9 +108,9 @@ def _riff(type: bytes, content: bytes) -> bytes:
 
 
 def _raw_profile(content: bytes) -> bytes:
-    """As ImageMagick writes it and exiftool reads it: a name, the number of bytes, and they as hex digits."""
+    """The format that ImageMagick writes and exiftool reads: a name, the size in bytes, and hex digits."""
     digits = content.hex()
-    lines = "\n".join(digits[at : at + HEX_LINE] for at in range(0, len(digits), HEX_LINE))
+    lines = "\n".join(digits[position : position + HEX_LINE] for position in range(0, len(digits), HEX_LINE))
     return f"\niptc\n{len(content):8}\n{lines}\n".encode()
 
 

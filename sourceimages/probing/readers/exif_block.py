@@ -1,4 +1,4 @@
-"""EXIF as a block of its own, made of the directories of a TIFF: every value is kept as it is, byte for byte."""
+"""Build a standalone EXIF block from the directories of a TIFF. Values are copied byte for byte."""
 
 import struct
 from typing import NamedTuple
@@ -7,9 +7,9 @@ from . import tiff_tags
 from .header import CannotConvertError
 from .ifds import EXIF, GPS, INTEROPERABILITY, Directory, Tiff
 
-TYPES = range(1, 13)  # those that EXIF has, without the ones of BigTIFF, and without pointers
+TYPES = range(1, 13)  # types that EXIF has, without those of BigTIFF and pointers
 MAX_BLOCK = 2**24  # bytes
-INLINE = 4  # bytes of a value that an entry holds itself
+INLINE = 4  # longer values are stored outside their entry (bytes)
 LONG = 4
 POINTERS = {EXIF, GPS, INTEROPERABILITY}
 PASSED_OVER = tiff_tags.DROPPED | {tiff_tags.MAKER_NOTE}
@@ -22,16 +22,16 @@ class Value(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A directory to write: its values, and other directories that tags of it point to."""
+    """A directory to write: its values, and the subdirectories that its tags point to."""
 
     values: dict[int, Value]
     below: dict[int, "Table"]
 
 
 def from_tiff(tiff: Tiff, *, strict: bool) -> bytes:
-    """The EXIF of the first page; empty if there is none.
+    """The EXIF of the first page; may be empty.
 
-    `strict`: NotHeldError where there is something that the block could not hold; otherwise it is passed over.
+    `strict` raises CannotConvertError for values that the block can't hold; otherwise they are skipped.
     """
     page = tiff.directory(tiff.first)
     if strict:
@@ -47,7 +47,7 @@ def from_tiff(tiff: Tiff, *, strict: bool) -> bytes:
 
 
 def _check(tiff: Tiff, page: Directory) -> None:
-    """Whether all tags are known, those of the page and those of the directories that belong to it."""
+    """Check that all tags of the page and of its subdirectories are known. Raises CannotConvertError."""
     unknown = page.entries.keys() - tiff_tags.CARRIED - tiff_tags.DROPPED - tiff_tags.BLOCKS - {EXIF, GPS}
     for exif in tiff.children(page, EXIF)[:1]:
         unknown |= exif.entries.keys() - tiff_tags.CARRIED_OF_EXIF - tiff_tags.DROPPED
@@ -55,11 +55,11 @@ def _check(tiff: Tiff, page: Directory) -> None:
         unknown |= gps.entries.keys() - tiff_tags.CARRIED_OF_GPS
     if unknown:
         names = ", ".join(tiff_tags.name_of(tag) for tag in sorted(unknown)[:5])
-        raise CannotConvertError(f"it has what another format cannot hold: {names}")
+        raise CannotConvertError(f"it has data that another format can't hold: {names}")
 
 
 def _table(tiff: Tiff, directory: Directory, tags: set[int], *, strict: bool) -> Table:
-    """The values of these tags, and whatever is in the directories that belong to this one."""
+    """The values of these tags, and the content of the subdirectories."""
     values, below = {}, {}
     for tag in sorted(POINTERS & directory.entries.keys()):
         for child in tiff.children(directory, tag)[:1]:
@@ -69,12 +69,12 @@ def _table(tiff: Tiff, directory: Directory, tags: set[int], *, strict: bool) ->
         if tag not in POINTERS and entry.type in TYPES:
             values[tag] = Value(entry.type, entry.length, tiff.value(entry))
         elif strict and tag not in below:
-            raise CannotConvertError(f"its {tiff_tags.name_of(tag)} is of a type that EXIF does not have")
+            raise CannotConvertError(f"its {tiff_tags.name_of(tag)} has a type that EXIF does not have")
     return Table(values, below)
 
 
 def _packed(table: Table, order: str, address: int) -> bytes:
-    """The directory as it is written at the address: its entries, then what they point to."""
+    """The directory as bytes for the given address: its entries, then the values they point to."""
     entries, heap = b"", b""
     start = address + 2 + 12 * len(table.values | table.below) + 4
     for tag in sorted(table.values | table.below):

@@ -1,6 +1,6 @@
-"""The formats that are kept, and who reads each.
+"""The supported formats and their readers.
 
-A module is imported when the first file of its formats comes: most children never need every library.
+Modules are imported on first use: most workers never need all libraries.
 """
 
 from importlib import import_module
@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from .header import MAX_DIMENSION, CorruptFileError, HeaderInfo, UnsupportedFormatError
 from .signatures import HEAD_SIZE, signature
 
-MIMETYPES = {  # as registered with IANA; a format that is not here is not kept
+MIMETYPES = {  # as registered with IANA; other formats are not supported
     "png": "image/png",
     "jpg": "image/jpeg",
     "gif": "image/gif",
@@ -19,7 +19,7 @@ MIMETYPES = {  # as registered with IANA; a format that is not here is not kept
     "jxl": "image/jxl",
     "tif": "image/tiff",
     "psd": "image/vnd.adobe.photoshop",
-    "dng": "image/x-adobe-dng",  # camera raws: IANA has none of them, these are the names that programs use
+    "dng": "image/x-adobe-dng",  # camera raws: names in common use, as IANA has none
     "nef": "image/x-nikon-nef",
     "nrw": "image/x-nikon-nrw",
     "cr2": "image/x-canon-cr2",
@@ -54,7 +54,7 @@ MIMETYPES = {  # as registered with IANA; a format that is not here is not kept
     "woff": "font/woff",
     "woff2": "font/woff2",
 }
-HEADERS = {  # by signature: module and function; without one, the signature is all there is to know
+HEADERS = {  # by signature: module and function; formats without one are identified by signature alone
     "png": ("png", "read"),
     "jpg": ("jpeg", "read"),
     "gif": ("gif", "read"),
@@ -75,7 +75,7 @@ HEADERS = {  # by signature: module and function; without one, the signature is 
     "compound": ("office", "read_compound"),
     "text": ("text", "read"),
 }
-STRUCTURES = {  # who tells whether the file has all that its image needs
+STRUCTURES = {  # functions that check whether the file is structurally complete
     "png": ("png", "problem"),
     "jpg": ("jpeg", "problem"),
     "gif": ("gif", "problem"),
@@ -101,17 +101,17 @@ PIXELS = {
 
 
 def read(path: str) -> HeaderInfo:
-    """What the header of the file tells; no pixel is touched."""
+    """Format and dimensions from the header, without decoding pixels."""
     with open(path, "rb") as file:
         name = signature(file.read(HEAD_SIZE)) or "text"
-        facts = _read_header(name, file) if name in HEADERS else HeaderInfo(name)
-    if facts.format not in MIMETYPES:
-        raise UnsupportedFormatError(f"The file is of a format that is not kept: {facts.format}.")
-    return facts
+        header = _read_header(name, file) if name in HEADERS else HeaderInfo(name)
+    if header.format not in MIMETYPES:
+        raise UnsupportedFormatError(f"The file format is not supported: {header.format}.")
+    return header
 
 
 def problem(path: str, format: str) -> str | None:
-    """What the file lacks that its image needs, in words; None if nothing, as far as its structure tells."""
+    """What the file lacks structurally, as a phrase; None if nothing."""
     if format not in STRUCTURES:
         return None
     try:
@@ -121,34 +121,34 @@ def problem(path: str, format: str) -> str | None:
     except CorruptFileError as error:
         return str(error)
     except Exception:  # noqa: BLE001, as below
-        return "its structure makes no sense"
+        return "its structure is invalid"
 
 
 def is_opaque(path: str, format: str) -> bool:
-    """Whether all pixels are known to be opaque: of pixels that cannot be decoded nobody knows."""
+    """Return whether all pixels are known to be opaque. Pixels that can't be decoded count as not opaque."""
     try:
         return bool(_load(PIXELS[format])(path))
-    except Exception:  # noqa: BLE001, there is no list of what a broken file can do to a library
+    except Exception:  # noqa: BLE001, libraries raise any error for damaged files
         return False
 
 
 def _read_header(name: str, file: BinaryIO) -> HeaderInfo:
     file.seek(0)
     try:
-        facts: HeaderInfo = _load(HEADERS[name])(file)
+        header: HeaderInfo = _load(HEADERS[name])(file)
     except UnsupportedFormatError:
         raise
     except CorruptFileError as error:
         problem = str(error)
     except MemoryError:
-        problem = "reading it takes more memory than it is given"
+        problem = "reading it exceeds the memory limit"
     except Exception:  # noqa: BLE001, as above
-        problem = "its header makes no sense"
+        problem = "its header is invalid"
     else:
-        if 0 <= facts.width <= MAX_DIMENSION and 0 <= facts.height <= MAX_DIMENSION:
-            return facts
-        problem = "its header tells an impossible size"
-    raise CorruptFileError(f"The file starts like the format {name}, but {problem}.")
+        if 0 <= header.width <= MAX_DIMENSION and 0 <= header.height <= MAX_DIMENSION:
+            return header
+        problem = "its header has an impossible size"
+    raise CorruptFileError(f"The file has the signature of the format {name}, but {problem}.")
 
 
 def _load(place: tuple[str, str]) -> Any:

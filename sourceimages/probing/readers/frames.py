@@ -1,9 +1,9 @@
-"""Looks for transparent pixels in all frames of an AVIF or HEIC, each of which is a whole image."""
+"""Detect transparent pixels in all frames of an AVIF or HEIC, each of which is a complete image."""
 
 from PIL import AvifImagePlugin, Image, ImageSequence
 
-Image.MAX_IMAGE_PIXELS = None  # sizes have been checked against our own limit by now
-AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each thread takes from the little address space there is
+Image.MAX_IMAGE_PIXELS = None  # the size has already been checked against our own limit
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each thread takes address space, which is limited
 
 
 def all_frames_opaque(path: str, format: str) -> bool:

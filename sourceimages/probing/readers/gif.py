@@ -1,4 +1,4 @@
-"""GIF. The size is that of the logical screen; what no frame has drawn upon is transparent."""
+"""GIF. The size is that of the logical screen; uncovered parts are transparent."""
 
 import os
 import struct
@@ -17,13 +17,13 @@ from .structure import EMPTY, SHORT, tail
 DISPOSAL: dict[int, Literal["cleared", "restored"]] = {2: "cleared", 3: "restored"}
 EXTENSION, GRAPHIC_CONTROL, IMAGE = 0x21, 0xF9, 0x2C
 TRAILER = b";"
-MIN_DATA = 2  # bytes of a frame: with one alone no pixel is told
+MIN_DATA = 2  # in bytes: the data of a frame starts with the code size, which encodes no pixel
 
 
 def read(file: BinaryIO) -> HeaderInfo:
     width, height = _screen(file)
     if not width or not height:
-        raise CorruptFileError("its header tells no size")
+        raise CorruptFileError("its header has no size")
     return HeaderInfo("gif", width, height, opaque=None, animated=_has_two_frames(file))
 
 
@@ -41,12 +41,12 @@ def is_opaque(path: str) -> bool:
 def _has_two_frames(file: BinaryIO) -> bool:
     try:
         return len(list(islice(_frames(file), 2))) == 2
-    except CorruptFileError:  # cut off within the first: viewers show what there is
+    except CorruptFileError:  # truncated within the first: viewers show the part that exists
         return False
 
 
 def _screen(file: BinaryIO) -> tuple[int, int]:
-    """Width and height; leaves the file behind the colour table."""
+    """Width and height; moves the file behind the color table."""
     file.seek(6)
     width, height, flags = struct.unpack("<HHBxx", read_exactly(file, 7))
     _skip_color_table(file, flags)
@@ -54,7 +54,7 @@ def _screen(file: BinaryIO) -> tuple[int, int]:
 
 
 def _frames(file: BinaryIO) -> Iterator[Frame]:
-    """The frames up to the trailer, to the end of the file or to the first byte that makes no sense."""
+    """The frames up to the trailer, the end of the file or the first invalid byte."""
     control = 0
     while introducer := file.read(1):
         if introducer[0] == EXTENSION:
@@ -66,7 +66,7 @@ def _frames(file: BinaryIO) -> Iterator[Frame]:
             area = Area(left, top, width, height)
             yield Frame(area, DISPOSAL.get(control >> 2 & 7, "kept"), transparent=bool(control & 1))
             _skip_color_table(file, flags)
-            read_exactly(file, 1)  # the smallest code size of the pixels that follow
+            read_exactly(file, 1)  # the minimum code size
             control = 0
         else:
             return
@@ -80,18 +80,18 @@ def _skip_color_table(file: BinaryIO, flags: int) -> None:
 
 
 def problem(file: BinaryIO) -> str | None:
-    sizes, complete = frame_sizes(file, most=1 if tail(file).endswith(TRAILER) else None)
+    sizes, complete = frame_sizes(file, limit=1 if tail(file).endswith(TRAILER) else None)
     if not sizes or sizes[0] < MIN_DATA:
         return EMPTY
     return None if complete else SHORT
 
 
-def frame_sizes(file: BinaryIO, *, most: int | None = None) -> tuple[list[int], bool]:
-    """How many bytes of pixels each frame has, and whether the last of them is whole."""
+def frame_sizes(file: BinaryIO, *, limit: int | None = None) -> tuple[list[int], bool]:
+    """Number of data bytes of each frame, and whether the last frame is complete."""
     sizes: list[int] = []
     _screen(file)
     try:
-        while (introducer := file.read(1)) and introducer != TRAILER and len(sizes) != most:
+        while (introducer := file.read(1)) and introducer != TRAILER and len(sizes) != limit:
             if introducer[0] == EXTENSION:
                 read_exactly(file, 1)
                 deque(_block_sizes(file), maxlen=0)
@@ -109,9 +109,12 @@ def frame_sizes(file: BinaryIO, *, most: int | None = None) -> tuple[list[int], 
 
 
 def _block_sizes(file: BinaryIO) -> Iterator[int]:
-    """How much there is of each block of data, the file standing behind it; UnreadableError if they do not end."""
+    """Available bytes of each data block; the file is then positioned behind it.
+
+    Raises CorruptFileError if the end is missing.
+    """
     while size := read_exactly(file, 1)[0]:
-        there = len(file.read(size))
-        yield there
-        if there < size:
+        available = len(file.read(size))
+        yield available
+        if available < size:
             raise CorruptFileError("it ends too early")

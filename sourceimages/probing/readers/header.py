@@ -1,26 +1,26 @@
-"""What a reader hands over, and its ways of saying no."""
+"""Results and errors of readers."""
 
 from dataclasses import dataclass
 from typing import BinaryIO
 
-MAX_DIMENSION = 2**31 - 1  # what a database column holds, and more than any picture has
+MAX_DIMENSION = 2**31 - 1  # limit of the database column, and more than any image has
 
 
 class CorruptFileError(Exception):
-    """It starts like a known format and cannot be read as one."""
+    """The file has the signature of a known format, but can't be read as such."""
 
 
 class UnsupportedFormatError(Exception):
-    """It is of no format that is kept here."""
+    """The file format is not supported."""
 
 
 class CannotConvertError(Exception):
-    """There is something in the file that another format cannot hold, or that cannot be read here."""
+    """The target format can't hold something in the file, or it can't be read here."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeaderInfo:
-    """What the header of a file tells. `opaque` is None where only a look at the pixels could tell."""
+    """The content of a file header. `opaque=None` means that it depends on the pixels."""
 
     format: str
     width: int = 0
@@ -30,7 +30,10 @@ class HeaderInfo:
 
 
 def read_exactly(file: BinaryIO, size: int) -> bytes:
-    """Exactly that many bytes: a short read would be taken for a header full of something else."""
+    """Exactly `size` bytes.
+
+    Raises CorruptFileError at the end of the file, so that short reads aren't parsed as headers.
+    """
     data = file.read(size)
     if len(data) < size:
         raise CorruptFileError("it ends too early")

@@ -1,7 +1,7 @@
-"""HEIC and AVIF, as stills and as sequences.
+"""HEIC and AVIF, stills and sequences.
 
-The size is the one a decoder hands over: that of the primary item after its cropping and turning, which belong to the
-format. An EXIF orientation inside does not.
+The size is that of the decoded primary item, after cropping and rotation, which are part of the format. An EXIF
+orientation is not applied.
 """
 
 import struct
@@ -20,7 +20,7 @@ ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:
 
 OPEN = "its image has no end"
 
-pillow_heif.options.DECODE_THREADS = 1  # each thread takes from the little address space there is
+pillow_heif.options.DECODE_THREADS = 1  # each thread takes address space, which is limited
 pillow_heif.register_heif_opener()
 
 
@@ -49,18 +49,16 @@ def is_heic_opaque(path: str) -> bool:
 
 def _facts(format: str, file: BinaryIO) -> HeaderInfo:
     boxes = {box.type: box for box in walk(file)}
-    pictures = [read(boxes[type]) for type, read in READERS.items() if type in boxes]
-    if not pictures or not pictures[0].width or not pictures[0].height:
-        raise CorruptFileError("it has no picture with a size")
-    has_alpha = any(picture.has_alpha for picture in pictures)
-    animated = any(picture.animated for picture in pictures)
-    return HeaderInfo(
-        format, pictures[0].width, pictures[0].height, opaque=None if has_alpha else True, animated=animated
-    )
+    images = [read(boxes[type]) for type, read in READERS.items() if type in boxes]
+    if not images or not images[0].width or not images[0].height:
+        raise CorruptFileError("it has no image with a size")
+    has_alpha = any(image.has_alpha for image in images)
+    animated = any(image.animated for image in images)
+    return HeaderInfo(format, images[0].width, images[0].height, opaque=None if has_alpha else True, animated=animated)
 
 
 def _still(meta: Box) -> PrimaryImage:
-    """The primary item, with the properties that belong to it applied in their order."""
+    """The primary item with its properties applied in order."""
     boxes = {box.type: box for box in meta.children(skip=4)}
     item = int.from_bytes(boxes[b"pitm"].content()[4:])
     parts = list(boxes[b"iprp"].children())
@@ -81,7 +79,7 @@ def _still(meta: Box) -> PrimaryImage:
 
 
 def _associations(content: bytes, wanted: int) -> Iterator[int]:
-    """The numbers of the properties of one item, counted from 1."""
+    """The 1-based property numbers of an item."""
     item_size = 4 if content[0] else 2
     index_size = 2 if content[3] & 1 else 1
     position = 8
@@ -92,13 +90,13 @@ def _associations(content: bytes, wanted: int) -> Iterator[int]:
         if item == wanted:
             for start in range(position + 1, end, index_size):
                 index = int.from_bytes(content[start : start + index_size]) & (2 ** (8 * index_size - 1) - 1)
-                if index:  # 0 stands for no property
+                if index:  # 0 means no property
                     yield index
         position = end
 
 
 def _sequence(moov: Box) -> PrimaryImage:
-    """The tracks: one of pictures, perhaps one more for their alpha."""
+    """The tracks: images, and optionally their alpha."""
     width = height = samples = 0
     has_alpha = False
     for track in moov.children():
@@ -118,7 +116,7 @@ def _sequence(moov: Box) -> PrimaryImage:
 
 
 def _minimal(mini: Box) -> PrimaryImage:
-    """The box that replaces all others in small files; its fields are packed into bits."""
+    """The `mini` box, which replaces all other boxes in small files; its fields are bit-packed."""
     bits = f"{int.from_bytes(mini.content(8)):064b}"
     has_alpha, turned, large = bits[5] == "1", int(bits[13:16], 2) >= 4, bits[16] == "1"
     length = 15 if large else 7
@@ -126,18 +124,18 @@ def _minimal(mini: Box) -> PrimaryImage:
     return PrimaryImage(*((height, width) if turned else (width, height)), has_alpha)
 
 
-READERS = {b"meta": _still, b"mini": _minimal, b"moov": _sequence}  # the size is that of the first there is
+READERS = {b"meta": _still, b"mini": _minimal, b"moov": _sequence}  # the first box found determines the size
 
 
 def problem(file: BinaryIO) -> str | None:
-    there, total = parts(file)
-    if there < total or is_cut_off(file):
-        return SHORT if there else EMPTY
+    available, total = parts(file)
+    if available < total or is_cut_off(file):
+        return SHORT if available else EMPTY
     return OPEN if any(part.is_open for part in _parts(file)) else None
 
 
 def is_cut_off(file: BinaryIO) -> bool:
-    """Whether a box or an item is not there as a whole, be it one of the image or not."""
+    """Return whether a box or an item, of the image or not, is incomplete."""
     items = _items(file)
     return bool(first_cut_off(file)) or not all(item.is_in(file) for item in (items.all.values() if items else ()))
 
@@ -147,7 +145,7 @@ def is_sequence(file: BinaryIO) -> bool:
 
 
 def parts(file: BinaryIO) -> tuple[int, int]:
-    """How many parts of the image are in the file, and how many there are: tiles, or the frames of a sequence."""
+    """Number of available parts of the image, and of all its parts: tiles, or frames of a sequence."""
     if is_sequence(file):
         return movie.samples_in(file, movie.IMAGES)
     parts = _parts(file)

@@ -1,6 +1,6 @@
-"""The directories of a TIFF and of everything that is built like one: camera raws, BigTIFF, EXIF blocks.
+"""The directories (IFDs) of TIFF-based files: TIFF, BigTIFF, camera raws, EXIF blocks.
 
-Every step is bounded: a file whose directories form a loop, or claim to have millions of entries, is refused.
+All steps are bounded: loops and directories with millions of entries are refused.
 """
 
 import os
@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 from .header import CorruptFileError, read_exactly
 
-SUB_IFDS, EXIF, GPS, INTEROPERABILITY = 330, 34665, 34853, 40965  # tags that point to directories
+SUB_IFDS, EXIF, GPS, INTEROPERABILITY = 330, 34665, 34853, 40965  # tags that point to subdirectories
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 INTEGER_TYPES = {
     1: "B",
@@ -23,17 +23,17 @@ INTEGER_TYPES = {
     16: "Q",
     17: "q",
     18: "Q",
-}  # types of whole numbers
+}  # integer types
 BIG_TIFF = 43
-MAX_DIRECTORIES = 64  # of one file
+MAX_DIRECTORIES = 64  # per file
 MAX_PAGES = 100_000
-MAX_ENTRIES = 4096  # of one directory; real ones have fewer than 200
+MAX_ENTRIES = 4096  # per directory; real ones have fewer than 200
 MAX_NUMBERS = 2**16
 MAX_VALUE = 64 * 2**20  # bytes
 
 
 class Entry(NamedTuple):
-    """A field of a directory. `field` holds the value, or its address if the value is longer than that."""
+    """A field of a directory. `field` holds the value, or its address if the value is longer."""
 
     type: int
     length: int
@@ -46,11 +46,11 @@ class Entry(NamedTuple):
 
 class Directory(NamedTuple):
     entries: dict[int, Entry]
-    following: int  # address of the next directory of the chain, 0 if there is none
+    following: int  # address of the next directory in the chain, or 0
 
 
 class Tiff:
-    """A file that is built like a TIFF. Addresses count from `start`."""
+    """A TIFF-based file. Addresses are relative to `start`."""
 
     def __init__(self, file: BinaryIO, *, start: int = 0) -> None:
         self.file, self.start = file, start
@@ -66,15 +66,15 @@ class Tiff:
         self.file.seek(self.start + address)
         count: int = self._unpack("Q" if self.big else "H")[0]
         if count > MAX_ENTRIES:
-            raise CorruptFileError(f"one of its directories claims to have {count} entries")
+            raise CorruptFileError(f"one of its directories has {count} entries")
         layout = struct.Struct(self.order + ("HHQ8s" if self.big else "HHI4s"))
         found = layout.iter_unpack(read_exactly(self.file, count * layout.size))
         entries = {tag: Entry(type, length, field) for tag, type, length, field in found}
-        following = self.file.read(8 if self.big else 4)  # some writers leave it out at the end of the file
+        following = self.file.read(8 if self.big else 4)  # some writers omit it at the end of the file
         return Directory(entries, int.from_bytes(following, "little" if self.order == "<" else "big"))
 
     def chain(self) -> Iterator[Directory]:
-        """The first directory, and those that follow it: pages, or in raws whatever there is."""
+        """The first directory and its successors: pages, or in raws any other image."""
         address, seen = self.first, set[int]()
         while address and address not in seen and len(seen) < MAX_DIRECTORIES:
             seen.add(address)
@@ -83,7 +83,7 @@ class Tiff:
             address = directory.following
 
     def pages(self) -> int:
-        """How many directories there are in the chain, which may be more than are looked at."""
+        """Number of directories in the chain, without the limit of `chain`."""
         address, seen = self.first, set[int]()
         size = 20 if self.big else 12
         while address and address not in seen and len(seen) < MAX_PAGES:
@@ -92,21 +92,21 @@ class Tiff:
                 count = self._unpack("Q" if self.big else "H")[0]
                 self.file.seek(count * size, os.SEEK_CUR)
                 following = self._unpack(self._address)[0]
-            except (CorruptFileError, OverflowError, OSError):  # the last of them may lack its end
+            except (CorruptFileError, OverflowError, OSError):  # the last one may be truncated
                 following = 0
             seen.add(address)
             address = following
         return len(seen)
 
     def children(self, directory: Directory, tag: int = SUB_IFDS) -> list[Directory]:
-        """The directories that a tag of the directory points to."""
+        """The subdirectories that a tag points to."""
         addresses = self.numbers(directory, tag)
         if len(addresses) > MAX_DIRECTORIES:
-            raise CorruptFileError(f"one of its directories claims to have {len(addresses)} others")
+            raise CorruptFileError(f"one of its directories has {len(addresses)} subdirectories")
         return [self.directory(address) for address in addresses]
 
     def numbers(self, directory: Directory, tag: int) -> tuple[int, ...]:
-        """The value of a tag that holds whole numbers; empty where it is missing or something else."""
+        """The integers of a tag; empty if it is missing or has another type."""
         entry = directory.entries.get(tag)
         if entry is None or entry.type not in INTEGER_TYPES or entry.length > MAX_NUMBERS:
             return ()
@@ -120,7 +120,7 @@ class Tiff:
         return self.value(entry).partition(b"\0")[0].decode("latin-1").strip() if entry is not None else ""
 
     def value(self, entry: Entry) -> bytes:
-        """The value as it is in the file, in its byte order."""
+        """The raw value in the byte order of the file."""
         if entry.size <= len(entry.field):
             return entry.field[: entry.size]
         if entry.size > MAX_VALUE:

@@ -1,4 +1,4 @@
-"""The items of a HEIF file, as its meta box lists them: images, the tiles that an image is made of, EXIF, XMP."""
+"""The items of a HEIF file, listed in its meta box: images, tiles of an image, EXIF, XMP."""
 
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
@@ -7,18 +7,18 @@ from .boxes import Box
 from .header import CorruptFileError, read_exactly
 from .structure import size_of
 
-IN_FILE, IN_BOX = 0, 1  # ways to say where an item is: in the file, or in the box "idat" within the meta box
-MAX_ITEM = 2**20  # bytes of one that is read whole
+IN_FILE, IN_BOX = 0, 1  # construction methods: position in the file, or in the "idat" box within the meta box
+MAX_ITEM = 2**20  # size limit in bytes of items read into memory
 
 
 class Item(NamedTuple):
     type: bytes = b""
     content_type: bytes = b""
     method: int = IN_FILE
-    extents: tuple[tuple[int, int], ...] = ()  # where its parts are, and how long they are; 0 stands for "to the end"
+    extents: tuple[tuple[int, int], ...] = ()  # positions and lengths of its parts; the length 0 means "until the end"
 
     def is_in(self, file: BinaryIO) -> bool:
-        """Whether all of it is there."""
+        """Return whether the file contains the complete item."""
         if self.method != IN_FILE:
             return True
         end = size_of(file)
@@ -26,7 +26,7 @@ class Item(NamedTuple):
 
     @property
     def is_open(self) -> bool:
-        """Whether it goes on to the end of the file, wherever that is."""
+        """Return whether the item extends to the end of the file, wherever that is."""
         return self.method == IN_FILE and any(size == 0 for _, size in self.extents)
 
 
@@ -38,15 +38,15 @@ class Items:
         primary = boxes[b"pitm"].content()
         self.primary = int.from_bytes(primary[4:])
         kinds = dict(_kinds(boxes[b"iinf"])) if b"iinf" in boxes else {}
-        places = dict(_places(boxes[b"iloc"].content())) if b"iloc" in boxes else {}
+        locations = dict(_locations(boxes[b"iloc"].content())) if b"iloc" in boxes else {}
         self.all = {
-            number: Item(*kinds.get(number, (b"", b"")), *places.get(number, (IN_FILE, ())))
-            for number in kinds.keys() | places.keys()
+            number: Item(*kinds.get(number, (b"", b"")), *locations.get(number, (IN_FILE, ())))
+            for number in kinds.keys() | locations.keys()
         }
         self.references = list(_references(boxes[b"iref"].content())) if b"iref" in boxes else []
 
     def parts(self) -> list[Item]:
-        """What the primary image is made of: its tiles, or itself."""
+        """The items of the primary image: its tiles, or the image itself."""
         tiles = next((to for type, of, to in self.references if (type, of) == (b"dimg", self.primary)), [self.primary])
         return [self.all[number] for number in tiles if number in self.all]
 
@@ -54,7 +54,7 @@ class Items:
         return [item for item in self.all.values() if (item.type, item.content_type) == (type, content_type)]
 
     def profiles(self) -> Iterator[bytes]:
-        """The colour profiles of all images."""
+        """The color profiles of all images."""
         for part in self.properties.children() if self.properties else ():
             for box in part.children() if part.type == b"ipco" else ():
                 if box.type == b"colr" and box.content(4) in (b"prof", b"rICC"):
@@ -82,14 +82,14 @@ def _kinds(info: Box) -> Iterator[tuple[int, tuple[bytes, bytes]]]:
         if box.type == b"infe" and content[0] >= 2:
             width = 2 if content[0] == 2 else 4
             type = content[4 + width + 2 : 4 + width + 6]
-            texts = content[4 + width + 6 :].split(b"\0")  # its name, and for some its media type
+            texts = content[4 + width + 6 :].split(b"\0")  # the item name and, for some types, the media type
             yield (
                 int.from_bytes(content[4 : 4 + width]),
                 (type, texts[1] if type == b"mime" and len(texts) > 1 else b""),
             )
 
 
-def _places(content: bytes) -> Iterator[tuple[int, tuple[int, tuple[tuple[int, int], ...]]]]:
+def _locations(content: bytes) -> Iterator[tuple[int, tuple[int, tuple[tuple[int, int], ...]]]]:
     """Number, method and extents of each item."""
     version = content[0]
     offset_size, length_size, base_size, index_size = content[4] >> 4, content[4] & 15, content[5] >> 4, content[5] & 15
@@ -99,13 +99,13 @@ def _places(content: bytes) -> Iterator[tuple[int, tuple[int, tuple[tuple[int, i
         nonlocal position
         position += size
         if position > len(content):
-            raise CorruptFileError("the places of its items end too early")
+            raise CorruptFileError("the locations of its items are truncated")
         return int.from_bytes(content[position - size : position])
 
     for _ in range(number(2 if version < 2 else 4)):
         item = number(2 if version < 2 else 4)
         method = number(2) & 15 if version else IN_FILE
-        reference = number(2)  # of the file that it is in: 0 for this one
+        reference = number(2)  # the file with the data; 0 means this one
         base = number(base_size)
         extents = []
         for _ in range(number(2)):
@@ -118,7 +118,7 @@ def _places(content: bytes) -> Iterator[tuple[int, tuple[int, tuple[tuple[int, i
 
 
 def _references(content: bytes) -> Iterator[tuple[bytes, int, list[int]]]:
-    """Type of reference, the item that refers, and those that it refers to."""
+    """Reference type, source item, and target items."""
     width = 2 if content[0] == 0 else 4
     position = 4
     while position + 8 <= len(content):

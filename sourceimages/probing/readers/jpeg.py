@@ -1,4 +1,4 @@
-"""JPEG, whatever it is packed with: progressive, arithmetic, CMYK, several pictures (MPO), gain maps."""
+"""JPEG in all variants: progressive, arithmetic, CMYK, several images (MPO), gain maps."""
 
 import mmap
 import os
@@ -14,8 +14,8 @@ WITHOUT_CONTENT = {0x01, *range(0xD0, 0xD9)}
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 END = bytes([0xFF, END_OF_IMAGE])
-BLOCK = 8  # pixels of a side
-MARKER = re.compile(rb"\xff+[^\x00\x01\xd0-\xd7\xff]")  # in a scan: what is neither data nor a restart
+BLOCK = 8  # pixels per side
+MARKER = re.compile(rb"\xff+[^\x00\x01\xd0-\xd7\xff]")  # within a scan: any marker except restart markers
 
 
 def read(file: BinaryIO) -> HeaderInfo:
@@ -25,18 +25,18 @@ def read(file: BinaryIO) -> HeaderInfo:
         if marker in WITHOUT_CONTENT:
             continue
         if marker in (START_OF_SCAN, END_OF_IMAGE):
-            raise CorruptFileError("its pixels start before its size is told")
+            raise CorruptFileError("its pixels start before its size is defined")
         size = int.from_bytes(read_exactly(file, 2))
         if marker in FRAME_HEADERS:
             height, width = struct.unpack(">xHH", read_exactly(file, 5))
             if not width or not height:
-                raise CorruptFileError("its header tells no size")
+                raise CorruptFileError("its header has no size")
             return HeaderInfo("jpg", width, height, opaque=True)
         file.seek(size - 2, os.SEEK_CUR)
 
 
 def _next_marker(file: BinaryIO) -> int:
-    """The next marker; decoders pass over stray bytes before it, and it may be padded with 0xFF."""
+    """The next marker. Decoders skip anything else before it, and 0xFF can be repeated as padding."""
     byte = read_exactly(file, 1)
     while byte != b"\xff":
         byte = read_exactly(file, 1)
@@ -46,17 +46,17 @@ def _next_marker(file: BinaryIO) -> int:
 
 
 class Scans(NamedTuple):
-    """How much there is of the image."""
+    """The available part of the image."""
 
     progressive: bool
     height: int
-    row_blocks: int  # in each row of blocks, of one component
-    sizes: list[int]  # bytes of each scan
-    complete: bool  # the image ends as it should
+    row_blocks: int  # per row of blocks, of one component
+    sizes: list[int]  # bytes per scan
+    complete: bool  # the image has an end marker
 
 
 def problem(file: BinaryIO) -> str | None:
-    """No code takes less than a bit, and the first scan has at least one for each block of its first component."""
+    """The structural problem, if any. Each block of the first component takes at least one bit in the first scan."""
     found = scans(file, together=True)
     if not sum(found.sizes):
         return EMPTY
@@ -66,8 +66,8 @@ def problem(file: BinaryIO) -> str | None:
 
 
 def scans(file: BinaryIO, *, together: bool = False) -> Scans:
-    """Of the first image in the file. `together` takes all scans for one, for which not every marker is looked at."""
-    facts, progressive, sizes = HeaderInfo("jpg"), False, list[int]()
+    """The scans of the first image. `together` counts all scans as one, which skips the search for markers."""
+    header, progressive, sizes = HeaderInfo("jpg"), False, list[int]()
     end = size_of(file)
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         file.seek(2)
@@ -84,12 +84,12 @@ def scans(file: BinaryIO, *, together: bool = False) -> Scans:
                 break
             if marker in FRAME_HEADERS:
                 height, width = struct.unpack(">xHH", read_exactly(file, 5))
-                facts, progressive = HeaderInfo("jpg", width, height), marker in PROGRESSIVE
+                header, progressive = HeaderInfo("jpg", width, height), marker in PROGRESSIVE
                 size -= 5
             file.seek(size - 2, os.SEEK_CUR)
             if marker == START_OF_SCAN:
                 start = min(file.tell(), end)
-                if together:  # within scans, this marker is nothing but the end; in most files nothing is behind it
+                if together:  # within scans, this marker can only be the end; in most files no data follows it
                     found = end - len(END) if data[-len(END) :] == END else data.find(END, start)
                     sizes.append((found if found >= 0 else end) - start)
                     complete = found >= 0
@@ -97,4 +97,4 @@ def scans(file: BinaryIO, *, together: bool = False) -> Scans:
                 following = MARKER.search(data, start)
                 sizes.append((following.start() if following else end) - start)
                 file.seek(following.start() if following else end)
-    return Scans(progressive, facts.height, -(-facts.width // BLOCK), sizes, complete)
+    return Scans(progressive, header.height, -(-header.width // BLOCK), sizes, complete)

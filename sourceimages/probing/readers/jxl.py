@@ -1,7 +1,7 @@
 """JPEG XL: bare codestreams and containers.
 
-The header is read here, bit by bit: the library that Pillow uses decodes all pixels on opening. The size is the
-one after the codestream's orientation, which every decoder applies.
+The header is parsed here: the Pillow plugin decodes all pixels on opening. The size includes the orientation of the
+codestream, which every decoder applies.
 """
 
 from collections.abc import Callable
@@ -15,17 +15,17 @@ from .header import CorruptFileError, HeaderInfo
 from .native import LibraryMissingError
 from .structure import EMPTY, SHORT
 
-HEADER_SIZE = 16 * 1024  # the names of extra channels make it long; without them it is a few bytes
+HEADER_SIZE = 16 * 1024  # names of extra channels can be long; without them the header is a few bytes
 RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
-MAX_PIXELS = 20_000_000  # of a frame that is decoded to see where it ends: what the memory of a child is enough for
+MAX_PIXELS = 20_000_000  # limit of frames decoded to find their end: what fits into the memory of a worker
 BARE = b"\xff\x0a"
 ALPHA, SPOT_COLOR, COLOR_FILTER = 0, 2, 5  # kinds of extra channels
 
-JpegXLImagePlugin.DECODE_THREADS = 0  # each thread takes from the little address space there is
+JpegXLImagePlugin.DECODE_THREADS = 0  # each thread takes address space, which is limited
 
 
 class Bits:
-    """Reads numbers from the lowest bit of the first byte upwards."""
+    """Reads numbers bit by bit, least significant bit first."""
 
     def __init__(self, data: bytes) -> None:
         self._value = int.from_bytes(data, "little")
@@ -42,9 +42,9 @@ class Bits:
     def flag(self) -> bool:
         return self.take(1) == 1
 
-    def u32(self, *ways: tuple[int, int]) -> int:
-        """Two bits choose one of four ways: how many bits to read, and what to add to them."""
-        count, offset = ways[self.take(2)]
+    def u32(self, *choices: tuple[int, int]) -> int:
+        """A U32 of the specification: two bits select one of four (bit count, offset) pairs."""
+        count, offset = choices[self.take(2)]
         return offset + self.take(count)
 
 
@@ -57,13 +57,13 @@ def read(file: BinaryIO) -> HeaderInfo:
         if bits.flag():
             turned = bits.take(3) >= 4
             if bits.flag():
-                _size(bits)  # the size it is meant to be shown at
+                _size(bits)  # intrinsic size
             if bits.flag():
                 _preview_size(bits)
             if animated := bits.flag():
                 _skip_animation(bits)
         _skip_bit_depth(bits)
-        bits.flag()  # whether 16-bit buffers do
+        bits.flag()  # whether 16-bit buffers are sufficient
         channels = bits.u32((0, 0), (0, 1), (4, 2), (12, 1))
         has_alpha = any(_extra_channel(bits) == ALPHA for _ in range(channels))
     if turned:
@@ -72,14 +72,14 @@ def read(file: BinaryIO) -> HeaderInfo:
 
 
 def is_opaque(path: str) -> bool:
-    """Of all frames, as they are drawn over each other."""
+    """Return whether all composed frames are opaque."""
     with open(path, "rb") as file:
         data = file.read()
     return jxl_frames.all_frames_opaque(data)
 
 
 def _codestream(file: BinaryIO) -> bytes:
-    """The beginning of the codestream, which a container may hold in parts."""
+    """The start of the codestream, which a container can hold in parts."""
     file.seek(0)
     head = file.read(HEADER_SIZE)
     if head.startswith(BARE):
@@ -88,7 +88,7 @@ def _codestream(file: BinaryIO) -> bytes:
         if box.type == b"jxlc":
             return box.content(HEADER_SIZE)
         if box.type == b"jxlp":
-            return box.content(HEADER_SIZE)[4:]  # without the number of the part
+            return box.content(HEADER_SIZE)[4:]  # without the part number
     raise CorruptFileError("it has no codestream")
 
 
@@ -113,7 +113,7 @@ def _preview_size(bits: Bits) -> tuple[int, int]:
 
 
 def _sides(bits: Bits, side: Callable[[], int]) -> tuple[int, int]:
-    """Width and height; the height comes first, and the width may be told as a ratio."""
+    """Width and height. The height comes first; the width can be a ratio of it."""
     height = side()
     ratio = bits.take(3)
     if not ratio:
@@ -123,8 +123,8 @@ def _sides(bits: Bits, side: Callable[[], int]) -> tuple[int, int]:
 
 
 def _skip_animation(bits: Bits) -> None:
-    bits.u32((0, 100), (0, 1000), (10, 1), (30, 1))  # ticks
-    bits.u32((0, 1), (0, 1001), (8, 1), (10, 1))  # per so many seconds
+    bits.u32((0, 100), (0, 1000), (10, 1), (30, 1))  # clock rate
+    bits.u32((0, 1), (0, 1001), (8, 1), (10, 1))  # clock rate: denominator
     bits.u32((0, 0), (3, 0), (16, 0), (32, 0))  # loops
     bits.flag()  # time codes
 
@@ -138,12 +138,12 @@ def _skip_bit_depth(bits: Bits) -> None:
 
 
 def _extra_channel(bits: Bits) -> int:
-    """Reads over the description of a channel and tells its kind."""
+    """Skip the description of an extra channel; return its type."""
     if bits.flag():
         return ALPHA
     kind = bits.u32((0, 0), (0, 1), (4, 2), (6, 18))
     _skip_bit_depth(bits)
-    bits.u32((0, 0), (0, 3), (0, 4), (3, 1))  # how much smaller it is
+    bits.u32((0, 0), (0, 3), (0, 4), (3, 1))  # dimension shift
     name_length = bits.u32((0, 0), (4, 0), (5, 16), (10, 48))
     bits.take(8 * name_length)
     if kind == ALPHA:
@@ -156,7 +156,7 @@ def _extra_channel(bits: Bits) -> int:
 
 
 def problem(file: BinaryIO) -> str | None:
-    """A container tells where it ends; of a bare codestream the last frame has to be decoded."""
+    """The structural problem, if any. Containers declare their end; for bare codestreams the last frame is decoded."""
     file.seek(0)
     data = file.read()
     try:

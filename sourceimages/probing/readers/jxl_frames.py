@@ -1,4 +1,4 @@
-"""The frames of a JPEG XL as libjxl tells them: their durations, their transparency, and how far the file reaches."""
+"""The frames of a JPEG XL, read with libjxl: duration, transparency, completeness."""
 
 import ctypes
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ MAX_FRAMES = 100_000
 
 
 class CutOffError(CorruptFileError):
-    """It ends within a frame."""
+    """The file ends within a frame."""
 
 
 class BasicInfo(Structure):  # JxlBasicInfo
@@ -40,7 +40,7 @@ class FrameHeader(Structure):  # JxlFrameHeader
     _fields_ = (
         *((name, c_uint32) for name in ("duration", "timecode", "name_length")),
         ("is_last", c_int),
-        ("layer", c_uint32 * 10),  # of no interest here
+        ("layer", c_uint32 * 10),  # unused
     )
 
 
@@ -51,12 +51,12 @@ class PixelFormat(Structure):  # JxlPixelFormat
 class Frames(NamedTuple):
     number: int
     seconds: float
-    pixels: int  # of one frame
-    complete: bool  # False if the file ends before its last frame begins
+    pixels: int  # per frame
+    complete: bool  # False if the file ends before its last frame starts
 
 
 def count(data: bytes) -> Frames:
-    """How many frames there are, and how long they are shown, without a look at the pixels."""
+    """Number and total duration of the frames, without decoding pixels."""
     frames = ticks = pixels = 0
     rate = 0.0
     with _decoder(data, BASIC_INFO | FRAME) as (jxl, decoder):
@@ -72,35 +72,35 @@ def count(data: bytes) -> Frames:
                     frames, ticks = frames + 1, ticks + header.duration
                 case 0:
                     return Frames(frames, ticks / rate if rate else 0.0, pixels, complete=True)
-                case 2:  # the frame that was announced last is not there as a whole
+                case 2:  # the last frame announced is incomplete
                     return Frames(max(0, frames - 1), ticks / rate if rate else 0.0, pixels, complete=False)
                 case _:
-                    raise CorruptFileError("its frames make no sense")
+                    raise CorruptFileError("its frames are invalid")
 
 
 def all_frames_opaque(data: bytes) -> bool:
-    """Whether no pixel of any frame, as it is shown, is transparent."""
+    """Return whether all pixels of all composed frames are opaque."""
     return all(pixels[3::4].count(OPAQUE_VALUE) == len(pixels) // 4 for pixels in _pixels(data, partial=False))
 
 
 def ends_whole(data: bytes, count: int) -> bool:
-    """Whether the file does not end within the last of so many frames: where that ends is not known before."""
+    """Return whether the last of `count` frames is complete, which requires decoding it."""
     try:
         any(True for _ in _pixels(data, partial=False, skip=count - 1))
     except CutOffError:
         return False
-    except CorruptFileError:  # it cannot be decoded for another reason
+    except CorruptFileError:  # not decodable for another reason
         return True
     return True
 
 
 def is_partly_decodable(data: bytes) -> bool:
-    """Whether anything can be shown of the first frame of a file that is cut off."""
+    """Return whether the first frame of a truncated file can be decoded at least partly."""
     return next(_pixels(data, partial=True), None) is not None
 
 
 def _pixels(data: bytes, *, partial: bool, skip: int = 0) -> Iterator[bytes]:
-    """The frames as RGBA of 8 bits. CutOffError if one is not whole; with `partial`, what there is of it."""
+    """The frames as 8-bit RGBA. Raises CutOffError if one is incomplete; with `partial`, yields its available part."""
     pixels: ctypes.Array[ctypes.c_char] | None = None
     with _decoder(data, FULL_IMAGE) as (jxl, decoder):
         jxl.JxlDecoderSkipFrames(decoder, skip)
@@ -148,7 +148,8 @@ def _decoder(data: bytes, events: int) -> Iterator[tuple[ctypes.CDLL, c_void_p]]
     decoder = c_void_p(jxl.JxlDecoderCreate(None))
     try:
         jxl.JxlDecoderSubscribeEvents(decoder, events)
-        jxl.JxlDecoderSetInput(decoder, data, len(data))  # and no CloseInput: of a file that is cut off it wants more
+        # no CloseInput: for truncated files the decoder then asks for more input
+        jxl.JxlDecoderSetInput(decoder, data, len(data))
         yield jxl, decoder
     finally:
         jxl.JxlDecoderDestroy(decoder)

@@ -1,6 +1,6 @@
-"""What a file tells of itself beyond its size: EXIF, IPTC, XMP, colour profile, pages, frames, seconds.
+"""Static metadata of a file: EXIF, IPTC, XMP, color profile, pages, frames, duration.
 
-Groups of plain values, as they go into JSON. What cannot be read is left out; nothing here refuses a file.
+Groups of plain JSON values. Unreadable parts are omitted; no file is refused here.
 """
 
 import io
@@ -27,12 +27,12 @@ Groups = dict[str, dict[str, Any]]
 
 MAX_TEXT = 1000  # characters
 MAX_LIST = 32
-MAX_BLOCK = 2**20  # bytes of an XMP packet or a profile
-MAX_NUMBER = 32_000  # characters of all groups together, as JSON
+MAX_BLOCK = 2**20  # size limit in bytes of XMP packets and color profiles
+MAX_JSON_LENGTH = 32_000  # characters of all groups as JSON
 WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9]+")
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
-# Where the bytes of the file are and how they are packed says nothing about the image.
+# Storage layout and compression do not describe the image.
 IGNORED_EXIF_TAGS = tiff_tags.DROPPED | tiff_tags.BLOCKS | {
     301,  # TransferFunction
     tiff_tags.SUB_IFDS, ifds.EXIF, ifds.GPS, ifds.INTEROPERABILITY,
@@ -41,7 +41,7 @@ IGNORED_EXIF_TAGS = tiff_tags.DROPPED | tiff_tags.BLOCKS | {
     37510,  # UserComment
     50341,  # PrintImageMatching
 }  # fmt: skip
-IPTC = {  # records and datasets of the Information Interchange Model, version 4.2
+IPTC = {  # by record and dataset (Information Interchange Model, version 4.2)
     (2, 5): "title",
     (2, 12): "subject_reference",
     (2, 15): "category",
@@ -65,9 +65,9 @@ IPTC = {  # records and datasets of the Information Interchange Model, version 4
     (2, 120): "caption",
     (2, 122): "writer_editor",
 }
-BLANKS = " :"  # of which EXIF makes a text that is not known, such as a date
+BLANKS = " :"  # EXIF fills unknown texts, such as dates, with these
 ZERO_DATE = re.compile(r"[0 :/-]*")
-UNKNOWN_IF_ZERO = {  # tags of EXIF
+UNKNOWN_IF_ZERO = {  # EXIF tags
     34850,  # ExposureProgram
     34864,  # SensitivityType
     37382,  # SubjectDistance
@@ -88,7 +88,7 @@ def describe(path: str, format: str) -> Groups:
 
 
 def describe_all(path: str, format: str) -> Groups:
-    """The same, however much it is."""
+    """The metadata without the size limit."""
     groups: Groups = {}
     with open(path, "rb") as file:
         for part in EXTRACTORS.get(format, ()):
@@ -97,16 +97,16 @@ def describe_all(path: str, format: str) -> Groups:
 
 
 def _safely(part: Callable[..., Groups], *arguments: Any) -> Groups:
-    """What the part finds; nothing if what it reads makes no sense."""
+    """The result of the reader; empty if the data is invalid."""
     try:
         return part(*arguments)
-    except Exception:  # noqa: BLE001, there is no list of what a broken file can do to a library
+    except Exception:  # noqa: BLE001, libraries raise any error for damaged files
         return {}
 
 
 def _limit_size(groups: Groups) -> Groups:
-    """Without the largest groups if all of them are too much."""
-    while len(json.dumps(groups)) > MAX_NUMBER:
+    """The groups, without the largest ones if the total exceeds the limit."""
+    while len(json.dumps(groups)) > MAX_JSON_LENGTH:
         groups.pop(max(groups, key=lambda name: len(json.dumps(groups[name]))))
     return groups
 
@@ -115,7 +115,7 @@ def _limit_size(groups: Groups) -> Groups:
 
 
 def to_json_value(value: Any) -> Any:
-    """The value as JSON has it, or None if it would say nothing."""
+    """The value as JSON; None if it is empty or unsupported."""
     match value:
         case bytes():
             return to_json_value(value.decode("utf-8", "replace")) if b"\0" not in value.rstrip(b"\0") else None
@@ -136,16 +136,16 @@ def to_json_value(value: Any) -> Any:
 
 
 def _snake_case_fields(fields: dict[str, Any]) -> dict[str, Any]:
-    """Names in the style of all the others here, and plain values only."""
-    told = {WORD_BOUNDARY.sub("_", name).strip("_").lower(): to_json_value(value) for name, value in fields.items()}
-    return {name: value for name, value in told.items() if value is not None and name}
+    """The fields with snake_case names and plain values; empty ones are omitted."""
+    values = {WORD_BOUNDARY.sub("_", name).strip("_").lower(): to_json_value(value) for name, value in fields.items()}
+    return {name: value for name, value in values.items() if value is not None and name}
 
 
-# --- EXIF, IPTC, XMP, colour profile ----------------------------------------------------------------------------------
+# --- EXIF, IPTC, XMP, color profile ----------------------------------------------------------------------------------
 
 
 def _pillow(*formats: str) -> Callable[[BinaryIO], Groups]:
-    """For files whose header Pillow reads without touching the pixels."""
+    """A reader for formats whose header Pillow parses without decoding pixels."""
 
     def read(file: BinaryIO) -> Groups:
         file.seek(0)
@@ -159,7 +159,7 @@ def _pillow(*formats: str) -> Callable[[BinaryIO], Groups]:
 
 
 def _exif_of(image: Image.Image) -> Groups:
-    """Of what the file has: Image.getexif() would add the orientation that XMP tells."""
+    """The EXIF block of the file. Image.getexif() would add the orientation of XMP."""
     return _exif_block(image.info.get("exif"))
 
 
@@ -171,7 +171,7 @@ def _tiff_tags(image: Image.Image) -> Image.Exif:
 
 
 def _heif(file: BinaryIO) -> Groups:
-    """From the items of the file: decoders tell its turning as the orientation of EXIF, which it may not have."""
+    """Metadata from the items of the file. Decoders report rotation as EXIF orientation, even if the file has none."""
     meta = next(box for box in boxes.walk(file) if box.type == b"meta")
     items = Items(meta)
     groups: Groups = {}
@@ -183,12 +183,12 @@ def _heif(file: BinaryIO) -> Groups:
 
 
 def _heif_exif(content: bytes) -> Groups:
-    """It begins with how many bytes are before the block."""
+    """The EXIF item starts with the offset of the block."""
     return _exif_block(content[4 + int.from_bytes(content[:4]) :])
 
 
 def _sequence(file: BinaryIO) -> Groups:
-    """Frames and seconds of a sequence in HEIF."""
+    """Frames and duration of a HEIF sequence."""
     track = next(track for track in movie.tracks(file) if track.handler == movie.IMAGES)
     if track.samples < 2:
         return {}
@@ -196,7 +196,7 @@ def _sequence(file: BinaryIO) -> Groups:
 
 
 def _png(file: BinaryIO) -> Groups:
-    """Chunk by chunk: Pillow would decode all pixels on the way to what comes behind them."""
+    """Read chunk by chunk: Pillow would decode all pixels to get to the chunks after them."""
     groups: Groups = {}
     frames, seconds = 0, 0.0
     for type, size in png.chunks(file):
@@ -224,14 +224,14 @@ def _png(file: BinaryIO) -> Groups:
 
 
 def _raw_profile(text: bytes, packed: bool) -> Groups:
-    """A line with the name, a line with the number of bytes, and lines with those as hex digits (ImageMagick)."""
+    """An ImageMagick profile: a line with the name, a line with the size, and lines of hex digits."""
     if packed:
         text = zlib.decompressobj().decompress(text[1:], 2 * MAX_BLOCK)
     return _resources(bytes.fromhex(b"".join(text.split()[2:]).decode("ascii")))
 
 
 def _exif_block(content: bytes | None) -> Groups:
-    """What is a small TIFF of its own."""
+    """EXIF from a standalone block, which is a small TIFF."""
     exif = Image.Exif()
     exif.load(content or b"")
     return _exif(exif)
@@ -239,17 +239,17 @@ def _exif_block(content: bytes | None) -> Groups:
 
 def _exif(exif: Image.Exif) -> Groups:
     tags = dict(exif) | exif.get_ifd(ExifTags.IFD.Exif)
-    told = {
+    values = {
         ExifTags.TAGS.get(tag, ""): _known(tag, value) for tag, value in tags.items() if tag not in IGNORED_EXIF_TAGS
     }
-    return {"exif": _snake_case_fields(told), "location": _location(exif.get_ifd(ExifTags.IFD.GPSInfo))}
+    return {"exif": _snake_case_fields(values), "location": _location(exif.get_ifd(ExifTags.IFD.GPSInfo))}
 
 
 def _known(tag: int, value: Any) -> Any:
-    """The value of a tag, or None where it says that it is not known."""
+    """The value of a tag; None if it means "unknown"."""
     if isinstance(value, str):
         text = _utf8(value)
-        if tag == ExifTags.Base.Copyright:  # that of the photographer, then that of the editor
+        if tag == ExifTags.Base.Copyright:  # photographer, NUL, editor
             return "; ".join(part for part in (part.strip() for part in text.split("\0")[:2]) if part)
         text = text.partition("\0")[0]
         unknown = not text.strip(BLANKS) or (tag in DATES and ZERO_DATE.fullmatch(text))
@@ -258,7 +258,7 @@ def _known(tag: int, value: Any) -> Any:
 
 
 def _utf8(value: Any) -> Any:
-    """Pillow takes all text for Latin-1; EXIF says ASCII, and cameras write UTF-8."""
+    """Pillow decodes text as Latin-1; EXIF requires ASCII, and cameras write UTF-8."""
     try:
         return value.encode("latin-1").decode() if isinstance(value, str) else value
     except UnicodeError:
@@ -266,7 +266,7 @@ def _utf8(value: Any) -> Any:
 
 
 def _location(gps: dict[int, Any]) -> dict[str, Any]:
-    """Decimal degrees, north and east positive; metres above the sea."""
+    """Location in decimal degrees, north and east positive; altitude in meters above sea level."""
     tag = ExifTags.GPS
     degrees = {
         "latitude": _degrees(gps.get(tag.GPSLatitude), gps.get(tag.GPSLatitudeRef) == "S", 90),
@@ -280,14 +280,14 @@ def _location(gps: dict[int, Any]) -> dict[str, Any]:
     return degrees
 
 
-def _degrees(parts: Any, negative: bool, most: int) -> float | None:
-    """Minutes and seconds may be undefined: then the place is known less exactly."""
+def _degrees(parts: Any, negative: bool, limit: int) -> float | None:
+    """Decimal degrees. Minutes and seconds can be undefined, which makes the location less precise."""
     numbers = [to_json_value(part) for part in parts] if isinstance(parts, tuple | list) and len(parts) <= 3 else []
     if not numbers or not isinstance(numbers[0], int | float):
         return None
     known = list(takewhile(lambda number: isinstance(number, int | float), numbers))
     degrees = round(sum(number / 60**power for power, number in enumerate(known)), 6)
-    return (-degrees if negative else degrees) if 0 <= degrees <= most else None
+    return (-degrees if negative else degrees) if 0 <= degrees <= limit else None
 
 
 def _iptc(block: bytes) -> Groups:
@@ -302,7 +302,7 @@ def _iptc(block: bytes) -> Groups:
 
 
 def _resources(block: bytes) -> Groups:
-    """IPTC among the resources of Photoshop, or bare, as they stand in a PNG."""
+    """IPTC within Photoshop resources, or bare, as embedded in PNG."""
     if not block.startswith(b"8BIM"):
         return _iptc(block)
     resources = psd.resource_blocks(io.BytesIO(block), 0, len(block))
@@ -310,7 +310,7 @@ def _resources(block: bytes) -> Groups:
 
 
 def _text(content: bytes) -> str:
-    """UTF-8 where it is, else what older programs wrote."""
+    """The text as UTF-8, or else as Windows-1252, which older programs write."""
     try:
         return content.decode()
     except UnicodeDecodeError:
@@ -335,12 +335,12 @@ def _rdf(root: Any) -> Groups:
 
 
 def _typed_nodes(root: Any) -> list[Any]:
-    """What stands in RDF as a description, but is called by what it describes, as drawing programs do in SVG."""
+    """Typed nodes: RDF descriptions named after their type, as drawing programs write in SVG."""
     return [node for rdf in root.iter(f"{RDF}RDF") for node in rdf if node.tag != f"{RDF}Description"]
 
 
 def _values(element: Any) -> Any:
-    """A text, the texts of a list, or the default one of several languages."""
+    """A text, the texts of a list, or the default text of several languages."""
     container = next((child for child in element if child.tag.startswith(RDF)), None)
     if container is None:
         return element.text if not len(element) else None
@@ -353,12 +353,12 @@ def _values(element: Any) -> Any:
 def _icc(profile: bytes | None) -> Groups:
     if not profile or len(profile) > MAX_BLOCK:
         return {}
-    facts = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile
-    told = {"description": facts.profile_description, "color_space": facts.xcolor_space}
-    return {"icc": _snake_case_fields(told)}
+    parsed = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile
+    values = {"description": parsed.profile_description, "color_space": parsed.xcolor_space}
+    return {"icc": _snake_case_fields(values)}
 
 
-# --- Pages, frames, seconds -------------------------------------------------------------------------------------------
+# --- Pages, frames, duration -----------------------------------------------------------------------------------------
 
 
 def _vips_animation(load: str) -> Callable[[BinaryIO], Groups]:
@@ -396,19 +396,19 @@ def _svg(file: BinaryIO) -> Groups:
 
 
 def _video(file: BinaryIO) -> Groups:
-    """Seconds and size, from the boxes of MP4 and QuickTime (ISO/IEC 14496-12)."""
-    facts: dict[str, Any] = {}
+    """Duration and dimensions from the boxes of MP4 and QuickTime (ISO/IEC 14496-12)."""
+    fields: dict[str, Any] = {}
     moov = next(box for box in boxes.readable(file) if box.type == b"moov")
     for box in moov.children():
         if box.type == b"mvhd":
             head = box.content(32)
             scale, duration = struct.unpack(">20xIQ" if head[0] == 1 else ">12xII12x", head)
             if scale and duration not in (2**32 - 1, 2**64 - 1):
-                facts["duration"] = round(duration / scale, 3)
+                fields["duration"] = round(duration / scale, 3)
     for track in movie.tracks(file):
         if track.width and track.height:
-            facts |= {"width": track.width, "height": track.height}
-    return {"video": facts}
+            fields |= {"width": track.width, "height": track.height}
+    return {"video": fields}
 
 
 def _jxl(file: BinaryIO) -> Groups:
@@ -442,7 +442,7 @@ def _font(file: BinaryIO) -> Groups:
 
 
 def _tiff(file: BinaryIO) -> Groups:
-    """Pages, and IPTC of the first one, which Pillow takes for numbers."""
+    """Pages, and IPTC of the first page, which Pillow parses as numbers."""
     tiff = Tiff(file)
     return {"tiff": {"pages": tiff.pages()}} | _safely(_tiff_iptc, tiff)
 
@@ -453,7 +453,7 @@ def _tiff_iptc(tiff: Tiff) -> Groups:
 
 
 def _raw(file: BinaryIO) -> Groups:
-    """What cameras write into TIFF, for Pillow knows none of these as one."""
+    """TIFF metadata of camera raws, which Pillow does not recognize as TIFF."""
     tiff = Tiff(file)
     entry = tiff.directory(tiff.first).entries.get(tiff_tags.XMP)
     groups = _safely(lambda: _exif_block(exif_block.from_tiff(tiff, strict=False)))

@@ -1,4 +1,4 @@
-"""Videos in MP4 and QuickTime, and sequences of images, which are built like them (ISO/IEC 14496-12)."""
+"""Videos in MP4 and QuickTime, and image sequences in HEIF (ISO/IEC 14496-12)."""
 
 import struct
 from collections.abc import Iterable, Iterator
@@ -10,17 +10,17 @@ from .header import CorruptFileError
 from .structure import EMPTY, SHORT, size_of
 
 UNKNOWN = (2**32 - 1, 2**64 - 1)  # durations
-VIDEO, IMAGES = b"vide", b"pict"  # handlers of tracks
+IMAGES = b"pict"  # track handler
 MAX_SAMPLES = 2**20
 
 
 class Track(NamedTuple):
     handler: bytes
-    width: int  # as it is shown
+    width: int  # as displayed
     height: int
     samples: int
     seconds: float | None
-    ends: tuple[int, ...]  # where each sample ends in the file, as far as its tables tell
+    ends: tuple[int, ...]  # end position of each sample in the file, as far as the tables are readable
 
 
 def problem(file: BinaryIO) -> str | None:
@@ -29,20 +29,20 @@ def problem(file: BinaryIO) -> str | None:
     if not types & {b"moov", b"moof"} or not any(box.type in (b"mdat", b"idat") and box.size for box in boxes):
         return EMPTY
     if cut_off := first_cut_off(file):
-        return EMPTY if cut_off == b"moov" else SHORT  # without all of its tables nothing finds the samples
-    there, total = samples_in(file)
-    return SHORT if there < total else None
+        return EMPTY if cut_off == b"moov" else SHORT  # without all tables, no sample can be located
+    complete, total = samples_in(file)
+    return SHORT if complete < total else None
 
 
 def samples_in(file: BinaryIO, *handlers: bytes) -> tuple[int, int]:
-    """How many samples, which are images or pieces of sound, are in the file as a whole, and how many there are."""
+    """Number of complete samples (frames or pieces of sound) in the file, and of all samples."""
     end = size_of(file)
-    ends = [place for track in tracks(file) if track.handler in handlers or not handlers for place in track.ends]
-    return sum(place <= end for place in ends), len(ends)
+    ends = [position for track in tracks(file) if track.handler in handlers or not handlers for position in track.ends]
+    return sum(position <= end for position in ends), len(ends)
 
 
 def tracks(file: BinaryIO) -> Iterator[Track]:
-    """Those that make sense."""
+    """The valid tracks."""
     movie = next((box for box in readable(file) if box.type == b"moov"), None)
     for box in movie.children() if movie else ():
         if box.type == b"trak":
@@ -65,7 +65,7 @@ def _track(box: Box) -> Track:
 
 
 def _size(header: Box) -> tuple[int, int]:
-    """Width and height as the track is shown: its matrix may turn it by quarters."""
+    """Displayed width and height: the matrix of the track can rotate it by 90 degrees."""
     content = header.content()
     a, b, c, d = struct.unpack(">ii4xii", content[-44:-24])
     width, height = (number >> 16 for number in struct.unpack(">II", content[-8:]))
@@ -81,14 +81,14 @@ def _seconds(header: Box) -> float | None:
 
 
 def _ends(tables: dict[bytes, Box]) -> Iterator[int]:
-    """Samples lie in chunks, one behind the other; tables tell where chunks begin, and how many samples they have."""
-    places = _numbers(tables.get(b"stco"), 8, "I") or _numbers(tables.get(b"co64"), 8, "Q")
-    runs = _numbers(tables.get(b"stsc"), 8, "I")  # first chunk, samples in each, description
+    """End positions of the samples. They are stored in consecutive chunks, located by tables."""
+    chunk_offsets = _numbers(tables.get(b"stco"), 8, "I") or _numbers(tables.get(b"co64"), 8, "Q")
+    runs = _numbers(tables.get(b"stsc"), 8, "I")  # first chunk, samples per chunk, description
     sizes = iter(_sizes(tables.get(b"stsz")))
-    firsts = [*runs[0::3], len(places) + 1]
+    firsts = [*runs[0::3], len(chunk_offsets) + 1]
     for number, (first, following) in enumerate(pairwise(firsts)):
-        for place in places[max(0, first - 1) : max(0, following - 1)]:
-            end = place
+        for position in chunk_offsets[max(0, first - 1) : max(0, following - 1)]:
+            end = position
             for size in islice(sizes, runs[3 * number + 1]):
                 end += size
                 yield end

@@ -1,6 +1,6 @@
-"""Libraries of the wheel of imagecodecs, for what no Python package asks of them: frames, and images that are cut off.
+"""Libraries bundled with the imagecodecs wheel, for features without a Python API: frames, and truncated images.
 
-They are called as their C headers say (jxl/decode.h, webp/decode.h), without the rest of imagecodecs.
+They are called through ctypes as declared in their C headers (jxl/decode.h, webp/decode.h).
 """
 
 import ctypes
@@ -10,12 +10,12 @@ from pathlib import Path
 
 
 class LibraryMissingError(Exception):
-    """The wheel for this system does not bring the library as a file of its own."""
+    """The wheel for this platform does not include the library as a separate file."""
 
 
 @cache
 def library(*names: str) -> ctypes.CDLL:
-    """The last of these libraries; those that it needs come first, for it finds them only where they are loaded."""
+    """The last of these libraries. Its dependencies come first: they must be loaded before it."""
     return [ctypes.CDLL(str(_path(name))) for name in names][-1]
 
 

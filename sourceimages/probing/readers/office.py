@@ -1,4 +1,4 @@
-"""Office documents: which kind one is stands inside its zip archive or its old compound file."""
+"""Office documents: the kind is determined by the content of the ZIP or OLE container."""
 
 import re
 import zipfile
@@ -14,12 +14,12 @@ OPEN_DOCUMENT = {
     b"application/vnd.oasis.opendocument.spreadsheet": "ods",
     b"application/vnd.oasis.opendocument.presentation": "odp",
 }
-OFFICE_OPEN = {  # by the type of the main part; those with macros have others
+OFFICE_OPEN = {  # by the content type of the main part; types with macros are not listed
     b"application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml": "docx",
     b"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml": "xlsx",
     b"application/vnd.openxmlformats-officedocument.presentationml.presentation.main+xml": "pptx",
 }
-EXECUTABLE_ENTRY = re.compile(  # what makes a zip archive run: in Java, on Android, in Office with macros
+EXECUTABLE_ENTRY = re.compile(  # entries that make a ZIP executable: Java, Android, Office macros
     r"\A(META-INF/MANIFEST\.MF|AndroidManifest\.xml|classes\.dex)\Z|(\A|/)vbaProject\.bin\Z", re.IGNORECASE
 )
 STREAMS = {"WordDocument": "doc", "Workbook": "xls", "Book": "xls", "PowerPoint Document": "ppt"}
@@ -29,11 +29,13 @@ def read_zip(file: BinaryIO) -> HeaderInfo:
     try:
         with zipfile.ZipFile(file) as archive:
             if any(EXECUTABLE_ENTRY.search(name) for name in archive.NameToInfo):
-                raise UnsupportedFormatError("The archive is a program, or a document with one inside.")
+                raise UnsupportedFormatError(
+                    "The archive is a program or contains one. Executable files are not supported."
+                )
             kind = OPEN_DOCUMENT.get(_content(archive, "mimetype").strip())
             types = _content(archive, "[Content_Types].xml")
     except zipfile.BadZipFile as error:
-        raise CorruptFileError("its directory is missing or broken") from error
+        raise CorruptFileError("its directory is missing or damaged") from error
     return HeaderInfo(kind or next((kind for type, kind in OFFICE_OPEN.items() if type in types), "zip"))
 
 
@@ -42,7 +44,7 @@ def read_compound(file: BinaryIO) -> HeaderInfo:
         for stream, kind in STREAMS.items():
             if compound.exists(stream):
                 return HeaderInfo(kind)
-    raise UnsupportedFormatError("The file is an old compound file, but no document of Word, Excel or PowerPoint.")
+    raise UnsupportedFormatError("The file is an OLE container, but not a Word, Excel or PowerPoint document.")
 
 
 def _content(archive: zipfile.ZipFile, name: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Where files keep their XMP, if they have no place of their own for it, and XMP that is not quite well-formed."""
+"""Locate XMP packets in formats without a dedicated place for them, and parse XMP that is not well-formed."""
 
 import mmap
 import re
@@ -15,17 +15,17 @@ PACKET = re.compile(rb"<\?xpacket begin=.*?<\?xpacket end=[^>]{0,8}\?>", re.DOTA
 GIF_XMP, GIF_TRAILER = b"\x21\xff\x0bXMP DataXMP", b"\x01\xff\xfe\xfd"
 ROOT = re.compile(rb"<[A-Za-z_][^>]*?(?=/?>)")
 PREFIX = re.compile(rb"(?<=[<\s/])([A-Za-z_][\w.-]*):[A-Za-z_]")
-UNDECLARED = "{undeclared:"  # begins the names of properties whose prefix the packet does not declare
+UNDECLARED = "{undeclared:"  # prefix for names of properties whose namespace prefix is not declared
 CATALOG = re.compile(rb"/Type\s*/Catalog\b")
 METADATA = re.compile(rb"/Metadata\s+(\d+)\s+(\d+)\s+R")
-WITHIN = rb"(?:(?!endobj|stream).){0,400}?"  # a dictionary
+WITHIN = rb"(?:(?!endobj|stream).){0,400}?"  # within a dictionary
 STREAM = re.compile(
     rb"(?<!\d)(\d+)\s+(\d+)\s+obj\s*(<<" + WITHIN + rb"/Type\s*/Metadata\b" + WITHIN + rb">>)\s*stream\r?\n", re.DOTALL
 )
 
 
 def parse(packet: bytes) -> Any:
-    """The root of a packet. Properties with an undeclared prefix get a name that begins with UNDECLARED."""
+    """The root element of a packet. Names of properties with an undeclared prefix start with UNDECLARED."""
     packet = packet.strip(b"\0 \n\r\t")
     try:
         return ElementTree.fromstring(packet, forbid_dtd=True)
@@ -34,20 +34,20 @@ def parse(packet: bytes) -> Any:
 
 
 def _declared(packet: bytes) -> bytes:
-    """With a declaration of all prefixes at its root, where one that the packet has further inside goes before it."""
+    """The packet with all prefixes declared at its root. Declarations further inside take precedence."""
     root = ROOT.search(packet)
     if root is None:
         return packet
-    there = {prefix for prefix in PREFIX.findall(packet) if b"xmlns:" + prefix + b"=" not in root[0]} - {
+    undeclared = {prefix for prefix in PREFIX.findall(packet) if b"xmlns:" + prefix + b"=" not in root[0]} - {
         b"xml",
         b"xmlns",
     }
-    declarations = b"".join(b' xmlns:%b="undeclared:%b"' % (prefix, prefix) for prefix in sorted(there))
+    declarations = b"".join(b' xmlns:%b="undeclared:%b"' % (prefix, prefix) for prefix in sorted(undeclared))
     return packet[: root.end()] + declarations + packet[root.end() :]
 
 
 def of_text(file: BinaryIO) -> bytes | None:
-    """The first packet that stands in the file as it is: in EPS that of the drawing, before those of placed images."""
+    """The first plain packet in the file: in EPS that of the drawing, before those of placed images."""
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         start = data.find(b"<?xpacket begin=")
         found = PACKET.match(data[start : start + MAX_PACKET]) if start >= 0 else None
@@ -55,7 +55,7 @@ def of_text(file: BinaryIO) -> bytes | None:
 
 
 def of_gif(file: BinaryIO) -> bytes | None:
-    """That of the application extension, which stands there as it is, followed by bytes that end all blocks."""
+    """The packet in the application extension, stored as plain text and followed by terminator bytes."""
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         start = data.find(GIF_XMP)
         end = data.find(GIF_TRAILER, start) if start >= 0 else -1
@@ -63,7 +63,7 @@ def of_gif(file: BinaryIO) -> bytes | None:
 
 
 def of_pdf(file: BinaryIO) -> bytes | None:
-    """That of the document: the catalog names it. Where the catalog cannot be seen, the last one in the file."""
+    """The packet that the catalog refers to; if the catalog is not readable, the last packet in the file."""
     with mmap.mmap(file.fileno(), size_of(file), access=mmap.ACCESS_READ) as data:
         streams = {match.group(1, 2): match for match in STREAM.finditer(data)}
         named = None

@@ -1,4 +1,4 @@
-"""PDF. The size is that of the first page in points: its crop box, turned, times its user unit."""
+"""PDF. The size is that of the first page in points: the crop box times the user unit, rotated."""
 
 import math
 import re
@@ -16,19 +16,19 @@ def read(file: BinaryIO) -> HeaderInfo:
     try:
         document = pypdfium2.PdfDocument(file)
     except pypdfium2.PdfiumError as error:
-        if error.err_code == FPDF_ERR_PASSWORD:  # nobody but its owner can measure it
+        if error.err_code == FPDF_ERR_PASSWORD:  # readable only with the password
             return HeaderInfo("pdf")
-        raise CorruptFileError("it cannot be opened") from error
+        raise CorruptFileError("it can't be opened") from error
     try:
         width, height = document.get_page_size(0)
-    except pypdfium2.PdfiumError:  # it has no pages, or they go round in circles
+    except pypdfium2.PdfiumError:  # no pages, or a loop of pages
         return HeaderInfo("pdf")
     unit = _user_unit(document)
     return HeaderInfo("pdf", _points(width * unit), _points(height * unit))
 
 
 class Scan:
-    """Takes a document that is being saved and keeps its first user unit only."""
+    """A write target that only keeps the first user unit of the document."""
 
     def __init__(self) -> None:
         self.user_unit = 1.0
@@ -44,7 +44,7 @@ class Scan:
 
 
 def _user_unit(document: pypdfium2.PdfDocument) -> float:
-    """pdfium does not tell it, but copies it: a document of only that page has it in plain sight."""
+    """The user unit of the first page. pdfium has no API for it, but writes it when the page is saved separately."""
     only = pypdfium2.PdfDocument.new()
     scan = Scan()
     try:

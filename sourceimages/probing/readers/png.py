@@ -1,6 +1,6 @@
 """PNG and APNG.
 
-The header is read here and not by a library: a text chunk that would inflate to gigabytes is then simply passed by.
+The header is parsed here, not by a library, so that text chunks which inflate to gigabytes are skipped.
 """
 
 import io
@@ -20,13 +20,13 @@ from .structure import EMPTY, SHORT, size_of
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SIGNATURE_SIZE = len(SIGNATURE)
-SEQUENCE_SIZE = 4  # bytes of a number before the pixels of a frame
-CHUNK = 2**20  # bytes that are inflated at once
-SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
-SMALL_IMAGE_PIXELS = 2**21  # bytes of pixels, which are inflated to see whether they are all there
-MAX_INFLATED_BYTES = 1032  # bytes that one byte of zlib can stand for
-PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # of Adam7
-WITH_ALPHA = (4, 6)  # colour types
+SEQUENCE_SIZE = 4  # bytes; a sequence number precedes the data of each frame
+CHUNK = 2**20  # bytes inflated at once
+SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by color type
+MAX_CHECKED_BYTES = 2**21  # bytes of pixels; smaller images are inflated to check their completeness
+MAX_EXPANSION = 1032  # maximum expansion of zlib
+PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # Adam7
+WITH_ALPHA = (4, 6)  # color types
 DISPOSAL: dict[int, Literal["kept", "cleared", "restored"]] = {0: "kept", 1: "cleared", 2: "restored"}
 
 
@@ -61,8 +61,8 @@ def _header(file: BinaryIO) -> Header:
     has_alpha = False
     for type, size in chunks(file):
         if type == b"IHDR":
-            width, height, colour = struct.unpack(">IIxB3x", read_exactly(file, 13))
-            has_alpha = colour in WITH_ALPHA
+            width, height, color_type = struct.unpack(">IIxB3x", read_exactly(file, 13))
+            has_alpha = color_type in WITH_ALPHA
         elif type == b"tRNS":
             has_alpha = has_alpha or size > 0
         elif type == b"acTL":
@@ -75,7 +75,7 @@ def _header(file: BinaryIO) -> Header:
 
 
 def chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Type and size of each chunk, the file standing at its content."""
+    """Type and size of each chunk; the file is positioned at its content."""
     position = SIGNATURE_SIZE
     while True:
         file.seek(position)
@@ -84,7 +84,7 @@ def chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
             return
         size, type = struct.unpack(">I4s", header)
         yield type, size
-        position += 8 + size + 4  # a checksum follows
+        position += 8 + size + 4  # skips the checksum
 
 
 def _frames(file: BinaryIO) -> Iterator[Frame]:
@@ -92,7 +92,7 @@ def _frames(file: BinaryIO) -> Iterator[Frame]:
 
 
 def _drawn(file: BinaryIO) -> Iterator[DrawnFrame]:
-    """The frames of the animation. What the first one leaves to restore is a transparent canvas."""
+    """The frames of the animation. If the first one restores the canvas, it is cleared instead."""
     head = _head(file)
     for number, (frame, over, data) in enumerate(_frames_with_data(file)):
         if frame:
@@ -104,7 +104,7 @@ def _drawn(file: BinaryIO) -> Iterator[DrawnFrame]:
 
 
 def _is_default_opaque(file: BinaryIO) -> bool:
-    """The image that viewers without animation show; it may be none of the frames."""
+    """Return whether the default image is opaque. Viewers without animation support show it; it may not be a frame."""
     frame, _, data = next(_frames_with_data(file))
     if frame:
         return True
@@ -114,29 +114,29 @@ def _is_default_opaque(file: BinaryIO) -> bool:
 
 
 def _frames_with_data(file: BinaryIO) -> Iterator[tuple[Frame | None, bool, bytes]]:
-    """Each frame, whether it is drawn over what is there, and its pixels; no frame for an image before all of them."""
-    frame, over, data, begun = None, False, b"", False
+    """Each frame, whether it is blended, and its data; None for a default image that is not a frame."""
+    frame, over, data, started = None, False, b"", False
     for type, size in chunks(file):
         if type == b"fcTL":
-            if begun:
+            if started:
                 yield frame, over, data
-            width, height, left, top, afterwards, blend = struct.unpack(">4x4I4xBB", read_exactly(file, 26))
-            frame, over, data, begun = (
-                Frame(Area(left, top, width, height), DISPOSAL[afterwards]),
+            width, height, left, top, disposal, blend = struct.unpack(">4x4I4xBB", read_exactly(file, 26))
+            frame, over, data, started = (
+                Frame(Area(left, top, width, height), DISPOSAL[disposal]),
                 blend == 1,
                 b"",
                 True,
             )
         elif type == b"IDAT":
-            data, begun = data + file.read(size), True
+            data, started = data + file.read(size), True
         elif type == b"fdAT":
             data += file.read(size)[SEQUENCE_SIZE:]
-    if begun:
+    if started:
         yield frame, over, data
 
 
 def _head(file: BinaryIO) -> bytes:
-    """What the frames have in common: depth and colour type at the end of the header; palette and transparency."""
+    """The header fields that all frames share (depth, color type), followed by palette and transparency chunks."""
     header, rest = b"", b""
     for type, size in chunks(file):
         if type == b"IHDR":
@@ -149,7 +149,7 @@ def _head(file: BinaryIO) -> bytes:
 
 
 def _decoded(head: bytes, width: int, height: int, data: bytes) -> Image.Image:
-    """A frame as an image of its own."""
+    """A frame as a standalone image."""
     header = _chunk(b"IHDR", struct.pack(">II", width, height) + head[:5])
     content = SIGNATURE + header + head[5:] + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
     return Image.open(io.BytesIO(content), formats=["PNG"])
@@ -162,7 +162,7 @@ def _chunk(type: bytes, data: bytes) -> bytes:
 def problem(file: BinaryIO) -> str | None:
     end, size, ended = size_of(file), 0, False
     for type, length in chunks(file):
-        if type == b"CgBI":  # as Apple packs images into apps: not in the way of PNG
+        if type == b"CgBI":  # Apple's PNG variant for apps, which is not standard PNG
             return None
         if file.tell() + length + 4 > end:
             return SHORT if size or type == b"IDAT" else EMPTY
@@ -171,48 +171,48 @@ def problem(file: BinaryIO) -> str | None:
             break
     if not size:
         return EMPTY
-    wanted = sum(rows * row for rows, row in passes(file))
-    most = inflated(file, wanted) if wanted <= SMALL_IMAGE_PIXELS else size * MAX_INFLATED_BYTES
-    return None if ended and most >= wanted else SHORT
+    expected = sum(rows * row for rows, row in passes(file))
+    available = inflated(file, expected) if expected <= MAX_CHECKED_BYTES else size * MAX_EXPANSION
+    return None if ended and available >= expected else SHORT
 
 
 def passes(file: BinaryIO) -> list[tuple[int, int]]:
-    """How many rows there are, and how many bytes one of them is without compression; by pass if it is interlaced."""
+    """Number of rows and uncompressed bytes per row of each pass; a single pass if not interlaced."""
     file.seek(SIGNATURE_SIZE + 8)
-    width, height, depth, colour, interlaced = struct.unpack(">IIBBxxB", read_exactly(file, 13))
-    bits = depth * SAMPLES[colour]
+    width, height, depth, color_type, interlaced = struct.unpack(">IIBBxxB", read_exactly(file, 13))
+    bits = depth * SAMPLES[color_type]
     parts = PASSES if interlaced else ((0, 0, 1, 1),)
     sizes = [(-((top - height) // down), -((left - width) // across)) for left, top, across, down in parts]
     return [(rows, 1 + -(-columns * bits // 8)) for rows, columns in sizes if rows > 0 and columns > 0]
 
 
-def inflated(file: BinaryIO, most: int) -> int:
-    """How many bytes of the pixels there are in the file, and no more than these."""
+def inflated(file: BinaryIO, limit: int) -> int:
+    """Number of bytes that the pixel data inflates to, up to `limit`."""
     size, inflate = 0, zlib.decompressobj()
     for type, length in chunks(file):
         if type == b"IDAT":
             data = file.read(length)
             try:
-                while data and size < most:
+                while data and size < limit:
                     size += len(inflate.decompress(data, CHUNK))
                     data = inflate.unconsumed_tail
             except zlib.error:
                 break
-            if size >= most or inflate.eof:
+            if size >= limit or inflate.eof:
                 break
     return size
 
 
 def frame_counts(file: BinaryIO) -> tuple[int, int]:
-    """How many frames an animation announces, and how many are in the file as a whole."""
-    end, announced, whole = size_of(file), 0, 0
-    begun = complete = False
+    """Number of frames that the animation declares, and of complete frames in the file."""
+    end, declared, whole = size_of(file), 0, 0
+    started = complete = False
     for type, size in chunks(file):
         if type == b"acTL":
-            announced = int.from_bytes(read_exactly(file, 4))
+            declared = int.from_bytes(read_exactly(file, 4))
         elif type in (b"fcTL", b"IEND"):
-            whole += begun and complete
-            begun, complete = type == b"fcTL", False
+            whole += started and complete
+            started, complete = type == b"fcTL", False
         elif type in (b"IDAT", b"fdAT"):
             complete = file.tell() + size + 4 <= end
-    return announced, whole
+    return declared, whole

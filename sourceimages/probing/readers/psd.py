@@ -1,6 +1,9 @@
-"""PSD and PSB.
+"""PSD and PSB: header, resources and merged image.
 
-What counts is the merged picture. Its first channel beyond the colours is alpha if the number of layers is negative.
+The first channel beyond the colors is alpha if the number of layers is negative.
+
+Pillow can't replace this parser. Version 13 refuses PSB and 16 bits per channel (large-document.psb and cmyk16.psd of
+the corpus), takes any fourth channel of an RGB file for alpha, and does not report where the pixels are.
 """
 
 import os
@@ -11,13 +14,13 @@ from typing import BinaryIO, NamedTuple
 from .header import CorruptFileError, HeaderInfo, read_exactly
 from .structure import EMPTY, SHORT, size_of
 
-COLOR_MODES = {1: 1, 2: 1, 3: 3, 4: 4, 8: 1, 9: 3}  # channels by colour mode
-DEEP_LAYERS = (b"Lr16", b"Lr32")  # where the layers are if a channel has 16 or 32 bits
+COLOR_MODES = {1: 1, 2: 1, 3: 3, 4: 4, 8: 1, 9: 3}  # channels by color mode
+DEEP_LAYERS = (b"Lr16", b"Lr32")  # hold the layers if channels have 16 or 32 bits
 LONG_IN_PSB = {b"LMsk", b"Lr16", b"Lr32", b"Layr", b"Mt16", b"Mt32", b"Mtrn", b"Alph", b"FMsk", b"lnk2", b"FEid",
                b"FXid", b"PxSD"}  # fmt: skip
 RAW, RUN_LENGTHS = 0, 1
-RESOLUTION, IPTC, ICC, EXIF, XMP = 1005, 1028, 1039, 1058, 1060  # numbers of resources
-SIGNATURES = {b"8BIM", b"MeSa", b"PHUT", b"AgHg", b"DCSR"}  # of resources: of Photoshop and of those who write like it
+RESOLUTION, IPTC, ICC, EXIF, XMP = 1005, 1028, 1039, 1058, 1060  # resource IDs
+SIGNATURES = {b"8BIM", b"MeSa", b"PHUT", b"AgHg", b"DCSR"}  # resource signatures of Photoshop and other programs
 MAX_RESOURCE_BYTES = 16 * 2**20  # bytes
 BLOCK = 2**20
 MIN_LAYERS = 1024  # bytes
@@ -35,7 +38,7 @@ class Header(NamedTuple):
 def read(file: BinaryIO) -> HeaderInfo:
     header = read_header(file)
     if not header.width or not header.height:
-        raise CorruptFileError("its header tells no size")
+        raise CorruptFileError("its header has no size")
     maybe_transparent = header.channels > COLOR_MODES.get(header.mode, header.channels) and has_alpha(file, header)
     return HeaderInfo("psd", header.width, header.height, opaque=None if maybe_transparent else True)
 
@@ -44,13 +47,13 @@ def is_opaque(path: str) -> bool:
     with open(path, "rb") as file:
         header = read_header(file)
         if header.depth not in (8, 16):
-            raise CorruptFileError("its channels are not made of whole bytes")
+            raise CorruptFileError("its channels have neither 8 nor 16 bits")
         compression = find_pixels(file, header)
         if compression == RAW:
             return _is_raw_alpha_opaque(file, header)
         if compression == RUN_LENGTHS:
             return _is_packed_alpha_opaque(file, header)
-        raise CorruptFileError("its pixels are compressed in another way")
+        raise CorruptFileError("its pixels have an unsupported compression")
 
 
 def read_header(file: BinaryIO) -> Header:
@@ -60,7 +63,7 @@ def read_header(file: BinaryIO) -> Header:
 
 
 def _layers(file: BinaryIO, header: Header) -> tuple[int, int]:
-    """Where the section of the layers begins, and its size; the colours and the resources come before it."""
+    """Start and size of the layer section. Color data and resources precede it."""
     file.seek(26)
     for _ in range(2):
         file.seek(_length(file), os.SEEK_CUR)
@@ -69,20 +72,20 @@ def _layers(file: BinaryIO, header: Header) -> tuple[int, int]:
 
 
 def find_pixels(file: BinaryIO, header: Header) -> int:
-    """Go to the pixels of the merged picture, channel after channel; answer how they are compressed."""
+    """Seek to the pixels of the merged image (planar); return their compression method."""
     start, size = _layers(file, header)
     file.seek(start + size)
     return int.from_bytes(read_exactly(file, 2))
 
 
 def row_lengths(file: BinaryIO, header: Header) -> tuple[int, ...]:
-    """Of RUN_LENGTHS: how many bytes each row of each channel takes. All of it stands before the first row."""
+    """With RUN_LENGTHS: compressed bytes per row of each channel. The table precedes the first row."""
     count, item = header.channels * header.height, "I" if header.large else "H"
     return struct.unpack(f">{count}{item}", read_exactly(file, count * struct.calcsize(f">{item}")))
 
 
 def trailer(file: BinaryIO) -> bytes:
-    """The beginning of what stands behind the pixels, where nothing belongs; empty if their end is not known."""
+    """The start of the data after the pixels, where nothing belongs; empty if the end of the pixels is unknown."""
     header = read_header(file)
     compression = find_pixels(file, header)
     if compression == RAW:
@@ -96,10 +99,10 @@ def trailer(file: BinaryIO) -> bytes:
 
 
 class Resource(NamedTuple):
-    """Something that is said about the image as a whole: its profile, resolution, EXIF, a path."""
+    """Information about the image as a whole: color profile, resolution, EXIF, a path."""
 
     number: int
-    head: bytes  # signature, number and name, as they are in the file
+    head: bytes  # signature, ID and name as stored
     file: BinaryIO
     start: int
     size: int
@@ -111,7 +114,7 @@ class Resource(NamedTuple):
         return read_exactly(self.file, self.size)
 
     def block(self) -> bytes:
-        """All of it, as it stands among others."""
+        """The complete resource block."""
         content = self.content()
         return self.head + struct.pack(">I", self.size) + content + b"\0" * (self.size % 2)
 
@@ -125,27 +128,27 @@ def resources(file: BinaryIO) -> Iterator[Resource]:
 
 
 def resource_blocks(file: BinaryIO, start: int, end: int) -> Iterator[Resource]:
-    """The resources that stand one after the other in this part of a file: in a PSD, a TIFF, a JPEG or a PNG."""
+    """The consecutive resources in this part of a file: PSD, TIFF, JPEG or PNG."""
     position = start
     while position + 12 <= end:
         file.seek(position)
         head = read_exactly(file, 7)
         signature, number, name = struct.unpack(">4sHB", head)
         if signature not in SIGNATURES:
-            raise CorruptFileError("its resources make no sense")
-        head += read_exactly(file, name | 1)  # with its length, an even number of bytes
+            raise CorruptFileError("its resources are invalid")
+        head += read_exactly(file, name | 1)  # padded to an even length, including the length byte
         size = _length(file)
         yield Resource(number, head, file, file.tell(), size)
         position += len(head) + 4 + size + size % 2
 
 
 def resource_of(number: int, content: bytes) -> bytes:
-    """A resource without a name, as it stands among others."""
+    """An unnamed resource block."""
     return b"8BIM" + struct.pack(">HHI", number, 0, len(content)) + content + b"\0" * (len(content) % 2)
 
 
 def has_alpha(file: BinaryIO, header: Header) -> bool:
-    """A negative number of layers says that the merged picture has alpha."""
+    """Return whether the merged image has alpha: the number of layers is negative then."""
     start, size = _layers(file, header)
     if size == 0:
         return False
@@ -178,7 +181,7 @@ def _is_packed_row_opaque(row: bytes) -> bool:
     position = 0
     while position < len(row):
         control = row[position]
-        size = control + 1 if control < 128 else 1 if control > 128 else 0  # literals, one repeated byte, nothing
+        size = control + 1 if control < 128 else 1 if control > 128 else 0  # literals, a repeated byte, or nothing
         if not _all_0xff(row[position + 1 : position + 1 + size]):
             return False
         position += 1 + size
@@ -198,30 +201,30 @@ def _count(file: BinaryIO) -> int:
 
 
 def problem(file: BinaryIO) -> str | None:
-    there, wanted = pixel_sizes(file, read_header(file))
-    if there:
-        return None if there >= wanted else SHORT
+    available, expected = pixel_sizes(file, read_header(file))
+    if available:
+        return None if available >= expected else SHORT
     return EMPTY
 
 
 def pixel_sizes(file: BinaryIO, header: Header) -> tuple[int, int]:
-    """How many bytes of the merged picture there are, and how many there should be, as far as that is known."""
+    """Available and expected size of the merged image in bytes, as far as known."""
     end = size_of(file)
     try:
         compression = find_pixels(file, header)
         if compression == RAW:
-            wanted = header.channels * header.height * -(-header.width * header.depth // 8)
+            expected = header.channels * header.height * -(-header.width * header.depth // 8)
         elif compression == RUN_LENGTHS:
-            wanted = sum(row_lengths(file, header))
+            expected = sum(row_lengths(file, header))
         else:
-            wanted = 1
+            expected = 1
     except CorruptFileError:
         return 0, 1
-    return min(max(0, end - file.tell()), wanted), wanted
+    return min(max(0, end - file.tell()), expected), expected
 
 
 def has_layers(file: BinaryIO) -> bool:
-    """Whether there are layers, and enough of them is in the file to show something."""
+    """Return whether there are layers, and enough of them in the file to show something."""
     header, end = read_header(file), size_of(file)
     start, size = _layers(file, header)
     return size > 4 and min(size, MIN_LAYERS) <= end - start

@@ -1,4 +1,7 @@
-"""The merged picture of a PSD or PSB as libvips takes it: channels that lie one after the other in a file."""
+"""Decode the merged image of a PSD or PSB for libvips, from planar channels.
+
+Pillow can't replace it: see `psd`. Only its decoder of PackBits is used.
+"""
 
 import struct
 from collections.abc import Sequence
@@ -10,13 +13,13 @@ from PIL import Image
 from . import psd
 from .header import CannotConvertError, CorruptFileError, read_exactly
 
-GREY, INDEXED, RGB, CMYK = 1, 2, 3, 4  # colour modes
+GREY, INDEXED, RGB, CMYK = 1, 2, 3, 4  # color modes
 MODES = {GREY: ("b-w", "grey16"), INDEXED: ("srgb", ""), RGB: ("srgb", "rgb16"), CMYK: ("cmyk", "")}
-INCH = 25.4  # millimetres
+INCH = 25.4  # millimeters
 
 
 def unpack(path: str, descriptor: int) -> None:
-    """Write the channels to an open file, if they are packed."""
+    """Write the channels to an open file, if they are compressed."""
     with open(path, "rb") as file:
         header = _checked_header(file)
         if psd.find_pixels(file, header) != psd.RUN_LENGTHS:
@@ -24,13 +27,14 @@ def unpack(path: str, descriptor: int) -> None:
         width = header.width * header.depth // 8
         with open(descriptor, "wb", buffering=2**20, closefd=False) as plain:
             for length in psd.row_lengths(file, header):
-                # The run lengths of Macintosh, "packbits" to Pillow; a row that is too short is an error there.
+                # Pillow's decoder of PackBits, the run-length encoding of Macintosh, raises an error if a row is too
+                # short.
                 row = Image.frombytes("L", (width, 1), read_exactly(file, length), "packbits", "L")
                 plain.write(row.tobytes())
 
 
 def load(path: str, unpacked: str) -> pyvips.Image:
-    """The image with profile and resolution; its channels are in `unpacked` if they were packed."""
+    """The image with color profile and resolution. Compressed channels are read from `unpacked`."""
     with open(path, "rb") as file:
         header = _checked_header(file)
         if psd.find_pixels(file, header) == psd.RAW:
@@ -38,7 +42,7 @@ def load(path: str, unpacked: str) -> pyvips.Image:
         else:
             image = _joined(unpacked, 0, header)
         if header.mode == CMYK:
-            image = image.invert()  # it stands for light there, not for ink
+            image = image.invert()  # PSD stores CMYK inverted
         elif header.mode == INDEXED:
             image = image.maplut(_palette(file))
         return _with_properties(image.copy(interpretation=_interpretation(header)), file)
@@ -47,13 +51,13 @@ def load(path: str, unpacked: str) -> pyvips.Image:
 def _checked_header(file: BinaryIO) -> psd.Header:
     header = psd.read_header(file)
     if header.depth not in (8, 16):
-        raise CannotConvertError(f"{header.depth} bits a channel are more than PNG holds, or fewer than a byte")
+        raise CannotConvertError(f"PNG can't hold {header.depth} bits per channel")
     if not _interpretation(header):
-        raise CannotConvertError(f"its colour mode {header.mode} with {header.depth} bits is one that is kept as it is")
+        raise CannotConvertError(f"its color mode {header.mode} with {header.depth} bits can't be converted")
     if header.channels != psd.COLOR_MODES[header.mode] + psd.has_alpha(file, header):
-        raise CannotConvertError("it has channels beyond colours and transparency")
+        raise CannotConvertError("it has channels beyond colors and transparency")
     if psd.find_pixels(file, header) not in (psd.RAW, psd.RUN_LENGTHS):
-        raise CannotConvertError("its pixels are compressed in a way that is not read here")
+        raise CannotConvertError("its pixels have an unsupported compression")
     return header
 
 
@@ -79,7 +83,7 @@ def _joined(source: str, start: int, header: psd.Header) -> pyvips.Image:
 
 
 def _palette(file: BinaryIO) -> pyvips.Image:
-    """All red, then all green, then all blue values."""
+    """The palette: 256 red, then 256 green, then 256 blue values."""
     file.seek(26)
     if int.from_bytes(read_exactly(file, 4)) != 768:
         raise CorruptFileError("it has no palette")

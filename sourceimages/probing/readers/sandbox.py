@@ -1,7 +1,7 @@
-"""What a child may not do: use the network, start programs, write files, take all memory or all time.
+"""Sandbox of the probe worker: no network, no new processes, no writing of files, limited memory and CPU time.
 
-One that rewrites pictures may write to what it was given open, no more than LARGEST_FILE, and may map as much of its
-files as it likes. None may open a file for writing: the originals belong to the same user.
+The transcoding worker can write to files inherited open, up to MAX_FILE_BYTES each, and can map files without limit. No
+worker can open files for writing: originals belong to the same user.
 """
 
 import errno
@@ -13,11 +13,11 @@ import sys
 
 try:
     import pyseccomp
-except (ImportError, RuntimeError, OSError):  # the library of the system that it needs is missing
+except (ImportError, RuntimeError, OSError):  # the system library is missing
     pyseccomp = None
 
 MEMORY = 2**30  # bytes
-MAX_FILE_BYTES = 4 * 2**30  # 225 megapixels of 16 bits in four channels are 1.8 GB
+MAX_FILE_BYTES = 4 * 2**30  # 225 megapixels with four 16-bit channels take 1.8 GB
 OPEN_FILES = 64
 DENIED_SYSCALLS = (
     *("socket", "socketpair", "connect", "bind", "listen", "accept", "accept4", "sendto", "sendmsg", "sendmmsg"),
@@ -29,31 +29,31 @@ DENIED_SYSCALLS = (
     *("unlink", "unlinkat", "rename", "renameat", "renameat2", "link", "linkat", "truncate", "chmod", "fchmodat"),
     *("creat", "openat2", "open_by_handle_at", "symlink", "symlinkat", "mknod", "mknodat", "rmdir", "mkdir", "mkdirat"),
 )
-OPEN_SYSCALLS = {"open": 1, "openat": 2}  # calls, and which of their arguments holds the flags
+OPEN_SYSCALLS = {"open": 1, "openat": 2}  # system calls, and the position of their flags argument
 WRITE_FLAGS = (os.O_WRONLY, os.O_RDWR, os.O_TRUNC, os.O_CREAT)
 
 
 def enter(*, writes: bool = False) -> bool:
-    """Take away from this process, for good, what it does not need. Tells whether the kernel closed the network."""
-    sys.dont_write_bytecode = True  # it could not
-    for limit, most in (
-        # Mapped files are address space, not memory: who maps large ones is bounded by what is its own.
+    """Restrict this process irrevocably. Return whether the network is blocked."""
+    sys.dont_write_bytecode = True  # writing would fail
+    for limit, value in (
+        # Mapped files count as address space, but not as data, which is what has to be limited for large files.
         (resource.RLIMIT_DATA if writes else resource.RLIMIT_AS, MEMORY),
         (resource.RLIMIT_NOFILE, OPEN_FILES),
         (resource.RLIMIT_FSIZE, MAX_FILE_BYTES if writes else 0),
         (resource.RLIMIT_CORE, 0),
     ):
-        resource.setrlimit(limit, (most, most))
+        resource.setrlimit(limit, (value, value))
     if pyseccomp is not None:
         _deny_syscalls()
     return _network_is_closed()
 
 
 def allow_seconds(seconds: int) -> None:
-    """From now on so much computing time; then the kernel ends this process."""
+    """Allow this many more seconds of CPU time; the kernel then ends the process."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    most = math.ceil(used.ru_utime + used.ru_stime) + seconds
-    resource.setrlimit(resource.RLIMIT_CPU, (most, resource.RLIM_INFINITY))
+    value = math.ceil(used.ru_utime + used.ru_stime) + seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (value, resource.RLIM_INFINITY))
 
 
 def _deny_syscalls() -> None:
@@ -61,7 +61,7 @@ def _deny_syscalls() -> None:
     for name in DENIED_SYSCALLS:
         try:
             calls.add_rule(pyseccomp.ERRNO(errno.EPERM), name)
-        except ValueError:  # a call that this machine does not have
+        except ValueError:  # not available on this machine
             continue
     for name, position in OPEN_SYSCALLS.items():
         for flag in WRITE_FLAGS:
@@ -70,7 +70,7 @@ def _deny_syscalls() -> None:
 
 
 def _network_is_closed() -> bool:
-    """Not what we asked for but what we got: some containers accept no filter."""
+    """Test the actual state: some containers ignore the filter."""
     try:
         socket.socket().close()
     except PermissionError:

@@ -1,10 +1,10 @@
-"""Which format a file is of, by its first bytes. The first row that fits decides."""
+"""Detect the format of a file by its first bytes. The first matching row applies."""
 
 import re
 
 HEAD_SIZE = 4096
 
-# Formats without a mimetype in formats.py are told apart only so that no other row takes them.
+# Formats without a media type in formats.py are listed so that no other row matches them.
 SIGNATURES = [
     (format, re.compile(pattern, re.DOTALL))
     for format, pattern in [
@@ -25,7 +25,7 @@ SIGNATURES = [
         ("jxr", rb"II\xbc"),
         ("psd", rb"8BPS\0[\x01\x02]"),
         ("eps", rb"\x04?%!PS-Adobe-\d\.\d EPSF-|\xc5\xd0\xd3\xc6"),
-        ("pdf", rb"%PDF-"),  # at the very beginning; elsewhere, see below
+        ("pdf", rb"%PDF-"),  # at the start of the file; for other positions see below
         ("zip", rb"PK(?:\x03\x04|\x05\x06)"),
         ("compound", rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
         ("rtf", rb"\{\\rtf"),
@@ -43,7 +43,7 @@ SIGNATURES = [
     ]
 ]
 
-BRANDS = {  # of the files that begin with an ftyp box; what they claim to be first counts
+BRANDS = {  # of files that start with an ftyp box; the first known brand applies
     **dict.fromkeys((b"avif", b"avis"), "avif"),
     **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs"), "heic"),
     **dict.fromkeys((b"mp41", b"mp42", b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"avc1", b"M4V ", b"dash"), "mp4"),
@@ -51,15 +51,15 @@ BRANDS = {  # of the files that begin with an ftyp box; what they claim to be fi
     b"M4A ": "m4a",
     b"crx ": "cr3",
 }
-PDF_HEAD = 1024  # bytes, within which readers look for the header of a PDF, whatever is before it
-PDF_HEADER = re.compile(rb"%PDF-\d\.\d(?:\s|.*?\d \d+ obj\b)", re.DOTALL)  # not where text only mentions it
+PDF_HEAD = 1024  # bytes in which readers look for the PDF header
+PDF_HEADER = re.compile(rb"%PDF-\d\.\d(?:\s|.*?\d \d+ obj\b)", re.DOTALL)  # excludes texts that mention it
 SVG_ROOT = re.compile(rb"<(?:\w+:)?svg\b")
 GZIP = b"\x1f\x8b"
-GENERIC_BRANDS = {b"mif1", b"mif3", b"msf1"}  # HEIF, whatever the pictures are coded with
+GENERIC_BRANDS = {b"mif1", b"mif3", b"msf1"}  # HEIF with any codec
 
 
 def signature(head: bytes) -> str | None:
-    """The format whose signature these first bytes of a file bear."""
+    """The format whose signature is at the start of `head`."""
     if head[4:8] == b"ftyp":
         return _brand(head[8 : int.from_bytes(head[:4])])
     found = next((format for format, pattern in SIGNATURES if pattern.match(head)), None)
@@ -67,7 +67,7 @@ def signature(head: bytes) -> str | None:
 
 
 def _has_pdf_header(head: bytes) -> bool:
-    """Whether what looks like text or like marked-up text is a PDF behind something else, as in the body of a mail."""
+    """Return whether the data is a PDF preceded by other text, such as the headers of an email."""
     header = PDF_HEADER.search(head)
     if header is None or header.start() + len("%PDF-") > PDF_HEAD:
         return False

@@ -1,14 +1,14 @@
-"""What a file has to have so that its image can be whole, as far as that is seen without decoding any of it.
+"""Structural completeness of files, checked without decoding.
 
-Each format has a function `problem`, which is asked of every upload and costs next to nothing. A file that has one is
-decoded then: see `damage`.
+Each format has a function `problem`, which is called for every upload and is cheap. Files with a problem are then
+decoded: see `damage`.
 """
 
 import os
 from typing import BinaryIO
 
-SHORT, EMPTY = "it ends before its image does", "it holds no image data"
-FILLING = b"\0\n\r "  # what programs fill the end of files up with
+SHORT, EMPTY = "it ends before its image is complete", "it has no image data"
+FILLING = b"\0\n\r "  # padding that programs append
 TAIL = 4096
 
 
@@ -17,6 +17,6 @@ def size_of(file: BinaryIO) -> int:
 
 
 def tail(file: BinaryIO) -> bytes:
-    """The last bytes of the file, without filling."""
+    """The end of the file, without padding."""
     file.seek(max(0, size_of(file) - TAIL))
     return file.read().rstrip(FILLING)

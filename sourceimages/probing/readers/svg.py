@@ -1,4 +1,4 @@
-"""SVG, plain or compressed. Of it, the root tag is read, and nothing it names is followed."""
+"""SVG, plain or compressed. Only the root tag is read, and no references are followed."""
 
 import codecs
 import math
@@ -14,18 +14,18 @@ from .header import MAX_DIMENSION, CorruptFileError, HeaderInfo, UnsupportedForm
 
 METADATA_TAGS = {"metadata", "{http://www.w3.org/2000/svg}metadata"}
 METADATA_WITHIN = 4 * 2**20  # bytes
-MAX_HEAD_BYTES = 2**20  # within which the root tag has to be
+MAX_HEAD_BYTES = 2**20  # limit for the position of the root tag
 CHUNK = 16 * 1024
 GZIP = b"\x1f\x8b"
-GZIP_WINDOW = 31  # zlib's word for a gzip header
-ROOT_TAGS = {"svg", "{http://www.w3.org/2000/svg}svg"}  # in another namespace a browser sees something else
-DEFAULT_WIDTH, DEFAULT_HEIGHT = 300, 150  # what CSS gives a picture that names no size
-PIXELS = {  # by unit, at 96 to the inch
+GZIP_WINDOW = 31  # zlib's value for gzip headers
+ROOT_TAGS = {"svg", "{http://www.w3.org/2000/svg}svg"}  # browsers ignore the tag in other namespaces
+DEFAULT_WIDTH, DEFAULT_HEIGHT = 300, 150  # CSS default for images without dimensions
+PIXELS = {  # by unit, at 96 dpi
     "": 1, "px": 1, "in": 96, "cm": 96 / 2.54, "mm": 96 / 25.4, "q": 96 / 101.6, "pt": 96 / 72, "pc": 16,
     "em": 16, "rem": 16, "ex": 8,
 }  # fmt: skip
 LENGTH = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-z]*)\s*\Z", re.IGNORECASE)
-ENCODINGS = {  # by the first bytes
+ENCODINGS = {  # by first bytes
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
@@ -44,7 +44,7 @@ class RootFound(Exception):
 
 
 class Root:
-    """What the parser reports to: stops it at the first tag."""
+    """Parser target that stops at the first tag."""
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         raise RootFound(tag, attributes)
@@ -56,7 +56,7 @@ class MetadataFound(Exception):
 
 
 class Metadata:
-    """The same: builds the element with the metadata, nothing else, and stops the parser at its end."""
+    """Parser target that builds only the metadata element and stops at its end."""
 
     def __init__(self) -> None:
         self._builder: TreeBuilder | None = None
@@ -87,7 +87,7 @@ def read(file: BinaryIO) -> HeaderInfo:
 
 
 def metadata(file: BinaryIO) -> Element | None:
-    """The first element of that name, if it ends within the first megabytes."""
+    """The first metadata element; None if it does not end within METADATA_WITHIN."""
     try:
         _feed(Metadata(), _text(file, METADATA_WITHIN))
     except MetadataFound as found:
@@ -106,9 +106,9 @@ def _text(file: BinaryIO, size: int) -> str:
 
 
 def _feed(target: Root | Metadata, text: str) -> None:
-    """Entities may be declared, as drawing programs do, but none outside the file."""
+    """Parse the text. Internal entities are allowed, as drawing programs use them; external ones are not."""
     parser = DefusedXMLParser(target=target, forbid_dtd=False, forbid_entities=False, forbid_external=True)
-    text = DECLARATION.sub("", text).lstrip()  # its encoding is none any more
+    text = DECLARATION.sub("", text).lstrip()  # the text is decoded already, so its declared encoding does not apply
     for start in range(0, len(text), CHUNK):
         parser.feed(text[start : start + CHUNK])
     parser.close()
@@ -127,7 +127,7 @@ def _decode(data: bytes) -> str:
 def _root(text: str) -> dict[str, str]:
     """The attributes of the root tag."""
     if "<?php" in text:
-        raise UnsupportedFormatError("The file is text that a program would run.")
+        raise UnsupportedFormatError("The file is executable text. Scripts and HTML are not supported.")
     try:
         _feed(Root(), text)
     except RootFound as root:
@@ -136,7 +136,7 @@ def _root(text: str) -> dict[str, str]:
     except (ParseError, DefusedXmlException) as error:
         if BEGINS_AS_SVG.match(DECLARATION.sub("", text).lstrip()):
             raise CorruptFileError("it is not well-formed") from error
-    raise UnsupportedFormatError("The file is marked up or compressed like an SVG, and is none.")
+    raise UnsupportedFormatError("The file is XML, HTML or gzip, but not a valid SVG.")
 
 
 def _size(attributes: dict[str, str]) -> tuple[int, int]:
@@ -152,7 +152,7 @@ def _size(attributes: dict[str, str]) -> tuple[int, int]:
 
 
 def _length(value: str | None) -> float | None:
-    """A length in pixels; what depends on the page around it counts as missing, and so does nonsense."""
+    """A length in pixels; None if it is relative, invalid or missing."""
     match = LENGTH.match(value or "")
     if match is None or match[2].lower() not in PIXELS:
         return None

@@ -1,4 +1,4 @@
-"""Pictures made small: WebP in sRGB without any metadata, of the first frame or page."""
+"""Thumbnails: WebP in sRGB without metadata, of the first frame or page."""
 
 import base64
 import contextlib
@@ -12,9 +12,10 @@ from PIL import ExifTags, Image, ImageOps
 
 from . import alpha, frames  # noqa: F401 (switch off the cache of libvips, and threads of Pillow)
 
-QUALITY_STEPS = ((80, 100, 1), (40, 40, 1), (40, 40, 3))  # quality, that of alpha, and by how much smaller: for noise
-MAX_BYTES = 750_000  # of a preview, so that the answer stays below the longest one
-MAX_PIXELS = 120_000_000  # pixels that Pillow decodes whole
+# quality, alpha quality, and reduction of the size (for noise)
+QUALITY_STEPS = ((80, 100, 1), (40, 40, 1), (40, 40, 3))
+MAX_BYTES = 750_000  # keeps the base64 response below MAX_RESPONSE_BYTES
+MAX_PIXELS = 120_000_000  # limit of images that Pillow decodes
 PILLOW_FORMATS = {
     "jpg": "JPEG",
     "png": "PNG",
@@ -26,7 +27,7 @@ PILLOW_FORMATS = {
     "jxl": "JXL",
     "psd": "PSD",
 }
-UNDO_ORIENTATION = {  # by EXIF orientation: undoes what Pillow has done to a TIFF
+UNDO_ORIENTATION = {  # by EXIF orientation: reverts what Pillow applies to TIFF
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -36,24 +37,24 @@ UNDO_ORIENTATION = {  # by EXIF orientation: undoes what Pillow has done to a TI
     8: Image.Transpose.ROTATE_270,
 }
 
-# libvips looks at the bytes, not at our word for them: nothing may be opened as an SVG that has a folder.
+# libvips detects formats itself, so only safe loaders are enabled: an SVG opened by path could load other files.
 pyvips.operation_block_set("VipsForeignLoad", True)
 for _loader in ("Jpeg", "Png", "Webp", "Nsgif", "Tiff", "Heif", "SvgBuffer"):
     pyvips.operation_block_set(f"VipsForeignLoad{_loader}", False)
 
 
 def render(path: str, format: str, side: int, upright: bool) -> dict[str, Any]:
-    """{"webp": base64}; or {"left": why there is none}."""
+    """{"webp": base64}, or {"error": reason}."""
     try:
         image = RENDERERS[format](path, format, side, upright)
-        for quality, alpha_quality, smaller in QUALITY_STEPS:
-            small = image if smaller == 1 else image.thumbnail_image(side // smaller, height=side // smaller)
+        for quality, alpha_quality, divisor in QUALITY_STEPS:
+            small = image if divisor == 1 else image.thumbnail_image(side // divisor, height=side // divisor)
             made = bytes(small.webpsave_buffer(Q=quality, alpha_q=alpha_quality, effort=2, keep="none"))
             if len(made) <= MAX_BYTES:
                 return {"webp": base64.b64encode(made).decode()}
-        return {"left": "too many bytes"}
-    except Exception as error:  # noqa: BLE001, libraries raise whatever they like about files that attack
-        return {"left": f"{type(error).__name__}: {error}"[:200]}
+        return {"error": "the thumbnail is too large"}
+    except Exception as error:  # noqa: BLE001, libraries raise any error for hostile files
+        return {"error": f"{type(error).__name__}: {error}"[:200]}
 
 
 def _by_libvips(path: str, format: str, side: int, upright: bool) -> pyvips.Image:
@@ -61,13 +62,13 @@ def _by_libvips(path: str, format: str, side: int, upright: bool) -> pyvips.Imag
         image = pyvips.Image.thumbnail(
             path, side, height=side, size="down", no_rotate=not upright, export_profile="srgb", fail_on="none"
         )
-        return _eight_bits(image).copy_memory()  # decoded here: some that it cannot read fail only then
+        return _eight_bits(image).copy_memory()  # decoded here, as some errors only occur then
     except pyvips.Error:
         return _by_pillow(path, format, side, upright)
 
 
 def _svg(path: str, format: str, side: int, upright: bool) -> pyvips.Image:
-    """From memory, so that it has no folder from which it could show other files."""
+    """Render from memory: without a path, the SVG can't load other files."""
     with open(path, "rb") as file:
         text = file.read()
     image = pyvips.Image.svgload_buffer(text)
@@ -82,11 +83,12 @@ def _by_pillow(path: str, format: str, side: int, upright: bool) -> pyvips.Image
         from . import jxl  # noqa: F401 (likewise)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        picture = Image.open(path, formats=[PILLOW_FORMATS[format]])  # EPS among the others would start a program
-        if picture.width * picture.height > MAX_PIXELS:
+        image = Image.open(path, formats=[PILLOW_FORMATS[format]])  # never EPS, which would start a program
+        if image.width * image.height > MAX_PIXELS:
             raise ValueError("too many pixels")
-        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)  # which loading takes from a TIFF
-        small = _without_palette(picture)
+        # read before loading, which removes it from a TIFF
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        small = _without_palette(image)
         small.thumbnail((side, side), Image.Resampling.LANCZOS)
         if format == "tif":
             small = (
@@ -94,43 +96,43 @@ def _by_pillow(path: str, format: str, side: int, upright: bool) -> pyvips.Image
                 if upright or orientation not in UNDO_ORIENTATION
                 else small.transpose(UNDO_ORIENTATION[orientation])
             )
-        elif _left_to_turn(picture, format, upright):
+        elif _needs_orientation(image, format, upright):
             small = ImageOps.exif_transpose(small)
         return _of_pillow(_in_srgb(small), side)
 
 
-def _left_to_turn(picture: Image.Image, format: str, upright: bool) -> bool:
-    """Whether its pixels are to be turned as its EXIF says, where decoders do not do that."""
+def _needs_orientation(image: Image.Image, format: str, upright: bool) -> bool:
+    """Return whether the EXIF orientation still has to be applied after decoding."""
     match format:
         case "avif":
-            return True  # Pillow tells by EXIF how the format itself turns it
+            return True  # Pillow reports the rotation of the format as EXIF orientation
         case "jxl":
-            return bool(getattr(picture, "jpeg", False))  # it is decoded as the JPEG that it was, which is not turned
+            return bool(getattr(image, "jpeg", False))  # transcoded JPEGs are decoded as JPEG, without rotation
         case "heic":
             return False
     return upright
 
 
-def _without_palette(picture: Image.Image) -> Image.Image:
-    """In a mode whose pixels can be averaged."""
-    if picture.mode in ("I;16", "I", "F"):
-        return ImageOps.autocontrast(picture.convert("L"))
-    if picture.mode in ("RGB", "RGBA", "CMYK") and "transparency" not in picture.info:
-        return picture
-    return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+def _without_palette(image: Image.Image) -> Image.Image:
+    """The image in a mode whose pixels can be averaged."""
+    if image.mode in ("I;16", "I", "F"):
+        return ImageOps.autocontrast(image.convert("L"))
+    if image.mode in ("RGB", "RGBA", "CMYK") and "transparency" not in image.info:
+        return image
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 
-def _in_srgb(picture: Image.Image) -> Image.Image:
+def _in_srgb(image: Image.Image) -> Image.Image:
     from PIL import ImageCms
 
-    mode = "RGBA" if picture.mode == "RGBA" else "RGB"
-    if profile := picture.info.get("icc_profile"):
-        # A profile that cannot be used is as good as none.
+    mode = "RGBA" if image.mode == "RGBA" else "RGB"
+    if profile := image.info.get("icc_profile"):
+        # Invalid profiles are ignored.
         with contextlib.suppress(ImageCms.PyCMSError, ValueError, OSError):
             source = ImageCms.ImageCmsProfile(BytesIO(profile))
-            turned = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode=mode)
-            return turned or picture
-    return picture.convert(mode)
+            turned = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode=mode)
+            return turned or image
+    return image.convert(mode)
 
 
 def _pdf(path: str, format: str, side: int, upright: bool) -> pyvips.Image:
@@ -141,10 +143,10 @@ def _pdf(path: str, format: str, side: int, upright: bool) -> pyvips.Image:
     return _of_pillow(page.render(scale=min(scale, 4.0)).to_pil().convert("RGB"), side)
 
 
-def _of_pillow(picture: Image.Image, side: int) -> pyvips.Image:
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    bands = len(picture.getbands())
-    return pyvips.Image.new_from_memory(picture.tobytes(), picture.width, picture.height, bands, "uchar").copy(
+def _of_pillow(image: Image.Image, side: int) -> pyvips.Image:
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    bands = len(image.getbands())
+    return pyvips.Image.new_from_memory(image.tobytes(), image.width, image.height, bands, "uchar").copy(
         interpretation="srgb" if bands > 2 else "b-w"
     )
 

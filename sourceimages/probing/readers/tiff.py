@@ -1,6 +1,6 @@
-"""TIFF and BigTIFF, in both byte orders. The first page counts; an orientation tag is not applied.
+"""TIFF and BigTIFF, in both byte orders. The first page is used; its orientation tag is not applied.
 
-Camera raws that are built like one are told apart here, by what is in them.
+TIFF-based camera raws are detected here by their content.
 """
 
 from typing import BinaryIO, NamedTuple
@@ -13,9 +13,9 @@ from .ifds import Directory, Tiff
 from .structure import EMPTY, SHORT, size_of
 
 WIDTH, HEIGHT, BITS, SAMPLES, EXTRA_SAMPLES = 256, 257, 258, 277, 338
-STRIPS, TILES = (273, 279), (324, 325)  # tags: where they are, and how long they are
-COMPRESSION, NONE = 259, 1  # tag, and its value for pixels as they are
-JPEG_DATA = 513  # where it is in the oldest way to have JPEG in a TIFF
+STRIPS, TILES = (273, 279), (324, 325)  # tags: offsets and byte counts
+COMPRESSION, NONE = 259, 1  # tag, and its value for uncompressed data
+JPEG_DATA = 513  # offset of the data in old-style JPEG compression
 ALPHA = (1, 2)  # kinds of extra samples: premultiplied or not
 
 
@@ -47,16 +47,16 @@ def problem(file: BinaryIO) -> str | None:
     tiff = Tiff(file)
     pages, complete = readable_pages(tiff)
     for number, page in enumerate(pages):
-        there = sections(tiff, page)
-        if there is None or (not there and (number or JPEG_DATA in page.entries)):
+        available = sections(tiff, page)
+        if available is None or (not available and (number or JPEG_DATA in page.entries)):
             continue
-        if not there or not all(part.whole for part in there):
-            return SHORT if any(part.there for part in there) or number else EMPTY
+        if not available or not all(part.whole for part in available):
+            return SHORT if any(part.available for part in available) or number else EMPTY
     return None if complete else SHORT
 
 
 def readable_pages(tiff: Tiff) -> tuple[list[Directory], bool]:
-    """The first pages, and whether there is none among them that cannot be read."""
+    """The leading readable pages, and whether these are all pages."""
     pages: list[Directory] = []
     try:
         pages.extend(tiff.chain())
@@ -66,24 +66,24 @@ def readable_pages(tiff: Tiff) -> tuple[list[Directory], bool]:
 
 
 def raw_size(tiff: Tiff, page: Directory) -> int:
-    """How many bytes the pixels of a page take without compression, if nothing fills up its strips."""
+    """Uncompressed size of a page in bytes, if its strips have no padding."""
     bits = sum(tiff.numbers(page, BITS)) or tiff.number(page, SAMPLES, 1)
     return -(-tiff.number(page, WIDTH) * bits // 8) * tiff.number(page, HEIGHT)
 
 
 class Section(NamedTuple):
-    """A strip or a tile: how many bytes of it there are, and how many it has."""
+    """A strip or tile: available and total bytes."""
 
-    there: int
+    available: int
     size: int
 
     @property
     def whole(self) -> bool:
-        return self.there == self.size
+        return self.available == self.size
 
 
 def sections(tiff: Tiff, page: Directory) -> list[Section] | None:
-    """The strips or tiles of a page; None where there are too many to tell."""
+    """The strips or tiles of a page; None if there are too many."""
     end = size_of(tiff.file)
     for places, lengths in (STRIPS, TILES):
         if places in page.entries:

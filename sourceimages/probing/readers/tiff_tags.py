@@ -1,6 +1,6 @@
-"""What becomes of the tags of a TIFF whose image is written in another format: carried, dropped, or a reason not to.
+"""Which TIFF tags are carried over or dropped when an image is transcoded.
 
-A tag that is in neither list is one that nobody here knows to be dispensable: the file then stays as it is.
+A file with a tag in neither list is not transcoded, as the tag may be important.
 """
 
 from PIL import ExifTags, TiffTags
@@ -10,7 +10,7 @@ BLOCKS = {XMP, IPTC, PHOTOSHOP, ICC}  # carried as blocks of their own
 MAKER_NOTE = 37500  # may point to anywhere in the file that it was made for
 SUB_IFDS = 330
 
-# They describe the image, and mean in an EXIF block what they mean here.
+# Tags that describe the image, with the same meaning in an EXIF block.
 CARRIED = {
     269,  # DocumentName
     270,  # ImageDescription
@@ -37,8 +37,7 @@ CARRIED = {
     50341,  # PrintImageMatching
 }
 
-# They say how the pixels lie in the file, or how to decode them, or nothing at all. Whatever a format needs of it, it
-# says in its own way.
+# Tags about storage layout, decoding, or nothing relevant. The target format has its own equivalents.
 DROPPED = {
     254,  # NewSubfileType: looked at before
     255,  # SubfileType
@@ -94,7 +93,7 @@ NAMES = {
     34735: "GeoKeyDirectory (GeoTIFF)",
     34736: "GeoDoubleParams (GeoTIFF)",
     34737: "GeoAsciiParams (GeoTIFF)",
-    37724: "ImageSourceData (layers of Photoshop)",
+    37724: "ImageSourceData (Photoshop layers)",
 }
 
 

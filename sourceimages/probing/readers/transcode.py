@@ -1,6 +1,6 @@
-"""TIFF and PSD as PNG without loss, or as JPEG or WebP of high quality, with all that they say about the image.
+"""Transcode TIFF and PSD to lossless PNG, or to high-quality JPEG or WebP, including their metadata.
 
-What the new format cannot hold leaves the file alone, and so does what cannot be read back as it was.
+Files are skipped if the target format can't hold everything, or if the result does not read back the same.
 """
 
 import struct
@@ -14,18 +14,18 @@ from .carried import Carried
 from .header import CannotConvertError, CorruptFileError, UnsupportedFormatError
 from .ifds import Tiff
 
-MAX_JPEG_SIDE, MAX_WEBP_SIDE = 65_500, 16_383  # pixels of a side
+MAX_JPEG_SIDE, MAX_WEBP_SIDE = 65_500, 16_383  # pixels per side
 QUALITY = 92
 MAX_OPTIMIZED_PIXELS = 50_000_000  # pixels
-EXTRA_SAMPLES, PREMULTIPLIED = 338, 1  # tag of TIFF, and the kind of such a sample
-INTEGER_FORMATS = ("uchar", "ushort")  # what PNG holds
+EXTRA_SAMPLES, PREMULTIPLIED = 338, 1  # TIFF tag, and its value for premultiplied alpha
+INTEGER_FORMATS = ("uchar", "ushort")  # sample types of PNG
 COLOR_SPACES = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb": 3, "rgb16": 3}  # bands without alpha
 PROFILE = "icc-profile-data"
-COMPARED = ("exif", "location", "iptc", "xmp", "icc")  # groups that have to say the same as before
+COMPARED = ("exif", "location", "iptc", "xmp", "icc")  # metadata groups that must not change
 
 
 class OutputFile(NamedTuple):
-    """A file to write, which this process was given open: it may not open any for writing."""
+    """A file inherited open for writing: this process can't open files for writing."""
 
     path: str
     descriptor: int
@@ -38,7 +38,7 @@ Load = Callable[[], pyvips.Image]
 
 
 def transcode(path: str, format: str, to: str, out: OutputFile, scratch: OutputFile) -> dict[str, Any]:
-    """Write the picture to `out` and answer its new format; or answer why it is left alone."""
+    """Write the image to `out`. Return {"format": …}, or {"skipped_reason": …}."""
 
     def load() -> pyvips.Image:
         return _load_tiff(path) if format == "tif" else psd_decode.load(path, scratch.path)
@@ -55,11 +55,11 @@ def transcode(path: str, format: str, to: str, out: OutputFile, scratch: OutputF
     except (CannotConvertError, UnsupportedFormatError) as error:
         return {"skipped_reason": str(error)}
     except (pyvips.Error, struct.error, ValueError, OSError, EOFError, CorruptFileError) as error:
-        return {"skipped_reason": f"it cannot be read: {_reason(error)}"}
+        return {"skipped_reason": f"it can't be read: {_reason(error)}"}
 
 
 def _check_first_image(path: str) -> None:
-    """That the image that decoders hand over is the one that counts, and the only one."""
+    """Check that the first image is the main and only one. Raises CannotConvertError."""
     with open(path, "rb") as file:
         tiff = Tiff(file)
         if raw := camera_raw.read(tiff):
@@ -70,7 +70,7 @@ def _check_first_image(path: str) -> None:
         if camera_raw.hides_image(tiff):
             raise CannotConvertError("its first image is only a preview")
         if PREMULTIPLIED in tiff.numbers(pages[0], EXTRA_SAMPLES):
-            raise CannotConvertError("its colours are multiplied with its transparency")
+            raise CannotConvertError("its alpha is premultiplied")
 
 
 def _carried(path: str, format: str) -> Carried:
@@ -79,14 +79,14 @@ def _carried(path: str, format: str) -> Carried:
 
 
 def _check_declared(before: metadata.Groups, after: metadata.Groups, converted: bool) -> None:
-    """That the new file says of itself what the old one said; the profile has changed with the colours."""
+    """Check that metadata did not change, except the profile if colors were converted. Raises CannotConvertError."""
     for group in COMPARED:
         if before.get(group) != after.get(group) and not (converted and group == "icc"):
-            raise CannotConvertError(f"its metadata ({group}) could not be read back as it was")
+            raise CannotConvertError(f"its metadata ({group}) changed in the conversion")
 
 
 def _reason(error: Exception) -> str:
-    """libvips says first what it could not do, and then why: the library below it, and its words."""
+    """The cause of an error. libvips names the failed operation first, then the message of the underlying library."""
     first, *others = str(error).splitlines() or [type(error).__name__]
     return (others[0].rpartition(": ")[2] if others else first).strip()[:200]
 
@@ -110,9 +110,9 @@ def _to_png(load: Load, out: OutputFile, blocks: Carried) -> tuple[str, bool]:
         image.bands,
         image.format,
     ):
-        raise CannotConvertError("what was written is not the same picture")
+        raise CannotConvertError("the dimensions or bands of the written file differ")
     if (written == load()).min() != 255:
-        raise CannotConvertError("what was written has other pixels")
+        raise CannotConvertError("the pixels of the written file differ")
     _check_profile(image, written)
     return "png", False
 
@@ -127,7 +127,7 @@ def _to_lossy(load: Load, out: OutputFile, blocks: Carried) -> tuple[str, bool]:
     transparent = image.hasalpha() and not alpha.is_opaque(load())
     side = max(image.width, image.height)
     if side > (MAX_WEBP_SIDE if transparent else MAX_JPEG_SIDE):
-        raise CannotConvertError(f"a side of {side} pixels is too long for {'WebP' if transparent else 'JPEG'}")
+        raise CannotConvertError(f"{side} pixels per side exceed the limit of {'WebP' if transparent else 'JPEG'}")
     if image.format == "ushort":
         image = (image >> 8).cast("uchar").copy(interpretation="srgb" if image.bands > 2 else "b-w")
     if image.hasalpha() and not transparent:
@@ -138,21 +138,21 @@ def _to_lossy(load: Load, out: OutputFile, blocks: Carried) -> tuple[str, bool]:
         written = pyvips.Image.webpload(out.path, access="sequential", fail_on="warning")
     else:
         target = embedding.into_jpeg(out.descriptor, blocks)
-        held_whole = (
+        fits_into_memory = (
             image.width * image.height <= MAX_OPTIMIZED_PIXELS
-        )  # for better tables, libjpeg needs all of the picture
-        image.jpegsave_target(target, Q=QUALITY, optimize_coding=held_whole, subsample_mode="off", keep="icc")
+        )  # to optimize its tables, libjpeg keeps the whole image in memory
+        image.jpegsave_target(target, Q=QUALITY, optimize_coding=fits_into_memory, subsample_mode="off", keep="icc")
         written = pyvips.Image.jpegload(out.path, access="sequential", fail_on="warning")
     if (written.width, written.height) != (image.width, image.height):
-        raise CannotConvertError("what was written has another size")
-    written.avg()  # all of it can be decoded
+        raise CannotConvertError("the dimensions of the written file differ")
+    written.avg()  # checks that all of it can be decoded
     _check_profile(image, written)
     return "webp" if transparent else "jpg", converted
 
 
 def _check_profile(image: pyvips.Image, written: pyvips.Image) -> None:
     if _profile(image) != _profile(written):
-        raise CannotConvertError("its colour profile could not be read back as it was")
+        raise CannotConvertError("its color profile changed in the conversion")
 
 
 def _profile(image: pyvips.Image) -> bytes:
@@ -161,12 +161,12 @@ def _profile(image: pyvips.Image) -> bytes:
 
 def _check_samples(image: pyvips.Image) -> None:
     if image.format not in INTEGER_FORMATS:
-        raise CannotConvertError(f"its samples are of the kind {image.format}")
+        raise CannotConvertError(f"its sample format {image.format} is not supported")
 
 
 def _check_bands(image: pyvips.Image) -> None:
-    colours = COLOR_SPACES.get(image.interpretation)
-    if colours is None:
-        raise CannotConvertError(f"its colours ({image.interpretation}) are none that PNG holds")
-    if image.bands != colours + image.hasalpha():
-        raise CannotConvertError("it has channels beyond colours and transparency")
+    color_bands = COLOR_SPACES.get(image.interpretation)
+    if color_bands is None:
+        raise CannotConvertError(f"PNG does not support its color space ({image.interpretation})")
+    if image.bands != color_bands + image.hasalpha():
+        raise CannotConvertError("it has channels beyond colors and transparency")

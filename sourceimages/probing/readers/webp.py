@@ -1,4 +1,4 @@
-"""WebP. In an animation, what no frame has drawn upon is transparent, whatever its background colour says."""
+"""WebP. In animations, uncovered parts are transparent; the background color is ignored."""
 
 import io
 import struct
@@ -39,20 +39,20 @@ def read(file: BinaryIO) -> HeaderInfo:
 
 def is_opaque(path: str) -> bool:
     with open(path, "rb") as file:
-        facts = read(file)
-        if facts.animated:
-            covered = covers_canvas(facts.width, facts.height, _frames(file))
-            return covered and composition.is_opaque(facts.width, facts.height, _drawn(file))
+        header = read(file)
+        if header.animated:
+            covered = covers_canvas(header.width, header.height, _frames(file))
+            return covered and composition.is_opaque(header.width, header.height, _drawn(file))
     return alpha.is_opaque(pyvips.Image.webpload(path, access="sequential", fail_on="truncated"))
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    """The type of each chunk, the file standing at its content."""
+    """The type of each chunk; the file is positioned at its content."""
     return (type for type, _ in sized_chunks(file))
 
 
 def sized_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """The same, with the size that it says it has."""
+    """Type and declared size of each chunk; the file is positioned at its content."""
     position = RIFF_HEADER_SIZE
     while True:
         file.seek(position)
@@ -76,7 +76,7 @@ def _drawn(file: BinaryIO) -> Iterator[DrawnFrame]:
 
 
 def _frames_with_data(file: BinaryIO) -> Iterator[tuple[Frame, bool, bytes]]:
-    """Each frame, whether it is drawn over what is there, and its chunks."""
+    """Each frame, whether it is blended, and its chunks."""
     for type, size in sized_chunks(file):
         if type == b"ANMF":
             head = read_exactly(file, FRAME_HEADER_SIZE)
@@ -101,7 +101,7 @@ def problem(file: BinaryIO) -> str | None:
 
 
 def frames_in(file: BinaryIO) -> tuple[int, bytes]:
-    """How many frames of an animation are there as a whole; and its first frame, or the still image, for a decoder."""
+    """Number of complete frames of an animation; and its first frame, or the still image, as a decodable file."""
     end, whole, first = size_of(file), 0, b""
     for type, size in sized_chunks(file):
         if type == b"ANMF":
@@ -116,7 +116,7 @@ def frames_in(file: BinaryIO) -> tuple[int, bytes]:
 
 
 def still(frame: bytes, width: int, height: int) -> bytes:
-    """The chunks of a frame as an image of its own."""
+    """The chunks of a frame as a standalone image."""
     extended = frame.startswith(b"ALPH")
     head = struct.pack("<4sII", b"VP8X", 10, 0x10) + _three(width - 1) + _three(height - 1) if extended else b""
     return b"RIFF" + struct.pack("<I", 4 + len(head + frame)) + b"WEBP" + head + frame

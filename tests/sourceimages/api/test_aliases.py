@@ -1,4 +1,4 @@
-"""Names for pictures: they keep a hash, not a row."""
+"""Aliases: they store a hash, not a row."""
 
 import pytest
 
@@ -34,11 +34,11 @@ def test_an_alias_is_made_read_changed_and_deleted(acme, alice, image):
     assert list(verbs) == ["alias.created", "alias.changed", "alias.deleted"]
 
 
-def test_an_alias_outlives_its_picture(acme, alice, image):
+def test_an_alias_outlives_its_image(acme, alice, image):
     put(alice, image.hash)
     alice.api.delete(f"/sourceimages/acme/{image.hash}")
     assert alice.api.get(LOGO).json()["hash"] == image.hash
-    assert put(alice, image.hash, overwrite="true").status_code == 404  # there is no such picture to name
+    assert put(alice, image.hash, overwrite="true").status_code == 404  # image not found
 
 
 @pytest.mark.parametrize("name", ["lo-go", "lo.go", "lo%20go", "l\u00f6go", "a" * 256])

@@ -105,7 +105,7 @@ def test_what_is_there_is_overwritten_in_place_and_what_it_was_is_written_down(i
     assert stage.images.get().user_metadata == {"a": "ours"}
 
 
-def test_what_is_there_may_be_left_alone(image, alice, stage):
+def test_existing_images_can_be_skipped(image, alice, stage):
     copy(alice, image)
     alice.api.put(f"/sourceimages/acme/{image.hash}/meta/user", {"a": "ours"}, format="json")
     response = copy(alice, image, Overwrite="F")
@@ -114,7 +114,7 @@ def test_what_is_there_may_be_left_alone(image, alice, stage):
     assert stage.images.get().user_metadata == {}
 
 
-def test_a_locked_picture_is_not_overwritten(image, alice, stage):
+def test_a_locked_image_is_not_overwritten(image, alice, stage):
     copy(alice, image)
     alice.api.put(f"/sourceimages/stage/{image.hash}/options/locked", True, format="json")
     alice.api.put(f"/sourceimages/acme/{image.hash}/meta/user", {"a": "ours"}, format="json")
@@ -176,7 +176,7 @@ def test_what_is_not_there_is_not_found(acme, alice, stage, image):
     assert not stage.images.exists()
 
 
-def test_bytes_that_are_gone_are_not_found(image, alice, stage, monkeypatch):
+def test_bytes_that_are_missing_are_not_found(image, alice, stage, monkeypatch):
     monkeypatch.setattr(type(storage.originals()), "copy", lambda self, pairs: {key for key, _ in pairs})
     assert copy(alice, image).status_code == 404
     assert not stage.images.exists()
@@ -312,7 +312,7 @@ def test_a_zip_of_nothing_is_one(acme, alice):
     assert archive(alice).infolist() == []
 
 
-def test_a_picture_whose_bytes_are_gone_does_not_spoil_the_zip_which_names_it(acme, alice, image):
+def test_an_image_whose_file_is_missing_does_not_spoil_the_zip_which_names_it(acme, alice, image):
     alice.upload(acme, images.png(seed=1))
     file = image.file
     kept = b"".join(storage.originals().open(file.key))

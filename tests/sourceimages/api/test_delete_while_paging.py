@@ -10,7 +10,7 @@ from tests.support import images
 
 @pytest.fixture
 def hashes(acme, alice) -> set[str]:
-    """150 images, ten of each file and of the same moment."""
+    """150 images, ten of each file and with the same time."""
     for start in range(0, 15, 5):
         alice.upload(acme, *(images.png(seed=seed) for seed in range(start, start + 5)))
     for image in acme.images.select_related("organization", "file"):

@@ -15,7 +15,7 @@ AREA = {"x": 1, "y": 2, "width": 3, "height": 2}
 
 @pytest.fixture
 def entry(image):
-    """The path of an entry of the picture, eight pixels wide and six high."""
+    """The path of an entry of the image, 8 pixels wide and 6 high."""
     return lambda name="subject_area", hash=image.hash: f"/sourceimages/acme/{hash}/meta/dynamic/{name}"
 
 
@@ -29,7 +29,7 @@ def hash_of(response):
     return hash
 
 
-def test_setting_makes_another_picture_and_removing_leads_back(acme, alice, image, entry):
+def test_setting_makes_another_image_and_removing_leads_back(acme, alice, image, entry):
     made = put(alice, entry(), AREA)
     assert made.status_code == 201
     item = made.json()
@@ -78,7 +78,7 @@ def test_the_hash_may_be_kept(acme, alice, image, entry):
     assert SourceImage.objects.get().dynamic_metadata == {}
 
 
-def test_a_kept_hash_says_the_truth_again(acme, alice, image, entry):
+def test_a_kept_hash_is_correct_again(acme, alice, image, entry):
     put(alice, entry(), AREA, keepHash="true")
     back = alice.api.delete(entry(), query_params={"deletePrevious": "true"})
     assert (back.status_code, hash_of(back)) == (204, image.hash)
@@ -88,7 +88,7 @@ def test_a_kept_hash_says_the_truth_again(acme, alice, image, entry):
     assert alice.api.delete(entry()).status_code == 423
 
 
-def test_a_living_picture_with_the_new_hash_is_used_as_it_is(acme, alice, image, entry):
+def test_an_active_image_with_the_new_hash_is_used_as_it_is(acme, alice, image, entry):
     hash = hash_of(put(alice, entry(), AREA))
     alice.api.put(f"/sourceimages/acme/{hash}/name", "other.png", format="json")
     again = put(alice, entry(), AREA)
@@ -104,7 +104,7 @@ def test_one_in_the_trash_stays_there(acme, alice, image, entry):
     assert acme.images.active().filter(hash=hash).count() == 1
 
 
-def test_a_locked_picture_is_kept_as_it_is(alice, image, entry):
+def test_a_locked_image_is_kept_as_it_is(alice, image, entry):
     set_locked(image, True, actor=alice.actor)
     for query in ({"keepHash": "true"}, {"deletePrevious": "true"}):
         response = put(alice, entry(), AREA, **query)
@@ -143,9 +143,9 @@ BAD = [
     ("subject_area", {"x": 0, "y": 5, "width": 1, "height": 2}, "within 8"),
     ("subject_area", {"x": 99, "y": 0, "width": 2, "height": 1, "percentage": True}, "within 100"),
     ("subject_area", {"x": -1, "y": 0}, "x must be"),
-    ("subject_area", {"y": 0}, "x is missing"),
+    ("subject_area", {"y": 0}, "x is required"),
     ("subject_area", {"x": 0, "y": 0, "z": 0}, "'z'"),
-    ("crop_area", {"x": 0, "y": 0}, "width is missing"),
+    ("crop_area", {"x": 0, "y": 0}, "width is required"),
     ("crop_area", {"x": 0, "y": 0, "width": 0, "height": 1}, "width must be"),
     ("multi_areas", {"a b": {"crop_area": AREA}}, "area name"),
     ("multi_areas", {"a": {"crop_area": {**AREA, "width": 8}}}, "multi_areas.a"),
@@ -154,10 +154,10 @@ BAD = [
     ("linked", {"hashes": ["xyz"]}, "hashes"),
     ("anything", "text", "object"),
     ("anything", {"a": 1.5}, "integer"),
-    ("anything", {"a": None}, "may hold"),
+    ("anything", {"a": None}, "values must be"),
     ("protected", {}, "protected"),
-    ("An-y", {}, "name must be"),
-    ("a" * 55, {}, "name must be"),
+    ("An-y", {}, "invalid name"),
+    ("a" * 55, {}, "invalid name"),
 ]
 
 
@@ -179,7 +179,7 @@ def test_faces_are_not_detected_here(alice, image, entry):
     assert (response.status_code, response.json()["error"]["reason"]) == (403, "feature_unavailable")
 
 
-def test_an_area_outside_of_the_picture_is_refused_at_the_upload(acme, alice):
+def test_an_area_outside_of_the_image_is_refused_at_the_upload(acme, alice):
     response = alice.upload(
         acme, images.png(8, 6), **{"meta_dynamic[0]": json.dumps({"subject_area": {"x": 8, "y": 0}})}
     )

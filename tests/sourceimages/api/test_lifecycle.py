@@ -1,4 +1,4 @@
-"""What may happen to a picture after it was uploaded, as the API shows it."""
+"""Changes of an image after its upload, through the API."""
 
 import json
 from datetime import timedelta
@@ -33,7 +33,7 @@ def refused(response, status: int, reason: str) -> bool:
 # --- Deleting ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_deleted_picture_is_gone_everywhere_but_in_the_trash(image, alice):
+def test_a_deleted_image_is_not_found_anywhere_but_in_the_trash(image, alice):
     response = alice.api.delete(path(image))
     assert (response.status_code, response.content) == (204, b"")
     assert "Content-Type" not in response.headers
@@ -58,24 +58,24 @@ def test_a_deleted_picture_is_gone_everywhere_but_in_the_trash(image, alice):
     assert alice.api.get(path(image) + "?deleted=true").json() == trash["items"][0]
 
 
-def test_a_living_picture_is_not_in_the_trash(image, alice):
+def test_an_active_image_is_not_in_the_trash(image, alice):
     assert alice.api.get("/sourceimages/acme?deleted=true").json()["total"] == 0
     assert alice.api.get(path(image) + "?deleted=true").status_code == 404
 
 
-def test_the_short_hash_names_a_picture_too(image, alice):
+def test_the_short_hash_names_an_image_too(image, alice):
     assert alice.api.delete(f"/sourceimages/acme/{image.short_hash}").status_code == 204
     assert alice.api.post(f"/sourceimages/acme/{image.short_hash}/restore").status_code == 200
 
 
-def test_a_locked_picture_is_not_deleted(image, alice):
+def test_a_locked_image_is_not_deleted(image, alice):
     lock(alice, image)
     assert refused(alice.api.delete(path(image)), 423, "image_locked")
     assert not Tombstone.objects.exists()
     assert alice.api.get(path(image)).json()["locked"] is True
 
 
-def test_all_pictures_of_the_same_bytes_are_deleted_or_none(acme, alice, image):
+def test_all_images_of_the_same_bytes_are_deleted_or_none(acme, alice, image):
     protected = alice.upload(acme, images.png(), **{"options[0]": '{"protected": true}'}).json()["items"][0]
     alice.upload(acme, images.png(seed=9))
     address = f"/sourceimages/acme?binaryHash={image.binary_hash}"
@@ -89,7 +89,7 @@ def test_all_pictures_of_the_same_bytes_are_deleted_or_none(acme, alice, image):
     assert refused(alice.api.delete(address), 404, "image_not_found")
 
 
-def test_all_pictures_of_the_same_bytes_are_deleted_in_as_many_queries_as_one(acme, alice):
+def test_all_images_of_the_same_bytes_are_deleted_in_as_many_queries_as_one(acme, alice):
     def queries(seed, count):
         for number in range(count):
             version = {"meta_dynamic[0]": json.dumps({"version": {"text": str(number)}})}
@@ -130,7 +130,7 @@ def test_without_a_binary_hash_nothing_is_deleted(acme, alice, image, query):
     assert acme.images.active().count() == 1
 
 
-def test_the_database_itself_refuses_a_locked_picture_in_the_trash(acme, image, alice):
+def test_the_database_itself_refuses_a_locked_image_in_the_trash(acme, image, alice):
     alice.api.delete(path(image))
     with pytest.raises(IntegrityError), transaction.atomic():
         SourceImage.objects.filter(pk=image.pk).update(locked=True)
@@ -139,7 +139,7 @@ def test_the_database_itself_refuses_a_locked_picture_in_the_trash(acme, image, 
 # --- Restoring --------------------------------------------------------------------------------------------------------
 
 
-def test_a_restored_picture_has_everything_it_had(image, alice):
+def test_a_restored_image_has_everything_it_had(image, alice):
     alice.api.put(path(image, "meta", "user"), {"int:year": 2019}, format="json")
     before = alice.api.get(path(image)).json()
     alice.api.delete(path(image))
@@ -154,12 +154,12 @@ def test_restoring_what_was_never_deleted_is_fine(image, alice):
     assert not AuditEvent.objects.filter(action="image.restored").exists()
 
 
-def test_nobody_restores_what_never_was(image, alice):
+def test_an_unknown_hash_cannot_be_restored(image, alice):
     assert refused(alice.api.post("/sourceimages/acme/" + "0" * 40 + "/restore"), 404, "image_not_found")
 
 
 @pytest.mark.parametrize(("days", "status"), [(29, 200), (30, 404), (31, 404)])
-def test_a_picture_can_be_restored_for_thirty_days(image, alice, days, status):
+def test_an_image_can_be_restored_for_thirty_days(image, alice, days, status):
     alice.api.delete(path(image))
     let_pass(timedelta(days=days, seconds=1))
     assert (alice.api.get("/sourceimages/acme?deleted=true").json()["total"] == 1) is (status == 200)
@@ -181,7 +181,7 @@ def test_of_several_in_the_trash_the_newest_comes_back(acme, alice, image):
     assert alice.api.post(path(image, "restore")).json()["user_metadata"] == {"int:year": 2002}
 
 
-def test_uploading_what_lies_in_the_trash_makes_a_new_picture(acme, alice, image):
+def test_uploading_what_lies_in_the_trash_makes_a_new_image(acme, alice, image):
     alice.api.put(path(image, "meta", "user"), {"int:year": 2019}, format="json")
     alice.api.delete(path(image))
     again = alice.upload(acme, images.png(), name="again.png").json()["items"][0]
@@ -250,7 +250,7 @@ def test_only_who_may_unlock_locks(image, member, role):
     assert lock(member(Role.UNLOCK), image).status_code == 200
 
 
-def test_nobody_changes_a_locked_picture(acme, image, alice):
+def test_a_locked_image_cannot_be_changed(acme, image, alice):
     alice.api.put(path(image, "meta", "user"), {"a": "b"}, format="json")
     lock(alice, image)
     for method, place, body in (
@@ -270,7 +270,7 @@ def test_nobody_changes_a_locked_picture(acme, image, alice):
     assert acme.images.count() == 1
 
 
-def test_a_locked_picture_may_be_renamed(image, alice):
+def test_a_locked_image_may_be_renamed(image, alice):
     lock(alice, image)
     assert alice.api.put(path(image, "name"), "new.png", format="json").status_code == 204
 
@@ -282,7 +282,7 @@ def test_a_locked_picture_may_be_renamed(image, alice):
     ("sent", "name"),
     [(b'"new.jpg"', "new.jpg"), (b"new.jpg", "new.jpg"), ("größe.jpg".encode(), "größe.jpg"), (b'"a/../b"', "a/../b")],
 )
-def test_a_picture_is_renamed(image, alice, sent, name):
+def test_an_image_is_renamed(image, alice, sent, name):
     assert alice.api.generic("PUT", path(image, "name"), sent, "text/plain").status_code == 204
     assert alice.api.get(path(image)).json()["name"] == name
     assert alice.api.get(path(image)).json()["hash"] == image.hash
@@ -303,7 +303,7 @@ def protect(person, image, value, query=""):
     return person.api.put(path(image, "options", "protected") + query, value, format="json")
 
 
-def test_protecting_makes_another_picture_and_leaves_the_old_one(acme, image, alice):
+def test_protecting_makes_another_image_and_leaves_the_old_one(acme, image, alice):
     alice.api.put(path(image, "meta", "user"), {"int:year": 2019}, format="json")
     response = protect(alice, image, True)
     assert response.status_code == 201
@@ -343,7 +343,7 @@ def test_one_that_is_there_already_is_taken_as_it_is(acme, image, alice):
     assert response.json()["user_metadata"] == {"a": "b"}
 
 
-def test_one_made_of_a_locked_picture_is_not_locked(image, alice):
+def test_one_made_of_a_locked_image_is_not_locked(image, alice):
     lock(alice, image)
     assert protect(alice, image, True).json()["locked"] is False
     assert alice.api.get(path(image)).json()["locked"] is True

@@ -18,7 +18,7 @@ from tests.support import images
 
 @pytest.fixture
 def ten(acme, alice):
-    """Ten pictures; picture n was made n minutes after midnight, and sizes come in pairs."""
+    """Ten images; image n was created n minutes after midnight, and sizes come in pairs."""
     for n in range(10):
         alice.upload(acme, images.png(seed=n), name=f"{n}.png")
     for n, image in enumerate(acme.images.order_by("id")):

@@ -18,7 +18,7 @@ def put_in_trash(image, *, days_left=30):
     image.save(update_fields=["tombstone"])
 
 
-def test_a_picture_is_found_by_hash_and_by_short_hash(image, alice):
+def test_an_image_is_found_by_hash_and_by_short_hash(image, alice):
     whole = alice.api.get(f"/sourceimages/acme/{image.hash}")
     short = alice.api.get(f"/sourceimages/acme/{image.short_hash}")
     assert whole.status_code == 200
@@ -29,18 +29,18 @@ def test_a_picture_is_found_by_hash_and_by_short_hash(image, alice):
 
 
 @pytest.mark.parametrize("length", [1, 5, 7, 20, 39])
-def test_nothing_between_short_hash_and_hash_names_a_picture(image, alice, length):
+def test_nothing_between_short_hash_and_hash_names_an_image(image, alice, length):
     assert alice.api.get(f"/sourceimages/acme/{image.hash[:length]}").status_code == 404
 
 
 @pytest.mark.parametrize("hash", ["0" * 40, "alias", "binaryhash", "x" * 500, "%00", "a%00", "é", "A" * 40])
-def test_an_unknown_picture_is_not_found(image, alice, hash):
+def test_an_unknown_image_is_not_found(image, alice, hash):
     response = alice.api.get(f"/sourceimages/acme/{hash}")
     assert response.status_code == 404
     assert response.json()["error"]["reason"] == "image_not_found"
 
 
-def test_a_deleted_picture_is_only_found_in_the_trash(image, alice):
+def test_a_deleted_image_is_only_found_in_the_trash(image, alice):
     put_in_trash(image)
     assert alice.api.get(f"/sourceimages/acme/{image.hash}").status_code == 404
     assert alice.api.get(f"/sourceimages/acme/{image.hash}/download").status_code == 404
@@ -50,12 +50,12 @@ def test_a_deleted_picture_is_only_found_in_the_trash(image, alice):
     assert alice.api.get("/sourceimages/acme?deleted=true").json()["total"] == 1
 
 
-def test_what_the_purge_may_take_is_gone(image, alice):
+def test_expired_images_are_not_found(image, alice):
     put_in_trash(image, days_left=0)
     assert alice.api.get(f"/sourceimages/acme/{image.hash}?deleted=true").status_code == 404
 
 
-def test_pictures_are_found_by_binary_hash(image, acme, alice):
+def test_images_are_found_by_binary_hash(image, acme, alice):
     protected = alice.upload(acme, images.png(), **{"options[0]": '{"protected":true}'}).json()["items"][0]
     alice.upload(acme, images.png(seed=1))
     for path in (

@@ -94,7 +94,7 @@ def test_of_several_files_all_or_none_are_kept(acme, alice, own_files):
     assert files_in(own_files) == []
 
 
-def test_the_same_content_twice_is_the_same_picture(acme, alice):
+def test_the_same_content_twice_is_the_same_image(acme, alice):
     first = alice.upload(acme, images.png(), name="first.png").json()["items"][0]
     second = alice.upload(acme, images.png(), name="second.png").json()["items"][0]
     assert second == first
@@ -102,7 +102,7 @@ def test_the_same_content_twice_is_the_same_picture(acme, alice):
     assert contradictions() == []
 
 
-def test_the_same_content_twice_in_one_request_is_one_picture(acme, alice):
+def test_the_same_content_twice_in_one_request_is_one_image(acme, alice):
     response = alice.upload(acme, images.png(), images.png())
     assert response.json()["total"] == 2
     assert response.json()["items"][0] == response.json()["items"][1]
@@ -163,7 +163,7 @@ def test_fields_without_an_index_belong_to_one_file_after_the_other(acme, alice)
 
 
 @pytest.mark.parametrize("value", ['{"protected":true}', '"{\\"protected\\":true}"', '{"protected":"1"}'])
-def test_protection_makes_another_picture_of_the_same_bytes(acme, alice, value):
+def test_protection_makes_another_image_of_the_same_bytes(acme, alice, value):
     plain = alice.upload(acme, images.png()).json()["items"][0]
     protected = alice.upload(acme, images.png(), **{"options[0]": value}).json()["items"][0]
     assert protected["protected"] is True
@@ -198,7 +198,7 @@ def test_one_name_is_one_field_even_if_given_twice(acme, alice):
     assert item["user_metadata"] == {"year": "x"}
 
 
-def test_a_locked_picture_keeps_its_metadata(image, acme, alice):
+def test_a_locked_image_keeps_its_metadata(image, acme, alice):
     acme.images.update(locked=True)
     refused = alice.upload(acme, images.png(), **{"meta_user[0]": '{"a":"1"}'})
     assert refused.status_code == 423
@@ -243,13 +243,13 @@ def test_what_this_server_cannot_do_is_refused_with_a_reason(acme, alice):
 
 
 @pytest.mark.parametrize("value", ["true", "1", "jpg", '"png"', "false", "0"])
-def test_a_wish_to_optimize_leaves_other_formats_alone(acme, alice, value):
+def test_optimizing_skips_other_formats(acme, alice, value):
     assert alice.upload(acme, images.png(), optimize_source=value).status_code == 200
     assert StoredFile.objects.get().optimize_to == ""
 
 
 @pytest.mark.parametrize(("value", "kept"), [("true", "png"), ("jpg", "jpg"), ("false", "")])
-def test_a_wish_to_optimize_a_tiff_is_remembered(acme, alice, value, kept):
+def test_optimizing_a_tiff_is_queued(acme, alice, value, kept):
     assert alice.upload(acme, images.encoded(images.picture(), "TIFF"), optimize_source=value).status_code == 200
     assert StoredFile.objects.get().optimize_to == kept
 
@@ -418,7 +418,7 @@ def test_an_upload_that_takes_too_long_is_given_up(acme, alice, settings, monkey
     assert files_in(own_files) == []
 
 
-def test_files_made_to_be_slow_do_not_keep_the_readers_for_ever(acme, alice, monkeypatch):
+def test_files_made_to_be_slow_do_not_block_the_readers(acme, alice, monkeypatch):
     monkeypatch.setattr("sourceimages.operations.add.PROBE_BUDGET_SECONDS", 0)
     response = alice.upload(acme, images.png())
     assert response.status_code == 503
@@ -434,7 +434,7 @@ def test_a_spool_without_room_is_a_storage_that_is_unavailable(acme, alice, own_
 
 @pytest.mark.django_db(transaction=True)
 def test_an_upload_whose_known_file_is_purged_meanwhile_is_tried_again(acme, alice, image, monkeypatch):
-    """The foreign key is checked when the transaction ends; the second attempt stores the file anew."""
+    """The foreign key is checked when the transaction ends; the second attempt stores the file again."""
     keep, files = StagedUploads.stage, []
 
     def keep_and_purge(keeper, uploads):
@@ -473,7 +473,7 @@ def test_every_upload_is_in_the_audit_trail(acme, alice):
     assert event.address == "127.0.0.1"
 
 
-def test_somebody_who_may_only_upload_learns_nothing_of_what_was_here(acme, alice, member):
+def test_a_user_who_can_only_upload_sees_no_existing_data(acme, alice, member):
     fields = {"meta_user[0]": '{"secret":"x"}'}
     alice.upload(acme, images.png(), name="secret.png", **fields)
     acme.images.update(locked=True, created="2020-01-01T00:00:00Z")

@@ -37,7 +37,7 @@ def post(person, **fields):
 
 
 @pytest.mark.parametrize("field", ["url[0]", "url[]", "url"])
-def test_a_picture_is_fetched(acme, alice, base, field, own_files):
+def test_an_image_is_fetched(acme, alice, base, field, own_files):
     response = post(alice, **{field: f"{base}/quay/harbour.png"})
     assert response.status_code == 200
     item = response.json()["items"][0]
@@ -46,7 +46,7 @@ def test_a_picture_is_fetched(acme, alice, base, field, own_files):
     assert len(left(own_files)) == 1
 
 
-def test_what_is_fetched_is_the_same_picture_as_what_is_sent(acme, alice, base):
+def test_what_is_fetched_is_the_same_image_as_what_is_sent(acme, alice, base):
     sent = alice.upload(acme, PICTURE, name="a.png").json()["items"][0]
     fetched = post(alice, **{"url[0]": f"{base}/b.png"}).json()["items"][0]
     assert (fetched["hash"], fetched["name"]) == (sent["hash"], "a.png")
@@ -148,9 +148,9 @@ def test_uploads_by_url_are_refused_at_once_where_too_many_wait(
         waiting(stack, alice, acme, 4)
         refused = post(alice, **url)
         assert (refused.status_code, refused.json()["reason"]) == (429, "too_many_fetches")
-        assert "4 uploads by URL are under way, the limit for a key" in refused.json()["message"]
+        assert "4 uploads by URL are in progress, the limit for a key" in refused.json()["message"]
         assert int(refused.headers["Retry-After"]) > 0
-        assert alice.upload(acme, OTHER).status_code == 200  # waits for nobody
+        assert alice.upload(acme, OTHER).status_code == 200  # does not wait
         assert post(bob, **url).status_code == 200
         waiting(stack, bob, acme, 2)
         assert "an organization" in post(bob, **url).json()["message"]
@@ -162,7 +162,7 @@ def test_uploads_by_url_are_refused_at_once_where_too_many_wait(
     assert remote_limits._in_use == {}
 
 
-def test_whoever_is_refused_leaves_nothing_and_whatever_fails_leaves_its_place(acme, alice, base, settings, own_files):
+def test_refused_and_failed_fetches_release_their_slots(acme, alice, base, settings, own_files):
     settings.WEB_THREADS = 1
     for _ in range(2):
         assert post(alice, **{"url[0]": f"{base}/missing.png"}).status_code == 400

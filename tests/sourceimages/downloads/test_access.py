@@ -23,7 +23,7 @@ def secret(acme, alice):
 
 @pytest.fixture
 def copier(stage, member):
-    """Makes somebody with this role in acme, who may write in stage."""
+    """Creates a user with this role in acme, who can write to stage."""
 
     def make(*roles):
         person = member(*roles)
@@ -60,7 +60,7 @@ def test_of_several_the_protected_ones_stay(image, secret, copier, stage, role):
 
 
 @pytest.mark.parametrize("role", WITHOUT)
-def test_a_job_copies_what_whoever_started_it_may_download(image, secret, copier, stage, role, in_process):
+def test_a_job_copies_only_what_its_creator_can_download(image, secret, copier, stage, role, in_process):
     person = copier(role)
     started = person.api.post("/jobs/acme", {"kind": "copy_all", "destination": "stage"}, format="json")
     job = jobs.run(jobs.get(image.organization, started.json()["id"]).pk)

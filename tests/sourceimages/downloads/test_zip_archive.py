@@ -91,8 +91,8 @@ def test_what_is_missing_is_named_with_the_reason_in_the_zip_itself(storage, acm
     assert opened.namelist() == [zip_archive.entry_name(three[0]), zip_archive.entry_name(three[2]), "MISSING.txt"]
     assert [opened.read(name) for name in opened.namelist()[:2]] == [contents[0], contents[2]]
     said = opened.read("MISSING.txt").decode()
-    assert said.endswith(f"\r\n\r\n{three[1].hash}\t1_.png\tIts file is missing in the storage.\r\n")
-    assert opened.comment == b"Incomplete, images missing: 1. See MISSING.txt."
+    assert said.endswith(f"\r\n\r\n{three[1].hash}\t1_.png\tThe file is missing in the storage.\r\n")
+    assert opened.comment == b"Incomplete: 1 images are missing. See MISSING.txt."
 
 
 def test_what_is_damaged_or_was_purged_meanwhile_is_named_too(storage, acme, three):
@@ -102,9 +102,9 @@ def test_what_is_damaged_or_was_purged_meanwhile_is_named_too(storage, acme, thr
     acme.images.filter(pk=found[1].pk).delete()
     StoredFile.objects.filter(pk=found[1].file.pk).delete()
     said = unpacked(sent(acme, found)).read("MISSING.txt").decode()
-    assert "Its file is damaged: " in said
+    assert "The file is damaged: " in said
     assert "instead of 7." in said
-    assert "It was deleted permanently meanwhile." in said
+    assert "The image was deleted permanently in the meantime." in said
 
 
 def test_a_file_that_got_another_key_meanwhile_is_not_missing(storage, acme, three):
@@ -130,7 +130,7 @@ def test_protected_ones_are_named_to_those_who_may_not_have_them(acme, alice):
     for found, names in ((acme.images.order_by("id"), ["1.png"]), (acme.images.filter(protected=True), [])):
         opened = unpacked(b"".join(zip_archive.zip_response(acme, found, protected=False).streaming_content))
         assert [name[7:] for name in opened.namelist()[:-1]] == names
-        assert "0.png\tIt is protected" in opened.read("MISSING.txt").decode()
+        assert "0.png\tThe image is protected" in opened.read("MISSING.txt").decode()
 
 
 @pytest.mark.parametrize("error", [StorageUnavailable("No answer."), OSError(5, "Input/output error")])

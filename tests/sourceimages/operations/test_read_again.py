@@ -25,7 +25,7 @@ def killed(monkeypatch):
 
             def refused(question, *, seconds, ask=ask):
                 if question["ask"] in questions:
-                    raise WorkerKilledError("its reader died (Killed)")
+                    raise WorkerKilledError("the reader died (Killed)")
                 return ask(question, seconds=seconds)
 
             patch.setattr(probing._pool, name, refused)
@@ -95,7 +95,7 @@ def test_colours_are_looked_for_again_when_their_reader_was_killed(acme, alice, 
     alice.upload(acme, images.jpeg(64, 64))
     file = StoredFile.objects.get()
     assert file.colors_pending
-    patch = killed("colours")
+    patch = killed("colors")
     assert operations.extract_colors(file.pk)
     file.refresh_from_db()
     assert (file.colors_pending, "color" in file.static_metadata) == (False, False)
@@ -129,7 +129,7 @@ def test_a_preview_whose_reader_is_killed_is_not_remembered_as_none(acme, alice,
     file = StoredFile.objects.get()
 
     def killed(question, *, seconds):
-        raise WorkerKilledError("its reader died (Killed)")
+        raise WorkerKilledError("the reader died (Killed)")
 
     with monkeypatch.context() as patch:
         patch.setattr(probing._thumbnail_pool, "call", killed)

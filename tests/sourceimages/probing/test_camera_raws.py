@@ -56,7 +56,7 @@ def test_a_raw_is_of_its_own_format_and_has_the_size_of_the_photograph(probed, c
     assert (probe.width, probe.height, probe.opaque, probe.animated) == (600, 400, True, False)
 
 
-def test_what_a_raw_says_of_the_photograph_is_told(probed):
+def test_what_a_raw_says_of_the_photograph_is_reported(probed):
     exif = {36867: "2024:06:11 10:00:00", 37500: b"secret of the maker", 40961: 1}
     place = {1: "N", 2: [tiffs.Fraction(47), tiffs.Fraction(30), tiffs.Fraction(0)]}
     place |= {3: "E", 4: [tiffs.Fraction(8), tiffs.Fraction(30), tiffs.Fraction(0)]}

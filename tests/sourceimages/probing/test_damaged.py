@@ -119,7 +119,7 @@ def test_a_whole_file_is_not_damaged(damaged, content):
         ("animated jxl", 0.6, {"missing": "frames", "decoded": 1}),
     ],
 )
-def test_what_is_missing_is_told(damaged, name, part, expected):
+def test_what_is_missing_is_reported(damaged, name, part, expected):
     content = WHOLE[name]
     found = damaged(content[: int(len(content) * part)])
     assert expected.items() <= found.items()
@@ -182,7 +182,7 @@ def test_a_strip_that_claims_to_be_longer_than_the_file_is_whole_if_its_pixels_a
     assert damaged(bytes(content)) is None
 
 
-def test_a_container_that_lacks_something_behind_the_image_is_told_so(damaged):
+def test_a_container_that_lacks_something_behind_the_image_is_reported_so(damaged):
     content = WHOLE["jxl container"] + box(b"Exif", bytes(400))
     assert damaged(content) is None
     assert damaged(content[:-100]) == {"missing": "end"}

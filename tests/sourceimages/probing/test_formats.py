@@ -1,4 +1,4 @@
-"""Files drawn on the spot, and what probe() tells of them."""
+"""Files drawn on the spot, and and their probe() results."""
 
 import gzip
 import io
@@ -24,7 +24,7 @@ pillow_heif.register_heif_opener()
 
 @pytest.fixture
 def told(tmp_path):
-    """What probe() tells of these bytes, under a name that tells nothing."""
+    """The probe() result for this content, under a neutral file name."""
 
     def tell(data: bytes) -> Probe:
         path = tmp_path / "file"
@@ -51,7 +51,7 @@ def saved(image, format, **options):
 
 
 def sideways():
-    """EXIF that asks viewers to turn the picture by a quarter."""
+    """EXIF that rotates the image by 90 degrees."""
     exif = Image.Exif()
     exif[0x0112] = 6
     return exif
@@ -133,7 +133,7 @@ def other():
         (saved(picture(), "TIFF", save_all=True, append_images=[other()]), facts("tif", mimetype="image/tiff")),
     ],
 )  # fmt: skip
-def test_pictures(told, data, expected):
+def test_images(told, data, expected):
     assert told(data) == expected
 
 
@@ -164,7 +164,7 @@ def test_a_text_chunk_that_would_inflate_to_much_is_passed_by(told):
 
 @pytest.mark.parametrize("data", [png_header(0, 5), png_header(5, 5)[:20], png_header(2**31, 1), b"\x89PNG\r\n\x1a\n"])
 def test_a_png_without_a_size_is_unreadable(told, data):
-    with pytest.raises(UnreadableImage, match="starts like the format png"):
+    with pytest.raises(UnreadableImage, match="has the signature of the format png"):
         told(data)
 
 
@@ -188,7 +188,7 @@ def test_a_jpeg_that_ends_before_its_size_is_unreadable(told):
 
 
 def gif(*frames, screen=(40, 30)):
-    """A GIF of frames of (left, top, width, height, afterwards); without pixels, which nobody should ask for."""
+    """A GIF of frames of (left, top, width, height, afterwards); without pixels, which must not be read."""
     data = b"GIF89a" + struct.pack("<HHBBB", *screen, 0, 0, 0)
     for left, top, width, height, afterwards in frames:
         data += b"!\xf9\x04" + bytes([afterwards << 2, 0, 0, 0, 0])
@@ -249,7 +249,7 @@ def psd(*, channels=4, layers=-1, alpha=b"\xff" * 6, depth=8, large=False, packe
     ("options", "opaque"),
     [
         ({"channels": 3, "layers": 2}, True),
-        ({"layers": 2, "alpha": bytes(6)}, True),  # a mask somebody saved
+        ({"layers": 2, "alpha": bytes(6)}, True),  # a saved mask
         ({"layers": -1}, True),
         ({"layers": -1, "alpha": b"\xff\xff\xff\xff\x01\xff"}, False),
         ({"layers": -1, "alpha": bytes(6)}, False),
@@ -393,7 +393,7 @@ def test_a_pdf_may_begin_anywhere_in_the_first_kilobyte(told, before):
 
 @pytest.mark.parametrize("before", BEFORE_A_PDF)
 def test_a_broken_pdf_is_not_text_whatever_is_before_it(told, before):
-    with pytest.raises(UnreadableImage, match="starts like the format pdf"):
+    with pytest.raises(UnreadableImage, match="has the signature of the format pdf"):
         told(before + b"%PDF-1.7\n")
 
 
@@ -411,7 +411,7 @@ def test_text_that_mentions_a_pdf_after_the_first_kilobyte_is_text(told):
 
 
 def test_a_pdf_that_cannot_be_opened_is_unreadable(told):
-    with pytest.raises(UnreadableImage, match="cannot be opened"):
+    with pytest.raises(UnreadableImage, match="can't be opened"):
         told(b"%PDF-1.7\n")
 
 
@@ -441,7 +441,7 @@ def test_an_eps_without_a_usable_box_is_unreadable(told, box):
         told(eps(box))
 
 
-# Files without pictures
+# Files without images
 
 
 def archive(**entries):

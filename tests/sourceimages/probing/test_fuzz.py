@@ -1,4 +1,4 @@
-"""Files that nobody has thought of: small ones of all formats, changed at random, and bytes made up behind a signature.
+"""Fuzzing: small files of all formats with random changes, and random bytes after a signature.
 
 FUZZ_SECONDS says for how long, FUZZ_SEED repeats a run; `bin/fuzz` runs for longer.
 """

@@ -119,7 +119,7 @@ def coloured(tmp_path):
     return look
 
 
-def test_dominant_colours_come_most_frequent_first(coloured):
+def test_dominant_colors_come_most_frequent_first(coloured):
     image = Image.new("RGB", (400, 300), (200, 30, 30))
     image.paste((10, 20, 200), (0, 0, 400, 90))
     for content in (images.encoded(image, "PNG"), images.encoded(image, "TIFF"), images.encoded(image, "GIF")):
@@ -203,7 +203,7 @@ def test_it_is_in_the_answers_and_goes_along_with_a_copy(acme, alice, stage):
     assert copied["static_metadata"] == item["static_metadata"]
 
 
-def test_colours_come_later_and_once(acme, alice):
+def test_colors_come_later_and_once(acme, alice):
     item = alice.upload(acme, images.encoded(picture(), "PNG")).json()["items"][0]
     assert "color" not in item["static_metadata"]
     (waiting,) = operations.files_without_colors()
@@ -214,7 +214,7 @@ def test_colours_come_later_and_once(acme, alice):
     assert contradictions() == []
 
 
-def test_missing_bytes_keep_nobody_waiting(acme, alice):
+def test_a_missing_file_blocks_no_other(acme, alice):
     for seed in range(2):
         alice.upload(acme, images.png(40, 30, seed=seed))
     first, second = StoredFile.objects.order_by("id")
@@ -225,7 +225,7 @@ def test_missing_bytes_keep_nobody_waiting(acme, alice):
     assert second.static_metadata["color"]["dominant"]
 
 
-def test_what_has_no_colours_is_asked_once(acme, alice):
+def test_what_has_no_colors_is_asked_once(acme, alice):
     alice.upload(acme, images.svg(), name="a.svg")
     assert operations.files_without_colors() == []
     broken = images.encoded(picture(), "PNG")
@@ -234,7 +234,7 @@ def test_what_has_no_colours_is_asked_once(acme, alice):
     assert operations.files_without_colors() == []
 
 
-def test_large_jpegs_are_not_decoded_whole_for_their_colours(coloured):
+def test_large_jpegs_are_not_decoded_whole_for_their_colors(coloured):
     image = pyvips.Image.black(9000, 7000).new_from_image([200, 30, 30])
     content = bytes(image.cast("uchar").copy(interpretation="srgb").jpegsave_buffer(Q=50))
     (colour,) = coloured(content)

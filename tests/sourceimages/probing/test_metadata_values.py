@@ -133,7 +133,7 @@ def test_the_turn_of_an_avif_is_no_orientation_of_exif(described):
 
 
 @pytest.mark.parametrize("format", ["AVIF", "HEIF"])
-def test_the_orientation_of_exif_is_told_as_it_is_in_the_file(described, format):
+def test_the_orientation_of_exif_is_reported_as_it_is_in_the_file(described, format):
     exif = Image.Exif()
     exif[ExifTags.Base.ResolutionUnit] = 3  # no writer takes it for a turn
     content = images.encoded(picture(size=(64, 48)), format, exif=exif.tobytes())

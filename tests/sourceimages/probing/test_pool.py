@@ -64,8 +64,8 @@ def actor():
     pool.close()
 
 
-def test_nobody_waits_for_ever_for_a_child():
-    pool = Pool(1, command=(*PYTHON, ACTOR), patience=0.2)
+def test_waiting_for_a_free_worker_times_out():
+    pool = Pool(1, command=(*PYTHON, ACTOR), checkout_timeout=0.2)
     with pool._checkout(), pytest.raises(PoolExhaustedError):
         pool.call({"path": "picture"}, seconds=1)
     assert pool.call({"path": "picture"}, seconds=5)["format"] == "png"
@@ -73,7 +73,7 @@ def test_nobody_waits_for_ever_for_a_child():
 
 
 def test_an_upload_that_finds_no_child_may_be_tried_again(actor, png, monkeypatch):
-    actor._patience = 0.1
+    actor._checkout_timeout = 0.1
     monkeypatch.setattr(probing, "_pool", actor)
     with actor._checkout(), pytest.raises(Unavailable):
         probing.probe(png)
@@ -196,13 +196,13 @@ def test_a_required_sandbox_that_is_missing_is_an_error():
             pool.check_sandbox()
 
 
-def test_a_sandbox_that_is_missing_is_told_once(caplog):
+def test_a_sandbox_that_is_missing_is_logged_once(caplog):
     pool = unsandboxed()
     pool.check_sandbox()
     pool.close()
     pool.check_sandbox()
     pool.close()
-    assert caplog.text.count("without seccomp") == 1
+    assert caplog.text.count("seccomp is not available") == 1
 
 
 def test_check_sandbox_asks_a_child():
@@ -215,10 +215,10 @@ def test_check_sandbox_asks_a_child():
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("leave", "its reader died (3)"),
-        ("mute", "fell silent"),
-        ("babble", "went wrong"),
-        ("flood", "went wrong"),
+        ("leave", "the reader died (3)"),
+        ("mute", "stopped responding"),
+        ("babble", "invalid response"),
+        ("flood", "invalid response"),
     ],
 )
 def test_a_file_its_reader_dies_of_is_unreadable_and_the_next_one_is_read(actor, monkeypatch, tmp_path, name, reason):
@@ -260,7 +260,7 @@ def test_a_file_that_takes_too_much_computing_is_not_tried_again(actor, monkeypa
     monkeypatch.setattr(probing, "_pool", actor)
     monkeypatch.setattr(actor, "call_fresh_worker", None)
     (tmp_path / "compute").write_bytes(b"x")
-    with pytest.raises(UnreadableImage, match="too much computing time"):
+    with pytest.raises(UnreadableImage, match="limit of CPU time"):
         probing.probe(tmp_path / "compute")
 
 
@@ -292,8 +292,8 @@ def test_the_second_try_is_alone():
     pool.close()
 
 
-def test_nobody_waits_for_ever_to_be_alone():
-    pool = Pool(2, command=(*PYTHON, ACTOR), patience=0.2)
+def test_waiting_for_an_exclusive_call_times_out():
+    pool = Pool(2, command=(*PYTHON, ACTOR), checkout_timeout=0.2)
     with pool._checkout(), pytest.raises(PoolExhaustedError), pool.call_exclusively():
         pass
     with pool.call_exclusively(), pytest.raises(PoolExhaustedError), pool.call_exclusively():
@@ -307,7 +307,7 @@ def test_nobody_waits_for_ever_to_be_alone():
     ("death", "complete"),
     [(WorkLimitError("computing"), True), (WorkerKilledError("clock"), False), (WorkerDiedError("crash"), False)],
 )
-def test_what_a_dead_reader_did_not_tell_is_looked_for_later_unless_it_is_the_files_fault(
+def test_what_a_dead_reader_did_not_report_is_looked_for_later_unless_it_is_the_files_fault(
     monkeypatch, png, death, complete
 ):
     ask = probing._pool.call
@@ -368,7 +368,7 @@ def test_many_threads_share_a_few_children(tmp_path, settings):
     assert len(living_children()) <= settings.PROBE_WORKERS
 
 
-def test_a_child_ends_when_its_parent_is_gone():
+def test_a_child_ends_when_its_parent_has_ended():
     child = Worker()
     child.detach()
     assert child._process.wait(timeout=5) == 0

@@ -38,7 +38,7 @@ pillow_heif.register_heif_opener()
 
 
 def drawn(tmp_path, content, format, *, side=SIDE, upright=True):
-    """The picture made of these bytes, None where there is none."""
+    """The thumbnail of this content; None if there is none."""
     path = tmp_path / f"original.{format}"
     path.write_bytes(content)
     made = render_thumbnail(path, format, side=side, upright=upright)
@@ -86,7 +86,7 @@ def test_real_files(item, upright):
 
 
 def is_plain(item):
-    """Whether Pillow alone shows it in the right colours; what AVIF crops it does not crop."""
+    """Whether Pillow alone shows it in the right colors; what AVIF crops it does not crop."""
     if item["path"] == "avif/clap-crop.avif" or item["expected"]["format"] not in BY_LIBVIPS:
         return False
     try:
@@ -98,7 +98,7 @@ def is_plain(item):
 
 
 @pytest.mark.parametrize("item", manifest("images/images.json", "files", is_plain))
-def test_colours_of_real_files(item):
+def test_colors_of_real_files(item):
     path = CORPUS / "images" / item["path"]
     made = opened(render_thumbnail(path, item["expected"]["format"], side=SIDE, upright=True))
     with Image.open(path) as original:
@@ -137,7 +137,7 @@ def test_other_formats_are_left(tmp_path, format):
 
 
 def drawing_that_refers(tmp_path, reference):
-    """Blue, with a red picture of another file laid over it by whoever follows references."""
+    """Blue, covered by a red image from another file if references are followed."""
     secret = tmp_path / "secret.png"
     Image.new("RGB", (100, 100), "red").save(secret)
     href = reference.format(path=secret, folder=tmp_path.name)
@@ -253,7 +253,7 @@ def test_transparency_is_kept(tmp_path, format, name):
 
 
 @pytest.mark.parametrize(("format", "name"), [("jpg", "JPEG"), ("tif", "TIFF")])
-def test_inks_become_colours(tmp_path, format, name):
+def test_inks_become_colors(tmp_path, format, name):
     picture = Image.new("CMYK", (40, 20), (255, 0, 0, 0))
     red, green, blue = mean(drawn(tmp_path, images.encoded(picture, name), format))
     assert red < 60
@@ -281,7 +281,7 @@ def swapped_profile():
 
 
 def in_separate_tiles(content):
-    """The same TIFF with a tile for each of its colours, which libvips does not read."""
+    """The same TIFF with a tile for each of its colors, which libvips does not read."""
     with Image.open(BytesIO(content)) as image:
         orientation = image.tag_v2.get(0x0112, 1)
     planes = [plane.tobytes() for plane in padded(lopsided()).split()]
@@ -337,7 +337,7 @@ def test_another_process_takes_the_place_of_one_that_was_killed(tmp_path):
 @pytest.mark.parametrize("moment", ["__init__", "call"])
 def test_one_that_is_killed_says_nothing_about_the_image(tmp_path, monkeypatch, moment):
     def killed(child, *_, **__):
-        raise WorkerKilledError("its reader died (Killed)")
+        raise WorkerKilledError("the reader died (Killed)")
 
     probing._thumbnail_pool.close()
     with monkeypatch.context() as patch:

@@ -82,7 +82,7 @@ def test_columns_are_searched_all_the_time(acme, alice, two):
     jobs.run(jobs.start_reindex(acme, actor=COMMAND).pk)
 
 
-def test_the_index_is_built_anew_by_itself(acme, alice, two):
+def test_the_index_is_rebuilt_by_itself(acme, alice, two):
     speak(acme, "german")
     tasks.index_stale()
     job = Job.objects.get(kind="reindex")
@@ -95,7 +95,7 @@ def test_the_index_is_built_anew_by_itself(acme, alice, two):
     assert Job.objects.count() == 1
 
 
-def test_it_is_built_anew_after_an_upgrade_that_indexes_otherwise(acme, alice, two, monkeypatch):
+def test_it_is_rebuilt_after_an_upgrade_that_indexes_otherwise(acme, alice, two, monkeypatch):
     monkeypatch.setattr(index_state, "VERSION", index_state.VERSION + 1)
     assert listed(alice, q="NOT user:int:year:2000").status_code == 409
     (job,) = jobs.index_stale()
@@ -238,7 +238,7 @@ def test_building_the_index_waits_for_those_who_write_it_in_an_earlier_language(
     assert found(alice, **{"user:text:caption": "Haus"}) == ["0.png"]
 
 
-# --- NOT over what nobody has -----------------------------------------------------------------------------------------
+# --- NOT over unused fields ------------------------------------------------------------------------------------------
 
 NEGATIONS = [
     "not:user:rights=free",
@@ -265,7 +265,7 @@ def test_a_negation_over_a_field_that_some_have_selects_the_others(acme, two):
         assert Selection(acme, in_trash=False, search=search).images().get().pk == two[1].pk
 
 
-def test_a_field_that_is_in_the_trash_only_is_nobodys(acme, two):
+def test_a_field_of_deleted_images_only_counts_as_unused(acme, two):
     change_user_metadata(two[0], {"rights": "free"}, actor=COMMAND)
     delete_image(two[0], actor=COMMAND)
     with pytest.raises(InvalidFilter):

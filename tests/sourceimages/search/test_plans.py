@@ -1,4 +1,4 @@
-"""How the databases look for pictures among a hundred thousand: by an index, unless most of them are meant."""
+"""Query plans for a hundred thousand images: by an index, unless most of them are meant."""
 
 import re
 

@@ -83,7 +83,7 @@ def test_the_age_of_a_copy_is_its_own(storage):
     assert next(held.age for held in storage.list_objects() if held.key == "stage/cd/one") < 2
 
 
-def test_everything_is_copied_purged_and_swept_in_it(storage, acme, alice):
+def test_everything_is_copied_purged_and_collected_in_it(storage, acme, alice):
     for seed in range(5):
         alice.upload(acme, images.png(seed=seed))
     stage = create_organization_with_admin("stage", email="stage@example.org", actor=COMMAND).organization
@@ -101,7 +101,7 @@ def test_a_storage_that_works_passes_its_check(storage):
     storage.check()
 
 
-def test_pictures_live_in_it(storage, acme, alice):
+def test_images_are_stored_in_it(storage, acme, alice):
     content = images.png(30, 20)
     link = alice.upload(acme, content).json()["items"][0]["link"]
     assert b"".join(alice.api.get(f"{link}/download")) == content

@@ -24,7 +24,7 @@ ANEW = 5  # times, where what is asked for would be remembered
 PICTURES = "/admin/sourceimages/sourceimage/?organization=benchmark"
 PAGES = {
     "start": "/admin/",
-    "start: its numbers, counted anew": "/admin/numbers/",
+    "start: its numbers, counted anew": "/admin/statistics/",
     "pictures: grid": f"{PICTURES}&view=grid",
     "pictures: table": f"{PICTURES}&view=table",
     "pictures: page 100": f"{PICTURES}&offset=5940",
@@ -76,7 +76,7 @@ def _times(installed: Installation, page: str, *, anew: bool) -> tuple[float, fl
         with installed.server() as server:
             address = f"http://127.0.0.1:{server.port}"
             session = _logged_in(address)
-            session.get(f"{address}/admin/records/" if anew else address + page)
+            session.get(f"{address}/admin/raw-tables/" if anew else address + page)
             for _ in range(1 if anew else ASKED):
                 began = time.perf_counter()
                 answer = session.get(address + page)

@@ -1,4 +1,4 @@
-"""Pictures made small for people to look at, drawn by a limited child process and kept for a while."""
+"""Previews of images for the admin, rendered by a probe worker and cached."""
 
 import contextlib
 
@@ -8,25 +8,25 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from sourceimages import probing, stored_files
 from sourceimages.models import StoredFile
 
-SIZES = {"small": 320, "large": 1600}  # pixels, at most
+SIZES = {"small": 320, "large": 1600}  # longer side, maximum in pixels
 SUPPORTED_FORMATS = frozenset({"jpg", "png", "webp", "gif", "tif", "avif", "heic", "jxl", "psd", "svg", "pdf"})
 NO_PREVIEW = b""
-CACHE_SECONDS = 86_400
+NO_PREVIEW_CACHE_SECONDS = 86_400
 
 
 def preview(file: StoredFile, size: str, *, upright: bool = True) -> bytes | None:
-    """The file as WebP, small or large; None where there is nothing to see.
+    """Return a preview of the file as WebP; None if the format is not supported or the file can't be rendered.
 
-    Raises BytesMissing, StorageUnavailable and Unavailable, which are not remembered.
+    Raises OriginalMissing, StorageUnavailable and Unavailable; errors are not cached.
     """
     if file.format not in SUPPORTED_FORMATS:
         return None
-    kept = caches["previews"]
+    cache = caches["previews"]
     key = f"{file.pk}.{file.content_hash}.{size}.{'upright' if upright else 'stored'}"
-    made = kept.get(key)
-    if not isinstance(made, bytes):
+    data = cache.get(key)
+    if not isinstance(data, bytes):
         with stored_files.local_file(file) as path:
-            made = probing.render_thumbnail(path, file.format, side=SIZES[size], upright=upright) or NO_PREVIEW
-        with contextlib.suppress(OSError):  # a disk that is full, or not ours to write to: it is seen all the same
-            kept.set(key, made, DEFAULT_TIMEOUT if made else CACHE_SECONDS)
-    return made or None
+            data = probing.render_thumbnail(path, file.format, side=SIZES[size], upright=upright) or NO_PREVIEW
+        with contextlib.suppress(OSError):  # a full or read-only disk must not prevent showing the preview
+            cache.set(key, data, DEFAULT_TIMEOUT if data else NO_PREVIEW_CACHE_SECONDS)
+    return data or None

@@ -1,4 +1,4 @@
-"""What is on the pages of an organization, and what may be changed there."""
+"""The tabs of an organization in the admin: what each shows, and the actions on it."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -6,11 +6,21 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from django import forms
 from django.contrib import messages
 from django.db.models import Count, Sum
 from django.http import HttpRequest
 from rest_framework import serializers
 
+from organizations.admin.forms import (
+    AddMemberForm,
+    ChangeMemberForm,
+    EmptyForm,
+    KeyForm,
+    MemberForm,
+    OptionsForm,
+    ProfileForm,
+)
 from organizations.auth.staff import actor_of
 from organizations.models import AuditEvent, Membership, Organization, SigningKey, User
 from organizations.operations import (
@@ -32,29 +42,30 @@ from rokka.core.errors import InvalidInput
 EVENT_LIMIT = 100
 PERIODS = (30, 90, 365)  # days
 P = Permission
-ROLES = {  # what each allows, in a few words
-    Role.ADMIN: "everything",
-    Role.ADMIN_READ: "read, and see the members",
-    Role.WRITE: "read, upload, change and delete",
-    Role.READ: "see pictures, download originals",
-    Role.IMAGES_WRITE: "see, upload, change and delete pictures",
-    Role.IMAGES_READ: "see pictures",
-    Role.PROTECTED_DOWNLOAD: "download protected originals",
-    Role.UNLOCK: "lock and unlock pictures",
-    Role.UPLOAD: "upload pictures, and nothing else",
-    Role.BILLING_READ: "see the numbers that are billed",
+ROLE_DESCRIPTIONS = {
+    Role.ADMIN: "Full access",
+    Role.ADMIN_READ: "Read everything, including members",
+    Role.WRITE: "Read, upload, change and delete",
+    Role.READ: "View images, download originals",
+    Role.IMAGES_WRITE: "View, upload, change and delete images",
+    Role.IMAGES_READ: "View images",
+    Role.PROTECTED_DOWNLOAD: "Download protected originals",
+    Role.UNLOCK: "Lock and unlock images",
+    Role.UPLOAD: "Upload only",
+    Role.BILLING_READ: "View billing figures",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class OneTimeSecret:
-    """What a change leaves to be shown on the page itself: a secret that is seen once."""
+    """A secret to show on the page, once."""
 
     secret: str
     about: str
 
 
-FormHandler = Callable[[HttpRequest, Organization], OneTimeSecret | None]
+FormData = dict[str, Any]
+FormHandler = Callable[[HttpRequest, Organization, FormData], OneTimeSecret | None]
 ContextBuilder = Callable[[HttpRequest, Organization], dict[str, Any]]
 
 
@@ -62,25 +73,26 @@ ContextBuilder = Callable[[HttpRequest, Organization], dict[str, Any]]
 
 
 def usage(request: HttpRequest, organization: Organization) -> dict[str, Any]:
-    span = next((span for span in PERIODS if str(span) == request.GET.get("days")), PERIODS[0])
-    days = daily_stats.days(organization, daily_stats.today() - timedelta(days=span - 1), daily_stats.today())[::-1]
-    living = organization.images.filter(tombstone__isnull=True)
-    formats = list(living.values("format").annotate(count=Count("pk"), bytes=Sum("size")).order_by("-count", "format"))
+    period = next((days for days in PERIODS if str(days) == request.GET.get("days")), PERIODS[0])
+    today = daily_stats.today()
+    stats = daily_stats.days(organization, today - timedelta(days=period - 1), today)[::-1]
+    active = organization.images.filter(tombstone__isnull=True)
+    formats = list(active.values("format").annotate(count=Count("pk"), bytes=Sum("size")).order_by("-count", "format"))
 
     def points(name: str) -> list[tuple[str, int]]:
-        return [(f"{one.day}", getattr(one, name)) for one in days]
+        return [(f"{day.day}", getattr(day, name)) for day in stats]
 
     return {
         "totals": counters.totals(organization),
-        "acts_in_trash": organization.tombstones.restorable().non_empty().count(),
+        "restorable_deletions": organization.tombstones.restorable().non_empty().count(),
         "formats": formats,
-        "most": max((one["count"] for one in formats), default=0),
-        "span": span,
-        "spans": PERIODS,
+        "max_count": max((row["count"] for row in formats), default=0),
+        "period": period,
+        "periods": PERIODS,
         "charts": [
-            charts.line_chart("Pictures", points("images")),
-            charts.line_chart("Bytes", points("bytes"), charts.size),
-            charts.bar_chart("Bytes downloaded a day", points("bytes_downloaded"), charts.size),
+            charts.line_chart("Images", points("images")),
+            charts.line_chart("Storage used", points("bytes"), charts.size),
+            charts.bar_chart("Downloads per day", points("bytes_downloaded"), charts.size),
         ],
     }
 
@@ -89,32 +101,28 @@ def usage(request: HttpRequest, organization: Organization) -> dict[str, Any]:
 
 
 def members(request: HttpRequest, organization: Organization) -> dict[str, Any]:
-    found = organization.memberships.select_related("user").annotate(keys=Count("user__api_keys"))
+    memberships = organization.memberships.select_related("user").annotate(keys=Count("user__api_keys"))
     return {
-        "members": list(found.order_by("created", "id")),
-        "roles": ROLES,
-        "sent_roles": request.POST.getlist("roles"),
+        "members": list(memberships.order_by("created", "id")),
+        "roles": ROLE_DESCRIPTIONS,
+        "submitted_roles": request.POST.getlist("roles"),
     }
 
 
-def add_member(request: HttpRequest, organization: Organization) -> OneTimeSecret | None:
-    """By the name of somebody of the staff, the id of any user, or an e-mail address, for which a user is made."""
-    sent = request.POST
-    who, comment = str(sent.get("who", "")).strip(), str(sent.get("comment", ""))
-    if "\0" in who:
-        raise InvalidInput("who: it contains a NUL character.")
-    roles = [str(role) for role in sent.getlist("roles")]
+def add_member(request: HttpRequest, organization: Organization, data: FormData) -> OneTimeSecret | None:
+    """Add an existing user, found by username or ID, or a new user with an API key, by email."""
+    who, roles, comment = data["who"], data["roles"], data["comment"]
     user = find_user(who)
     if user is not None:
         if organization.memberships.filter(user=user).exists():
-            raise InvalidInput("This user is a member already. FormHandler the roles below.")
+            raise InvalidInput("This user is already a member. Change their roles in the list of members.")
         member, _ = set_roles(organization, user.pk, roles, comment=comment, actor=actor_of(request))
-        messages.success(request, f"{member.member_name} is a member now.")
+        messages.success(request, f"{member.member_name} is now a member.")
         return None
     if "@" not in who:
-        raise InvalidInput(f"who: {who[:80]!r} is no name of staff, no id of a user and no e-mail address.")
-    made = add_member_with_new_user(organization, roles, email=who, comment=comment, actor=actor_of(request))
-    return OneTimeSecret(made.api_key, f"The key of {who}, who is a member now. It is shown once.")
+        raise InvalidInput(f"who: {who[:80]!r} is not a username, user ID or email address.")
+    added = add_member_with_new_user(organization, roles, email=who, comment=comment, actor=actor_of(request))
+    return OneTimeSecret(added.api_key, f"API key of the new member {who}. It is shown only once.")
 
 
 def find_user(who: str) -> User | None:
@@ -124,25 +132,23 @@ def find_user(who: str) -> User | None:
         return User.objects.filter(username=who).first()
 
 
-def change_member(request: HttpRequest, organization: Organization) -> None:
-    sent = request.POST
-    member = get_member(organization, str(sent.get("user", "")))
-    roles = [str(role) for role in sent.getlist("roles")]
-    set_roles(organization, member.user_id, roles, comment=str(sent.get("comment", "")), actor=actor_of(request))
-    messages.success(request, f"The roles of {member.member_name} are set.")
+def change_member(request: HttpRequest, organization: Organization, data: FormData) -> None:
+    member = get_member(organization, data["user"])
+    set_roles(organization, member.user_id, data["roles"], comment=data["comment"], actor=actor_of(request))
+    messages.success(request, f"Roles of {member.member_name} updated.")
 
 
-def remove_member_view(request: HttpRequest, organization: Organization) -> None:
-    member = get_member(organization, str(request.POST.get("user", "")))
+def remove_member_view(request: HttpRequest, organization: Organization, data: FormData) -> None:
+    member = get_member(organization, data["user"])
     remove_member(organization, member.user_id, actor=actor_of(request))
-    messages.success(request, f"{member.member_name} is no member any more.")
+    messages.success(request, f"{member.member_name} was removed from {organization}.")
 
 
-def get_member(organization: Organization, user_id: str) -> Membership:
+def get_member(organization: Organization, user_id: UUID) -> Membership:
     try:
-        return organization.memberships.select_related("user").get(user=UUID(user_id))
-    except (ValueError, Membership.DoesNotExist) as error:
-        raise InvalidInput("This person is no member any more.") from error
+        return organization.memberships.select_related("user").get(user=user_id)
+    except Membership.DoesNotExist as error:
+        raise InvalidInput(f"This user is not a member of {organization}.") from error
 
 
 # --- Settings ---------------------------------------------------------------------------------------------------------
@@ -150,7 +156,7 @@ def get_member(organization: Organization, user_id: str) -> Membership:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An option as a form shows it; `kind` is that of the control."""
+    """An option as the form shows it; `kind` is choice, lines or text."""
 
     name: str
     kind: str
@@ -167,37 +173,33 @@ KINDS: tuple[tuple[type[serializers.Field], str], ...] = (
 
 
 def settings(request: HttpRequest, organization: Organization) -> dict[str, Any]:
-    shown = [option(name, organization.options.get(name)) for name in OPTIONS]
-    if request.POST.get("do") == "options":  # and refused, or we would not be here: what was typed stays
-        shown = [replace(one, value=str(request.POST.get(one.name, ""))) for one in shown]
-    return {"options": shown}
+    options = [option(name, organization.options.get(name)) for name in OPTIONS]
+    if request.POST.get("action") == "options":  # the form was rejected: show what the user entered
+        options = [replace(option, value=str(request.POST.get(option.name, ""))) for option in options]
+    return {"options": options}
 
 
 def option(name: str, value: Any) -> Option:
-    known = OPTIONS[name]
-    kind = next(kind for type_, kind in KINDS if isinstance(known, type_))
-    if isinstance(known, serializers.BooleanField):
+    serializer_field = OPTIONS[name]
+    kind = next(kind for type_, kind in KINDS if isinstance(serializer_field, type_))
+    if isinstance(serializer_field, serializers.BooleanField):
         return Option(name, kind, "" if value is None else str(value).lower(), ("true", "false"))
-    if isinstance(known, serializers.ChoiceField):
-        return Option(name, kind, value or "", list(known.choices))
+    if isinstance(serializer_field, serializers.ChoiceField):
+        return Option(name, kind, value or "", list(serializer_field.choices))
     return Option(name, kind, "\n".join(value or ()) if kind == "lines" else value or "")
 
 
-def update_profile_view(request: HttpRequest, organization: Organization) -> None:
-    typed = {name: str(request.POST.get(name, "")).strip() for name in ("display_name", "billing_email")}
-    if not typed["display_name"]:
-        raise InvalidInput("display_name: it must not be empty.")
-    facts = {name: text for name, text in typed.items() if text != getattr(organization, name)}
-    update_profile(organization, facts, actor=actor_of(request))
+def update_profile_view(request: HttpRequest, organization: Organization, data: FormData) -> None:
+    changes = {name: text for name, text in data.items() if text != getattr(organization, name)}
+    update_profile(organization, changes, actor=actor_of(request))
     messages.success(request, "Saved.")
 
 
-def set_options(request: HttpRequest, organization: Organization) -> None:
+def set_options(request: HttpRequest, organization: Organization, data: FormData) -> None:
     changes: dict[str, Any] = {}
-    for name in OPTIONS:
-        text = str(request.POST.get(name, "")).replace("\r\n", "\n").strip()
+    for name, text in data.items():
         if text == option(name, organization.options.get(name)).value:
-            continue  # what nobody changed may be something that this person could not set
+            continue  # this user might not have permission to set the current value
         if not text:
             changes[name] = None
         elif option(name, None).kind == "lines":
@@ -205,30 +207,29 @@ def set_options(request: HttpRequest, organization: Organization) -> None:
         else:
             changes[name] = text
     update_options(organization, changes, actor=actor_of(request))
-    messages.success(request, "The options are saved.")
+    messages.success(request, "Options saved.")
 
 
 # --- Signing keys -----------------------------------------------------------------------------------------------------
 
 
 def signing_keys(request: HttpRequest, organization: Organization) -> dict[str, Any]:
-    return {"keys": list(organization.signing_keys.order_by("created", "id")), "most": SigningKey.MAX_KEYS}
+    return {"keys": list(organization.signing_keys.order_by("created", "id")), "max_keys": SigningKey.MAX_KEYS}
 
 
-def add_key(request: HttpRequest, organization: Organization) -> None:
+def add_key(request: HttpRequest, organization: Organization, data: FormData) -> None:
     key = add_signing_key(organization, actor=actor_of(request))
-    messages.success(request, f"The key {key.fingerprint} is valid from now on, beside the others.")
+    messages.success(request, f"Signing key {key.fingerprint} added. The existing keys stay valid.")
 
 
-def show_key(request: HttpRequest, organization: Organization) -> OneTimeSecret:
-    key = reveal_signing_key(organization, str(request.POST.get("key", "")), actor=actor_of(request))
-    return OneTimeSecret(key.key, f"The signing key {key.fingerprint}")
+def show_key(request: HttpRequest, organization: Organization, data: FormData) -> OneTimeSecret:
+    key = reveal_signing_key(organization, data["key"], actor=actor_of(request))
+    return OneTimeSecret(key.key, f"Signing key {key.fingerprint}")
 
 
-def remove_key(request: HttpRequest, organization: Organization) -> None:
-    fingerprint = str(request.POST.get("key", ""))
-    remove_signing_key(organization, fingerprint, actor=actor_of(request))
-    messages.success(request, f"The key {fingerprint} is out of use, and with it every URL that it signed.")
+def remove_key(request: HttpRequest, organization: Organization, data: FormData) -> None:
+    remove_signing_key(organization, data["key"], actor=actor_of(request))
+    messages.success(request, f"Signing key {data['key']} removed. URLs signed with it no longer work.")
 
 
 # --- History ----------------------------------------------------------------------------------------------------------
@@ -239,17 +240,25 @@ def history(request: HttpRequest, organization: Organization) -> dict[str, Any]:
     return {"events": list(events.order_by("-created", "-id")[:EVENT_LIMIT])}
 
 
-# --- All together -----------------------------------------------------------------------------------------------------
+# --- Tabs -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TabAction:
+    """Something a user can submit on a tab: the form that reads it, and the function that does it."""
+
+    form: type[forms.Form]
+    handler: FormHandler
 
 
 @dataclass(frozen=True, slots=True)
 class Tab:
-    """A page of an organization: who may see it, what is on it, and what may be changed there, by whom."""
+    """A page of an organization, with the permissions to view it and to submit its actions."""
 
     label: str
     permission: Permission
-    about: ContextBuilder
-    changes: dict[str, FormHandler] = field(default_factory=dict)
+    context: ContextBuilder
+    actions: dict[str, TabAction] = field(default_factory=dict)
     change_permission: Permission = Permission.ORGANIZATION_WRITE
 
 
@@ -259,12 +268,31 @@ TABS = {
         "Members",
         P.MEMBERSHIPS_READ,
         members,
-        {"add": add_member, "roles": change_member, "remove": remove_member_view},
+        {
+            "add": TabAction(AddMemberForm, add_member),
+            "roles": TabAction(ChangeMemberForm, change_member),
+            "remove": TabAction(MemberForm, remove_member_view),
+        },
         P.MEMBERSHIPS_WRITE,
     ),
-    "settings": Tab("Options", P.ORGANIZATION_READ, settings, {"facts": update_profile_view, "options": set_options}),
+    "settings": Tab(
+        "Options",
+        P.ORGANIZATION_READ,
+        settings,
+        {
+            "profile": TabAction(ProfileForm, update_profile_view),
+            "options": TabAction(OptionsForm, set_options),
+        },
+    ),
     "keys": Tab(
-        "Signing keys", P.ORGANIZATION_WRITE, signing_keys, {"add": add_key, "show": show_key, "remove": remove_key}
+        "Signing keys",
+        P.ORGANIZATION_WRITE,
+        signing_keys,
+        {
+            "add": TabAction(EmptyForm, add_key),
+            "show": TabAction(KeyForm, show_key),
+            "remove": TabAction(KeyForm, remove_key),
+        },
     ),
     "history": Tab("History", P.AUDIT_READ, history),
 }

@@ -1,4 +1,4 @@
-"""Organizations: a list of them, and the pages of each."""
+"""Organizations in the admin: the list, the tabs of each, and creating one."""
 
 from typing import Any
 from uuid import UUID
@@ -12,6 +12,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
 from organizations.admin.base import ReadOnlyAdmin, error_page
+from organizations.admin.forms import CreateOrganizationForm, cleaned_data
 from organizations.admin.organization_tabs import TABS, OneTimeSecret
 from organizations.auth.staff import actor_of, staff_of
 from organizations.errors import OrganizationNotFound
@@ -25,20 +26,23 @@ from rokka.core.errors import DomainError, Forbidden, InvalidInput
 class OrganizationAdmin(ReadOnlyAdmin):
     permission = Permission.ORGANIZATION_READ_BASIC
     organization_field = "pk"
-    list_display = ("name", "display_name", "pictures", "size", "members", "created")
+    list_display = ("name", "display_name", "image_count", "storage_used", "member_count", "created")
     search_fields = ("name", "display_name")
     ordering = ("name",)
     change_list_template = "admin/organizations/list.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
-        def of(model: Any, total: Any) -> Coalesce:
+        def total(model: Any, aggregate: Any) -> Coalesce:
             rows = model.objects.filter(organization=OuterRef("pk")).order_by().values("organization")
-            return Coalesce(Subquery(rows.annotate(total=total).values("total"), output_field=IntegerField()), 0)
+            return Coalesce(Subquery(rows.annotate(total=aggregate).values("total"), output_field=IntegerField()), 0)
 
-        found: QuerySet = super().get_queryset(request)
-        numbers = {"pictures": of(UsageCounter, Sum("images")), "bytes": of(UsageCounter, Sum("bytes"))}
-        found = found.annotate(**numbers, people=of(Membership, Count("pk")))
-        return found
+        organizations: QuerySet = super().get_queryset(request)
+        organizations = organizations.annotate(
+            total_images=total(UsageCounter, Sum("images")),
+            total_bytes=total(UsageCounter, Sum("bytes")),
+            total_members=total(Membership, Count("pk")),
+        )
+        return organizations
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view
@@ -47,14 +51,14 @@ class OrganizationAdmin(ReadOnlyAdmin):
         return [*own, *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        may_found = {"may_found": staff_of(request).superuser}
-        return super().changelist_view(request, may_found | (extra_context or {}))
+        can_create = {"can_create": staff_of(request).superuser}
+        return super().changelist_view(request, can_create | (extra_context or {}))
 
     @error_page
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The first page that this person may see."""
+        """Redirect to the first tab that the user has permission to view."""
         organization = self.get_object(request, object_id)
         if organization is None:
             raise OrganizationNotFound(object_id[:80])
@@ -62,7 +66,7 @@ class OrganizationAdmin(ReadOnlyAdmin):
         for name, tab in TABS.items():
             if tab.permission in granted:
                 return HttpResponseRedirect(reverse("admin:organizations_tab", args=[organization.pk, name]))
-        raise Forbidden(f"Your roles in {organization.name!r} do not let you see anything about it.")
+        raise Forbidden(f"Your roles in {organization.name!r} don't include permission to view any of its pages.")
 
     @error_page
     def tab(self, request: HttpRequest, key: UUID, tab: str) -> HttpResponseBase:
@@ -75,65 +79,72 @@ class OrganizationAdmin(ReadOnlyAdmin):
         this = TABS[tab]
         staff.check(organization, this.permission)
         staff.enter(organization)
-        shown, problem = None, ""
+        secret, problem = None, ""
         if request.method == "POST":
-            do = str(request.POST.get("do", ""))
             staff.check(organization, this.change_permission)
-            if do not in this.changes:
-                raise InvalidInput("There is no such change.")
+            action = this.actions.get(str(request.POST.get("action", "")))
+            if action is None:
+                raise InvalidInput("Invalid request: unknown action. Reload the page and try again.")
             try:
-                shown = this.changes[do](request, organization)
-                if shown is None:
+                secret = action.handler(request, organization, cleaned_data(action.form, request.POST))
+                if secret is None:
                     return HttpResponseRedirect(request.path)
             except DomainError as error:
                 problem = error.message
         organization.refresh_from_db()
-        context = self.admin_site.each_context(request) | this.about(request, organization)
+        context = self.admin_site.each_context(request) | this.context(request, organization)
         context |= {
             "title": organization.display_name,
             "organization": organization,
             "tab": tab,
             "tabs": [
-                (name, one.label) for name, one in TABS.items() if staff.has_permission(one.permission, organization)
+                (name, other.label)
+                for name, other in TABS.items()
+                if staff.has_permission(other.permission, organization)
             ],
-            "may_change": staff.has_permission(this.change_permission, organization),
-            "may_see_pictures": staff.has_permission(Permission.IMAGES_READ, organization),
-            "shown": shown,
+            "can_change": staff.has_permission(this.change_permission, organization),
+            "can_view_images": staff.has_permission(Permission.IMAGES_READ, organization),
+            "secret": secret,
             "problem": problem,
-            "sent": request.POST if problem else {},
+            "submitted": request.POST if problem else {},
         }
-        answer = TemplateResponse(request, f"admin/organizations/{tab}.html", context, status=400 if problem else 200)
-        if shown:
-            answer["Cache-Control"] = "no-store"
-        return answer
+        response = TemplateResponse(request, f"admin/organizations/{tab}.html", context, status=400 if problem else 200)
+        if secret:
+            response["Cache-Control"] = "no-store"
+        return response
 
     @error_page
     def create_view(self, request: HttpRequest) -> HttpResponseBase:
-        """A new organization with its first admin, whose key is shown once."""
+        """Create an organization with its first admin, whose API key is shown once."""
         if not staff_of(request).superuser:
-            raise Forbidden("Only superusers found organizations here.")
-        shown, problem, sent = None, "", request.POST
+            raise Forbidden("Only superusers can create organizations in the admin.")
+        secret, problem = None, ""
         if request.method == "POST":
-            name, email = str(sent.get("name", "")).strip(), str(sent.get("email", "")).strip()
             try:
-                made = create_organization_with_admin(name, email=email, actor=actor_of(request))
-                shown = OneTimeSecret(made.api_key, f"The key of {email}, admin of {name}. It is shown once.")
+                data = cleaned_data(CreateOrganizationForm, request.POST)
+                created = create_organization_with_admin(data["name"], email=data["email"], actor=actor_of(request))
+                about = f"API key of {data['email']}, admin of {data['name']}. It is shown only once."
+                secret = OneTimeSecret(created.api_key, about)
             except DomainError as error:
                 problem = error.message
-        context = self.admin_site.each_context(request)
-        context |= {"title": "New organization", "shown": shown, "problem": problem, "sent": sent}
-        answer = TemplateResponse(request, "admin/organizations/add.html", context, status=400 if problem else 200)
-        answer["Cache-Control"] = "no-store"
-        return answer
+        context = self.admin_site.each_context(request) | {
+            "title": "New organization",
+            "secret": secret,
+            "problem": problem,
+            "submitted": request.POST if problem else {},
+        }
+        response = TemplateResponse(request, "admin/organizations/add.html", context, status=400 if problem else 200)
+        response["Cache-Control"] = "no-store"
+        return response
 
-    @admin.display(ordering="pictures")
-    def pictures(self, organization: Any) -> str:
-        return f"{organization.pictures:,}"
+    @admin.display(description="Images", ordering="total_images")
+    def image_count(self, organization: Any) -> str:
+        return f"{organization.total_images:,}"
 
-    @admin.display(ordering="bytes")
-    def size(self, organization: Any) -> str:
-        return filesizeformat(organization.bytes)
+    @admin.display(description="Storage used", ordering="total_bytes")
+    def storage_used(self, organization: Any) -> str:
+        return filesizeformat(organization.total_bytes)
 
-    @admin.display(ordering="people")
-    def members(self, organization: Any) -> int:
-        return int(organization.people)
+    @admin.display(description="Members", ordering="total_members")
+    def member_count(self, organization: Any) -> int:
+        return int(organization.total_members)

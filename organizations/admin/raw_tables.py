@@ -1,4 +1,4 @@
-"""Tables as they are, for whoever has to look into them."""
+"""Read-only tables of the models, for debugging."""
 
 from django.contrib import admin
 
@@ -25,7 +25,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
 @admin.register(Membership)
 class MembershipAdmin(ReadOnlyAdmin):
     permission = Permission.MEMBERSHIPS_READ
-    # No e-mail address of users who have not accepted, nor a way to guess it by searching.
+    # Hide the email address of users who have not accepted, also from searches that could guess it.
     list_display = ("organization", "member_name", "roles", "active", "created")
     list_select_related = ("organization", "user")
     list_filter = ("active",)

@@ -1,4 +1,4 @@
-"""People: the keys that act for them, and whether they may act at all."""
+"""Users in the admin: their API keys, activation, and adding staff users."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
 from organizations.admin.base import ReadOnlyAdmin, error_page
+from organizations.admin.forms import AddStaffForm, CreateKeyForm, KeyForm, cleaned_data
 from organizations.admin.organization_tabs import OneTimeSecret
 from organizations.auth.consent import is_public
 from organizations.auth.staff import actor_of, staff_of
@@ -22,7 +23,7 @@ ACTIVE = {"activate": True, "deactivate": False}
 
 @admin.register(User)
 class UserAdmin(ReadOnlyAdmin):
-    """Superusers see everybody, others themselves."""
+    """Superusers see all users, other staff only themselves."""
 
     list_display = ("__str__", "email", "username", "is_staff", "is_active", "created")
     list_filter = ("is_staff", "is_active")
@@ -43,7 +44,7 @@ class UserAdmin(ReadOnlyAdmin):
         return [*own, *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        return super().changelist_view(request, {"may_add": staff_of(request).superuser} | (extra_context or {}))
+        return super().changelist_view(request, {"can_add": staff_of(request).superuser} | (extra_context or {}))
 
     @error_page
     def change_view(
@@ -51,67 +52,69 @@ class UserAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         user: User | None = self.get_object(request, object_id)
         if user is None:
-            raise UserNotFound("There is no such person.")
-        may_switch = staff_of(request).superuser and user != request.user
-        shown, problem, public = None, "", not staff_of(request).superuser and is_public(user)
+            raise UserNotFound("User not found.")
+        superuser = staff_of(request).superuser
+        can_deactivate = superuser and user != request.user
+        secret, problem, public = None, "", not superuser and is_public(user)
         if request.method == "POST":
             if public:
-                raise PublicUser("Your keys are meant to be public, by one of your roles: no others can be made.")
-            if request.POST.get("do") in ACTIVE and not may_switch:
-                raise Forbidden("Superusers only do that, and not to themselves.")
+                raise PublicUser("One of your roles makes your API keys public, so you can't create or revoke keys.")
+            if request.POST.get("action") in ACTIVE and not can_deactivate:
+                raise Forbidden("Only superusers can activate or deactivate users, and not themselves.")
             try:
-                shown = self._change(request, user)
-                if shown is None:
+                secret = self._run_action(request, user)
+                if secret is None:
                     return HttpResponseRedirect(request.path)
             except DomainError as error:
                 problem = error.message
             user.refresh_from_db()
         context = self.admin_site.each_context(request) | {
             "title": str(user),
-            "person": user,
+            "viewed_user": user,  # `user` is the logged-in user
             "keys": list(user.api_keys.order_by("created", "id")),
-            "most": ApiKey.MAX_KEYS,
+            "max_keys": ApiKey.MAX_KEYS,
             "memberships": list(user.memberships.select_related("organization").order_by("organization__name")),
-            "may_switch": may_switch,
-            "may_change_keys": not public,
-            "shown": shown,
+            "can_deactivate": can_deactivate,
+            "can_change_keys": not public,
+            "secret": secret,
             "problem": problem,
         }
-        answer = TemplateResponse(request, "admin/organizations/user.html", context, status=400 if problem else 200)
-        if shown:
-            answer["Cache-Control"] = "no-store"
-        return answer
+        response = TemplateResponse(request, "admin/organizations/user.html", context, status=400 if problem else 200)
+        if secret:
+            response["Cache-Control"] = "no-store"
+        return response
 
-    def _change(self, request: HttpRequest, user: User) -> OneTimeSecret | None:
-        sent, actor = request.POST, actor_of(request)
-        match sent.get("do"):
-            case "activate" | "deactivate" as do:
-                set_active(user, ACTIVE[do], actor=actor)
-                messages.success(request, f"{user} may {'act again' if ACTIVE[do] else 'not act any more'}.")
-            case "key":
-                _, key = create_key(user, comment=str(sent.get("comment", "")), actor=actor)
-                return OneTimeSecret(key, f"The new key of {user}. It is shown once.")
-            case "no-key":
-                delete_key(user, str(sent.get("key", "")), actor=actor)
-                messages.success(request, "The key is out of use, and every token that was made with it.")
+    def _run_action(self, request: HttpRequest, user: User) -> OneTimeSecret | None:
+        actor = actor_of(request)
+        match request.POST.get("action"):
+            case "activate" | "deactivate" as action:
+                set_active(user, ACTIVE[action], actor=actor)
+                messages.success(request, f"{user} was {action}d.")
+            case "create_key":
+                data = cleaned_data(CreateKeyForm, request.POST)
+                _, key = create_key(user, comment=data["comment"], actor=actor)
+                return OneTimeSecret(key, f"New API key of {user}. It is shown only once.")
+            case "revoke_key":
+                delete_key(user, cleaned_data(KeyForm, request.POST)["key"], actor=actor)
+                messages.success(request, "API key revoked. Tokens created with it no longer work.")
             case _:
-                raise InvalidInput("There is no such change.")
+                raise InvalidInput("Invalid request: unknown action. Reload the page and try again.")
         return None
 
     @error_page
     def add_staff(self, request: HttpRequest) -> HttpResponseBase:
-        """Somebody for the back-office, who sees nothing before an organization has them as a member."""
+        """Add a staff user, who has no permissions until an organization adds them as a member."""
         if not staff_of(request).superuser:
-            raise Forbidden("Only superusers may do that.")
-        problem, sent = "", request.POST
+            raise Forbidden("Only superusers can add staff users.")
+        problem = ""
         if request.method == "POST":
-            username, email, password = (str(sent.get(name, "")) for name in ("username", "email", "password"))
             try:
-                made = create_staff(username.strip(), password, email=email.strip(), actor=actor_of(request))
-                messages.success(request, f"{made.username} can log in. Make them a member of an organization next.")
-                return HttpResponseRedirect(reverse("admin:organizations_user_change", args=[made.pk]))
+                data = cleaned_data(AddStaffForm, request.POST)
+                user = create_staff(data["username"], data["password"], email=data["email"], actor=actor_of(request))
+                messages.success(request, f"{user.username} can log in. Next, add them as a member of an organization.")
+                return HttpResponseRedirect(reverse("admin:organizations_user_change", args=[user.pk]))
             except DomainError as error:
                 problem = error.message
         context = self.admin_site.each_context(request)
-        context |= {"title": "Somebody new for the back-office", "problem": problem, "sent": sent}
+        context |= {"title": "Add staff user", "problem": problem, "submitted": request.POST}
         return TemplateResponse(request, "admin/organizations/add_staff.html", context, status=400 if problem else 200)

@@ -1,4 +1,4 @@
-"""Lets Django's admin be ours. Apart from rokka.backoffice.site, as Django reads this before there are models."""
+"""Makes RokkaAdminSite the default admin site. Separate from site.py: Django imports this before models are loaded."""
 
 from django.contrib.admin.apps import AdminConfig
 

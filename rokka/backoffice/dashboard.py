@@ -1,4 +1,4 @@
-"""The page where the back-office starts: what is kept, what comes in, what needs somebody to look."""
+"""Content of the dashboard: statistics, pending items and health checks."""
 
 import os
 from collections import defaultdict
@@ -29,12 +29,12 @@ from sourceimages.models import SourceImage, Tombstone
 DAYS = 30
 EXPIRY_WINDOW = timedelta(days=7)
 LIST_LIMIT = 8
-CACHE_SECONDS = 300  # seconds, for which charts are true enough
-WORKER_PING_TIMEOUT = 1  # second, for workers to answer
+CACHE_SECONDS = 300  # of statistics
+WORKER_PING_TIMEOUT = 1  # seconds
 
 
 def pending_items(staff: StaffAccess) -> dict[str, Any]:
-    """What somebody may have to look at now; of the organizations of this person."""
+    """Return what may need attention in the organizations that the user can view."""
     now = database_now()
     jobs, tombstones = Job.objects.all(), Tombstone.objects.all()
     if not staff.superuser:
@@ -51,80 +51,80 @@ def pending_items(staff: StaffAccess) -> dict[str, Any]:
         ),
         "expiring": list(expiring.select_related("organization", "deleted_by").order_by("expires_at")[:LIST_LIMIT]),
         "organizations": staff.organizations(Permission.IMAGES_READ).order_by("name")[:LIST_LIMIT],
-        "held": task_state.held() if staff.superuser else (),
+        "held_tasks": task_state.held() if staff.superuser else (),
         "storage": task_state.progress_of(garbage_collection.TASK).get("last") if staff.superuser else None,
-        "uploads": ()
+        "upload_organizations": ()
         if staff.superuser
         else staff.organizations(Permission.IMAGES_UPLOAD).order_by("name")[:LIST_LIMIT],
     }
 
 
 def mismatch() -> str:
-    """Why nothing is written now, if database and storage do not belong together."""
+    """Return why all writes are refused, if the database and the storage don't match; else ""."""
     try:
         problem = ownership.current(fresh=True).problem
     except DomainError:
-        return ""  # the storage does not answer, which the health says
+        return ""  # the storage is unavailable, which the health checks report
     return problem.error.message if problem else ""
 
 
 def statistics(staff: StaffAccess) -> dict[str, Any]:
-    """Totals and charts of all that this person may see numbers of; remembered for a few minutes."""
+    """Return totals and charts of the organizations whose statistics the user can view. Cached for 5 minutes."""
     ids = None if staff.superuser else sorted(staff.organization_ids_with(Permission.STATS_READ))
-    seen = "all" if ids is None else sha256(",".join(map(str, ids)).encode()).hexdigest()  # other roles, other numbers
-    key = f"backoffice.start.{seen}"
-    if (known := cache.get(key)) is None:
-        cache.set(key, known := _statistics(ids), CACHE_SECONDS)
-    return known  # type: ignore[no-any-return]
+    scope = "all" if ids is None else sha256(",".join(map(str, ids)).encode()).hexdigest()
+    key = f"admin.statistics.{scope}"
+    if (cached := cache.get(key)) is None:
+        cache.set(key, cached := _statistics(ids), CACHE_SECONDS)
+    return cached  # type: ignore[no-any-return]
 
 
 def _statistics(ids: list[Any] | None) -> dict[str, Any]:
-    def of(rows: Any) -> Any:
+    def in_scope(rows: Any) -> Any:
         return rows if ids is None else rows.filter(organization__in=ids)
 
     today = daily_stats.today()
     days = [today - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
-    totals = of(UsageCounter.objects).aggregate(images=Sum("images"), bytes=Sum("bytes"))
-    created = of(SourceImage.objects.active()).filter(created__gte=timezone.now() - timedelta(days=DAYS))
-    if ids is None:  # the index begins with the organization; it takes 0.6 s if a million came in these days
+    totals = in_scope(UsageCounter.objects).aggregate(images=Sum("images"), bytes=Sum("bytes"))
+    created = in_scope(SourceImage.objects.active()).filter(created__gte=timezone.now() - timedelta(days=DAYS))
+    if ids is None:  # the index starts with the organization; 0.6 s for a million uploads
         created = created.filter(organization__in=Organization.objects.values("pk"))
     uploads = dict(created.order_by().annotate(day=TruncDate("created")).values_list("day").annotate(count=Count("pk")))
-    kept = storage_by_day(ids, days[:-1]) | {today: totals["bytes"] or 0}
+    storage = storage_by_day(ids, days[:-1]) | {today: totals["bytes"] or 0}
     return {
         "images": totals["images"] or 0,
         "bytes": totals["bytes"] or 0,
         "charts": [
-            charts.line_chart("Bytes kept", [(f"{day}", sum) for day, sum in kept.items()], charts.size),
-            charts.bar_chart("Pictures that came a day", [(f"{day}", uploads.get(day, 0)) for day in days]),
+            charts.line_chart("Storage used", [(f"{day}", size) for day, size in storage.items()], charts.size),
+            charts.bar_chart("Uploads per day", [(f"{day}", uploads.get(day, 0)) for day in days]),
         ],
     }
 
 
 def storage_by_day(ids: list[UUID] | None, days: Sequence[date]) -> dict[date, int]:
-    """Of all these organizations together, on each of the days from the first on of which anything is known.
+    """Return the bytes stored by all the organizations together, per day, from the first day with a snapshot.
 
-    An organization without a snapshot of a day has what it had before.
+    An organization without a snapshot of a day counts with its latest earlier one.
     """
     organizations, snapshots = Organization.objects.all(), DailyStats.objects.filter(bytes__isnull=False)
     if ids is not None:
         organizations, snapshots = organizations.filter(pk__in=ids), snapshots.filter(organization__in=ids)
     before = DailyStats.objects.filter(organization=OuterRef("pk"), day__lt=days[0], bytes__isnull=False)
     last = Subquery(before.order_by("-day").values("bytes")[:1])
-    known = {key: held for key, held in organizations.values_list("pk", last) if held is not None}
+    current = {key: size for key, size in organizations.values_list("pk", last) if size is not None}
     changes: dict[date, list[tuple[UUID, int]]] = defaultdict(list)
     rows = snapshots.filter(day__range=(days[0], days[-1])).values_list("day", "organization", "bytes")
-    for day, organization, held in rows:
-        changes[day].append((organization, held or 0))
-    found = {}
+    for day, organization, size in rows:
+        changes[day].append((organization, size or 0))
+    totals = {}
     for day in days:
-        known.update(changes[day])
-        if known:
-            found[day] = sum(known.values())
-    return found
+        current.update(changes[day])
+        if current:
+            totals[day] = sum(current.values())
+    return totals
 
 
 class Check(NamedTuple):
-    """Something that rokka depends on, and how it is."""
+    """The result of a health check."""
 
     name: str
     ok: bool
@@ -132,8 +132,8 @@ class Check(NamedTuple):
 
 
 def checks() -> list[Check]:
-    """Each asked in turn; whoever waits for this is no page that somebody wants to see."""
-    found = []
+    """Run all health checks, one after the other. This can take seconds; the dashboard loads it separately."""
+    results = []
     for name, check in {
         "Database": health.check_database,
         "Tables": health.check_migrations,
@@ -143,20 +143,20 @@ def checks() -> list[Check]:
     }.items():
         try:
             check()
-            found.append(Check(name, True, "answers"))
-        except Exception as error:  # noqa: BLE001, whatever it is, it does not answer
-            found.append(Check(name, False, health.response(error)))
+            results.append(Check(name, True, "reachable"))
+        except Exception as error:  # noqa: BLE001, any error means that the check failed
+            results.append(Check(name, False, health.response(error)))
     if not settings.REDIS_URL:
-        found[-1] = Check("Redis", True, "not used: what is remembered is remembered by each process")
-        return [*found, Check("Workers", True, f"not used: tasks run in process {os.getpid()}")]
-    if not found[-1].ok:  # it holds the queue as well: whoever asks waits for nothing
-        return [*found, Check("Workers", False, "cannot be asked without Redis")]
-    return [*found, workers()]
+        results[-1] = Check("Redis", True, "not configured (in-process cache)")
+        return [*results, Check("Workers", True, f"not configured (tasks run in process {os.getpid()})")]
+    if not results[-1].ok:  # Redis is the queue, too: pinging workers would only wait for the timeout
+        return [*results, Check("Workers", False, "unknown (Redis down)")]
+    return [*results, workers()]
 
 
 def workers() -> Check:
     try:
-        answers = celery_app.control.inspect(timeout=WORKER_PING_TIMEOUT).ping() or {}
+        replies = celery_app.control.inspect(timeout=WORKER_PING_TIMEOUT).ping() or {}
     except Exception as error:  # noqa: BLE001
         return Check("Workers", False, type(error).__name__)
-    return Check("Workers", bool(answers), ", ".join(sorted(answers)) or "none answers")
+    return Check("Workers", bool(replies), ", ".join(sorted(replies)) or "no workers online")

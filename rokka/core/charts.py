@@ -71,7 +71,7 @@ def _chart(
     every = max(1, len(points) // TICKS)
     step = WIDTH / max(1, len(points) - 1)
     summary = (
-        f"{points[0][0]}: {write(points[0][1])}. {points[-1][0]}: {write(points[-1][1])}." if points else "Nothing yet."
+        f"{points[0][0]}: {write(points[0][1])}. {points[-1][0]}: {write(points[-1][1])}." if points else "No data yet."
     )
     return Chart(
         title=title,

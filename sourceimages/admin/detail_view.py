@@ -1,26 +1,41 @@
-"""The page of one picture: what is known of it, and what may be changed about it."""
+"""The page of one image: its details, history and related images, and the forms that change it."""
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from django import forms
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path
 
 from organizations.admin.base import ReadOnlyAdmin, error_page
+from organizations.admin.forms import cleaned_data
 from organizations.auth.staff import actor_of, staff_of
 from organizations.models import AuditEvent
 from organizations.permissions import Permission
 from rokka.core.errors import Conflict, DomainError, InvalidInput, NotFound
 from sourceimages import metadata, thumbnails
 from sourceimages.admin.bulk_actions import available_actions, change_url
+from sourceimages.admin.forms import (
+    AREA_FIELDS,
+    AREAS,
+    SAVE_MODES,
+    AddAliasForm,
+    AliasForm,
+    AreaForm,
+    MetadataForm,
+    NameForm,
+    VersionForm,
+    metadata_rows_of,
+)
 from sourceimages.admin.list_view import can_view
 from sourceimages.downloads import original
 from sourceimages.downloads.access import can_download_original, check_original
-from sourceimages.errors import ImageNotFound, VersionNotFound
+from sourceimages.errors import ImageNotFound
 from sourceimages.metadata.user import USER_TYPES, parse_form_value
 from sourceimages.models import ImageVersion, SourceImage
 from sourceimages.operations import (
@@ -34,18 +49,14 @@ from sourceimages.operations.aliases import delete_alias, set_alias
 
 EVENT_LIMIT = 50
 VERSION_LIMIT = 50
-RELATED_LIMIT = 50  # pictures of the same bytes
-AREAS = {"subject_area": "Subject area", "crop_area": "Crop area"}
-AREA_FIELDS = ("x", "y", "width", "height")
-SAVE_MODES = {
-    "beside": "as another picture with its own hash, beside this one",
-    "instead": "as another picture with its own hash; this one goes to the trash",
-    "keep": "on this picture, which keeps its hash; what is cached of it may stay as it was",
-}
+RELATED_LIMIT = 50  # images from the same file
+
+
+FormData = dict[str, Any]
 
 
 class DetailMixin(ReadOnlyAdmin):
-    """Mixin: the page of one picture."""
+    """The page of one image, and the download of its original."""
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view
@@ -53,13 +64,13 @@ class DetailMixin(ReadOnlyAdmin):
         return [*own, *super().get_urls()]
 
     def image(self, request: HttpRequest, key: str | int) -> SourceImage:
-        """Raises ImageNotFound, also for those of other organizations."""
+        """Return the image. Raises ImageNotFound, also without permission to view its organization."""
         images = self.get_queryset(request).select_related("organization", "file", "tombstone", "tombstone__deleted_by")
         image: SourceImage | None = (
             images.filter(pk=key).first() if str(key).isdecimal() and len(str(key)) < 19 else None
         )
         if image is None:
-            raise ImageNotFound("There is no such picture, or it belongs to an organization that you cannot see.")
+            raise ImageNotFound("Image not found, or you don't have permission to view it.")
         return image
 
     @error_page
@@ -69,15 +80,16 @@ class DetailMixin(ReadOnlyAdmin):
         image = self.image(request, object_id)
         problem = ("", "")
         if request.method == "POST":
-            do = str(request.POST.get("do", ""))
-            if do not in FORM_HANDLERS:
-                raise InvalidInput("There is no such change.")
+            name = str(request.POST.get("action", ""))
+            if name not in ACTIONS:
+                raise InvalidInput("Invalid request: unknown action. Reload the page and try again.")
             staff_of(request).check(image.organization, Permission.IMAGES_WRITE)
+            action = ACTIONS[name]
             try:
-                after = FORM_HANDLERS[do](self, request, image)
-                return HttpResponseRedirect(f"{change_url(after.pk)}#{do}")
+                result = action.handler(self, request, image, cleaned_data(action.form, request.POST))
+                return HttpResponseRedirect(f"{change_url(result.pk)}#{name}")
             except DomainError as error:
-                problem = (do, error.message)
+                problem = (name, error.message)
                 image = self.image(request, object_id)
         context = self.admin_site.each_context(request) | self._context(request, image) | {"problem": problem}
         status = 400 if problem[0] else 200
@@ -87,35 +99,34 @@ class DetailMixin(ReadOnlyAdmin):
         staff, organization = staff_of(request), image.organization
         granted = staff.granted(organization.pk)
         events = AuditEvent.objects.filter(organization=organization, target=image.hash).select_related("user")
-        others = image.file.images.exclude(pk=image.pk)  # an organization keeps bytes once
-        areas, sent = area_rows(image), request.POST
-        numbers = [(side, sent.get(side, areas[0][side])) for side in AREA_FIELDS]
-        typing = submitted_rows(request) if request.POST.get("do") == "metadata" else None
+        others = image.file.images.exclude(pk=image.pk)  # an organization stores each content once
+        areas, data = area_rows(image), request.POST
+        submitted = submitted_rows(request) if data.get("action") == "metadata" else None
         return {
             "title": image.name,
             "image": image,
             "downloadable": can_download_original(image, granted),
             "visible": can_view(staff, image) and image.file.format in thumbnails.SUPPORTED_FORMATS,
-            "may": {permission.name: permission in granted for permission in Permission},
+            "can_write": Permission.IMAGES_WRITE in granted,
             "writable": Permission.IMAGES_WRITE in granted and not image.deleted and not image.locked,
-            "acts": [
+            "actions": [
                 (action.name, action.label, action.destructive)
                 for action in available_actions(granted, in_trash=image.deleted)
                 if action.is_applicable(image)
             ],
-            "fields": typing or metadata_rows(image),
-            "version": request.POST.get("version") if typing else metadata_etag(image),
+            "fields": submitted or metadata_rows(image),
+            "version": data.get("version") if submitted else metadata_etag(image),
             "types": list(USER_TYPES),
             "areas": areas,
-            "numbers": numbers,
-            "how": SAVE_MODES,
+            "area_values": [(side, data.get(side, areas[0][side])) for side in AREA_FIELDS],
+            "save_modes": SAVE_MODES,
             "other_entries": {
                 name: json.dumps(value, indent=2, ensure_ascii=False)
                 for name, value in image.dynamic_metadata.items()
                 if name not in AREAS
             },
             "static": image.file.static_metadata,
-            "colours": image.file.static_metadata.get("color", {}).get("dominant", []),
+            "colors": image.file.static_metadata.get("color", {}).get("dominant", []),
             "others": list(others.select_related("tombstone", "file").order_by("-id")[:RELATED_LIMIT]),
             "aliases": list(organization.aliases.filter(hash=image.hash).order_by("alias")),
             "versions": [
@@ -127,7 +138,7 @@ class DetailMixin(ReadOnlyAdmin):
             "events": list(events.order_by("-created", "-id")[:EVENT_LIMIT]),
             "links": {
                 "API": request.build_absolute_uri(f"/sourceimages/{organization.name}/{image.hash}"),
-                "Original, through the API": request.build_absolute_uri(
+                "Original (API)": request.build_absolute_uri(
                     f"/sourceimages/{organization.name}/{image.hash}/download"
                 ),
             },
@@ -135,82 +146,81 @@ class DetailMixin(ReadOnlyAdmin):
 
     @error_page
     def download(self, request: HttpRequest, pk: int) -> HttpResponseBase:
-        """The original, as an attachment, under the conditions of the API."""
+        """Return the original file as an attachment. Permissions are those of the API."""
         image, staff = self.image(request, pk), staff_of(request)
         check_original(image, staff.granted(image.organization_id))
         return original.original_response(request, image)
 
-    # --- Changes: each answers the picture to go on with --------------------------------------------------------------
+    # --- Actions: each returns the image whose page to show next ------------------------------------------------------
 
-    def rename(self, request: HttpRequest, image: SourceImage) -> SourceImage:
-        rename_image(image, str(request.POST.get("name", "")), actor=actor_of(request))
-        messages.success(request, "It has another name.")
+    def rename(self, request: HttpRequest, image: SourceImage, data: FormData) -> SourceImage:
+        rename_image(image, data["name"], actor=actor_of(request))
+        messages.success(request, "Image renamed.")
         return image
 
-    def set_fields(self, request: HttpRequest, image: SourceImage) -> SourceImage:
-        """All fields as the form has them; those without a name are none."""
-        if request.POST.get("version") != metadata_etag(image):
-            raise Conflict("Somebody else has changed the metadata since this page was shown. Load it again first.")
-        sent: dict[str, Any] = {}
-        for name, kind, value in submitted_rows(request):
+    def set_fields(self, request: HttpRequest, image: SourceImage, data: FormData) -> SourceImage:
+        """Replace all user metadata with the submitted fields, without those that have no name."""
+        if data["version"] != metadata_etag(image):
+            raise Conflict("The metadata was changed in the meantime. Reload and try again.")
+        fields: dict[str, Any] = {}
+        for name, kind, text in data["rows"]:
             if not name:
                 continue
-            if any(metadata.field_name(key) == name for key in sent):
-                raise InvalidInput(f"The field {name[:80]!r} is there twice.")
-            sent[f"{kind}:{name}"] = parse_form_value(kind, value)
-        replace_user_metadata(image, metadata.user_metadata(sent), actor=actor_of(request))
-        messages.success(request, "The metadata is saved.")
+            if any(metadata.field_name(key) == name for key in fields):
+                raise InvalidInput(f"Duplicate field {name[:80]!r}.")
+            fields[f"{kind}:{name}"] = parse_form_value(kind, text)
+        replace_user_metadata(image, metadata.user_metadata(fields), actor=actor_of(request))
+        messages.success(request, "Metadata saved.")
         return image
 
-    def set_area(self, request: HttpRequest, image: SourceImage) -> SourceImage:
-        sent = request.POST
-        name, how = str(sent.get("area", "")), str(sent.get("how", "beside"))
-        if name not in AREAS or how not in SAVE_MODES:
-            raise InvalidInput("There is no such area, or no such way to keep it.")
+    def set_area(self, request: HttpRequest, image: SourceImage, data: FormData) -> SourceImage:
+        name, save_as, actor = data["area"], data["save_as"] or "new", actor_of(request)
         changes: dict[str, Any] = {name: None}
-        if not sent.get("remove"):
-            numbers = {side: str(sent.get(side, "")) for side in AREA_FIELDS}
-            changes = dict([metadata.dynamic_entry(name, numbers)])
+        if not data["remove"]:
+            changes = dict([metadata.dynamic_entry(name, {side: data[side] for side in AREA_FIELDS})])
             metadata.check_bounds(changes, image.width, image.height)
-        actor = actor_of(request)
-        if how == "keep":
+        if save_as == "keep_hash":
             update_in_place(image, changes, actor=actor)
-            messages.success(request, f"{AREAS[name]}: saved.")
+            messages.success(request, f"{AREAS[name]} saved.")
             return image
-        derived = change_dynamic_metadata(image, changes, delete_previous=how == "instead", actor=actor)
-        messages.success(request, f"{AREAS[name]}: saved. This is the picture {derived.image.short_hash}.")
+        derived = change_dynamic_metadata(image, changes, delete_previous=save_as == "replace", actor=actor)
+        messages.success(request, f"{AREAS[name]} saved as new image {derived.image.short_hash}.")
         return derived.image
 
-    def add_alias(self, request: HttpRequest, image: SourceImage) -> SourceImage:
-        sent = request.POST
-        set_alias(image, str(sent.get("alias", "")), overwrite=bool(sent.get("overwrite")), actor=actor_of(request))
-        messages.success(request, "The alias means this picture now.")
+    def add_alias(self, request: HttpRequest, image: SourceImage, data: FormData) -> SourceImage:
+        set_alias(image, data["alias"], overwrite=data["overwrite"], actor=actor_of(request))
+        messages.success(request, "Alias added.")
         return image
 
-    def remove_alias(self, request: HttpRequest, image: SourceImage) -> SourceImage:
-        name = str(request.POST.get("alias", ""))
+    def remove_alias(self, request: HttpRequest, image: SourceImage, data: FormData) -> SourceImage:
+        name = data["alias"]
         if not image.organization.aliases.filter(alias=name, hash=image.hash).exists():
-            raise NotFound(f"This picture has no alias {name[:80]!r} any more.")
+            raise NotFound(f"This image has no alias {name[:80]!r}.")
         delete_alias(image.organization, name, actor=actor_of(request))
-        messages.success(request, "The alias is gone, the picture stays.")
+        messages.success(request, "Alias removed.")
         return image
 
-    def restore_version(self, request: HttpRequest, image: SourceImage) -> SourceImage:
-        key = str(request.POST.get("of", ""))
-        if not (key.isascii() and key.isdecimal() and len(key) < 19):
-            raise VersionNotFound(f"Image {image.short_hash} has no version {key[:80]!r} in its history.")
-        restore_version(image, int(key), actor=actor_of(request))
-        messages.success(request, "The version is restored. This is in the history too, and can be undone there.")
+    def restore_version(self, request: HttpRequest, image: SourceImage, data: FormData) -> SourceImage:
+        restore_version(image, data["version_id"], actor=actor_of(request))
+        messages.success(request, "Version restored. You can undo this in the history.")
         return image
 
 
-FORM_HANDLERS: dict[str, Callable[[DetailMixin, HttpRequest, SourceImage], SourceImage]] = {
-    "name": DetailMixin.rename,
-    "metadata": DetailMixin.set_fields,
-    "area": DetailMixin.set_area,
-    "alias": DetailMixin.add_alias,
-    "no-alias": DetailMixin.remove_alias,
-    "history": DetailMixin.restore_version,
+@dataclass(frozen=True, slots=True)
+class ImageAction:
+    """Something a user can submit on the page: the form that reads it, and the method that does it."""
+
+    form: type[forms.Form]
+    handler: Callable[[DetailMixin, HttpRequest, SourceImage, FormData], SourceImage]
+
+
+ACTIONS = {
+    "name": ImageAction(NameForm, DetailMixin.rename),
+    "metadata": ImageAction(MetadataForm, DetailMixin.set_fields),
+    "area": ImageAction(AreaForm, DetailMixin.set_area),
+    "alias": ImageAction(AddAliasForm, DetailMixin.add_alias),
+    "remove_alias": ImageAction(AliasForm, DetailMixin.remove_alias),
+    "history": ImageAction(VersionForm, DetailMixin.restore_version),
 }
 
 
@@ -219,39 +229,34 @@ def form_text(value: Any) -> str:
 
 
 def metadata_rows(image: SourceImage) -> list[tuple[str, str, str]]:
-    """Name, type and text of each field of user metadata, for a form."""
-    found = []
+    """Return name, type and text of each field of user metadata, for the form."""
+    rows = []
     for key, value in sorted(image.user_metadata.items(), key=lambda item: metadata.field_name(item[0])):
         kind, _, name = key.rpartition(":")
-        found.append((name, kind or "str", "\n".join(value) if isinstance(value, list) else str(value)))
-    return found
+        rows.append((name, kind or "str", "\n".join(value) if isinstance(value, list) else str(value)))
+    return rows
 
 
 def submitted_rows(request: HttpRequest) -> list[tuple[str, str, str]]:
-    """What was sent of such a form."""
-    sent = [[str(one) for one in request.POST.getlist(name)] for name in ("field", "type", "value")]
-    if len({len(column) for column in sent}) > 1:
-        raise InvalidInput("The form is not whole.")
-    return [(name.strip(), kind, value) for name, kind, value in zip(*sent, strict=True)]
+    """Return the submitted fields of user metadata. Raises InvalidInput."""
+    try:
+        return metadata_rows_of(request.POST)
+    except forms.ValidationError as error:
+        raise InvalidInput(error.messages[0]) from error
 
 
 def metadata_etag(image: SourceImage) -> str:
-    """Another one for every other content of the user metadata."""
+    """Return a digest of the user metadata, 16 hex digits."""
     return sha256(json.dumps(image.user_metadata, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def area_rows(image: SourceImage) -> list[dict[str, Any]]:
-    """Each area in pixels, for drawing; without numbers where there is none."""
-    found = []
+    """Return name, label and pixels of each area; the numbers of an unset area are ""."""
+    rows = []
     for name, label in AREAS.items():
         area = dict(image.dynamic_metadata.get(name) or {})
         if area.pop("percentage", False):
-            for side, whole in (
-                ("x", image.width),
-                ("width", image.width),
-                ("y", image.height),
-                ("height", image.height),
-            ):
-                area[side] = round(area[side] * whole / 100)
-        found.append({"name": name, "label": label, **(area or dict.fromkeys(AREA_FIELDS, ""))})
-    return found
+            totals = {"x": image.width, "width": image.width, "y": image.height, "height": image.height}
+            area |= {side: round(area[side] * total / 100) for side, total in totals.items()}
+        rows.append({"name": name, "label": label, **(area or dict.fromkeys(AREA_FIELDS, ""))})
+    return rows

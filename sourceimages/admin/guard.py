@@ -1,4 +1,4 @@
-"""What staff may not do while database and storage do not belong together: change images. They may look at all."""
+"""Makes images read-only in the admin while the database and the storage don't match."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +12,12 @@ from rokka.core.http import error_response, status_of
 from sourceimages import ownership
 
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
-IMAGE_URL_NAMES = ("sourceimages_", "organizations_job_")  # how the names of their pages begin
-READ_ONLY_ACTIONS = {"download"}  # bulk actions that are sent by POST, as their selection is long, and change nothing
+IMAGE_URL_NAMES = ("sourceimages_", "organizations_job_")  # prefixes of URL names
+READ_ONLY_ACTIONS = {"download"}  # bulk actions that use POST only because their selection can be long
 
 
 class StorageMismatchMiddleware:
-    """Middleware before the pages of the admin that are about images. Strangers meet the pages themselves."""
+    """Rejects requests to the admin that would change images. Users who are not logged in get the login page."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -36,6 +36,7 @@ class StorageMismatchMiddleware:
 
 
 def writes_images(request: HttpRequest) -> bool:
+    """Return whether the request could change images."""
     match = request.resolver_match
     if request.method in SAFE_METHODS or match is None or match.namespace != "admin":
         return False
@@ -45,9 +46,9 @@ def writes_images(request: HttpRequest) -> bool:
 
 
 def mismatch_response(request: HttpRequest, error: DomainError) -> HttpResponse:
-    """A page, or JSON for the page that uploads."""
+    """Return an error page, or JSON for the upload page."""
     status = int(status_of(error))
     if request.method != "POST":
         return error_response(status, error.message, error.reason)
-    context = admin.site.each_context(request) | {"title": "This cannot be done", "error": error}
+    context = admin.site.each_context(request) | {"title": "Action failed", "error": error}
     return TemplateResponse(request, "admin/error.html", context, status=status)

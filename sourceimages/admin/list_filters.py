@@ -1,4 +1,4 @@
-"""What staff ask the list of pictures for, as the parameters of the API that find the same pictures."""
+"""Filters, sorting and paging of the list of images, translated to the search parameters of the API."""
 
 import re
 from collections.abc import Iterable
@@ -26,16 +26,16 @@ from sourceimages.models import HASH, SourceImage, SourceImageQuerySet, name_pre
 from sourceimages.search.pagination import PageRequest
 
 PER_PAGE = 60
-MAX_OFFSET_PAGING = 10_000  # pictures, up to which pages have numbers; behind them one goes on from picture to picture
-COUNT_CAP = 10_000  # pictures that are counted before the page is shown
-COUNTS_CACHE_SECONDS = 60  # seconds, for which counts of filters are true enough
-PLAIN_WORDS = re.compile(r"[^\s()\[\]{}\"'*:]+(\s+[^\s()\[\]{}\"'*:]+)*\Z")  # words, without anything of the language
+MAX_OFFSET_PAGING = 10_000  # images; later pages use cursors, as large offsets are slow
+COUNT_CAP = 10_000  # images counted for the page; the exact total is loaded later
+COUNTS_CACHE_SECONDS = 60
+PLAIN_WORDS = re.compile(r"[^\s()\[\]{}\"'*:]+(\s+[^\s()\[\]{}\"'*:]+)*\Z")  # words without query syntax
 OPERATORS = {"AND", "OR", "NOT"}
 MIN_HASH_PREFIX = 6
 
 
 class Bucket(NamedTuple):
-    """A range of a filter: `low` is in it, `high` is not."""
+    """A half-open range of a filter: from `low`, below `high`; None means unbounded."""
 
     label: str
     low: int | None
@@ -43,65 +43,69 @@ class Bucket(NamedTuple):
 
 
 SIZE_BUCKETS = {  # bytes
-    "tiny": Bucket("below 100 kB", None, 100_000),
+    "tiny": Bucket("under 100 kB", None, 100_000),
     "small": Bucket("100 kB to 1 MB", 100_000, 1_000_000),
     "medium": Bucket("1 to 10 MB", 1_000_000, 10_000_000),
-    "large": Bucket("10 MB and more", 10_000_000, None),
+    "large": Bucket("10 MB or more", 10_000_000, None),
 }
 AGE_BUCKETS = {  # hours
     "day": Bucket("last 24 hours", None, 24),
-    "week": Bucket("a day to a week ago", 24, 7 * 24),
-    "month": Bucket("a week to a month ago", 7 * 24, 30 * 24),
-    "year": Bucket("a month to a year ago", 30 * 24, 365 * 24),
-    "older": Bucket("longer ago", 365 * 24, None),
+    "week": Bucket("1–7 days ago", 24, 7 * 24),
+    "month": Bucket("7–30 days ago", 7 * 24, 30 * 24),
+    "year": Bucket("30–365 days ago", 30 * 24, 365 * 24),
+    "older": Bucket("over a year ago", 365 * 24, None),
 }
-STATES = {"": "living", "locked": "locked", "protected": "protected", "trash": "in the trash"}
+STATES = {"": "active", "locked": "locked", "protected": "protected", "trash": "in the trash"}
 SORTS = {
-    "": "newest first",
-    "created asc": "oldest first",
-    "name asc": "by name",
-    "size desc": "largest first",
-    "size asc": "smallest first",
+    "": "Newest",
+    "created asc": "Oldest",
+    "name asc": "Name",
+    "size desc": "Largest",
+    "size asc": "Smallest",
 }
-TRASH_SORTS = {"deletedDate desc": "deleted last", "": "newest first", "name asc": "by name"}
+TRASH_SORTS = {"deletedDate desc": "Recently deleted", "": "Newest", "name asc": "Name"}
 VIEWS = ("grid", "table")
 
 
 @dataclass(frozen=True, slots=True)
 class FilterChoice:
-    """A filter with the values that it may have, and what each is called."""
+    """A filter with its values and their labels."""
 
     name: str
     label: str
     values: dict[str, str]
-    chosen: str
+    selected: str
 
 
 @dataclass(frozen=True)
 class Listing:
-    """A list of pictures, of one organization or, found by less, of all that the person may see."""
+    """A filtered list of images of one organization, or of all organizations that the user can view.
+
+    Without an organization, images can be filtered by state, and searched by hash and filename prefix only.
+    """
 
     staff: StaffAccess
     organization: Organization | None
     parameters: QueryDict
 
     def get(self, name: str, known: Iterable[str] | None = None) -> str:
+        """Return the value of a parameter, "" by default. Raises InvalidInput for a value that is not `known`."""
         value = str(self.parameters.get(name, ""))
         if known is not None and value not in known and value:
-            raise InvalidInput(f"{name}: {value[:80]!r} is none of {', '.join(filter(None, known))}.")
+            raise InvalidInput(f"{name}: {value[:80]!r} is not a valid value. Use {', '.join(filter(None, known))}.")
         return value
 
     def without_invalid_filters(self) -> "Listing":
-        """The same without values that filters do not know; what was typed stays."""
-        kept = self.parameters.copy()
+        """Return the same list without invalid values of filters; the search text stays."""
+        parameters = self.parameters.copy()
         filters: dict[str, Iterable[str]] = {"state": STATES, "size": SIZE_BUCKETS, "age": AGE_BUCKETS}
         for name, known in filters.items():
-            if kept.get(name) not in list(known):
-                kept.pop(name, None)
-        return Listing(self.staff, self.organization, kept)
+            if parameters.get(name) not in list(known):
+                parameters.pop(name, None)
+        return Listing(self.staff, self.organization, parameters)
 
     def check(self) -> None:
-        """Raises Invalid for a value that no filter has, before a page is made of it."""
+        """Raises InvalidInput for an invalid value of a filter."""
         _ = self.search
 
     @cached_property
@@ -114,45 +118,45 @@ class Listing:
 
     @cached_property
     def sort(self) -> str:
-        """What is sorted by; the trash shows first what was deleted last."""
+        """Return the sort parameter. By default, the trash shows recently deleted images first."""
         if "sort" not in self.parameters:
             return next(iter(self.sorts))
         return self.get("sort") if self.get("sort") in self.sorts else next(iter(self.sorts))
 
     @cached_property
     def search(self) -> str:
-        """The parameters that find these pictures, as the API takes them; moments in them are those of this page."""
+        """Return the search parameters of the API, URL-encoded. Ages are relative to the current minute."""
         now = timezone.now().replace(second=0, microsecond=0)
-        found = {"q": expand_query(self.get("q")), "format": self.get("format")}
+        parameters = {"q": expand_query(self.get("q")), "format": self.get("format")}
         if state := self.get("state", STATES):
-            found |= {state: "true"} if state != "trash" else {}
+            parameters |= {state: "true"} if state != "trash" else {}
         if size := self.get("size", SIZE_BUCKETS):
-            found["size"] = _range(SIZE_BUCKETS[size].low, SIZE_BUCKETS[size].high)
+            parameters["size"] = _range(SIZE_BUCKETS[size].low, SIZE_BUCKETS[size].high)
         if age := self.get("age", AGE_BUCKETS):
-            found["created"] = _range(_cutoff(now, AGE_BUCKETS[age].high), _cutoff(now, AGE_BUCKETS[age].low))
-        return urlencode({name: value for name, value in found.items() if value})
+            parameters["created"] = _range(_cutoff(now, AGE_BUCKETS[age].high), _cutoff(now, AGE_BUCKETS[age].low))
+        return urlencode({name: value for name, value in parameters.items() if value})
 
     @property
     def selection(self) -> Selection:
-        assert self.organization is not None  # noqa: S101 (asked for one organization only)
+        assert self.organization is not None  # noqa: S101 (only used for one organization)
         return Selection(self.organization, in_trash=self.in_trash, search=self.search, for_list=True)
 
     @cached_property
     def images(self) -> SourceImageQuerySet:
         if self.organization is not None:
             return self.selection.images()
-        found = SourceImage.objects.in_trash() if self.in_trash else SourceImage.objects.active()
+        images = SourceImage.objects.in_trash() if self.in_trash else SourceImage.objects.active()
         if not self.staff.superuser:
-            found = found.filter(organization__in=self.staff.organization_ids_with(Permission.IMAGES_READ))
+            images = images.filter(organization__in=self.staff.organization_ids_with(Permission.IMAGES_READ))
         if text := self.get("q").strip():
             if len(text) >= MIN_HASH_PREFIX and HASH.match(text):
-                return found.filter(Q(hash=text) | Q(short_hash=text) | Q(binary_hash=text))
-            return found.filter(name_prefix(nfc(text)))
-        return found
+                return images.filter(Q(hash=text) | Q(short_hash=text) | Q(binary_hash=text))
+            return images.filter(name_prefix(nfc(text)))
+        return images
 
     @property
     def notice(self) -> str:
-        """Where and why what was typed is not a query, and was read as words."""
+        """Return why the search text is not a valid query and is read as words; "" if it is valid."""
         return self.selection.notice if self.organization is not None and self.get("q") else ""
 
     def page(self) -> "Page":
@@ -163,33 +167,33 @@ class Listing:
         request = PageRequest.read(
             {"limit": str(PER_PAGE), "offset": offset, "sort": self.sort}, self.organization, in_trash=self.in_trash
         )
-        found = request.page(images, self.organization, "", QueryDict())
+        result = request.page(images, self.organization, "", QueryDict())
         number = request.offset or 0
-        onward = (number + PER_PAGE if number < MAX_OFFSET_PAGING and not request.cursor else found.cursor) or ""
+        next_offset = (number + PER_PAGE if number < MAX_OFFSET_PAGING and not request.cursor else result.cursor) or ""
         return Page(
-            found.items,
+            result.items,
             previous=self.url(offset=max(0, number - PER_PAGE) or "") if number else "",
-            next=self.url(offset=onward) if "next" in found.links else "",
+            next=self.url(offset=next_offset) if "next" in result.links else "",
             first=self.url(offset="") if request.cursor else "",
         )
 
     def _page_of_all(self, images: QuerySet[SourceImage], offset: str) -> "Page":
-        """Newest first by id, which has an index without an organization."""
+        """Return a page of all organizations, newest first by ID: the only order with an index across organizations."""
         images = images.order_by("-id")
         if offset.isdecimal():
             images = images.filter(id__lt=min(int(offset), 2**63 - 1))
         items = list(images[: PER_PAGE + 1])
-        more = len(items) > PER_PAGE
+        has_next = len(items) > PER_PAGE
         items = items[:PER_PAGE]
-        after = self.url(offset=items[-1].pk) if more else ""
-        return Page(items, previous="", next=after, first=self.url(offset="") if offset else "")
+        next_url = self.url(offset=items[-1].pk) if has_next else ""
+        return Page(items, previous="", next=next_url, first=self.url(offset="") if offset else "")
 
     @property
     def is_filtered(self) -> bool:
         return bool(self.search) or self.in_trash
 
     def total(self) -> str:
-        """How many there are: exact where that is known, else as far as it was counted."""
+        """Return the number of images, such as "1,234" or "more than 10,000"; "" for all organizations."""
         if self.organization is None:
             return ""
         if not self.is_filtered:
@@ -198,78 +202,79 @@ class Listing:
         return f"more than {COUNT_CAP:,}" if count > COUNT_CAP else f"{count:,}"
 
     def url(self, **changes: Any) -> str:
-        """This list with other parameters. It starts at its first page, unless told where."""
-        kept = self.parameters.dict() | {"offset": ""} | {name: str(value) for name, value in changes.items()}
+        """Return the URL of this list with changed parameters; of its first page, unless `offset` is given."""
+        parameters = self.parameters.dict() | {"offset": ""} | {name: str(value) for name, value in changes.items()}
         organization = {"organization": self.organization.name if self.organization else ""}
-        shown = {name: value for name, value in kept.items() if value} | organization
-        return "?" + urlencode(shown)
+        return "?" + urlencode({name: value for name, value in parameters.items() if value} | organization)
 
     # --- Filters ------------------------------------------------------------------------------------------------------
 
     def choices(self) -> list[FilterChoice]:
-        """`counts` says how many pictures each value would find."""
-        named = {
-            "state": ("State", STATES),
-            "format": ("Format", {"": "all"} | {one: one for one in settings.FORMATS}),
-            "size": ("Size", {"": "all"} | {key: one.label for key, one in SIZE_BUCKETS.items()}),
-            "age": ("Created", {"": "at any time"} | {key: one.label for key, one in AGE_BUCKETS.items()}),
-            "sort": ("Order", self.sorts),
+        """Return the filters of this list; `facet_counts` has the number of images of each value."""
+        filters = {
+            "state": ("Status", STATES),
+            "format": ("Format", {"": "all"} | {format: format for format in settings.FORMATS}),
+            "size": ("Size", {"": "all"} | {key: bucket.label for key, bucket in SIZE_BUCKETS.items()}),
+            "age": ("Uploaded", {"": "any time"} | {key: bucket.label for key, bucket in AGE_BUCKETS.items()}),
+            "sort": ("Sort", self.sorts),
         }
         if self.organization is None:
-            del named["format"], named["size"], named["age"], named["sort"]
-            named["state"] = ("State", {"": "living", "trash": "in the trash"})
-        chosen = {name: self.get(name) for name in named} | {"sort": self.sort}
-        return [FilterChoice(name, label, values, chosen[name]) for name, (label, values) in named.items()]
+            del filters["format"], filters["size"], filters["age"], filters["sort"]
+            filters["state"] = ("Status", {"": "active", "trash": "in the trash"})
+        selected = {name: self.get(name) for name in filters} | {"sort": self.sort}
+        return [FilterChoice(name, label, values, selected[name]) for name, (label, values) in filters.items()]
 
     def facet_counts(self) -> dict[str, Any]:
-        """How many of these pictures each value of each filter has, from one look at all of them."""
+        """Return the number of images of each value of each filter. Cached until images are added or removed."""
         assert self.organization is not None  # noqa: S101
-        held = counters.totals(self.organization).images  # what comes or goes is counted at once
-        asked = sha256(f"{self.organization.pk} {held} {self.in_trash} {self.search}".encode()).hexdigest()
-        key = f"backoffice.counts.{asked}"
-        if (known := cache.get(key)) is None:
-            cache.set(key, known := self._facet_counts(), COUNTS_CACHE_SECONDS)
-        return known  # type: ignore[no-any-return]
+        count = counters.totals(self.organization).images  # in the key, so that changes show up at once
+        digest = sha256(f"{self.organization.pk} {count} {self.in_trash} {self.search}".encode()).hexdigest()
+        key = f"admin.counts.{digest}"
+        if (counts := cache.get(key)) is None:
+            cache.set(key, counts := self._facet_counts(), COUNTS_CACHE_SECONDS)
+        return counts  # type: ignore[no-any-return]
 
     def _facet_counts(self) -> dict[str, Any]:
         now = timezone.now()
         rows = (
             self.images.order_by()
             .annotate(
-                size_class=_bucket_expression("size", {key: (one.low, one.high) for key, one in SIZE_BUCKETS.items()}),
-                age_class=_bucket_expression(
+                size_bucket=_bucket_expression(
+                    "size", {key: (bucket.low, bucket.high) for key, bucket in SIZE_BUCKETS.items()}
+                ),
+                age_bucket=_bucket_expression(
                     "created",
-                    {key: (_cutoff(now, one.high), _cutoff(now, one.low)) for key, one in AGE_BUCKETS.items()},
+                    {key: (_cutoff(now, bucket.high), _cutoff(now, bucket.low)) for key, bucket in AGE_BUCKETS.items()},
                 ),
             )
-            .values_list("format", "size_class", "age_class", "locked", "protected")
+            .values_list("format", "size_bucket", "age_bucket", "locked", "protected")
             .annotate(count=Count("pk"))
         )
-        found: dict[str, dict[str, int]] = {"state": {}, "format": {}, "size": {}, "age": {}}
+        counts: dict[str, dict[str, int]] = {"state": {}, "format": {}, "size": {}, "age": {}}
         sizes, ages, total = list(SIZE_BUCKETS), list(AGE_BUCKETS), 0
         for format, size, age, locked, protected, count in rows:
             total += count
             names = [("format", format), ("size", sizes[size]), ("age", ages[age])]
             names += [("state", "locked")] * locked + [("state", "protected")] * protected
             for name, value in names:
-                found[name][value] = found[name].get(value, 0) + count
+                counts[name][value] = counts[name].get(value, 0) + count
         assert self.organization is not None  # noqa: S101
         if not self.in_trash:
-            found["state"][""] = total
+            counts["state"][""] = total
         elif not self.search:
-            found["state"][""] = counters.totals(self.organization).images
-        found["state"].setdefault("trash", total if self.in_trash else self._in_trash())
-        return {"total": total, "filters": found}
+            counts["state"][""] = counters.totals(self.organization).images
+        counts["state"].setdefault("trash", total if self.in_trash else self._in_trash())
+        return {"total": total, "filters": counts}
 
     def _in_trash(self) -> int:
         assert self.organization is not None  # noqa: S101
-        found: QuerySet[SourceImage] = self.organization.images.in_trash()
-        return found.order_by().count()
+        images: QuerySet[SourceImage] = self.organization.images.in_trash()
+        return images.order_by().count()
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Pictures, and the addresses of the pages around them; "" where there is none."""
+    """A page of images, with the URLs of other pages; "" if there is no such page."""
 
     items: list[SourceImage]
     previous: str
@@ -278,15 +283,15 @@ class Page:
 
 
 def expand_query(text: str) -> str:
-    """A hash finds its picture, and the last word of a few may go on; what is written in the language stays so."""
+    """Turn a hash or plain words into a query; the last word also matches as a prefix. Queries are returned as is."""
     text = text.strip()
     if len(text) >= MIN_HASH_PREFIX and HASH.match(text):
         return f"hash:{text} OR short_hash:{text} OR binaryhash:{text}"
     if PLAIN_WORDS.match(text) and OPERATORS.isdisjoint(text.upper().split()):
-        *whole, last = text.split()
+        *words, last = text.split()
         if last.startswith("-"):  # excluded
             return text
-        return " ".join([*whole, f"({last} OR {last}*)"])  # what begins so, and what has the same stem
+        return " ".join([*words, f"({last} OR {last}*)"])  # the prefix, or a word with the same stem
     return text
 
 
@@ -302,11 +307,11 @@ def _cutoff(now: datetime, hours: int | None) -> datetime | None:
     return None if hours is None else now - timedelta(hours=hours)
 
 
-def _bucket_expression(column: str, classes: dict[str, tuple[Any, Any]]) -> Case:
-    """The number of the class that the column is in."""
+def _bucket_expression(column: str, buckets: dict[str, tuple[Any, Any]]) -> Case:
+    """Return an expression for the index of the bucket that contains the value of the column."""
     cases = []
-    for number, (low, high) in enumerate(classes.values()):
+    for number, (low, high) in enumerate(buckets.values()):
         within = Q() if low is None else Q(**{f"{column}__gte": low})
         within &= Q() if high is None else Q(**{f"{column}__lt": high})
         cases.append(When(within, then=Value(number)))
-    return Case(*cases, default=Value(len(classes) - 1), output_field=IntegerField())
+    return Case(*cases, default=Value(len(buckets) - 1), output_field=IntegerField())

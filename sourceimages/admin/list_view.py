@@ -1,4 +1,4 @@
-"""The list of pictures as pages: a grid or a table, its counts, and the small pictures in it."""
+"""The list of images, as a grid or a table; the counts of its filters; and previews of images."""
 
 from typing import Any
 
@@ -19,12 +19,12 @@ from sourceimages.downloads.access import is_guarded
 from sourceimages.errors import IndexNotReady
 from sourceimages.models import SourceImage
 
-ORGANIZATION_CHOICES_LIMIT = 500  # that one can choose from; others are found in the list of organizations
-ONE_DAY = 86_400
+ORGANIZATION_CHOICES_LIMIT = 500  # in the filter; the list of organizations has all of them
+PREVIEW_CACHE_SECONDS = 86_400
 
 
 class ListMixin(ReadOnlyAdmin):
-    """Mixin: everything that looks at many pictures."""
+    """The list of images, its filter counts, and previews."""
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view
@@ -43,42 +43,42 @@ class ListMixin(ReadOnlyAdmin):
         problem = notice = ""
         try:
             listing.check()
-            found, total, notice = listing.page(), listing.total(), listing.notice
-        except (InvalidInput, IndexNotReady) as error:  # what was typed stays, beside what is wrong with it
-            problem, found, total, listing = error.message, Page([], "", "", ""), "0", listing.without_invalid_filters()
+            page, total, notice = listing.page(), listing.total(), listing.notice
+        except (InvalidInput, IndexNotReady) as error:  # keep the search text in the form, next to the error
+            problem, page, total, listing = error.message, Page([], "", "", ""), "0", listing.without_invalid_filters()
         view = listing.get("view") if listing.get("view") in VIEWS else request.session.get("view", VIEWS[0])
         if request.session.get("view") != view:
             request.session["view"] = view
         context = self.admin_site.each_context(request) | {
-            "title": "Pictures",
+            "title": "Images",
             "listing": listing,
             "organizations": organizations,
-            "page": found,
+            "page": page,
             "total": total,
             "problem": problem,
             "notice": notice,
             "view": view,
-            "views": [(one, listing.url(view=one)) for one in VIEWS],
-            "acts": actions_for(staff, listing),
-            "may_upload": listing.organization and staff.has_permission(Permission.IMAGES_UPLOAD, listing.organization),
+            "views": [(name, listing.url(view=name)) for name in VIEWS],
+            "actions": actions_for(staff, listing),
+            "can_upload": listing.organization and staff.has_permission(Permission.IMAGES_UPLOAD, listing.organization),
         }
         return TemplateResponse(request, "admin/sourceimages/list.html", context, status=400 if problem else 200)
 
     @error_page
     def facet_counts(self, request: HttpRequest) -> HttpResponseBase:
-        """What the filters of the same list would find, as JSON."""
+        """Return the number of images per filter value of the same list, as JSON; null and {} for all organizations."""
         listing = self.get_listing(request, [])
         return JsonResponse(listing.facet_counts() if listing.organization else {"total": None, "filters": {}})
 
     def get_listing(self, request: HttpRequest, organizations: list[Organization]) -> Listing:
-        """Of the organization that is named, else the one that was looked at last, else the only one there is."""
+        """Return the list of the requested organization; by default the only one, or the one viewed last."""
         staff, query = staff_of(request), request.GET
         name = query.get("organization")
         if name is None and len(organizations) == 1:
             name = organizations[0].name
         if name is None:
             name = request.session.get("organization", "")
-            if name and not any(one.name == name for one in organizations):
+            if name and not any(organization.name == name for organization in organizations):
                 name = ""
         organization = staff.organization(name, Permission.IMAGES_READ) if name else None
         if organizations and request.session.get("organization", "") != name:
@@ -87,25 +87,25 @@ class ListMixin(ReadOnlyAdmin):
 
     @error_page
     def preview(self, request: HttpRequest, pk: int, size: str) -> HttpResponseBase:
-        """A picture made small, as WebP. What is protected is shown to those only who may download it."""
+        """Return a preview as WebP. Previews of protected images require permission to download them."""
         image = self.get_queryset(request).select_related("file").filter(pk=pk).first()
         if image is None or size not in thumbnails.SIZES:
             return HttpResponse(status=404)
         if not can_view(staff_of(request), image):
             return HttpResponseRedirect(static("sourceimages/protected.svg"))
-        made = thumbnails.preview(image.file, size, upright="stored" not in request.GET)
-        if made is None:
+        preview = thumbnails.preview(image.file, size, upright="stored" not in request.GET)
+        if preview is None:
             return HttpResponseRedirect(static("sourceimages/no-preview.svg"))
-        answer = HttpResponse(made, content_type="image/webp")
-        answer["Cache-Control"] = f"private, max-age={ONE_DAY}"
-        answer["X-Content-Type-Options"] = "nosniff"
-        answer["Content-Security-Policy"] = "default-src 'none'; sandbox"
-        return answer
+        response = HttpResponse(preview, content_type="image/webp")
+        response["Cache-Control"] = f"private, max-age={PREVIEW_CACHE_SECONDS}"
+        response["X-Content-Type-Options"] = "nosniff"
+        response["Content-Security-Policy"] = "default-src 'none'; sandbox"
+        return response
 
 
 def can_view(staff: StaffAccess, image: SourceImage) -> bool:
-    needs = Permission.PROTECTED_ORIGINALS_DOWNLOAD if is_guarded(image) else Permission.IMAGES_READ
-    return staff.has_permission(needs, image.organization_id)
+    permission = Permission.PROTECTED_ORIGINALS_DOWNLOAD if is_guarded(image) else Permission.IMAGES_READ
+    return staff.has_permission(permission, image.organization_id)
 
 
 def actions_for(staff: StaffAccess, listing: Listing) -> list[tuple[str, str, bool]]:

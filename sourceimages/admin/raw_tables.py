@@ -1,4 +1,4 @@
-"""Tables as they are, for whoever has to look into them."""
+"""Read-only tables of the models, for debugging."""
 
 from django.contrib import admin
 

@@ -1,4 +1,4 @@
-"""Pictures in the back-office: one model, whose pages are in the modules that are mixed together here."""
+"""Registers images in the admin. Each mixin adds some of their pages."""
 
 from django.contrib import admin
 

@@ -1,4 +1,4 @@
-"""Uploading in the back-office: a page to drop files on, and the address that takes them, one request a file."""
+"""Uploads in the admin: the page, and the endpoint that receives one file per request."""
 
 from typing import Any
 
@@ -18,13 +18,13 @@ from sourceimages.uploads.multipart import parse_upload
 
 
 class UploadMixin(ReadOnlyAdmin):
-    """Mixin: uploads."""
+    """The upload page and its endpoint."""
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view
         own = [
             path("upload/", view(self.upload), name="sourceimages_upload"),
-            path("upload/<str:name>/", view(self.receive_file), name="sourceimages_take"),
+            path("upload/<str:name>/", view(self.receive_file), name="sourceimages_upload_file"),
         ]
         return [*own, *super().get_urls()]
 
@@ -41,30 +41,31 @@ class UploadMixin(ReadOnlyAdmin):
         return TemplateResponse(request, "admin/sourceimages/upload.html", context)
 
     def receive_file(self, request: HttpRequest, name: str) -> HttpResponseBase:
-        """A multipart form with files, as the API takes it; the answer is JSON for the page above.
+        """Store the files of a multipart form, as the API does. Returns JSON.
 
-        By PUT: of a POST, Django would read the whole form to look for a token, and would not use our spool.
+        The method is PUT: Django's CSRF check parses the form of a POST, so the file would not be streamed to our
+        temporary files.
         """
         staff = staff_of(request)
         try:
             if request.method != "PUT":
-                raise InvalidInput("Files are sent with PUT.")
+                raise InvalidInput("Invalid method: send files with PUT.")
             organization = staff.organization(name, Permission.IMAGES_UPLOAD)
-            may_read = staff.has_permission(Permission.IMAGES_READ, organization)
+            can_read = staff.has_permission(Permission.IMAGES_READ, organization)
             received = parse_upload(request)
             try:
                 actor = actor_of(request)
                 uploads = received.uploads(organization, actor)
-                added = add_images(organization, uploads, can_update=may_read, actor=actor)
+                results = add_images(organization, uploads, can_update=can_read, actor=actor)
             finally:
                 received.discard()
         except DomainError as error:
             return error_response(int(status_of(error)), error.message, error.reason)
-        tasks.enqueue_optimize(one.image.file for one in added)
-        return JsonResponse({"items": [upload_result(one, may_read=may_read) for one in added]})
+        tasks.enqueue_optimize(result.image.file for result in results)
+        return JsonResponse({"items": [upload_result(result, can_read=can_read) for result in results]})
 
 
-def upload_result(added: UploadResult, *, may_read: bool) -> dict[str, Any]:
-    """What the page says of a file. Who may not read learns nothing of what was here before."""
-    href = reverse("admin:sourceimages_sourceimage_change", args=[added.image.pk]) if may_read else ""
-    return {"name": added.upload.name, "created": added.created or not may_read, "href": href}
+def upload_result(result: UploadResult, *, can_read: bool) -> dict[str, Any]:
+    """Return the JSON of a file. Without permission to read, duplicates look like new images."""
+    href = reverse("admin:sourceimages_sourceimage_change", args=[result.image.pk]) if can_read else ""
+    return {"name": result.upload.name, "created": result.created or not can_read, "href": href}

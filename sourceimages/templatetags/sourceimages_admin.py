@@ -1,4 +1,4 @@
-"""What templates of the back-office say in more than one place."""
+"""Template filters of the admin."""
 
 from datetime import timedelta
 from typing import Any
@@ -15,23 +15,24 @@ register = template.Library()
 
 @register.filter
 def days_left(tombstone: Tombstone) -> str:
-    """Until it expires; begun days count, so that until the last moment there is one."""
+    """Return the time until the deletion expires, such as "3 days left", rounded up; "expired" if it has."""
     days = max(0, -((timezone.now() - tombstone.expires_at) // timedelta(days=1)))
     return "expired" if not days else f"{days} day{'s' * (days != 1)} left"
 
 
 @register.filter
 def has_preview(image: SourceImage) -> bool:
-    """Whether there are small pictures of its format."""
+    """Return whether previews are available for the format of the image."""
     return image.format in thumbnails.SUPPORTED_FORMATS
 
 
 @register.filter
-def percent_of(part: Any, whole: Any) -> int:
-    return min(100, round(100 * part / whole)) if whole else 0
+def percent_of(part: Any, total: Any) -> int:
+    """Return 0 to 100; 0 without a total."""
+    return min(100, round(100 * part / total)) if total else 0
 
 
 @register.filter
 def humanize_query(search: str) -> str:
-    """Parameters of a search, as people wrote them."""
+    """Return URL-encoded search parameters as "name: value, …"."""
     return ", ".join(f"{name}: {value}" for name, value in parse_qsl(search))

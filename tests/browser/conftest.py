@@ -1,4 +1,4 @@
-"""The back-office in a real browser, on a real server, with a worker where there is a queue."""
+"""Fixtures for the admin in a real browser, on a real server, with a worker if there is a queue."""
 
 import contextlib
 import shutil
@@ -20,7 +20,7 @@ WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """No longer than for a module: while it runs there is an event loop, in which Django asks no database."""
+    """Stops after each module: Playwright runs an event loop, in which Django refuses database queries."""
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if program is None:
         pytest.skip("no browser: chromium is not installed")
@@ -32,15 +32,15 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Person:
-    """Somebody at a browser. What the browser complains of is kept."""
+    """A user with a browser; collects the errors that the browser logs."""
 
     server: Server
     page: Page
-    complaints: list[str] = field(default_factory=list)
-    expected: str = ""  # a part of complaints that are none
+    errors: list[str] = field(default_factory=list)
+    expected: str = ""  # errors that contain this are expected
 
     def unexpected(self) -> list[str]:
-        return [one for one in self.complaints if not self.expected or self.expected not in one]
+        return [error for error in self.errors if not self.expected or self.expected not in error]
 
     def go(self, path: str, *, status: int = 200) -> Page:
         answer = self.page.goto(self.server.url + path)
@@ -48,18 +48,18 @@ class Person:
         assert answer.status == status, (path, answer.status)
         return self.page
 
-    def pictures(self, query: str = "organization=acme") -> Page:
+    def images(self, query: str = "organization=acme") -> Page:
         return self.go(f"/admin/sourceimages/sourceimage/?{query}")
 
     def press(self, name: str) -> None:
-        """A button by what it says, however it goes on."""
+        """Click the first button whose text contains this."""
         self.page.get_by_role("button", name=name).first.click()
         self.page.wait_for_load_state()
 
 
 @pytest.fixture(scope="module")
 def server(make_module_server: Callable[..., Server]) -> Iterator[Server]:
-    """With a superuser ines and, where there is a queue, a worker."""
+    """A server with the superuser ines and, if there is a queue, a worker."""
     started = make_module_server().start()
     add_staff(started, "ines", "--superuser")
     queues = ("interactive", "bulk", "upkeep")
@@ -80,20 +80,20 @@ def add_staff(server: Server, name: str, *options: str) -> None:
 
 
 def shell(server: Server, code: str) -> str:
-    """Run code beside the server, and give back the last line that it prints."""
+    """Run code with the settings of the server, and return the last line that it prints."""
     ran = server.manage("shell", "--verbosity", "0", "--command", code)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.strip().splitlines()[-1] if ran.stdout.strip() else ""
 
 
 @contextlib.contextmanager
-def somebody(chromium: Browser, server: Server, name: str = "ines", **options: object) -> Iterator[Person]:
-    """Logged in, until the end."""
+def logged_in(chromium: Browser, server: Server, name: str = "ines", **options: object) -> Iterator[Person]:
+    """Log in, and close the browser context in the end."""
     context = chromium.new_context(**({"viewport": WIDE} | options))  # type: ignore[arg-type]
     person = Person(server, context.new_page())
     person.page.set_default_timeout(15_000)
-    person.page.on("console", lambda said: said.type == "error" and person.complaints.append(said.text))
-    person.page.on("pageerror", lambda error: person.complaints.append(str(error)))
+    person.page.on("console", lambda message: message.type == "error" and person.errors.append(message.text))
+    person.page.on("pageerror", lambda error: person.errors.append(str(error)))
     person.go("/admin/login/")
     person.page.get_by_label("Username").fill(name)
     person.page.get_by_label("Password").fill(PASSWORD)
@@ -106,7 +106,7 @@ def somebody(chromium: Browser, server: Server, name: str = "ines", **options: o
 
 @pytest.fixture
 def ines(chromium: Browser, server: Server) -> Iterator[Person]:
-    """In the end, the browser has complained of nothing."""
-    with somebody(chromium, server) as person:
+    """Ines, a superuser. Fails on unexpected errors in the browser."""
+    with logged_in(chromium, server) as person:
         yield person
     assert person.unexpected() == []

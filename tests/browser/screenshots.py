@@ -1,4 +1,4 @@
-"""Pictures of the back-office for the documentation; bin/screenshots runs this."""
+"""Screenshots of the admin for the documentation; bin/screenshots runs this."""
 
 import json
 import os
@@ -12,31 +12,31 @@ import requests
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.browser.conftest import NARROW, WIDE, add_staff, shell, somebody
+from tests.browser.conftest import NARROW, WIDE, add_staff, logged_in, shell
 from tests.conftest import PYTHON, ROOT
 from tests.support import images
 from tests.system.conftest import Server, free_port
 
 IMAGES = ROOT / "docs" / "images"
-COLOURS = (128, 64, 32)  # of each picture, as many as fit: they are for looking at pages, not at photographs
-MOST = 150_000  # bytes
-DRAWN = 24  # pictures, where there are no photographs
+COLORS = (128, 64, 32)  # of the palette: the largest that fits into MAX_BYTES
+MAX_BYTES = 150_000
+GENERATED = 24  # images, without TEST_CORPUS
 
 FILL = """
 from sourceimages import jobs, tasks; from sourceimages.models import *
 from sourceimages.jobs.selection import Selection
-from sourceimages.operations import *; from organizations.models import *; from organizations.audit import staff
+from sourceimages.operations import *; from organizations.models import *; from organizations.audit import staff_actor
 import datetime
 acme, ines = Organization.objects.get(name='acme'), User.objects.get(username='ines')
 Organization.objects.filter(pk=acme.pk).update(display_name='Acme Museum')
-actor = staff(ines)
-ids = list(acme.images.living().order_by('id').values_list('id', flat=True))
+actor = staff_actor(ines)
+ids = list(acme.images.active().order_by('id').values_list('id', flat=True))
 for pk in ids[3::9]:
     set_locked(acme.images.get(pk=pk), True, actor=actor)
-everything = Selection(acme, in_trash=False)
-jobs.run(jobs.start_bulk_action('set_metadata', everything, actor=actor, changes={'photographer': 'Ada'}).pk)
+all_images = Selection(acme, in_trash=False)
+jobs.run(jobs.start_bulk_action('set_metadata', all_images, actor=actor, changes={'photographer': 'Ada'}).pk)
 jobs.run(jobs.start_bulk_action('delete', Selection(acme, in_trash=False, ids=tuple(ids[:6])), actor=actor).pk)
-tasks.find_colours()
+tasks.extract_colors()
 total = sum(acme.files.values_list('size', flat=True))
 for back in range(1, 60):
     day = datetime.date.today() - datetime.timedelta(days=back)
@@ -44,12 +44,12 @@ for back in range(1, 60):
         organization=acme, day=day, images=max(0, 90 - back), bytes=total * (100 - back) // 100,
         bytes_downloaded=total * (back * 7919 % 17) // 10,
     )
-photo = acme.images.living().filter(format='jpg', locked=False, width__gt=200).order_by('-size').first()
-photo = photo or acme.images.living().filter(locked=False).first()
+photo = acme.images.active().filter(format='jpg', locked=False, width__gt=200).order_by('-size').first()
+photo = photo or acme.images.active().filter(locked=False).first()
 change_dynamic_metadata(
     photo, {'subject_area': {'x': photo.width // 4, 'y': photo.height // 4, 'width': photo.width // 3,
     'height': photo.height // 3}}, delete_previous=True, actor=actor)
-print(acme.images.living().latest('id').pk, Tombstone.objects.filter(reason='staff').latest('deleted_at').pk,
+print(acme.images.active().latest('id').pk, Tombstone.objects.filter(reason='staff').latest('deleted_at').pk,
     Job.objects.filter(kind='delete').get().pk, acme.pk)
 """
 
@@ -89,18 +89,18 @@ def contents() -> list[tuple[str, bytes]]:
     if corpus := os.environ.get("TEST_CORPUS"):
         paths = sorted(path for path in Path(corpus, "images").glob("*/*") if path.is_file())
         return [(path.name, path.read_bytes()) for path in paths]
-    return [(f"drawing {number}.png", images.png(320, 240, seed=number)) for number in range(DRAWN)]
+    return [(f"image {number}.png", images.png(320, 240, seed=number)) for number in range(GENERATED)]
 
 
 def pages(server: Server) -> dict[str, str]:
-    picture, tombstone, job, acme = shell(server, FILL).split()
-    pictures, organizations = "/admin/sourceimages", "/admin/organizations"
+    image, tombstone, job, acme = shell(server, FILL).split()
+    images_admin, organizations = "/admin/sourceimages", "/admin/organizations"
     return {
         "start": "/admin/",
-        "pictures": f"{pictures}/sourceimage/?organization=acme&view=grid",
-        "table": f"{pictures}/sourceimage/?organization=acme&view=table",
-        "picture": f"{pictures}/sourceimage/{picture}/change/",
-        "trash": f"{pictures}/tombstone/{tombstone}/change/",
+        "pictures": f"{images_admin}/sourceimage/?organization=acme&view=grid",
+        "table": f"{images_admin}/sourceimage/?organization=acme&view=table",
+        "picture": f"{images_admin}/sourceimage/{image}/change/",
+        "trash": f"{images_admin}/tombstone/{tombstone}/change/",
         "job": f"{organizations}/job/{job}/change/",
         "organization": f"{organizations}/organization/{acme}/usage/",
     }
@@ -110,7 +110,7 @@ def take(browser: Browser, server: Server, addresses: dict[str, str]) -> None:
     IMAGES.mkdir(exist_ok=True)
     for scheme in ("light", "dark"):
         for viewport in (WIDE, NARROW):
-            with somebody(browser, server, color_scheme=scheme, viewport=viewport) as person:
+            with logged_in(browser, server, color_scheme=scheme, viewport=viewport) as person:
                 for name, address in addresses.items():
                     page = person.go(address)
                     page.wait_for_load_state("networkidle")
@@ -119,11 +119,11 @@ def take(browser: Browser, server: Server, addresses: dict[str, str]) -> None:
                     target.write_bytes(small(Image.open(BytesIO(page.screenshot()))))
 
 
-def small(picture: Image.Image) -> bytes:
-    """As PNG, with no more colours than MOST has room for."""
-    for colours in COLOURS:
+def small(screenshot: Image.Image) -> bytes:
+    """Return the screenshot as PNG, with a palette that fits into MAX_BYTES."""
+    for colors in COLORS:
         file = BytesIO()
-        picture.convert("RGB").quantize(colours).save(file, "PNG", optimize=True)
-        if file.tell() <= MOST:
+        screenshot.convert("RGB").quantize(colors).save(file, "PNG", optimize=True)
+        if file.tell() <= MAX_BYTES:
             break
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""Jobs in the browser: with PostgreSQL and Redis, a worker does them."""
+"""Jobs in the browser; with PostgreSQL and Redis, a worker runs them."""
 
 import re
 
@@ -8,36 +8,36 @@ from tests.browser.conftest import shell
 from tests.browser.test_life import upload
 from tests.support import images
 
-ENDED = re.compile("done|Completed with errors")  # images that other tests have locked are skipped
+FINISHED = re.compile("succeeded|Completed with errors")  # images that other tests locked are skipped
 
 
 def queued(server, field, and_then=""):
-    """The id of a job that sets this field of all images, and has not begun."""
+    """Return the ID of a queued job that sets this field of all images."""
     return shell(
         server,
         "from sourceimages import jobs; from sourceimages.jobs.selection import Selection; "
         "from organizations.models import *; from organizations.audit import COMMAND; "
         "o = Organization.objects.get(name='acme'); "
-        f"every = Selection(o, in_trash=False); changes = {{'{field}': 'yes'}}; "
-        "job = jobs.start_bulk_action('set_metadata', every, actor=COMMAND, changes=changes); "
+        f"all_images = Selection(o, in_trash=False); changes = {{'{field}': 'yes'}}; "
+        "job = jobs.start_bulk_action('set_metadata', all_images, actor=COMMAND, changes=changes); "
         f"{and_then}print(job.pk)",
     )
 
 
-def test_a_job_is_stopped_and_goes_on(ines, server):
+def test_a_job_is_cancelled_and_resumed(ines, server):
     upload(server, images.png(seed=40), "for a job.png")
     page = ines.go(f"/admin/organizations/job/{queued(server, 'seen')}/change/")
-    ines.press("Stop …")
-    ines.press("Stop")
+    ines.press("Cancel…")
+    ines.press("Cancel")
     expect(page.locator("#progress")).to_contain_text("cancelled")
-    ines.press("Try again …")
-    ines.press("Try again")
-    expect(page.locator("#progress")).to_contain_text(ENDED, timeout=60_000)
+    ines.press("Resume…")
+    ines.press("Resume")
+    expect(page.locator("#progress")).to_contain_text(FINISHED, timeout=60_000)
 
 
-def test_a_job_moves_on_while_somebody_looks(ines, server):
-    """Without a click: its progress, then its end and what may be done next."""
-    upload(server, images.png(seed=41), "looked at.png")
+def test_the_page_of_a_job_updates_itself(ines, server):
+    """First the progress, then the result and the available actions."""
+    upload(server, images.png(seed=41), "watched.png")
     pending = "Job.objects.filter(pk=job.pk).update(total=400, heartbeat=None); "
     job = queued(server, "looked", pending)
     page = ines.go(f"/admin/organizations/job/{job}/change/")
@@ -47,5 +47,5 @@ def test_a_job_moves_on_while_somebody_looks(ines, server):
     expect(bar).to_have_attribute("value", "25")
     expect(page.locator("#progress")).to_contain_text("100 of 400")
     shell(server, f"from sourceimages import jobs; jobs.run('{job}')")
-    expect(page.locator("#progress")).to_contain_text(ENDED)
-    expect(page.get_by_role("button", name="Stop …")).to_have_count(0)
+    expect(page.locator("#progress")).to_contain_text(FINISHED)
+    expect(page.get_by_role("button", name="Cancel…")).to_have_count(0)

@@ -1,4 +1,4 @@
-"""The list of pictures and the page of one: what is found, what is shown, what is changed there."""
+"""The list of images and the page of an image: search, filters, selection, previews and forms."""
 
 import json
 import re
@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from sourceimages.thumbnails import SUPPORTED_FORMATS
-from tests.browser.test_life import confirm, found, upload
+from tests.browser.test_life import confirm, total, upload
 from tests.support import images
 
 pytestmark = pytest.mark.any_database
@@ -17,11 +17,11 @@ PER_PAGE, BATCH = 60, 65
 
 
 def names(page) -> list[str]:
-    return page.locator("#chosen li .name, #chosen tbody th a").all_inner_texts()
+    return page.locator("#selection li .name, #selection tbody th a").all_inner_texts()
 
 
 def search(person, text: str) -> list[str]:
-    """What is listed once somebody has typed this."""
+    """Submit this search, and return the sorted names of the results."""
     person.page.get_by_label("Search", exact=True).fill(text)
     with person.page.expect_navigation():
         person.press("Search")
@@ -30,31 +30,30 @@ def search(person, text: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def batch(server):
-    """More pictures than a page has."""
+    """More images than fit on a page."""
     with ThreadPoolExecutor(4) as threads:
-        every = range(BATCH)
-        list(threads.map(lambda n: upload(server, images.png(seed=1000 + n), f"batch {n}.png"), every))
+        list(threads.map(lambda n: upload(server, images.png(seed=1000 + n), f"batch {n}.png"), range(BATCH)))
 
 
 @pytest.mark.parametrize("view", ["grid", "table"])
-def test_pages_lead_through_everything_once(ines, batch, view):
-    page = ines.pictures(f"organization=acme&q=batch&view={view}")
+def test_every_image_is_on_exactly_one_page(ines, batch, view):
+    page = ines.images(f"organization=acme&q=batch&view={view}")
     assert page.locator("table").count() == (view == "table")
-    assert found(ines) == BATCH
+    assert total(ines) == BATCH
     first = names(page)
     assert len(first) == PER_PAGE
-    page.get_by_role("link", name="Further").click()
+    page.get_by_role("link", name="Next").click()
     page.wait_for_url("**offset=60**")
     second = names(page)
     assert {*first, *second} == {f"batch {number}.png" for number in range(BATCH)}
     assert len(first) + len(second) == BATCH
-    assert page.get_by_role("link", name="Further").count() == 0
-    page.get_by_role("link", name="Back", exact=False).and_(page.locator("[rel=prev]")).click()
+    assert page.get_by_role("link", name="Next").count() == 0
+    page.get_by_role("link", name="Previous").click()
     page.wait_for_url(lambda url: "offset" not in url)
     assert names(page) == first
 
 
-def test_pictures_are_found_by_word_hash_and_language(ines, server):
+def test_images_are_found_by_word_hash_and_query(ines, server):
     lake = upload(server, images.png(seed=2000), "lake at dawn.png")
     upload(server, images.png(seed=2001), "lake at noon.png")
     upload(server, images.png(seed=2002), "mountain.png")
@@ -62,7 +61,7 @@ def test_pictures_are_found_by_word_hash_and_language(ines, server):
         f"{server.url}/sourceimages/acme/{lake['hash']}/meta/user", json={"int:year": 2001, "str:artist": "Ada"}
     )
     assert answer.ok, answer.text
-    ines.pictures("organization=acme")
+    ines.images("organization=acme")
     assert search(ines, "lake") == ["lake at dawn.png", "lake at noon.png"]
     assert search(ines, "lake daw") == ["lake at dawn.png"]
     for hash in (lake["hash"], lake["short_hash"], lake["binary_hash"]):
@@ -71,21 +70,21 @@ def test_pictures_are_found_by_word_hash_and_language(ines, server):
     assert search(ines, suggested.rpartition(" or ")[2]) == ["lake at dawn.png"]
     assert search(ines, 'user:artist:"Ada" AND format:png') == ["lake at dawn.png"]
     assert search(ines, 'user:artist:"Ada" AND format:jpg') == []
-    expect(ines.page.locator("main")).to_contain_text("No picture matches")
+    expect(ines.page.locator("main")).to_contain_text("No images found")
 
 
-def test_filters_find_as_many_as_they_say(ines, server):
+def test_filters_find_as_many_images_as_they_show(ines, server):
     for number in range(3):
         upload(server, images.jpeg(seed=2100 + number), f"filtered {number}.jpg")
     for number in range(2):
         upload(server, images.png(seed=2100 + number), f"filtered {number}.png")
-    page = ines.pictures("organization=acme&q=filtered")
-    assert found(ines) == 5
+    page = ines.images("organization=acme&q=filtered")
+    assert total(ines) == 5
     formats = page.get_by_label("Format")
     expect(formats.locator("[value=jpg]")).to_have_text("jpg (3)")
     expect(formats.locator("[value=png]")).to_have_text("png (2)")
     expect(page.get_by_label("Size").locator("[value=tiny]")).to_contain_text("(5)")
-    expect(page.get_by_label("Created").locator("[value=day]")).to_contain_text("(5)")
+    expect(page.get_by_label("Uploaded").locator("[value=day]")).to_contain_text("(5)")
     formats.select_option("jpg")
     page.wait_for_url("**format=jpg**")
     assert sorted(names(page)) == [f"filtered {number}.jpg" for number in range(3)]
@@ -94,36 +93,36 @@ def test_filters_find_as_many_as_they_say(ines, server):
     assert names(page) == []
     page.get_by_label("Size").select_option("tiny")
     page.wait_for_url("**size=tiny**")
-    assert found(ines) == 3
+    assert total(ines) == 3
 
 
-def test_two_are_ticked_and_locked(ines, server):
+def test_two_images_are_selected_and_locked(ines, server):
     hashes = [upload(server, images.png(seed=2200 + n), f"row {n}.png")["hash"] for n in range(4)]
-    page = ines.pictures("organization=acme&q=row&sort=name+asc")
-    page.get_by_label("tick row 0.png").check()
-    page.get_by_label("tick row 2.png").click(modifiers=["Shift"])
-    expect(page.locator("[data-ticked]")).to_have_text("3 ticked")
-    page.get_by_label("tick row 1.png").uncheck()
-    expect(page.locator("[data-ticked]")).to_have_text("2 ticked")
-    ines.press("Lock …")
-    expect(page.locator("#summary")).to_contain_text("2 pictures")
+    page = ines.images("organization=acme&q=row&sort=name+asc")
+    page.get_by_label("Select row 0.png").check()
+    page.get_by_label("Select row 2.png").click(modifiers=["Shift"])
+    expect(page.locator("[data-selected-count]")).to_have_text("3 selected")
+    page.get_by_label("Select row 1.png").uncheck()
+    expect(page.locator("[data-selected-count]")).to_have_text("2 selected")
+    ines.press("Lock…")
+    expect(page.locator("#summary")).to_contain_text("2 images")
     confirm(ines, "Lock")
     shown = [server.session().get(f"{server.url}/sourceimages/acme/{hash}").json()["locked"] for hash in hashes]
     assert shown == [True, False, True, False]
-    page.get_by_label("State").select_option("locked")
+    page.get_by_label("Status").select_option("locked")
     page.wait_for_url("**state=locked**")
     assert sorted(names(page)) == ["row 0.png", "row 2.png"]
 
 
 def test_thumbnails_of_real_files(ines, server, corpus):
-    """Drawn of every format that can be drawn; everything else shows what it is."""
+    """Supported formats have a preview; others show the name of the format."""
     files = json.loads((corpus / "images" / "images.json").read_text())["files"]
     of_format = {file["expected"]["format"]: corpus / "images" / file["path"] for file in files[::-1]}
     for format, path in of_format.items():
         upload(server, path.read_bytes(), f"real {format}.{format}")
     assert of_format.keys() >= SUPPORTED_FORMATS
     assert of_format.keys() - SUPPORTED_FORMATS
-    page = ines.pictures("organization=acme&q=real&view=grid")
+    page = ines.images("organization=acme&q=real&view=grid")
     shown = page.evaluate(
         """async () => {
           const found = {};
@@ -144,11 +143,11 @@ def test_thumbnails_of_real_files(ines, server, corpus):
     assert shown == {format: "image/webp" if format in SUPPORTED_FORMATS else format for format in of_format}
 
 
-def test_a_picture_is_renamed_and_its_alias_comes_and_goes(ines, server):
+def test_an_image_is_renamed_and_an_alias_added_and_removed(ines, server):
     ines.expected = "409"
     image = upload(server, images.png(seed=2300), "before.png")
     address = f"{server.url}/sourceimages/acme"
-    page = ines.pictures("organization=acme&q=before")
+    page = ines.images("organization=acme&q=before")
     page.get_by_role("link", name="before.png").click()
     page.get_by_label("Name", exact=True).first.wait_for()
     page.locator("#new-name").fill("after.png")
@@ -158,18 +157,18 @@ def test_a_picture_is_renamed_and_its_alias_comes_and_goes(ines, server):
 
     page.get_by_label("New alias").fill("comes_and_goes")
     page.get_by_role("button", name="Add", exact=True).click()
-    expect(page.locator(".messagelist")).to_contain_text("The alias means this picture now")
+    expect(page.locator(".messagelist")).to_contain_text("Alias added")
     assert server.session().get(f"{address}/alias/comes_and_goes").json()["hash"] == image["hash"]
     page.locator("#alias summary").click()
-    ines.press("Really remove it")
-    expect(page.locator(".messagelist")).to_contain_text("The alias is gone")
+    ines.press("Remove alias")
+    expect(page.locator(".messagelist")).to_contain_text("Alias removed")
     assert server.session().get(f"{address}/alias/comes_and_goes").status_code == 404
 
 
 def test_a_hash_is_copied(ines, server):
     image = upload(server, images.png(seed=2400), "copied.png")
     ines.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page = ines.pictures("organization=acme&q=copied")
+    page = ines.images("organization=acme&q=copied")
     page.get_by_role("link", name="copied.png").click()
     button = page.locator(f"[data-copy='{image['hash']}']")
     button.click()
@@ -180,7 +179,7 @@ def test_a_hash_is_copied(ines, server):
 
 def test_fields_of_every_type_are_saved(ines, server):
     image = upload(server, images.png(seed=2500), "typed.png")
-    page = ines.pictures("organization=acme&q=typed")
+    page = ines.images("organization=acme&q=typed")
     page.get_by_role("link", name="typed.png").click()
     typed = {
         "array:tags": ("one\ntwo", ["one", "two"]),
@@ -192,41 +191,41 @@ def test_fields_of_every_type_are_saved(ines, server):
     }
     for number, (key, (text, _)) in enumerate(typed.items()):
         if number:
-            ines.press("Add a field")
+            ines.press("Add field")
         kind, name = key.split(":")
         page.locator("[name=field]").last.fill(name)
         page.locator("[name=type]").last.select_option(kind)
         page.locator("[name=value]").last.fill(text)
     ines.press("Save metadata")
     expect(page.locator(".messagelist")).to_contain_text("saved")
-    kept = server.session().get(f"{server.url}/sourceimages/acme/{image['hash']}").json()["user_metadata"]
-    assert kept == {key.removeprefix("str:"): value for key, (_, value) in typed.items()}
+    stored = server.session().get(f"{server.url}/sourceimages/acme/{image['hash']}").json()["user_metadata"]
+    assert stored == {key.removeprefix("str:"): value for key, (_, value) in typed.items()}
 
 
 @pytest.mark.parametrize(
-    ("how", "same", "left"), [("keep", True, 200), ("beside", False, 200), ("instead", False, 404)]
+    ("save_as", "same", "status"), [("keep_hash", True, 200), ("new", False, 200), ("replace", False, 404)]
 )
-def test_an_area_is_kept_as_one_decides(ines, server, how, same, left):
-    before = upload(server, images.png(40, 30, seed=2600 + len(how)), f"area {how}.png")["hash"]
-    page = ines.pictures(f"organization=acme&q={before}")
-    page.get_by_role("link", name=f"area {how}.png").click()
+def test_an_area_is_saved_as_selected(ines, server, save_as, same, status):
+    before = upload(server, images.png(40, 30, seed=2600 + len(save_as)), f"area {save_as}.png")["hash"]
+    page = ines.images(f"organization=acme&q={before}")
+    page.get_by_role("link", name=f"area {save_as}.png").click()
     page.get_by_label("Area", exact=True).select_option("crop_area")
     for side, number in {"X": 1, "Y": 2, "Width": 20, "Height": 10}.items():
         page.get_by_label(side, exact=True).fill(str(number))
-    page.locator("#area-how").select_option(how)
+    page.locator("#area-save-as").select_option(save_as)
     ines.press("Save area")
-    expect(page.locator(".messagelist")).to_contain_text("Crop area: saved")
+    expect(page.locator(".messagelist")).to_contain_text("Crop area saved")
     after = page.locator(".hash").first.inner_text()
     assert (after == before) == same
     area = server.session().get(f"{server.url}/sourceimages/acme/{after}").json()["dynamic_metadata"]["crop_area"]
     assert [area[side] for side in ("x", "y", "width", "height")] == [1, 2, 20, 10]
-    assert server.session().get(f"{server.url}/sourceimages/acme/{before}").status_code == left
+    assert server.session().get(f"{server.url}/sourceimages/acme/{before}").status_code == status
 
 
-def test_a_download_has_the_bytes_that_came(ines, server, corpus):
+def test_a_download_is_identical_to_the_upload(ines, server, corpus):
     content = next((corpus / "images" / "jpg").iterdir()).read_bytes()
     upload(server, content, "exactly.jpg")
-    page = ines.pictures("organization=acme&q=exactly")
+    page = ines.images("organization=acme&q=exactly")
     page.get_by_role("link", name="exactly.jpg").click()
     with page.expect_download() as download:
         page.get_by_role("link", name="Download original").click()

@@ -306,7 +306,7 @@ def test_staff_see_it_and_may_only_look(acme, image, client, django_user_model):
     assert client.get(page).status_code == 200
     act = {"organization": acme.name, "ids": [image.pk], "confirmed": "yes"}
     for answer in (
-        client.post(page, {"do": "name", "name": "other"}),
+        client.post(page, {"action": "name", "name": "other"}),
         client.post("/admin/sourceimages/sourceimage/bulk-action/", act | {"kind": "delete"}),
         client.put("/admin/sourceimages/sourceimage/upload/acme/", b"", content_type="multipart/form-data; boundary=x"),
     ):
@@ -314,9 +314,9 @@ def test_staff_see_it_and_may_only_look(acme, image, client, django_user_model):
         assert "adopt_storage" in answer.content.decode()
     image.refresh_from_db()
     assert (image.name, image.deleted) == ("harbour.png", False)
-    assert client.post("/admin/sourceimages/sourceimage/bulk-action/", act | {"kind": "archive"}).status_code == 200
+    assert client.post("/admin/sourceimages/sourceimage/bulk-action/", act | {"kind": "download"}).status_code == 200
     client.logout()
-    assert client.post(page, {"do": "name", "name": "other"}).status_code == 302
+    assert client.post(page, {"action": "name", "name": "other"}).status_code == 302
 
 
 # --- What processes remember ------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""People of the back-office, and what tests of its pages have in common."""
+"""Staff users, and helpers for tests of the admin."""
 
 import re
 from typing import Any
@@ -10,7 +10,7 @@ from organizations.models import Membership, Organization, User
 from organizations.permissions import Role
 
 ORGANIZATIONS = "/admin/organizations/organization"
-PEOPLE = "/admin/organizations/user"
+USERS = "/admin/organizations/user"
 TABS = ("usage", "members", "settings", "keys", "history")
 # Written out once more, as it is promised: what is derived from the code would agree with whatever the code does.
 SEEN = {
@@ -27,7 +27,7 @@ def superuser(name: str = "root") -> User:
 
 
 def helper(organization: Organization | None = None, *roles: str, name: str = "sam", active: bool = True) -> User:
-    """Somebody of the staff with these roles in the organization."""
+    """Create a staff user with these roles in the organization."""
     user = User.objects.create(username=name, email=f"{name}@example.org", is_staff=True)
     if organization is not None:
         Membership.objects.create(organization=organization, user=user, roles=list(roles), active=active)

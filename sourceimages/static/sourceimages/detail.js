@@ -1,4 +1,4 @@
-/* The page of one picture: more fields of metadata, and areas that are drawn with mouse, pen or finger. */
+/* The page of one image: adding metadata fields, and drawing areas with mouse, pen or finger. */
 "use strict";
 
 const fields = document.querySelector("[data-fields]");
@@ -6,10 +6,10 @@ const add = document.querySelector("[data-add-field]");
 if (fields && add) {
   add.hidden = false;
   add.addEventListener("click", () => {
-    const another = fields.lastElementChild.cloneNode(true);
-    for (const one of another.querySelectorAll("input, textarea")) one.value = "";
-    fields.append(another);
-    another.querySelector("input").focus();
+    const row = fields.lastElementChild.cloneNode(true);
+    for (const input of row.querySelectorAll("input, textarea")) input.value = "";
+    fields.append(row);
+    row.querySelector("input").focus();
   });
 }
 
@@ -20,30 +20,30 @@ if (drawing && area) {
   const svg = drawing.querySelector("svg");
   const rect = svg.querySelector("[data-drawn]");
   const inputs = Object.fromEntries(["x", "y", "width", "height"].map((name) => [name, area.elements[name]]));
-  const within = (value, most) => Math.max(0, Math.min(most, Math.round(value)));
-  const show = () => { for (const [name, input] of Object.entries(inputs)) rect.setAttribute(name, input.value || 0); };
-  const fill = () => {
-    const chosen = area.elements.area.selectedOptions[0].dataset;
-    for (const [name, input] of Object.entries(inputs)) input.value = chosen[name] ?? "";
-    show();
+  const clamp = (value, max) => Math.max(0, Math.min(max, Math.round(value)));
+  const drawRect = () => { for (const [name, input] of Object.entries(inputs)) rect.setAttribute(name, input.value || 0); };
+  const loadArea = () => {
+    const selected = area.elements.area.selectedOptions[0].dataset;
+    for (const [name, input] of Object.entries(inputs)) input.value = selected[name] ?? "";
+    drawRect();
   };
-  const at = (event) => {
+  const position = (event) => {
     const box = svg.getBoundingClientRect();
-    return [within((event.clientX - box.left) / box.width * width, width), within((event.clientY - box.top) / box.height * height, height)];
+    return [clamp((event.clientX - box.left) / box.width * width, width), clamp((event.clientY - box.top) / box.height * height, height)];
   };
   let start = null;
-  svg.addEventListener("pointerdown", (event) => { start = at(event); svg.setPointerCapture(event.pointerId); event.preventDefault(); });
+  svg.addEventListener("pointerdown", (event) => { start = position(event); svg.setPointerCapture(event.pointerId); event.preventDefault(); });
   svg.addEventListener("pointermove", (event) => {
     if (!start) return;
-    const [x, y] = at(event);
+    const [x, y] = position(event);
     inputs.x.value = Math.min(x, start[0]);
     inputs.y.value = Math.min(y, start[1]);
     inputs.width.value = Math.max(1, Math.abs(x - start[0]));
     inputs.height.value = Math.max(1, Math.abs(y - start[1]));
-    show();
+    drawRect();
   });
   svg.addEventListener("pointerup", () => { start = null; });
-  area.elements.area.addEventListener("change", fill);
-  area.addEventListener("input", (event) => { if (event.target.type === "number") show(); });
-  show();
+  area.elements.area.addEventListener("change", loadArea);
+  area.addEventListener("input", (event) => { if (event.target.type === "number") drawRect(); });
+  drawRect();
 }

@@ -1,22 +1,22 @@
-/* The list of pictures: filters apply at once and say how many they would find; ticks are counted. */
+/* The list of images: applies filters on change, shows the number of images per filter value, counts the selection. */
 "use strict";
 
-const searching = document.querySelector(".searching");
-searching.addEventListener("change", (event) => {
+const filters = document.querySelector(".filters");
+filters.addEventListener("change", (event) => {
   if (!event.target.matches("select")) return;
   if (event.target.name === "organization") {
-    for (const one of searching.querySelectorAll("[data-filter], #q")) one.value = "";
-    for (const one of searching.querySelectorAll("[data-filter]")) one.disabled = true;
+    for (const input of filters.querySelectorAll("[data-filter], #q")) input.value = "";
+    for (const select of filters.querySelectorAll("[data-filter]")) select.disabled = true;
   }
-  if (event.target.name === "state") searching.querySelector("[name=sort]")?.setAttribute("disabled", "");
-  searching.requestSubmit();
+  if (event.target.name === "state") filters.querySelector("[name=sort]")?.setAttribute("disabled", "");
+  filters.requestSubmit();
 });
 
-if (searching.dataset.counts) {
-  fetch(searching.dataset.counts + location.search).then((answer) => answer.ok ? answer.json() : null).then((found) => {
-    if (!found?.filters) return;
-    for (const select of searching.querySelectorAll("[data-filter]")) {
-      const counts = found.filters[select.name];
+if (filters.dataset.counts) {
+  fetch(filters.dataset.counts + location.search).then((response) => response.ok ? response.json() : null).then((facets) => {
+    if (!facets?.filters) return;
+    for (const select of filters.querySelectorAll("[data-filter]")) {
+      const counts = facets.filters[select.name];
       if (!counts) continue;
       for (const option of select.options) {
         const count = counts[option.value];
@@ -25,30 +25,31 @@ if (searching.dataset.counts) {
       }
     }
     const total = document.querySelector("[data-total]");
-    if (found.total !== null && /[a-z]/.test(total?.textContent ?? "")) total.textContent = found.total.toLocaleString("en"); // it was "more than"
-  }).catch(() => { /* then there are no counts */ });
+    if (facets.total !== null && /[a-z]/.test(total?.textContent ?? "")) total.textContent = facets.total.toLocaleString("en"); // was "more than …"
+  }).catch(() => { /* the list works without counts */ });
 }
 
-const form = document.getElementById("chosen");
-const ticks = [...form.querySelectorAll("[name=ids]")];
-const said = form.querySelector("[data-ticked]");
-const tell = () => {
-  const count = ticks.filter((one) => one.checked).length;
+const form = document.getElementById("selection");
+const checkboxes = [...form.querySelectorAll("[name=ids]")];
+const status = form.querySelector("[data-selected-count]");
+const updateStatus = () => {
+  if (!status) return;
+  const count = checkboxes.filter((checkbox) => checkbox.checked).length;
   const all = form.querySelector("[name=all]")?.checked;
-  if (said) said.textContent = all ? "all that match" : count ? `${count} ticked` : "nothing ticked yet";
+  status.textContent = all ? `all ${form.querySelector("[data-total]").textContent} results selected` : `${count} selected`;
 };
 form.addEventListener("change", (event) => {
-  if (event.target.matches("[data-tick-all]")) for (const one of ticks) one.checked = event.target.checked;
-  tell();
+  if (event.target.matches("[data-select-all]")) for (const checkbox of checkboxes) checkbox.checked = event.target.checked;
+  updateStatus();
 });
 let last = null;
-form.addEventListener("click", (event) => { /* with shift, everything between two ticks */
+form.addEventListener("click", (event) => { /* Shift-click selects the range since the last click */
   if (!event.target.matches("[name=ids]")) return;
   if (event.shiftKey && last) {
-    const [from, to] = [ticks.indexOf(last), ticks.indexOf(event.target)].sort((a, b) => a - b);
-    for (const one of ticks.slice(from, to + 1)) one.checked = event.target.checked;
-    tell();
+    const [start, end] = [checkboxes.indexOf(last), checkboxes.indexOf(event.target)].sort((a, b) => a - b);
+    for (const checkbox of checkboxes.slice(start, end + 1)) checkbox.checked = event.target.checked;
+    updateStatus();
   }
   last = event.target;
 });
-tell();
+updateStatus();

@@ -1,31 +1,29 @@
-/* Files that are dropped or chosen, sent a few at a time, each with its progress and what became of it. */
+/* The upload page: sends files that are dropped or chosen, and shows the progress and result of each. */
 "use strict";
 
 const form = document.querySelector("[data-upload]");
 const list = document.querySelector(".uploads");
-const said = document.getElementById("said");
+const status = document.getElementById("status");
 const token = form.elements.csrfmiddlewaretoken.value;
-const AT_ONCE = 3;
-const waiting = [];
-const counts = { new: 0, known: 0, refused: 0 };
+const MAX_CONCURRENT = 3;
+const queue = [];
+const counts = { uploaded: 0, duplicate: 0, rejected: 0 };
 let running = 0;
 
-const tell = () => {
-  const left = waiting.length + running;
+const updateStatus = () => {
   const parts = [];
-  if (counts.new) parts.push(`${counts.new} uploaded`);
-  if (counts.known) parts.push(`${counts.known} known already`);
-  if (counts.refused) parts.push(`${counts.refused} refused`);
-  if (left) parts.push(`${left} to go`);
-  said.textContent = parts.join(", ");
+  for (const [result, count] of Object.entries(counts)) if (count) parts.push(`${count} ${result}`);
+  const remaining = queue.length + running;
+  if (remaining) parts.push(`${remaining} remaining`);
+  status.textContent = parts.join(", ");
 };
 
-const finish = (item, kind, text, href) => {
-  counts[kind] += 1;
+const finish = (item, result, text, href) => {
+  counts[result] += 1;
   item.querySelector("progress")?.remove();
-  const state = item.querySelector(".label");
-  state.textContent = kind === "new" ? "uploaded" : kind === "known" ? "known already" : "refused";
-  state.className = `label ${kind === "refused" ? "failed" : "done"}`;
+  const label = item.querySelector(".label");
+  label.textContent = result;
+  label.className = `label ${result === "rejected" ? "failed" : "done"}`;
   if (text) {
     const error = document.createElement("span");
     error.className = "error";
@@ -43,20 +41,20 @@ const finish = (item, kind, text, href) => {
 const send = (file, item) => new Promise((resolve) => {
   const request = new XMLHttpRequest();
   const progress = item.querySelector("progress");
-  const state = item.querySelector(".label");
+  const label = item.querySelector(".label");
   request.upload.addEventListener("progress", (event) => {
     if (!event.lengthComputable) return;
     progress.value = event.loaded / event.total;
-    state.textContent = event.loaded < event.total ? `${Math.floor(100 * event.loaded / event.total)} %` : "being read";
+    label.textContent = event.loaded < event.total ? `${Math.floor(100 * event.loaded / event.total)} %` : "processing";
   });
   request.addEventListener("loadend", () => {
-    let answer = {};
-    try { answer = JSON.parse(request.responseText); } catch { /* no answer of ours */ }
-    if (request.status === 200 && answer.items) {
-      const [picture] = answer.items;
-      finish(item, picture.created ? "new" : "known", "", picture.href);
-    } else if (request.status) finish(item, "refused", answer.error?.message || `There was no answer to be understood (${request.status}). Log in again, or try later.`);
-    else finish(item, "refused", "The connection broke off. Try again.");
+    let response = {};
+    try { response = JSON.parse(request.responseText); } catch { /* not JSON, such as the error page of a proxy */ }
+    if (request.status === 200 && response.items) {
+      const [image] = response.items;
+      finish(item, image.created ? "uploaded" : "duplicate", "", image.href);
+    } else if (request.status) finish(item, "rejected", response.error?.message || `Unexpected response (${request.status}). Log in again, or try later.`);
+    else finish(item, "rejected", "Connection lost. Try again.");
     resolve();
   });
   const body = new FormData();
@@ -67,41 +65,41 @@ const send = (file, item) => new Promise((resolve) => {
 });
 
 const next = async () => {
-  if (running >= AT_ONCE || !waiting.length) return;
+  if (running >= MAX_CONCURRENT || !queue.length) return;
   running += 1;
-  const [file, item] = waiting.shift();
+  const [file, item] = queue.shift();
   await send(file, item);
   running -= 1;
-  tell();
+  updateStatus();
   next();
 };
 
-const take = (files) => {
+const addFiles = (files) => {
   for (const file of files) {
     const item = document.createElement("li");
     const name = document.createElement("span");
     name.className = "name";
     name.textContent = file.name;
-    const state = document.createElement("span");
-    state.className = "label";
-    state.textContent = "waiting";
+    const label = document.createElement("span");
+    label.className = "label";
+    label.textContent = "queued";
     const progress = document.createElement("progress");
     progress.max = 1;
     progress.value = 0;
     progress.setAttribute("aria-label", `progress of ${file.name}`);
-    item.append(name, state, progress);
+    item.append(name, label, progress);
     list.append(item);
     if (file.size > Number(form.dataset.limit)) {
-      finish(item, "refused", `The file has ${file.size.toLocaleString("en")} bytes; the limit of this server is ${Number(form.dataset.limit).toLocaleString("en")} (MAX_FILE_SIZE).`);
-    } else waiting.push([file, item]);
+      finish(item, "rejected", `The file has ${file.size.toLocaleString("en")} bytes; the limit is ${Number(form.dataset.limit).toLocaleString("en")} bytes (MAX_FILE_SIZE).`);
+    } else queue.push([file, item]);
   }
-  tell();
-  for (let count = 0; count < AT_ONCE; count += 1) next();
+  updateStatus();
+  for (let count = 0; count < MAX_CONCURRENT; count += 1) next();
 };
 
 form.addEventListener("submit", (event) => event.preventDefault());
-document.getElementById("files").addEventListener("change", (event) => { take(event.target.files); event.target.value = ""; });
+document.getElementById("files").addEventListener("change", (event) => { addFiles(event.target.files); event.target.value = ""; });
 for (const name of ["dragenter", "dragover"]) document.addEventListener(name, (event) => { event.preventDefault(); form.classList.add("over"); });
 for (const name of ["dragleave", "drop"]) document.addEventListener(name, (event) => { event.preventDefault(); form.classList.remove("over"); });
-document.addEventListener("drop", (event) => take(event.dataTransfer.files));
-window.addEventListener("beforeunload", (event) => { if (running || waiting.length) event.preventDefault(); });
+document.addEventListener("drop", (event) => addFiles(event.dataTransfer.files));
+window.addEventListener("beforeunload", (event) => { if (running || queue.length) event.preventDefault(); });

@@ -26,7 +26,7 @@ def boss(root: User) -> Client:
 
 @pytest.fixture
 def sam(acme: Organization) -> User:
-    """An admin of acme who works in the back-office."""
+    """A staff user who is an admin of acme."""
     return helper(acme, Role.ADMIN)
 
 
@@ -39,11 +39,9 @@ def admin(sam: User) -> Client:
 @pytest.fixture
 def queries() -> Callable[[Client, str], int]:
     def count(client: Client, address: str) -> int:
-        with CaptureQueriesContext(
-            connection,
-        ) as captured:
-            answer: Any = client.get(address)
-        assert answer.status_code == 200
+        with CaptureQueriesContext(connection) as captured:
+            response: Any = client.get(address)
+        assert response.status_code == 200
         return len(captured)
 
     return count
@@ -51,10 +49,10 @@ def queries() -> Callable[[Client, str], int]:
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """What is written down, before anything is hidden in it; of requests, also what the level of tests leaves out."""
+    """Log entries before redaction; requests are logged at debug level, too."""
     captured = structlog.testing.LogCapture()
-    everything = structlog.make_filtering_bound_logger("debug")
-    requests = structlog.wrap_logger(None, processors=[captured], wrapper_class=everything)
+    debug_logger = structlog.make_filtering_bound_logger("debug")
+    requests = structlog.wrap_logger(None, processors=[captured], wrapper_class=debug_logger)
     monkeypatch.setattr(middleware, "log", requests)
     processors = structlog.get_config()["processors"]
     before = processors.copy()

@@ -1,4 +1,4 @@
-"""The back-office shows every model to superusers; nothing is added, changed or deleted but by operations."""
+"""Superusers see every model in the admin; only operations add, change or delete rows."""
 
 import pytest
 from django.apps import apps
@@ -9,7 +9,7 @@ from organizations.models import Job, User
 from sourceimages.models import JobImage, MetadataIndexEntry, Tombstone
 
 APPS = [apps.get_app_config(label) for label in ("organizations", "sourceimages")]
-# Rows of the index and of jobs have composite keys, which Django's admin does not show; what they are made of is shown.
+# Django's admin does not support the composite keys of index entries and job images.
 MODELS = [model for app in APPS for model in app.get_models() if not issubclass(model, MetadataIndexEntry | JobImage)]
 OPERATIONS = {Tombstone: {"restore"}, Job: {"cancel", "resume", "retry", "undo"}}
 
@@ -26,7 +26,7 @@ def address(model, page, *arguments):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_every_model_can_be_looked_at(staff, image, alice, model):
+def test_every_model_can_be_viewed(staff, image, alice, model):
     assert staff.get(address(model, "changelist")).status_code == 200
     row = model.objects.first()
     if row is not None:
@@ -51,21 +51,21 @@ def test_only_operations_are_offered(staff, model):
     assert set(admin.site._registry[model].get_actions(page.wsgi_request)) == OPERATIONS.get(model, set())
 
 
-def test_only_staff_may_look(client, alice, image):
+def test_only_staff_users_can_view_models(client, alice, image):
     client.force_login(alice.user)
     for model in MODELS:
         assert client.get(address(model, "changelist")).status_code == 302
 
 
 def test_staff_without_memberships_see_nothing(client, image, alice):
-    """But themselves."""
-    someone = User.objects.create(username="new", email="new@example.org", password="!", is_staff=True)
-    client.force_login(someone)
+    """Except themselves."""
+    newcomer = User.objects.create(username="new", email="new@example.org", password="!", is_staff=True)
+    client.force_login(newcomer)
     assert client.get("/admin/").status_code == 200
     for model in MODELS:
         listed = client.get(address(model, "changelist"))
         assert listed.status_code == (200 if model is User else 403)
-        for row in model.objects.exclude(pk=someone.pk) if model is User else model.objects.all():
+        for row in model.objects.exclude(pk=newcomer.pk) if model is User else model.objects.all():
             for answer in client.get(address(model, "change", row.pk)), client.post(address(model, "change", row.pk)):
                 assert answer.status_code in (302, 403, 404)
                 assert str(row) not in answer.content.decode()
@@ -77,7 +77,7 @@ def test_staff_log_in_with_a_password(db, client):
     assert client.get("/admin/").status_code == 200
 
 
-def test_the_address_without_a_slash_works_too(db, client):
+def test_the_url_without_a_slash_redirects_to_the_login(db, client):
     assert client.get("/admin").headers["Location"] == "/admin/login/?next=/admin"
 
 

@@ -1,4 +1,4 @@
-"""Signing keys in the back-office: shown when asked for, with a word about it in the audit trail."""
+"""Signing keys in the admin: revealed on request, with an audit event."""
 
 import pytest
 
@@ -9,8 +9,8 @@ from tests.support.staff import LONG, NUL, carried, everything, helper, logged_i
 pytestmark = pytest.mark.any_database
 
 
-def keys(client, acme, do, **sent):
-    return client.post(page(acme, "keys"), {"do": do} | sent)
+def keys(client, acme, action, **data):
+    return client.post(page(acme, "keys"), {"action": action} | data)
 
 
 def test_a_key_is_added_and_not_shown(admin, sam, acme):
@@ -19,12 +19,12 @@ def test_a_key_is_added_and_not_shown(admin, sam, acme):
     new = acme.signing_keys.latest("id")
     event = AuditEvent.objects.latest("id")
     assert (event.action, event.user, event.target) == ("signing_key.created", sam, new.fingerprint)
-    told = admin.get(page(acme, "keys")).content.decode()
-    assert new.fingerprint in told
-    assert not any(key.key in told for key in acme.signing_keys.all())
+    text = admin.get(page(acme, "keys")).content.decode()
+    assert new.fingerprint in text
+    assert not any(key.key in text for key in acme.signing_keys.all())
 
 
-def test_a_key_is_shown_to_whoever_asks_and_that_is_written_down(admin, sam, acme, log):
+def test_revealing_a_key_records_an_audit_event(admin, sam, acme, log):
     key = acme.signing_keys.get()
     answer = keys(admin, acme, "show", key=key.fingerprint)
     assert (answer.status_code, secret_of(answer)) == (200, key.key)
@@ -56,7 +56,7 @@ def test_the_last_key_stays(admin, acme):
     assert everything() == before
 
 
-def test_there_is_an_end_to_keys(admin, acme):
+def test_the_number_of_keys_is_limited(admin, acme):
     while acme.signing_keys.count() < SigningKey.MAX_KEYS:
         keys(admin, acme, "add")
     before = everything()
@@ -65,13 +65,13 @@ def test_there_is_an_end_to_keys(admin, acme):
     assert ' value="add" disabled' in admin.get(page(acme, "keys")).content.decode()
 
 
-@pytest.mark.parametrize("do", ["show", "remove"])
+@pytest.mark.parametrize("action", ["show", "remove"])
 @pytest.mark.parametrize("key", ["", "x", NUL, LONG, "{other}"])
-def test_keys_that_are_not_there_are_refused(admin, acme, charlie, do, key):
+def test_unknown_keys_are_refused(admin, acme, charlie, action, key):
     keys(admin, acme, "add")
     other = charlie.user.memberships.get().organization.signing_keys.get()
     before = everything()
-    answer = keys(admin, acme, do, key=key.replace("{other}", other.fingerprint))
+    answer = keys(admin, acme, action, key=key.replace("{other}", other.fingerprint))
     assert answer.status_code == 400
     assert everything() == before
     assert other.key not in answer.content.decode()
@@ -79,7 +79,7 @@ def test_keys_that_are_not_there_are_refused(admin, acme, charlie, do, key):
 
 def test_the_page_takes_as_many_queries_for_two_keys_as_for_ten(admin, acme, queries):
     keys(admin, acme, "add")
-    admin.get(page(acme, "keys"))  # takes the message along
+    admin.get(page(acme, "keys"))  # shows the message
     few = queries(admin, page(acme, "keys"))
     for i in range(8):
         acme.signing_keys.create(key=f"key {i}")

@@ -1,4 +1,4 @@
-"""Members of an organization, as its admins manage them in the back-office."""
+"""Members of an organization in the admin."""
 
 import re
 
@@ -14,17 +14,17 @@ pytestmark = pytest.mark.any_database
 
 @pytest.fixture
 def only_admin(admin, sam, acme):
-    """Sam is the only one."""
+    """Sam's browser; Sam is the only member."""
     Membership.objects.exclude(user=sam).delete()
     return admin
 
 
 def add(client, acme, who, *roles, comment=""):
-    return client.post(page(acme, "members"), {"do": "add", "who": who, "roles": list(roles), "comment": comment})
+    return client.post(page(acme, "members"), {"action": "add", "who": who, "roles": list(roles), "comment": comment})
 
 
 def form_of(answer, start):
-    """The part of the page from `start` to the end of that form."""
+    """Return the page from `start` to the end of the form."""
     return answer.content.decode().partition(start)[2].partition("</form>")[0]
 
 
@@ -33,7 +33,7 @@ def checked(form):
 
 
 @pytest.mark.parametrize("by", ["username", "pk"])
-def test_somebody_who_is_there_becomes_a_member(admin, sam, acme, by):
+def test_an_existing_user_is_added_as_a_member(admin, sam, acme, by):
     sue = helper(name="sue")
     answer = add(admin, acme, str(getattr(sue, by)), Role.WRITE, Role.UNLOCK, comment="shop")
     assert answer.status_code == 302
@@ -43,7 +43,7 @@ def test_somebody_who_is_there_becomes_a_member(admin, sam, acme, by):
     assert (event.action, event.user, event.organization, event.source) == ("membership.created", sam, acme, "staff")
 
 
-def test_an_address_gets_a_user_whose_key_is_shown_once(admin, acme, log):
+def test_a_new_email_creates_a_user_whose_key_is_shown_once(admin, acme, log):
     answer = add(admin, acme, "dora@example.org", Role.READ)
     assert answer.status_code == 200
     assert "no-store" in answer.headers["Cache-Control"]
@@ -60,7 +60,7 @@ def test_an_address_gets_a_user_whose_key_is_shown_once(admin, acme, log):
 @pytest.mark.parametrize(
     ("who", "roles", "comment"),
     [
-        ("nobody", ["read"], ""),
+        ("unknown", ["read"], ""),
         ("", ["read"], ""),
         (NUL, ["read"], ""),
         (LONG, ["read"], ""),
@@ -77,7 +77,7 @@ def test_an_address_gets_a_user_whose_key_is_shown_once(admin, acme, log):
         ("new@example.org", ["read"], LONG),
     ],
 )
-def test_wrong_input_adds_nobody_and_stays_in_the_form(admin, acme, who, roles, comment):
+def test_invalid_input_adds_no_member_and_stays_in_the_form(admin, acme, who, roles, comment):
     helper(name="sue")
     before = everything()
     answer = add(admin, acme, who, *roles, comment=comment)
@@ -90,14 +90,14 @@ def test_wrong_input_adds_nobody_and_stays_in_the_form(admin, acme, who, roles, 
     assert checked(form) == [role for role in roles if role == "read"]
 
 
-def test_the_longest_comment_is_taken(admin, acme):
+def test_the_longest_comment_is_accepted(admin, acme):
     helper(name="sue")
     assert add(admin, acme, "sue", Role.READ, comment="ü" * 255).status_code == 302
 
 
 def test_roles_are_changed(admin, sam, acme, member):
     bob = member(Role.WRITE)
-    sent = {"do": "roles", "user": str(bob.user.pk), "roles": ["read", "upload"], "comment": "less"}
+    sent = {"action": "roles", "user": str(bob.user.pk), "roles": ["read", "upload"], "comment": "less"}
     assert admin.post(page(acme, "members"), sent).status_code == 302
     membership = acme.memberships.get(user=bob.user)
     assert (membership.roles, membership.comment) == (["read", "upload"], "less")
@@ -105,10 +105,10 @@ def test_roles_are_changed(admin, sam, acme, member):
     assert (event.action, event.user, event.target) == ("membership.updated", sam, str(bob.user.pk))
 
 
-def test_what_was_typed_about_a_member_stays_with_this_member(admin, acme, member):
+def test_invalid_input_stays_in_the_form_of_the_member(admin, acme, member):
     bob, eve = member(Role.WRITE), member(Role.READ, email="eve@example.org")
     before = everything()
-    sent = {"do": "roles", "user": str(bob.user.pk), "roles": ["upload", "king"], "comment": "typed"}
+    sent = {"action": "roles", "user": str(bob.user.pk), "roles": ["upload", "king"], "comment": "typed"}
     answer = admin.post(page(acme, "members"), sent)
     assert answer.status_code == 400
     assert everything() == before
@@ -122,9 +122,9 @@ def test_what_was_typed_about_a_member_stays_with_this_member(admin, acme, membe
     assert "typed" not in of_eve
 
 
-def test_a_refused_addition_leaves_the_members_as_they_are_shown(admin, acme, member):
+def test_invalid_input_for_a_new_member_does_not_change_other_forms(admin, acme, member):
     bob = member(Role.WRITE)
-    answer = add(admin, acme, "nobody", Role.UPLOAD, comment="typed")
+    answer = add(admin, acme, "unknown", Role.UPLOAD, comment="typed")
     of_bob = form_of(answer, f'value="roles"><input type="hidden" name="user" value="{bob.user.pk}"')
     assert checked(of_bob) == ["write"]
     assert "typed" not in of_bob
@@ -132,14 +132,14 @@ def test_a_refused_addition_leaves_the_members_as_they_are_shown(admin, acme, me
 
 def test_a_member_is_removed(admin, sam, acme, member):
     bob = member(Role.WRITE)
-    assert admin.post(page(acme, "members"), {"do": "remove", "user": str(bob.user.pk)}).status_code == 302
+    assert admin.post(page(acme, "members"), {"action": "remove", "user": str(bob.user.pk)}).status_code == 302
     assert not acme.memberships.filter(user=bob.user).exists()
     assert bob.user.api_keys.exists()
     event = AuditEvent.objects.latest("id")
     assert (event.action, event.user, event.organization) == ("membership.deleted", sam, acme)
 
 
-@pytest.mark.parametrize("form", [{"do": "remove"}, {"do": "roles", "roles": ["read"]}])
+@pytest.mark.parametrize("form", [{"action": "remove"}, {"action": "roles", "roles": ["read"]}])
 def test_the_last_admin_stays(only_admin, sam, acme, form):
     before = everything()
     answer = only_admin.post(page(acme, "members"), form | {"user": str(sam.pk)})
@@ -148,7 +148,7 @@ def test_the_last_admin_stays(only_admin, sam, acme, form):
     assert everything() == before
 
 
-@pytest.mark.parametrize("form", [{"do": "remove"}, {"do": "roles", "roles": ["read"]}])
+@pytest.mark.parametrize("form", [{"action": "remove"}, {"action": "roles", "roles": ["read"]}])
 @pytest.mark.parametrize("user", ["{charlie}", "", "x", NUL, LONG])
 def test_only_members_can_be_changed(admin, acme, charlie, form, user):
     before = everything()
@@ -157,7 +157,7 @@ def test_only_members_can_be_changed(admin, acme, charlie, form, user):
     assert everything() == before
 
 
-def test_text_of_others_is_only_text(admin, acme, member):
+def test_text_of_other_users_is_escaped(admin, acme, member):
     bob = member(Role.READ, email='"<script>"@example.org')
     acme.memberships.filter(user=bob.user).update(comment="<script>")
     assert "<script>" not in admin.get(page(acme, "members")).content.decode().partition("<main")[2]

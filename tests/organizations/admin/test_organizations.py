@@ -1,4 +1,4 @@
-"""The pages of an organization: who sees which, what strangers learn, and how a new one is founded."""
+"""The tabs of an organization: permissions, what strangers see, and creating an organization."""
 
 import re
 import uuid
@@ -32,14 +32,14 @@ pytestmark = pytest.mark.any_database
 
 OTHERS = [role for role in Role if role != Role.ADMIN]
 CHANGES = [
-    ("members", {"do": "add", "who": "new@example.org", "roles": ["read"]}),
-    ("members", {"do": "roles", "user": "{alice}", "roles": ["read"]}),
-    ("members", {"do": "remove", "user": "{alice}"}),
-    ("settings", {"do": "facts", "display_name": "Ours", "billing_email": "a@example.org"}),
-    ("settings", {"do": "options", "search_language": "german"}),
-    ("keys", {"do": "add"}),
-    ("keys", {"do": "show", "key": "{key}"}),
-    ("keys", {"do": "remove", "key": "{key}"}),
+    ("members", {"action": "add", "who": "new@example.org", "roles": ["read"]}),
+    ("members", {"action": "roles", "user": "{alice}", "roles": ["read"]}),
+    ("members", {"action": "remove", "user": "{alice}"}),
+    ("settings", {"action": "profile", "display_name": "Ours", "billing_email": "a@example.org"}),
+    ("settings", {"action": "options", "search_language": "german"}),
+    ("keys", {"action": "add"}),
+    ("keys", {"action": "show", "key": "{key}"}),
+    ("keys", {"action": "remove", "key": "{key}"}),
 ]
 
 
@@ -60,7 +60,7 @@ def test_each_role_sees_its_pages_and_no_others(acme, role):
 
 
 @pytest.mark.parametrize("role", Role)
-def test_an_organization_opens_at_the_first_page_that_may_be_seen(acme, role):
+def test_an_organization_opens_at_the_first_tab_with_permission(acme, role):
     answer = logged_in(helper(acme, role)).get(f"{ORGANIZATIONS}/{acme.pk}/change/")
     if role in SEEN:
         assert (answer.status_code, answer.headers["Location"]) == (302, page(acme, "usage"))
@@ -70,7 +70,7 @@ def test_an_organization_opens_at_the_first_page_that_may_be_seen(acme, role):
 
 @pytest.mark.parametrize(("tab", "form"), CHANGES)
 @pytest.mark.parametrize("role", OTHERS)
-def test_nobody_but_admins_changes_anything(acme, alice, role, tab, form):
+def test_only_admins_can_change_an_organization(acme, alice, role, tab, form):
     client = logged_in(helper(acme, role))
     acme.signing_keys.create(key="another")
     before = everything()
@@ -81,7 +81,7 @@ def test_nobody_but_admins_changes_anything(acme, alice, role, tab, form):
 
 
 @pytest.mark.parametrize(("tab", "form"), CHANGES)
-def test_admins_may_do_all_of_it(admin, acme, alice, tab, form):
+def test_admins_can_submit_all_actions(admin, acme, alice, tab, form):
     acme.signing_keys.create(key="another")
     before = everything()
     assert admin.post(page(acme, tab), filled(form, acme, alice)).status_code in (200, 302)
@@ -89,25 +89,26 @@ def test_admins_may_do_all_of_it(admin, acme, alice, tab, form):
 
 
 @pytest.mark.parametrize("role", [role for role in SEEN if role != Role.ADMIN])
-def test_those_who_may_only_look_are_offered_nothing(acme, role):
+def test_readers_see_no_forms(acme, role):
     client = logged_in(helper(acme, role))
     for tab in SEEN[role]:
         main = client.get(page(acme, tab)).content.decode().partition("<main")[2]
         assert not re.search(r'<button[^>]* class="[^"]*main', main), tab
 
 
-def test_organizations_of_others_answer_like_what_does_not_exist(acme, charlie):
+def test_other_organizations_look_like_missing_ones(acme, charlie):
     client = logged_in(helper(acme, Role.ADMIN))
     other, nothing = Organization.objects.get(name="other"), Organization(pk=uuid.uuid4())
     before = everything()
     for tab in (*TABS, "change", "delete", "nonsense"):
-        for ask in (client.get, lambda address: client.post(address, {"do": "add"})):
-            there, missing = ask(page(other, tab)), ask(page(nothing, tab))
-            assert (there.status_code, missing.status_code) == (404, 404), tab
-            told = [
-                without_tokens(one).replace(str(where.pk), "") for one, where in ((there, other), (missing, nothing))
+        for ask in (client.get, lambda address: client.post(address, {"action": "add"})):
+            existing, missing = ask(page(other, tab)), ask(page(nothing, tab))
+            assert (existing.status_code, missing.status_code) == (404, 404), tab
+            texts = [
+                without_tokens(answer).replace(str(organization.pk), "")
+                for answer, organization in ((existing, other), (missing, nothing))
             ]
-            assert told[0] == told[1], tab
+            assert texts[0] == texts[1], tab
     assert everything() == before
 
 
@@ -121,20 +122,20 @@ def test_the_list_shows_ones_own_organizations(acme, charlie, boss):
     helped = logged_in(helper(acme, Role.READ)).get(f"{ORGANIZATIONS}/").content.decode()
     assert (">acme<" in helped, ">other<" in helped) == (True, False)
     assert "New organization" not in helped
-    all_of_them = boss.get(f"{ORGANIZATIONS}/").content.decode()
-    assert (">acme<" in all_of_them, ">other<" in all_of_them) == (True, True)
-    assert "New organization" in all_of_them
+    listed = boss.get(f"{ORGANIZATIONS}/").content.decode()
+    assert (">acme<" in listed, ">other<" in listed) == (True, True)
+    assert "New organization" in listed
 
 
-def test_a_change_that_there_is_not_is_refused(admin, acme):
+def test_an_unknown_action_is_refused(admin, acme):
     before = everything()
     for tab in TABS:
-        assert admin.post(page(acme, tab), {"do": "nonsense"}).status_code == 400
+        assert admin.post(page(acme, tab), {"action": "nonsense"}).status_code == 400
     assert everything() == before
 
 
 @pytest.mark.parametrize("address", [*(f"/{{}}/{tab}/" for tab in TABS), "/{}/change/", "/", "/add/"])
-def test_who_is_no_staff_gets_the_login_page(client, acme, alice, address):
+def test_users_who_are_not_staff_get_the_login_page(client, acme, alice, address):
     for login in (lambda: None, lambda: client.force_login(alice.user)):
         login()
         for ask in (client.get, client.post):
@@ -143,7 +144,7 @@ def test_who_is_no_staff_gets_the_login_page(client, acme, alice, address):
             assert answer.headers["Location"].startswith("/admin/login/")
 
 
-def test_staff_whom_somebody_deactivated_are_out_at_once(admin, sam, acme):
+def test_deactivated_staff_users_lose_access_at_once(admin, sam, acme):
     sam.is_active = False
     sam.save()
     assert admin.get(page(acme, "usage")).status_code == 302
@@ -174,29 +175,29 @@ def test_the_list_takes_as_many_queries_for_a_member_of_two_as_of_twenty(acme, q
     assert queries(logged_in(sam), f"{ORGANIZATIONS}/") == few
 
 
-# --- What is on them --------------------------------------------------------------------------------------------------
+# --- Content ----------------------------------------------------------------------------------------------------------
 
 
-def test_usage_counts_acts_that_can_be_undone(admin, acme, alice, image):
-    def acts():
-        return admin.get(page(acme, "usage")).context["acts_in_trash"]
+def test_usage_counts_restorable_deletions(admin, acme, alice, image):
+    def restorable():
+        return admin.get(page(acme, "usage")).context["restorable_deletions"]
 
-    assert acts() == 0
+    assert restorable() == 0
     tombstone = delete_image(image, actor=alice.actor)
-    assert acts() == 1
-    acme.images.update(tombstone=None)  # all of it was taken back; the act itself remains
+    assert restorable() == 1
+    acme.images.update(tombstone=None)  # all images were restored; the deletion remains
     assert tombstone in acme.tombstones.all()
-    assert acts() == 0
+    assert restorable() == 0
 
 
 @pytest.mark.parametrize("days", ["30", "90", "365", "31", "-1", "x", "٣٠", "9" * 5000])
-def test_usage_knows_three_spans(admin, acme, days):
+def test_usage_has_three_periods(admin, acme, days):
     answer = admin.get(page(acme, "usage"), {"days": days})
     assert answer.status_code == 200
-    assert answer.context["span"] == (int(days) if days in ("30", "90", "365") else 30)
+    assert answer.context["period"] == (int(days) if days in ("30", "90", "365") else 30)
 
 
-def test_pictures_are_not_led_to_where_they_may_not_be_seen(acme, monkeypatch):
+def test_the_link_to_images_requires_permission_to_view_them(acme, monkeypatch):
     seen = permissions.ROLE_PERMISSIONS[Role.BILLING_READ] | {Permission.STATS_READ}
     monkeypatch.setitem(permissions.ROLE_PERMISSIONS, Role.BILLING_READ, seen)
     link = "/admin/sourceimages/sourceimage/?organization=acme"
@@ -205,16 +206,16 @@ def test_pictures_are_not_led_to_where_they_may_not_be_seen(acme, monkeypatch):
 
 
 def test_history_is_of_this_organization(admin, acme, charlie):
-    told = admin.get(page(acme, "history")).content.decode()
-    assert "organization.created" in told
+    text = admin.get(page(acme, "history")).content.decode()
+    assert "organization.created" in text
     assert AuditEvent.objects.filter(organization__name="other").exists()
     assert {event.organization_id for event in admin.get(page(acme, "history")).context["events"]} == {acme.pk}
 
 
-# --- A new one --------------------------------------------------------------------------------------------------------
+# --- Creating an organization -----------------------------------------------------------------------------------------
 
 
-def test_a_superuser_founds_an_organization_whose_key_is_shown_once(boss, root, log):
+def test_a_superuser_creates_an_organization_whose_key_is_shown_once(boss, root, log):
     answer = boss.post(f"{ORGANIZATIONS}/add/", {"name": "fresh", "email": "dora@example.org"})
     assert answer.status_code == 200
     assert "no-store" in answer.headers["Cache-Control"]
@@ -239,24 +240,24 @@ def test_a_superuser_founds_an_organization_whose_key_is_shown_once(boss, root, 
         ("", "a@example.org"),
         (NUL, "a@example.org"),
         (LONG, "a@example.org"),
-        ("fresh", "nobody"),
+        ("fresh", "invalid"),
         ("fresh", ""),
         ("fresh", f"{NUL}@example.org"),
         ("fresh", f"{'x' * 60}@{'y' * 60}.{'y' * 60}.{'y' * 60}.{'y' * 60}.org"),
         ("fresh", f"{LONG}@example.org"),
     ],
 )
-def test_wrong_facts_found_nothing_and_stay_in_the_form(boss, acme, name, email):
+def test_invalid_input_creates_nothing_and_stays_in_the_form(boss, acme, name, email):
     before = everything()
     answer = boss.post(f"{ORGANIZATIONS}/add/", {"name": name, "email": email})
     assert answer.status_code == 400
     assert answer.context["problem"]
-    assert answer.context["sent"]["name"] == name
+    assert answer.context["submitted"]["name"] == name
     assert everything() == before
 
 
 @pytest.mark.parametrize("role", Role)
-def test_only_superusers_found_organizations(acme, role):
+def test_only_superusers_create_organizations(acme, role):
     client = logged_in(helper(acme, role))
     before = everything()
     assert client.get(f"{ORGANIZATIONS}/add/").status_code == 403

@@ -1,4 +1,4 @@
-"""What an organization says about itself, and its options."""
+"""The profile and the options of an organization."""
 
 import pytest
 
@@ -16,42 +16,42 @@ def filled(acme):
     return acme
 
 
-def facts(client, acme, **sent):
-    return client.post(page(acme, "settings"), {"do": "facts"} | sent)
+def profile(client, acme, **data):
+    return client.post(page(acme, "settings"), {"action": "profile"} | data)
 
 
-def as_shown(client, acme):
-    """The form of options, as it comes."""
-    return {one.name: one.value for one in client.get(page(acme, "settings")).context["options"]}
+def displayed_options(client, acme):
+    """Return the values that the form of options shows."""
+    return {option.name: option.value for option in client.get(page(acme, "settings")).context["options"]}
 
 
-def options(client, acme, **sent):
-    return client.post(page(acme, "settings"), {"do": "options"} | as_shown(client, acme) | sent)
+def options(client, acme, **data):
+    return client.post(page(acme, "settings"), {"action": "options"} | displayed_options(client, acme) | data)
 
 
-def test_facts_are_changed(admin, sam, acme):
-    assert facts(admin, acme, display_name="Acme & Co", billing_email="bills@example.org").status_code == 302
+def test_the_profile_is_changed(admin, sam, acme):
+    assert profile(admin, acme, display_name="Acme & Co", billing_email="bills@example.org").status_code == 302
     acme.refresh_from_db()
     assert (acme.display_name, acme.billing_email) == ("Acme & Co", "bills@example.org")
     event = AuditEvent.objects.latest("id")
     assert (event.action, event.user, event.organization) == ("organization.updated", sam, acme)
 
 
-def test_the_name_alone_can_be_changed_where_there_is_no_address(admin, acme):
+def test_the_display_name_can_be_changed_without_an_email(admin, acme):
     acme.billing_email = ""
     acme.save()
     form = admin.get(page(acme, "settings")).content.decode()
     assert 'id="billing_email" name="billing_email" type="email" value="">' in form
-    assert facts(admin, acme, display_name="Ours", billing_email="").status_code == 302
+    assert profile(admin, acme, display_name="Ours", billing_email="").status_code == 302
     acme.refresh_from_db()
     assert (acme.display_name, acme.billing_email) == ("Ours", "")
     assert AuditEvent.objects.latest("id").details["after"] == {"display_name": "Ours"}
 
 
-def test_saving_what_was_there_is_no_change(admin, filled):
+def test_saving_unchanged_values_changes_nothing(admin, filled):
     before = everything()
     sent = {"display_name": filled.display_name, "billing_email": filled.billing_email}
-    assert facts(admin, filled, **sent).status_code == 302
+    assert profile(admin, filled, **sent).status_code == 302
     assert options(admin, filled).status_code == 302
     assert everything() == before
 
@@ -65,14 +65,14 @@ def test_saving_what_was_there_is_no_change(admin, filled):
         (LONG, "a@example.org"),
         (NUL, "a@example.org"),
         ("Ours", ""),
-        ("Ours", "nobody"),
+        ("Ours", "unknown"),
         ("Ours", f"{'x' * 60}@{'y' * 60}.{'y' * 60}.{'y' * 60}.{'y' * 60}.org"),
         ("Ours", f"{NUL}@example.org"),
     ],
 )
-def test_wrong_facts_change_nothing_and_stay_in_the_form(admin, acme, name, email):
+def test_an_invalid_profile_changes_nothing_and_stays_in_the_form(admin, acme, name, email):
     before = everything()
-    answer = facts(admin, acme, display_name=name, billing_email=email)
+    answer = profile(admin, acme, display_name=name, billing_email=email)
     assert answer.status_code == 400
     assert everything() == before
     form = answer.content.decode()
@@ -80,8 +80,8 @@ def test_wrong_facts_change_nothing_and_stay_in_the_form(admin, acme, name, emai
     assert f'name="billing_email" type="email" value="{email}"' in form
 
 
-def test_the_longest_name_is_taken(admin, acme):
-    assert facts(admin, acme, display_name="ü" * 255, billing_email=acme.billing_email).status_code == 302
+def test_the_longest_name_is_accepted(admin, acme):
+    assert profile(admin, acme, display_name="ü" * 255, billing_email=acme.billing_email).status_code == 302
 
 
 def test_options_are_set_and_removed(admin, sam, filled):
@@ -102,7 +102,7 @@ def test_options_are_set_and_removed(admin, sam, filled):
     }
     event = AuditEvent.objects.latest("id")
     assert (event.action, event.user, event.organization) == ("organization.options_updated", sam, filled)
-    shown = as_shown(admin, filled)
+    shown = displayed_options(admin, filled)
     assert (shown["remote_fullurl_allow"], shown["remote_fullurl_whitelist"]) == ("false", "^https:\nc.*d")
 
 
@@ -114,12 +114,12 @@ def test_options_are_set_and_removed(admin, sam, filled):
         {"remote_fullurl_whitelist": LONG},
         {"search_language": "klingon"},
         {"protect_dynamic_stack": "perhaps"},
-        {"render_org_fallback": "nobody"},
+        {"render_org_fallback": "unknown"},
         {"render_org_fallback": NUL},
         {"render_org_fallback": LONG},
     ],
 )
-def test_a_refused_option_changes_nothing_and_brings_nothing_back(admin, filled, wrong):
+def test_invalid_options_change_nothing_and_stay_in_the_form(admin, filled, wrong):
     before = everything()
     answer = options(admin, filled, **({"remote_basepath": ""} | wrong))
     assert answer.status_code == 400
@@ -133,13 +133,13 @@ def test_a_refused_option_changes_nothing_and_brings_nothing_back(admin, filled,
     assert [typed] == list(wrong.values())
 
 
-def test_a_refused_name_leaves_the_options_as_they_are_shown(admin, filled):
-    answer = facts(admin, filled, display_name="")
+def test_an_invalid_profile_does_not_change_the_form_of_options(admin, filled):
+    answer = profile(admin, filled, display_name="")
     assert 'value="https://example.org"' in answer.content.decode()
 
 
-def test_a_fallback_that_somebody_else_set_stands_in_nobodys_way(admin, filled, charlie):
-    """Only an admin of both may set it; whoever administrates one may set everything else."""
+def test_a_fallback_set_by_another_admin_does_not_block_other_options(admin, filled, charlie):
+    """Setting the fallback requires an admin of both organizations; other options don't."""
     filled.options["render_org_fallback"] = "other"
     filled.save()
     assert options(admin, filled, search_language="german").status_code == 302
@@ -148,7 +148,7 @@ def test_a_fallback_that_somebody_else_set_stands_in_nobodys_way(admin, filled, 
     assert filled.options["render_org_fallback"] == "other"
 
 
-def test_a_fallback_takes_an_admin_of_both(admin, sam, filled, charlie):
+def test_a_fallback_requires_an_admin_of_both(admin, sam, filled, charlie):
     before = everything()
     assert options(admin, filled, render_org_fallback="other").status_code == 400
     assert everything() == before
@@ -157,9 +157,9 @@ def test_a_fallback_takes_an_admin_of_both(admin, sam, filled, charlie):
     assert options(admin, filled, render_org_fallback="other").status_code == 302
 
 
-def test_who_may_only_read_sees_options_and_no_address(filled):
+def test_readers_see_options_and_no_email(filled):
     filled.billing_email = "bills@example.org"
     filled.save()
-    told = logged_in(helper(filled, Role.READ)).get(page(filled, "settings")).content.decode()
-    assert "https://example.org" in told
-    assert "bills@example.org" not in told
+    text = logged_in(helper(filled, Role.READ)).get(page(filled, "settings")).content.decode()
+    assert "https://example.org" in text
+    assert "bills@example.org" not in text

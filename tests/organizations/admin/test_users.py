@@ -1,4 +1,4 @@
-"""People: their keys, whether they may act, and new ones for the back-office."""
+"""Users in the admin: API keys, activation, and adding staff users."""
 
 import uuid
 
@@ -14,7 +14,7 @@ from tests.conftest import Person
 from tests.support.staff import (
     LONG,
     NUL,
-    PEOPLE,
+    USERS,
     carried,
     everything,
     helper,
@@ -28,32 +28,32 @@ from tests.support.staff import (
 pytestmark = pytest.mark.any_database
 
 
-def at(user):
-    return f"{PEOPLE}/{user.pk}/change/"
+def page_of(user):
+    return f"{USERS}/{user.pk}/change/"
 
 
-def test_others_see_themselves_and_nobody_else(admin, sam, alice, charlie):
-    told = admin.get(f"{PEOPLE}/").content.decode()
-    assert sam.email in told
-    assert charlie.user.email not in told
-    assert alice.user.email not in told
-    assert "New staff" not in told
-    there, missing = admin.get(at(alice.user)), admin.get(f"{PEOPLE}/{uuid.uuid4()}/change/")
-    assert (there.status_code, without_tokens(there)) == (404, without_tokens(missing))
+def test_staff_users_see_only_themselves(admin, sam, alice, charlie):
+    text = admin.get(f"{USERS}/").content.decode()
+    assert sam.email in text
+    assert charlie.user.email not in text
+    assert alice.user.email not in text
+    assert "Add staff user" not in text
+    existing, missing = admin.get(page_of(alice.user)), admin.get(f"{USERS}/{uuid.uuid4()}/change/")
+    assert (existing.status_code, without_tokens(existing)) == (404, without_tokens(missing))
 
 
-def test_superusers_see_everybody(boss, alice, charlie):
-    told = boss.get(f"{PEOPLE}/").content.decode()
-    assert alice.user.email in told
-    assert charlie.user.email in told
-    assert "acme" in boss.get(at(alice.user)).content.decode()
+def test_superusers_see_all_users(boss, alice, charlie):
+    text = boss.get(f"{USERS}/").content.decode()
+    assert alice.user.email in text
+    assert charlie.user.email in text
+    assert "acme" in boss.get(page_of(alice.user)).content.decode()
 
 
-def test_who_is_no_staff_gets_the_login_page(client, alice):
+def test_users_who_are_not_staff_get_the_login_page(client, alice):
     client.force_login(alice.user)
     before = everything()
-    for address in (f"{PEOPLE}/", f"{PEOPLE}/add/", at(alice.user)):
-        for ask in (client.get, lambda address: client.post(address, {"do": "key"})):
+    for address in (f"{USERS}/", f"{USERS}/add/", page_of(alice.user)):
+        for ask in (client.get, lambda address: client.post(address, {"action": "create_key"})):
             answer = ask(address)
             assert (answer.status_code, answer.headers["Location"][:13]) == (302, "/admin/login/")
     assert everything() == before
@@ -63,16 +63,16 @@ def test_who_is_no_staff_gets_the_login_page(client, alice):
 
 
 def test_a_new_key_is_shown_once_and_nowhere_else(admin, sam, acme, log):
-    answer = admin.post(at(sam), {"do": "key", "comment": "laptop"})
+    answer = admin.post(page_of(sam), {"action": "create_key", "comment": "laptop"})
     assert answer.status_code == 200
     assert "no-store" in answer.headers["Cache-Control"]
     key = secret_of(answer)
     assert Person(sam, key).api.get("/organizations/acme").status_code == 200
-    assert at(sam) in str(log.entries)
+    assert page_of(sam) in str(log.entries)
     assert key not in str(log.entries)
     assert not in_database(key)
     assert key not in carried(admin)
-    again = admin.get(at(sam)).content.decode()
+    again = admin.get(page_of(sam)).content.decode()
     assert "laptop" in again
     assert key not in again
     event = AuditEvent.objects.latest("id")
@@ -81,114 +81,114 @@ def test_a_new_key_is_shown_once_and_nowhere_else(admin, sam, acme, log):
 
 def test_a_key_is_revoked(admin, sam, acme):
     row, key = create_key(sam, comment="", actor=COMMAND)
-    assert admin.post(at(sam), {"do": "no-key", "key": str(row.pk)}).status_code == 302
+    assert admin.post(page_of(sam), {"action": "revoke_key", "key": str(row.pk)}).status_code == 302
     assert Person(sam, key).api.get("/organizations/acme").status_code == 403
     event = AuditEvent.objects.latest("id")
     assert (event.action, event.user, event.target_id) == ("api_key.deleted", sam, str(row.pk))
 
 
 @pytest.mark.parametrize("key", ["", "x", NUL, LONG, "{alice}"])
-def test_a_key_of_others_cannot_be_revoked(admin, sam, alice, key):
+def test_keys_of_other_users_cannot_be_revoked(admin, sam, alice, key):
     create_key(sam, comment="", actor=COMMAND)
     before = everything()
     sent = key.replace("{alice}", str(alice.user.api_keys.get().pk))
-    assert admin.post(at(sam), {"do": "no-key", "key": sent}).status_code == 400
+    assert admin.post(page_of(sam), {"action": "revoke_key", "key": sent}).status_code == 400
     assert everything() == before
 
 
-def test_nobody_but_superusers_makes_keys_for_others(admin, boss, root, alice):
+def test_only_superusers_create_keys_for_others(admin, boss, root, alice):
     before = everything()
-    assert admin.post(at(alice.user), {"do": "key"}).status_code == 404
+    assert admin.post(page_of(alice.user), {"action": "create_key"}).status_code == 404
     assert everything() == before
-    assert boss.post(at(alice.user), {"do": "key"}).status_code == 200
+    assert boss.post(page_of(alice.user), {"action": "create_key"}).status_code == 200
     assert AuditEvent.objects.latest("id").user == root
 
 
 @pytest.mark.parametrize("comment", ["x" * 256, LONG, NUL])
-def test_a_comment_that_is_none_makes_no_key(admin, sam, comment):
+def test_an_invalid_comment_creates_no_key(admin, sam, comment):
     before = everything()
-    answer = admin.post(at(sam), {"do": "key", "comment": comment})
+    answer = admin.post(page_of(sam), {"action": "create_key", "comment": comment})
     assert answer.status_code == 400
     assert answer.context["problem"].startswith("comment:")
     assert everything() == before
 
 
-def test_there_is_an_end_to_keys(admin, sam):
+def test_the_number_of_keys_is_limited(admin, sam):
     for _ in range(ApiKey.MAX_KEYS):
         create_key(sam, comment="", actor=COMMAND)
     before = everything()
-    assert admin.post(at(sam), {"do": "key"}).status_code == 400
+    assert admin.post(page_of(sam), {"action": "create_key"}).status_code == 400
     assert everything() == before
 
 
 @pytest.mark.parametrize("role", Role)
-def test_keys_that_are_meant_to_be_public_bring_no_others(acme, role):
-    """As in the API: whoever holds such a role, in whatever organization, manages no keys."""
+def test_users_with_public_keys_cannot_manage_keys(acme, role):
+    """As in the API: a public role in any organization prevents managing keys."""
     sue = helper(acme, role, name="sue")
     row, _ = create_key(sue, comment="", actor=COMMAND)
     client, public = logged_in(sue), role in PUBLIC_ROLES
     before = everything()
-    assert ("Make a key" in client.get(at(sue)).content.decode()) is not public
-    for form in ({"do": "key"}, {"do": "no-key", "key": str(row.pk)}):
-        assert (client.post(at(sue), form).status_code == 403) is public
+    assert ("Create API key" in client.get(page_of(sue)).content.decode()) is not public
+    for form in ({"action": "create_key"}, {"action": "revoke_key", "key": str(row.pk)}):
+        assert (client.post(page_of(sue), form).status_code == 403) is public
     assert (everything() == before) is public
 
 
-def test_a_superuser_with_a_public_role_may(boss, root, acme):
+def test_superusers_with_a_public_role_can_manage_keys(boss, root, acme):
     Membership.objects.create(organization=acme, user=root, roles=[Role.READ])
-    assert boss.post(at(root), {"do": "key"}).status_code == 200
+    assert boss.post(page_of(root), {"action": "create_key"}).status_code == 200
 
 
-# --- Who may act ------------------------------------------------------------------------------------------------------
+# --- Activation -------------------------------------------------------------------------------------------------------
 
 
-def test_a_superuser_switches_a_person_off_and_on(boss, root, acme, alice):
-    for do, active, status, verb in (
+def test_a_superuser_deactivates_and_activates_a_user(boss, root, acme, alice):
+    for action, active, status, recorded in (
         ("deactivate", False, 403, "user.deactivated"),
         ("deactivate", False, 403, "user.deactivated"),  # clicked twice
         ("activate", True, 200, "user.activated"),
     ):
-        assert boss.post(at(alice.user), {"do": do}).status_code == 302
+        assert boss.post(page_of(alice.user), {"action": action}).status_code == 302
         alice.user.refresh_from_db()
         assert alice.user.is_active is active
         assert alice.api.get("/organizations/acme").status_code == status
         event = AuditEvent.objects.filter(target_id=str(alice.user.pk)).latest("id")
-        assert (event.action, event.user) == (verb, root)
+        assert (event.action, event.user) == (recorded, root)
     assert AuditEvent.objects.filter(action="user.deactivated").count() == 1
 
 
-@pytest.mark.parametrize("do", ["activate", "deactivate"])
-def test_others_switch_nobody_not_even_themselves(admin, sam, alice, do):
+@pytest.mark.parametrize("action", ["activate", "deactivate"])
+def test_only_superusers_activate_or_deactivate_users(admin, sam, alice, action):
     before = everything()
-    assert admin.post(at(sam), {"do": do}).status_code == 403
-    assert admin.post(at(alice.user), {"do": do}).status_code == 404
+    assert admin.post(page_of(sam), {"action": action}).status_code == 403
+    assert admin.post(page_of(alice.user), {"action": action}).status_code == 404
     assert everything() == before
 
 
-def test_a_superuser_does_not_switch_themselves_off(boss, root):
-    assert boss.post(at(root), {"do": "deactivate"}).status_code == 403
+def test_superusers_cannot_deactivate_themselves(boss, root):
+    assert boss.post(page_of(root), {"action": "deactivate"}).status_code == 403
     root.refresh_from_db()
     assert root.is_active
-    assert "Deactivate" not in boss.get(at(root)).content.decode()
+    assert "Deactivate" not in boss.get(page_of(root)).content.decode()
 
 
 def test_the_last_admin_stays_active(boss, charlie):
     before = everything()
-    answer = boss.post(at(charlie.user), {"do": "deactivate"})
+    answer = boss.post(page_of(charlie.user), {"action": "deactivate"})
     assert answer.status_code == 400
     assert "last admin" in answer.context["problem"]
     assert everything() == before
 
 
-def test_roles_count_as_they_are_once_the_organization_is_held(acme, alice, member, monkeypatch):
-    """While we waited, Bob was made the only admin."""
-    bob, hold = member(Role.READ), OrganizationQuerySet.get_for_update
+def test_the_last_admin_is_determined_under_the_lock(acme, alice, member, monkeypatch):
+    """Bob becomes the only admin while the operation waits for the lock."""
+    bob, get_for_update = member(Role.READ), OrganizationQuerySet.get_for_update
 
     def meanwhile(self, organization):
-        held = hold(self, organization)
+        locked = get_for_update(self, organization)
         acme.memberships.exclude(user=bob.user).delete()
         acme.memberships.update(roles=[Role.ADMIN])
-        return held
+        return locked
 
     monkeypatch.setattr(OrganizationQuerySet, "get_for_update", meanwhile)
     with pytest.raises(LastAdmin):
@@ -197,13 +197,13 @@ def test_roles_count_as_they_are_once_the_organization_is_held(acme, alice, memb
     assert bob.user.is_active
 
 
-def test_a_membership_that_ended_while_we_waited_keeps_nobody(acme, alice, monkeypatch):
-    hold = OrganizationQuerySet.get_for_update
+def test_a_membership_deleted_while_waiting_for_the_lock_does_not_count(acme, alice, monkeypatch):
+    get_for_update = OrganizationQuerySet.get_for_update
 
     def meanwhile(self, organization):
-        held = hold(self, organization)
+        locked = get_for_update(self, organization)
         acme.memberships.filter(user=alice.user).delete()
-        return held
+        return locked
 
     acme.memberships.exclude(user=alice.user).delete()
     monkeypatch.setattr(OrganizationQuerySet, "get_for_update", meanwhile)
@@ -212,25 +212,25 @@ def test_a_membership_that_ended_while_we_waited_keeps_nobody(acme, alice, monke
     assert not alice.user.is_active
 
 
-def test_a_change_that_there_is_not_is_refused(admin, sam):
+def test_an_unknown_action_is_refused(admin, sam):
     before = everything()
-    for do in ("", "switch", NUL):
-        assert admin.post(at(sam), {"do": do}).status_code == 400
+    for action in ("", "switch", NUL):
+        assert admin.post(page_of(sam), {"action": action}).status_code == 400
     assert everything() == before
 
 
-# --- New staff --------------------------------------------------------------------------------------------------------
+# --- Adding staff users -----------------------------------------------------------------------------------------------
 
 
 def new_staff(client, **changes):
     form = {"username": "nina", "email": "nina@example.org", "password": "purple rivers sing"} | changes
-    return client.post(f"{PEOPLE}/add/", form)
+    return client.post(f"{USERS}/add/", form)
 
 
-def test_a_superuser_adds_somebody_who_can_log_in(boss, root, client, log):
+def test_a_superuser_adds_a_staff_user_who_can_log_in(boss, root, client, log):
     answer = new_staff(boss, username="n" * 150)
     nina = User.objects.get(username="n" * 150)
-    assert (answer.status_code, answer.headers["Location"]) == (302, at(nina))
+    assert (answer.status_code, answer.headers["Location"]) == (302, page_of(nina))
     assert (nina.is_staff, nina.is_superuser) == (True, False)
     login = {"username": nina.username, "password": "purple rivers sing"}
     assert client.post("/admin/login/?next=/admin/", login).status_code == 302
@@ -250,7 +250,7 @@ def test_a_superuser_adds_somebody_who_can_log_in(boss, root, client, log):
         {"username": LONG},
         {"username": NUL},
         {"email": ""},
-        {"email": "nobody"},
+        {"email": "invalid"},
         {"email": f"{LONG}@example.org"},
         {"email": f"{NUL}@example.org"},
         {"password": ""},
@@ -260,7 +260,7 @@ def test_a_superuser_adds_somebody_who_can_log_in(boss, root, client, log):
         {"password": LONG},
     ],
 )
-def test_wrong_facts_add_nobody_and_stay_in_the_form(boss, wrong):
+def test_invalid_input_adds_no_user_and_stays_in_the_form(boss, wrong):
     before = everything()
     answer = new_staff(boss, **wrong)
     assert answer.status_code == 400
@@ -277,26 +277,26 @@ def test_wrong_facts_add_nobody_and_stay_in_the_form(boss, wrong):
 def test_only_superusers_add_staff(acme, role):
     client = logged_in(helper(acme, role))
     before = everything()
-    assert client.get(f"{PEOPLE}/add/").status_code == 403
+    assert client.get(f"{USERS}/add/").status_code == 403
     assert new_staff(client).status_code == 403
     assert everything() == before
 
 
-def test_a_name_is_needed_from_the_terminal_too(db):
+def test_the_operation_requires_a_username(db):
     with pytest.raises(InvalidInput):
         create_staff("", "purple rivers sing", email="nina@example.org", actor=COMMAND)
     assert not User.objects.exists()
 
 
-# --- How much it costs ------------------------------------------------------------------------------------------------
+# --- Number of queries ------------------------------------------------------------------------------------------------
 
 
 def test_the_list_takes_as_many_queries_for_two_as_for_twenty(boss, queries):
     superuser("second")
-    few = queries(boss, f"{PEOPLE}/")
+    few = queries(boss, f"{USERS}/")
     for i in range(18):
         helper(name=f"s{i}")
-    assert queries(boss, f"{PEOPLE}/") == few
+    assert queries(boss, f"{USERS}/") == few
 
 
 def test_a_page_takes_as_many_queries_for_two_memberships_as_for_twenty(boss, sam, charlie, queries):
@@ -306,6 +306,6 @@ def test_a_page_takes_as_many_queries_for_two_memberships_as_for_twenty(boss, sa
             Membership.objects.create(organization=made, user=sam, roles=[Role.READ])
 
     more(0, 1)
-    few = queries(boss, at(sam))
+    few = queries(boss, page_of(sam))
     more(1, 19)
-    assert queries(boss, at(sam)) == few
+    assert queries(boss, page_of(sam)) == few

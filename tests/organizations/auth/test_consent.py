@@ -52,7 +52,7 @@ def test_an_address_is_not_in_the_answer_that_adds_its_user(charlie, alice):
 def test_staff_of_a_stranger_do_not_see_it_either(charlie, alice, invite):
     User.objects.filter(pk=charlie.user.pk).update(is_staff=True)
     browser, other = logged_in(User.objects.get(pk=charlie.user.pk)), membership(charlie).organization
-    form = {"do": "add", "who": str(alice.user.pk), "roles": ["write"]}
+    form = {"action": "add", "who": str(alice.user.pk), "roles": ["write"]}
     shown = browser.post(page(other, "members"), form, follow=True).content.decode()
     shown += browser.get("/admin/organizations/membership/").content.decode()
     shown += browser.get(f"/admin/organizations/membership/{membership(alice).pk}/change/").content.decode()

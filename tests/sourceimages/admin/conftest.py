@@ -38,7 +38,7 @@ def staff(ines):
 
 @pytest.fixture
 def colleague(acme):
-    """Makes a browser of somebody of the staff with these roles in acme."""
+    """Create a staff user with these roles in acme, and return their browser."""
 
     def make(*roles, name="carla", organization=acme):
         user = User.objects.create(username=name, email=f"{name}@example.org", password="!", is_staff=True)
@@ -50,14 +50,14 @@ def colleague(acme):
 
 @pytest.fixture
 def outsider(charlie):
-    """An admin of another organization, who sits in the back-office too."""
+    """The browser of a staff user who is an admin of another organization."""
     User.objects.filter(pk=charlie.user.pk).update(is_staff=True)
     return logged_in(User.objects.get(pk=charlie.user.pk))
 
 
 @pytest.fixture
 def stage_writer(acme, stage, colleague):
-    """May write in acme, and in stage."""
+    """The browser of a user who can write in acme and in stage."""
     browser = colleague(Role.WRITE, name="dora")
     Membership.objects.create(organization=stage, user=User.objects.get(username="dora"), roles=[Role.WRITE])
     return browser
@@ -65,7 +65,7 @@ def stage_writer(acme, stage, colleague):
 
 @pytest.fixture
 def three(acme, alice):
-    """Three pictures of acme."""
+    """Three images of acme."""
     return uploaded(alice, acme, 3)
 
 
@@ -105,13 +105,13 @@ def told(answer):
 
 
 def everything():
-    """All that an act could change."""
+    """Return all rows that an action could change."""
     models = (SourceImage, Tombstone, Job, AuditEvent, Alias, UsageCounter)
     return [list(model.objects.order_by("pk").values()) for model in models]
 
 
 def chosen(rows, kind, *, organization="acme", in_trash=False, **fields):
-    """What a list sends when these pictures are ticked."""
+    """Return the form that the list submits when these images are selected."""
     return {
         "kind": kind,
         "organization": organization,
@@ -122,7 +122,7 @@ def chosen(rows, kind, *, organization="acme", in_trash=False, **fields):
 
 
 def found(search, kind, *, organization="acme", in_trash=False, **fields):
-    """What a list sends when everything that matches is meant."""
+    """Return the form that the list submits when all results are selected."""
     return {
         "kind": kind,
         "organization": organization,
@@ -134,7 +134,7 @@ def found(search, kind, *, organization="acme", in_trash=False, **fields):
 
 
 def inputs(answer):
-    """Name, value and type of what is in the forms of a page."""
+    """Yield name, value and type of the inputs and buttons of a page."""
     for tag in TAG.findall(text_of(answer)):
         attributes = dict(ATTRIBUTE.findall(tag))
         if "name" in attributes:
@@ -142,7 +142,7 @@ def inputs(answer):
 
 
 def confirm(browser, question, **fields):
-    """Press the button of the page that asks back."""
+    """Submit the confirmation page with its hidden fields."""
     assert question.status_code == 200
     sent = {"confirmed": "yes"}
     for name, value, kind in inputs(question):
@@ -152,11 +152,11 @@ def confirm(browser, question, **fields):
 
 
 def press(browser, row, action):
-    """Press the button of an operation on the page of the row."""
+    """Submit the button of an action on the page of the row."""
     assert f'name="_{action}"' in text_of(browser.get(page_of(row)))
     return browser.post(page_of(row), {f"_{action}": "yes"})
 
 
 def choose(browser, page, action, rows, **fields):
-    """Choose the action for these rows of one of Django's lists."""
+    """Submit the action for these rows of a list of Django's admin."""
     return browser.post(page, {"action": action, "_selected_action": [row.pk for row in rows], "index": 0, **fields})

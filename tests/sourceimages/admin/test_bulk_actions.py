@@ -141,7 +141,7 @@ def test_a_post_from_elsewhere_is_refused(ines, three):
     strict = logged_in(ines, enforce_csrf_checks=True)
     before = everything()
     assert strict.post(ACT, chosen(three, "delete", confirmed="yes")).status_code == 403
-    assert strict.post(page_of(three[0]), {"do": "name", "name": "other.png"}).status_code == 403
+    assert strict.post(page_of(three[0]), {"action": "name", "name": "other.png"}).status_code == 403
     assert everything() == before
 
 

@@ -1,4 +1,4 @@
-"""The page of one picture: what it says, and what may be changed there."""
+"""The page of one image: what it shows, and its forms."""
 
 import re
 from html import unescape
@@ -24,32 +24,32 @@ WRITERS = {Role.ADMIN, Role.WRITE, Role.IMAGES_WRITE}
 READERS = DOWNLOADERS | WRITERS | {Role.IMAGES_READ}
 
 
-def change(browser, image, do, **fields):
-    return browser.post(page_of(image), {"do": do, **fields})
+def change(browser, image, action, **fields):
+    return browser.post(page_of(image), {"action": action, **fields})
 
 
 def save(browser, image, *fields, version=None):
-    """Send the form of metadata with these fields: name, type, value."""
+    """Submit the metadata form with these fields: name, type, value."""
     sent = {"version": version or metadata_etag(fresh(image))}
     names, types, values = zip(*fields, strict=True) if fields else ((), (), ())
     return change(browser, image, "metadata", field=names, type=types, value=values, **sent)
 
 
 def offered(browser, image):
-    return {kind for kind, _, _ in browser.get(page_of(image)).context["acts"]}
+    return {kind for kind, _, _ in browser.get(page_of(image)).context["actions"]}
 
 
 def test_a_damaged_image_says_so(staff, acme, alice):
     content = images.encoded(images.picture(160, 120), "PNG")
     alice.upload(acme, content[: len(content) // 2])
     image = acme.images.get()
-    assert "The file is damaged: a part of the image is missing (rows, " in text_of(staff.get(page_of(image)))
+    assert "The file is damaged: part of the image is missing (rows, " in text_of(staff.get(page_of(image)))
 
 
-# --- What it offers ---------------------------------------------------------------------------------------------------
+# --- Available actions ------------------------------------------------------------------------------------------------
 
 
-def test_a_page_offers_what_makes_sense(staff, image, alice):
+def test_the_page_offers_applicable_actions(staff, image, alice):
     always = {"copy", "download", "delete"}
     assert offered(staff, image) == always | {"lock", "protect"}
     set_locked(image, True, actor=alice.actor)
@@ -61,40 +61,40 @@ def test_a_page_offers_what_makes_sense(staff, image, alice):
 
 
 @pytest.mark.parametrize("role", Role)
-def test_who_may_not_write_is_offered_nothing_and_refused(colleague, image, role):
+def test_users_without_permission_to_write_see_no_forms_and_are_refused(colleague, image, role):
     browser = colleague(role)
     page = browser.get(page_of(image))
     assert page.status_code == (200 if role in READERS else 404)
     if role in READERS:
-        assert ('name="do"' in text_of(page)) == (role in WRITERS)
+        assert ('name="action"' in text_of(page)) == (role in WRITERS)
     before = everything()
     answers = [
         change(browser, image, "name", name="other.png").status_code,
         save(browser, image, ("year", "int", "1999")).status_code,
         change(browser, image, "area", area="crop_area", x=0, y=0, width=1, height=1).status_code,
         change(browser, image, "alias", alias="cover").status_code,
-        change(browser, image, "no-alias", alias="cover").status_code,
+        change(browser, image, "remove_alias", alias="cover").status_code,
     ]
     expected = 302 if role in WRITERS else 403 if role in READERS else 404
     assert set(answers) == {expected}
     assert (everything() == before) == (role not in WRITERS)
 
 
-def test_there_is_no_other_change(staff, image):
+def test_an_unknown_action_is_refused(staff, image):
     before = everything()
-    for do in ("", "delete", "__class__"):
-        assert change(staff, image, do).status_code == 400
+    for action in ("", "delete", "__class__"):
+        assert change(staff, image, action).status_code == 400
     assert everything() == before
 
 
 @pytest.mark.parametrize("key", ["0", "999999", "x", "9" * 40, "1%20or%201"])
-def test_what_is_not_there(staff, image, key):
+def test_unknown_images_are_not_found(staff, image, key):
     assert staff.get(f"{PICTURES}{key}/change/").status_code == 404
 
 
 def test_get_changes_nothing(staff, image):
     before = everything()
-    assert staff.get(page_of(image), {"do": "name", "name": "other.png"}).status_code == 200
+    assert staff.get(page_of(image), {"action": "name", "name": "other.png"}).status_code == 200
     assert everything() == before
 
 
@@ -102,9 +102,9 @@ def test_get_changes_nothing(staff, image):
 
 
 def test_renaming(staff, ines, image):
-    answer = staff.post(page_of(image), {"do": "name", "name": "<i>quay.png"}, follow=True)
+    answer = staff.post(page_of(image), {"action": "name", "name": "<i>quay.png"}, follow=True)
     assert fresh(image).name == "<i>quay.png"
-    assert told(answer) == ["It has another name."]
+    assert told(answer) == ["Image renamed."]
     assert "<i>quay" not in text_of(answer)
     event = AuditEvent.objects.get(action="image.renamed")
     assert (event.user, event.source, event.details) == (
@@ -149,7 +149,7 @@ STORED = {
 }
 
 
-def test_every_type_is_saved_shown_and_saved_again_as_it_is(staff, ines, image):
+def test_every_type_survives_saving_twice(staff, ines, image):
     assert save(staff, image, *EVERY_TYPE).status_code == 302
     assert fresh(image).user_metadata == STORED
     event = AuditEvent.objects.get(action="image.metadata_updated")
@@ -167,7 +167,7 @@ def test_every_type_is_saved_shown_and_saved_again_as_it_is(staff, ines, image):
     assert everything() == before
 
 
-def test_fields_are_renamed_retyped_and_left_out(staff, image, alice):
+def test_fields_are_renamed_retyped_and_removed(staff, image, alice):
     change_user_metadata(image, {"int:year": 1999, "artist": "Ada", "array:tags": ["a"]}, actor=alice.actor)
     save(staff, image, ("made", "int", "1999"), ("artist", "text", "Ada"), ("", "str", "nothing"))
     assert fresh(image).user_metadata == {"int:made": 1999, "text:artist": "Ada"}
@@ -189,7 +189,7 @@ def test_fields_are_renamed_retyped_and_left_out(staff, image, alice):
         [("long", "str", "x" * 10_001)],
     ],
 )
-def test_bad_fields_are_refused_and_what_was_typed_stays(staff, image, fields):
+def test_invalid_fields_are_refused_and_stay_in_the_form(staff, image, fields):
     before = everything()
     answer = save(staff, image, *fields)
     assert answer.status_code == 400
@@ -198,47 +198,47 @@ def test_bad_fields_are_refused_and_what_was_typed_stays(staff, image, fields):
     assert everything() == before
 
 
-def test_a_form_that_is_not_whole_is_refused(staff, image):
+def test_an_incomplete_form_is_refused(staff, image):
     before = everything()
     answer = change(staff, image, "metadata", version=metadata_etag(image), field=["a", "b"], type=["str"], value=["x"])
     assert answer.status_code == 400
     assert everything() == before
 
 
-def test_a_change_meanwhile_is_not_overwritten(staff, image, alice):
+def test_a_concurrent_change_is_not_overwritten(staff, image, alice):
     version = metadata_etag(image)
     change_user_metadata(image, {"artist": "Ada"}, actor=alice.actor)
     before = everything()
     answer = save(staff, image, ("artist", "str", "Bob"), version=version)
     assert answer.status_code == 400
-    assert "Somebody else has changed the metadata" in text_of(answer)
-    assert answer.context["version"] == version  # what is sent again is refused again
+    assert "The metadata was changed in the meantime. Reload and try again." in text_of(answer)
+    assert answer.context["version"] == version  # submitting the form again is refused, too
     assert everything() == before
     assert save(staff, image, ("artist", "str", "Bob"), version="nonsense").status_code == 400
     assert everything() == before
 
 
-def test_a_name_is_changed_beside_metadata(staff, image, alice):
+def test_a_concurrent_rename_is_no_conflict(staff, image, alice):
     version = metadata_etag(image)
     rename_image(image, "quay.png", actor=alice.actor)
     assert save(staff, image, ("artist", "str", "Bob"), version=version).status_code == 302
 
 
-def test_what_is_locked_or_deleted_meanwhile_stays(staff, image, alice):
+def test_images_that_are_locked_or_deleted_meanwhile_do_not_change(staff, image, alice):
     set_locked(image, True, actor=alice.actor)
     before = everything()
     area = {"area": "crop_area", "x": 0, "y": 0, "width": 2, "height": 2}
     assert save(staff, image, ("artist", "str", "Bob")).status_code == 400
-    for how in ("instead", "keep"):
-        assert change(staff, image, "area", how=how, **area).status_code == 400
+    for save_as in ("replace", "keep_hash"):
+        assert change(staff, image, "area", save_as=save_as, **area).status_code == 400
     assert everything() == before
     set_locked(image, False, actor=alice.actor)
     delete_image(image, actor=alice.actor)
     before = everything()
     assert save(staff, image, ("artist", "str", "Bob")).status_code == 400
     assert change(staff, image, "name", name="other.png").status_code == 400
-    for how in ("beside", "instead", "keep"):
-        assert change(staff, image, "area", how=how, **area).status_code == 400
+    for save_as in ("new", "replace", "keep_hash"):
+        assert change(staff, image, "area", save_as=save_as, **area).status_code == 400
     assert everything() == before
 
 
@@ -248,8 +248,8 @@ AREA = {"area": "subject_area", "x": "1", "y": "2", "width": "3", "height": "4"}
 STORED_AREA = {"x": 1, "y": 2, "width": 3, "height": 4}
 
 
-def test_an_area_is_kept_on_another_picture_beside(staff, acme, image):
-    answer = change(staff, image, "area", how="beside", **AREA)
+def test_an_area_is_saved_as_a_new_image(staff, acme, image):
+    answer = change(staff, image, "area", save_as="new", **AREA)
     other = acme.images.active().exclude(pk=image.pk).get()
     assert answer["Location"] == f"{page_of(other)}#area"
     assert other.hash != image.hash
@@ -258,34 +258,34 @@ def test_an_area_is_kept_on_another_picture_beside(staff, acme, image):
     assert fresh(image).dynamic_metadata == {}
 
 
-def test_an_area_is_kept_on_another_picture_instead(staff, acme, image):
-    change(staff, image, "area", how="instead", **AREA)
+def test_an_area_is_saved_as_a_new_image_that_replaces_this_one(staff, acme, image):
+    change(staff, image, "area", save_as="replace", **AREA)
     assert fresh(image).deleted
     assert acme.images.active().get().dynamic_metadata["subject_area"]["width"] == 3
 
 
-def test_an_area_is_kept_on_the_picture_itself(staff, ines, acme, image):
-    answer = change(staff, image, "area", how="keep", **AREA)
+def test_an_area_is_saved_on_this_image(staff, ines, acme, image):
+    answer = change(staff, image, "area", save_as="keep_hash", **AREA)
     assert answer["Location"] == f"{page_of(image)}#area"
     now = acme.images.get()
     assert (now.hash, now.dynamic_metadata["subject_area"]["height"]) == (image.hash, 4)
     assert AuditEvent.objects.get(action="image.dynamic_metadata_updated").user == ines
     page = staff.get(page_of(image))
-    assert page.context["numbers"] == [("x", 1), ("y", 2), ("width", 3), ("height", 4)]
-    change(staff, image, "area", how="keep", area="subject_area", remove="yes")
+    assert page.context["area_values"] == [("x", 1), ("y", 2), ("width", 3), ("height", 4)]
+    change(staff, image, "area", save_as="keep_hash", area="subject_area", remove="yes")
     assert acme.images.get().dynamic_metadata == {}
 
 
-def test_removing_an_area_leads_back_to_the_picture_without(staff, acme, image):
-    change(staff, image, "area", how="instead", **AREA)
+def test_removing_an_area_restores_the_image_without_it(staff, acme, image):
+    change(staff, image, "area", save_as="replace", **AREA)
     other = acme.images.active().get()
-    change(staff, other, "area", how="instead", area="subject_area", remove="yes")
+    change(staff, other, "area", save_as="replace", area="subject_area", remove="yes")
     assert acme.images.active().get().hash == image.hash
 
 
-def test_each_area_is_set_for_itself(staff, acme, image):
-    change(staff, image, "area", how="keep", **AREA)
-    change(staff, image, "area", how="keep", **(AREA | {"area": "crop_area", "x": "0"}))
+def test_areas_are_independent(staff, acme, image):
+    change(staff, image, "area", save_as="keep_hash", **AREA)
+    change(staff, image, "area", save_as="keep_hash", **(AREA | {"area": "crop_area", "x": "0"}))
     assert {name: area["x"] for name, area in acme.images.get().dynamic_metadata.items()} == {
         "subject_area": 1,
         "crop_area": 0,
@@ -295,7 +295,7 @@ def test_each_area_is_set_for_itself(staff, acme, image):
 @pytest.mark.parametrize(
     "fields",
     [
-        {"x": "6"},  # of a width of 8 and a height of 6
+        {"x": "6"},  # the image is 8 by 6 pixels
         {"y": "3"},
         {"width": "9"},
         {"width": "0"},
@@ -307,13 +307,13 @@ def test_each_area_is_set_for_itself(staff, acme, image):
         {"x": "9" * 30},
         {"area": "multi_areas"},
         {"area": ""},
-        {"how": "otherwise"},
+        {"save_as": "otherwise"},
     ],
 )
 def test_bad_areas(staff, image, fields):
-    for how in ("beside", "instead", "keep"):
+    for save_as in ("new", "replace", "keep_hash"):
         before = everything()
-        answer = change(staff, image, "area", **({"how": how} | AREA | fields))
+        answer = change(staff, image, "area", **({"save_as": save_as} | AREA | fields))
         assert answer.status_code == 400
         assert answer.context["problem"][0] == "area"
         assert everything() == before
@@ -334,20 +334,20 @@ def test_aliases_are_added_and_removed(staff, ines, acme, image):
     assert change(staff, image, "alias", alias="cover").status_code == 302
     assert acme.aliases.get().hash == image.hash
     assert "cover" in text_of(staff.get(page_of(image)))
-    assert change(staff, image, "no-alias", alias="cover").status_code == 302
+    assert change(staff, image, "remove_alias", alias="cover").status_code == 302
     assert not acme.aliases.exists()
     events = AuditEvent.objects.filter(action__startswith="alias.")
     assert {(event.user, event.source) for event in events} == {(ines, "staff")}
     assert len(events) == 2
 
 
-def test_an_alias_of_another_picture_is_taken_only_when_asked_for(staff, acme, three, alice):
+def test_an_alias_is_reassigned_only_on_request(staff, acme, three, alice):
     set_alias(three[0], "cover", overwrite=False, actor=alice.actor)
     before = everything()
     answer = change(staff, three[1], "alias", alias="cover")
     assert answer.status_code == 400
     assert 'value="cover"' in text_of(answer)
-    assert change(staff, three[1], "no-alias", alias="cover").status_code == 400
+    assert change(staff, three[1], "remove_alias", alias="cover").status_code == 400
     assert everything() == before
     assert change(staff, three[1], "alias", alias="cover", overwrite="yes").status_code == 302
     assert acme.aliases.get().hash == three[1].hash
@@ -356,8 +356,8 @@ def test_an_alias_of_another_picture_is_taken_only_when_asked_for(staff, acme, t
 @pytest.mark.parametrize("alias", ["", "a b", "ä", "<b>", "../x", "a" * 256])
 def test_bad_aliases(staff, image, alias):
     before = everything()
-    for do in ("alias", "no-alias"):
-        answer = change(staff, image, do, alias=alias)
+    for action in ("alias", "remove_alias"):
+        answer = change(staff, image, action, alias=alias)
         assert answer.status_code == 400
         assert "<b>" not in text_of(answer).partition("<main")[2]
     assert everything() == before
@@ -371,7 +371,7 @@ def download(browser, image):
 
 
 @pytest.mark.parametrize("role", Role)
-def test_originals_are_for_those_whose_role_says_so(colleague, image, alice, role):
+def test_downloading_originals_requires_permission(colleague, image, alice, role):
     protected = set_protected(image, True, delete_previous=False, actor=alice.actor).image
     browser = colleague(role)
     assert download(browser, image).status_code == (200 if role in READERS else 404)
@@ -383,7 +383,7 @@ def test_originals_are_for_those_whose_role_says_so(colleague, image, alice, rol
         assert ("preview/large/" in text_of(page)) == (role in DOWNLOADERS)
 
 
-def test_an_original_is_an_attachment_and_nothing_that_a_browser_runs(staff, acme, alice):
+def test_an_original_is_an_attachment_in_a_sandbox(staff, acme, alice):
     alice.upload(acme, images.svg(), name="drawing.svg")
     image = acme.images.get()
     answer = download(staff, image)
@@ -395,10 +395,10 @@ def test_an_original_is_an_attachment_and_nothing_that_a_browser_runs(staff, acm
     assert "private" in answer["Cache-Control"]
 
 
-# --- How often the database is asked ----------------------------------------------------------------------------------
+# --- Number of queries ------------------------------------------------------------------------------------------------
 
 
-def test_more_of_everything_takes_no_more_queries(staff, acme, image, alice):
+def test_the_number_of_queries_is_constant(staff, acme, image, alice):
     def queries():
         with CaptureQueriesContext(connection) as captured:
             assert staff.get(page_of(image)).status_code == 200

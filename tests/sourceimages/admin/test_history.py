@@ -16,8 +16,8 @@ BUTTON = "Restore this version"
 
 
 @pytest.fixture(autouse=True)
-def nobody_works(monkeypatch):
-    """Jobs wait until a test has them done."""
+def jobs_stay_queued(monkeypatch):
+    """Tests run jobs themselves."""
     monkeypatch.setattr(tasks, "enqueue_job", lambda job_id: None)
 
 
@@ -29,7 +29,7 @@ def renamed(image, alice):
 
 
 def restore(browser, image, version):
-    return browser.post(page_of(image), {"do": "history", "of": version})
+    return browser.post(page_of(image), {"action": "history", "version_id": version})
 
 
 def test_a_version_is_restored_on_the_page_of_its_image(staff, ines, renamed):
@@ -57,7 +57,7 @@ def test_a_version_that_does_not_exist_is_refused(staff, renamed, version):
     assert everything() == before
 
 
-def test_who_may_only_read_restores_nothing(colleague, renamed):
+def test_readers_cannot_restore_versions(colleague, renamed):
     reader = colleague(Role.READ)
     assert BUTTON not in text_of(reader.get(page_of(renamed)))
     before = everything()
@@ -65,7 +65,7 @@ def test_who_may_only_read_restores_nothing(colleague, renamed):
     assert everything() == before
 
 
-def test_a_restore_without_the_token_of_the_form_is_refused(ines, renamed):
+def test_restoring_requires_the_csrf_token(ines, renamed):
     before = everything()
     assert restore(logged_in(ines, enforce_csrf_checks=True), renamed, 1).status_code == 403
     assert everything() == before
@@ -75,14 +75,14 @@ def test_a_restore_without_the_token_of_the_form_is_refused(ines, renamed):
 
 
 @pytest.fixture
-def described(acme, three, alice):
+def metadata_job(acme, three, alice):
     chosen = Selection(acme, in_trash=False, ids=tuple(image.pk for image in three))
     return jobs.run(jobs.start_bulk_action("set_metadata", chosen, actor=alice.actor, changes={"title": "All"}).pk)
 
 
-def test_a_job_is_undone_once_that_is_confirmed(staff, described, three):
+def test_a_job_is_undone_after_confirmation(staff, metadata_job, three):
     before = everything()
-    question = press(staff, described, "undo")
+    question = press(staff, metadata_job, "undo")
     assert "set_metadata of acme, 3 of 3 images" in text_of(question)
     assert everything() == before
     answer = confirm(staff, question)
@@ -93,7 +93,7 @@ def test_a_job_is_undone_once_that_is_confirmed(staff, described, three):
     assert [fresh(image).user_metadata for image in three] == [{}, {}, {}]
 
 
-def test_only_those_who_may_write_where_a_copy_went_undo_it(colleague, stage_writer, acme, stage, three, alice):
+def test_undoing_a_copy_requires_permission_at_the_destination(colleague, stage_writer, acme, stage, three, alice):
     job = jobs.run(jobs.start_copy_all(acme, stage, overwrite=False, actor=alice.actor).pk)
     here = colleague(Role.WRITE)
     assert 'name="_undo"' not in text_of(here.get(page_of(job)))
@@ -105,7 +105,7 @@ def test_only_those_who_may_write_where_a_copy_went_undo_it(colleague, stage_wri
     assert stage.images.active().count() == 0
 
 
-def test_what_cannot_be_undone_offers_no_undoing(staff, acme, three, alice):
+def test_jobs_that_cannot_be_undone_have_no_undo_button(staff, acme, three, alice):
     indexing, deleting = jobs.start_reindex(acme, actor=alice.actor), jobs.start_delete_all(acme, actor=alice.actor)
     for job in (jobs.run(indexing.pk), jobs.run(deleting.pk)):
         assert 'name="_undo"' not in text_of(staff.get(page_of(job)))

@@ -1,4 +1,4 @@
-"""The list of pictures: what it finds, how it counts, and how one turns its pages."""
+"""The list of images: filters, search, counts, sorting and paging."""
 
 import re
 from datetime import timedelta
@@ -37,7 +37,7 @@ def various(acme, alice):
         "protected.jpg": images.jpeg(seed=2),
         "old.svg": images.svg(),
         "large.png": images.png(400, 200, seed=3),
-        "gone.png": images.png(seed=4),
+        "deleted.png": images.png(seed=4),
     }
     found = {}
     for name, content in contents.items():
@@ -46,11 +46,11 @@ def various(acme, alice):
     set_locked(found["locked.png"], True, actor=alice.actor)
     set_protected(found["protected.jpg"], True, delete_previous=True, actor=alice.actor)
     SourceImage.objects.filter(name="old.svg").update(created=timezone.now() - timedelta(days=60))
-    delete_image(found["gone.png"], actor=alice.actor)
+    delete_image(found["deleted.png"], actor=alice.actor)
     return found
 
 
-# --- What is found ----------------------------------------------------------------------------------------------------
+# --- Filters and search -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def various(acme, alice):
         ({}, {"locked.png", "protected.jpg", "old.svg", "large.png"}),
         ({"state": "locked"}, {"locked.png"}),
         ({"state": "protected"}, {"protected.jpg"}),
-        ({"state": "trash"}, {"gone.png", "protected.jpg"}),
+        ({"state": "trash"}, {"deleted.png", "protected.jpg"}),
         ({"format": "png"}, {"locked.png", "large.png"}),
         ({"format": "svg"}, {"old.svg"}),
         ({"size": "tiny"}, {"locked.png", "protected.jpg", "old.svg"}),
@@ -70,7 +70,7 @@ def various(acme, alice):
         ({"age": "older"}, set()),
         ({"format": "png", "state": "locked", "size": "tiny", "age": "day"}, {"locked.png"}),
         ({"format": "png", "age": "year"}, set()),
-        ({"state": "trash", "format": "png"}, {"gone.png"}),
+        ({"state": "trash", "format": "png"}, {"deleted.png"}),
     ],
 )
 def test_filters(staff, various, parameters, expected):
@@ -96,7 +96,7 @@ def test_searching(staff, various, text, expected):
 
 
 @pytest.mark.parametrize("field", ["hash", "short_hash", "binary_hash"])
-def test_a_hash_finds_its_picture(staff, various, field):
+def test_a_hash_finds_its_image(staff, various, field):
     image = various["large.png"]
     assert listed(staff, q=getattr(image, field)) == ["large.png"]
     assert names(staff.get(PICTURES, {"organization": "", "q": getattr(image, field)})) == ["large.png"]
@@ -106,7 +106,7 @@ def test_a_hash_finds_its_picture(staff, various, field):
     ("text", "expected"),
     [("user:int:year:[", set()), ('"large', {"large.png"}), ("(large", {"large.png"}), ("large AND", {"large.png"})],
 )
-def test_what_is_no_query_is_read_as_words_and_the_page_says_so(staff, various, text, expected):
+def test_an_invalid_query_is_read_as_words_with_a_notice(staff, various, text, expected):
     answer = staff.get(PICTURES, {"organization": "acme", "q": text})
     assert (answer.status_code, set(names(answer))) == (200, expected)
     assert "read as words" in text_of(answer)
@@ -128,7 +128,7 @@ def test_days_are_whole_days(staff, various):
         {"offset": "9" * 17},
     ],
 )
-def test_what_cannot_be_looked_for_is_said_beside_it(staff, various, parameters):
+def test_an_invalid_offset_is_an_error_on_the_page(staff, various, parameters):
     answer = staff.get(PICTURES, {"organization": "acme", **parameters})
     assert answer.status_code == 400
     assert answer.context["problem"]
@@ -137,7 +137,7 @@ def test_what_cannot_be_looked_for_is_said_beside_it(staff, various, parameters)
 
 
 @pytest.mark.parametrize("name", ["state", "size", "age"])
-def test_unknown_values_of_filters_are_refused(staff, various, name):
+def test_invalid_values_of_filters_are_refused(staff, various, name):
     for organization in ("acme", ""):
         answer = staff.get(PICTURES, {"organization": organization, name: "<b>nothing"})
         assert answer.status_code in (200, 400)
@@ -145,11 +145,11 @@ def test_unknown_values_of_filters_are_refused(staff, various, name):
     assert staff.get(PICTURES, {"organization": "acme", name: "nothing"}).status_code == 400
 
 
-def test_the_trash_says_when_it_expires(staff, various):
+def test_the_trash_shows_when_images_expire(staff, various):
     assert "in the trash, 30 days left" in text_of(staff.get(PICTURES, {"organization": "acme", "state": "trash"}))
 
 
-def test_what_is_searched_for_is_shown_as_it_is(staff, acme):
+def test_the_search_text_is_escaped(staff, acme):
     page = text_of(staff.get(PICTURES, {"organization": "acme", "q": '"><script>alert(1)</script>'}))
     assert "<script>alert" not in page
 
@@ -159,12 +159,12 @@ def test_what_is_searched_for_is_shown_as_it_is(staff, acme):
 
 @pytest.fixture
 def everywhere(acme, stage, alice, charlie):
-    """A picture in each of three organizations."""
+    """An image in each of three organizations."""
     for number, (person, name) in enumerate([(alice, "acme"), (alice, "stage"), (charlie, "other")]):
         person.upload(name, images.png(seed=number), name=f"of {name}.png")
 
 
-def test_superusers_look_at_all_or_at_one(staff, everywhere):
+def test_superusers_list_all_organizations_or_one(staff, everywhere):
     assert names(staff.get(PICTURES, {"organization": ""})) == ["of other.png", "of stage.png", "of acme.png"]
     assert names(staff.get(PICTURES, {"organization": "stage"})) == ["of stage.png"]
     assert [one.name for one in staff.get(PICTURES).context["organizations"]] == ["acme", "other", "stage"]
@@ -181,17 +181,17 @@ def test_staff_see_their_organizations_only(stage_writer, everywhere):
     assert names(stage_writer.get(PICTURES, {"organization": ""})) == ["of stage.png", "of acme.png"]
     assert names(stage_writer.get(PICTURES, {"organization": "", "q": "of "})) == ["of stage.png", "of acme.png"]
     assert [one.name for one in stage_writer.get(PICTURES).context["organizations"]] == ["acme", "stage"]
-    there = stage_writer.get(PICTURES, {"organization": "other"})
-    not_there = stage_writer.get(PICTURES, {"organization": "nobody"})
-    assert (there.status_code, not_there.status_code) == (404, 404)
-    assert text_of(there).replace("other", "nobody").count("nobody") == text_of(not_there).count("nobody")
+    existing = stage_writer.get(PICTURES, {"organization": "other"})
+    missing = stage_writer.get(PICTURES, {"organization": "missing"})
+    assert (existing.status_code, missing.status_code) == (404, 404)
+    assert text_of(existing).replace("other", "missing").count("missing") == text_of(missing).count("missing")
 
 
 def test_the_only_organization_is_chosen(colleague, everywhere):
     assert names(colleague(Role.READ).get(PICTURES)) == ["of acme.png"]
 
 
-def test_who_lost_the_remembered_organization_sees_none_of_it(stage_writer, stage, everywhere):
+def test_users_who_lost_access_to_the_remembered_organization_do_not_see_it(stage_writer, stage, everywhere):
     assert names(stage_writer.get(PICTURES, {"organization": "stage"})) == ["of stage.png"]
     stage.memberships.filter(user__username="dora").update(active=False)
     assert names(stage_writer.get(PICTURES)) == ["of acme.png"]
@@ -206,7 +206,7 @@ def test_all_organizations_are_searched_by_name_and_have_a_trash(staff, stage, e
     assert names(staff.get(PICTURES, {"organization": "", "state": "trash"})) == ["of stage.png"]
     answer = staff.get(PICTURES, {"organization": ""})
     assert len(names(answer)) == 2
-    assert answer.context["acts"] == []
+    assert answer.context["actions"] == []
     assert 'name="ids"' not in text_of(answer)
 
 
@@ -219,7 +219,7 @@ def test_staff_without_memberships_see_nothing(client, everywhere, django_user_m
 # --- Counts -----------------------------------------------------------------------------------------------------------
 
 
-def test_counts_say_what_each_filter_would_find(staff, various):
+def test_counts_match_the_results_of_each_filter(staff, various):
     counted = staff.get(COUNTS, {"organization": "acme"}).json()
     assert counted == {
         "total": 4,
@@ -235,7 +235,7 @@ def test_counts_say_what_each_filter_would_find(staff, various):
             assert len(listed(staff, **{name: value})) == count
 
 
-def test_counts_are_of_what_is_filtered_already(staff, various):
+def test_counts_respect_the_other_filters(staff, various):
     counted = staff.get(COUNTS, {"organization": "acme", "format": "png"}).json()
     assert counted["total"] == 2
     assert counted["filters"]["size"] == {"tiny": 1, "small": 1}
@@ -255,7 +255,7 @@ def test_counts_of_a_bad_search_are_refused(staff, various):
     assert staff.get(COUNTS, {"organization": "acme", "q": "(" * 21}).status_code == 400
 
 
-def test_the_total_is_exact_until_it_takes_too_long(staff, acme, alice, monkeypatch):
+def test_the_total_is_exact_up_to_the_cap(staff, acme, alice, monkeypatch):
     monkeypatch.setattr(list_filters, "COUNT_CAP", 3)
     uploaded(alice, acme, 5)
 
@@ -268,7 +268,7 @@ def test_the_total_is_exact_until_it_takes_too_long(staff, acme, alice, monkeypa
     assert staff.get(PICTURES, {"organization": ""}).context["total"] == ""
 
 
-# --- Order and pages --------------------------------------------------------------------------------------------------
+# --- Sorting and paging -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -289,15 +289,15 @@ def test_sorting_by_size(staff, various):
     assert listed(staff, sort="size asc")[-1] == "large.png"
 
 
-def test_the_trash_shows_first_what_was_deleted_last(staff, three, alice):
+def test_the_trash_shows_recently_deleted_images_first(staff, three, alice):
     for number in (1, 2, 0):
         delete_image(three[number], actor=alice.actor)
     assert listed(staff, state="trash") == ["0.png", "2.png", "1.png"]
     assert listed(staff, state="trash", sort="") == ["2.png", "1.png", "0.png"]
 
 
-def turned(browser, parameters):
-    """The names on each page, from the first one on."""
+def all_pages(browser, parameters):
+    """Return the names on each page, following the links to the next page."""
     pages, address = [], PICTURES + parameters
     while address:
         answer = browser.get(address)
@@ -309,14 +309,14 @@ def turned(browser, parameters):
 
 @pytest.mark.parametrize("numbered", [10_000, 4, 2, 0])
 @pytest.mark.parametrize("parameters", ["?organization=acme", "?organization=acme&sort=name+asc&format=png&view=table"])
-def test_every_picture_is_on_one_page(staff, acme, alice, monkeypatch, numbered, parameters):
+def test_every_image_is_on_exactly_one_page(staff, acme, alice, monkeypatch, numbered, parameters):
     monkeypatch.setattr(list_filters, "PER_PAGE", 2)
     monkeypatch.setattr(list_filters, "MAX_OFFSET_PAGING", numbered)
     uploaded(alice, acme, 7)
     expected = [f"{number}.png" for number in range(7)]
     if "sort" not in parameters:
         expected.reverse()
-    pages = turned(staff, parameters)
+    pages = all_pages(staff, parameters)
     assert [len(page) for page in pages] == [2, 2, 2, 1]
     assert [name for page in pages for name in page] == expected
 
@@ -325,10 +325,10 @@ def test_pages_of_all_organizations(staff, acme, stage, alice, monkeypatch):
     monkeypatch.setattr(list_filters, "PER_PAGE", 2)
     uploaded(alice, acme, 3)
     uploaded(alice, stage, 2, first=3)
-    assert turned(staff, "?organization=") == [["4.png", "3.png"], ["2.png", "1.png"], ["0.png"]]
+    assert all_pages(staff, "?organization=") == [["4.png", "3.png"], ["2.png", "1.png"], ["0.png"]]
 
 
-def test_one_goes_back_by_numbers_and_to_the_start_by_cursors(staff, acme, alice, monkeypatch):
+def test_offsets_lead_back_a_page_and_cursors_to_the_first_page(staff, acme, alice, monkeypatch):
     monkeypatch.setattr(list_filters, "PER_PAGE", 2)
     monkeypatch.setattr(list_filters, "MAX_OFFSET_PAGING", 3)
     uploaded(alice, acme, 9)
@@ -358,7 +358,7 @@ def test_the_view_is_remembered(staff, three):
     assert staff.get(PICTURES, {"view": "nonsense"}).context["view"] == "table"
 
 
-def test_looking_changes_nothing(staff, various):
+def test_viewing_changes_nothing(staff, various):
     before = everything()
     for parameters in ({}, {"state": "trash"}, {"view": "table"}, {"organization": ""}):
         staff.get(PICTURES, {"organization": "acme", **parameters})
@@ -366,10 +366,10 @@ def test_looking_changes_nothing(staff, various):
     assert everything() == before
 
 
-# --- How often the database is asked ----------------------------------------------------------------------------------
+# --- Number of queries ------------------------------------------------------------------------------------------------
 
 
-def test_more_pictures_take_no_more_queries(staff, colleague, acme, alice):
+def test_the_number_of_queries_is_constant(staff, colleague, acme, alice):
     browsers = {"superuser": staff, "colleague": colleague(Role.WRITE)}
 
     def queries():

@@ -1,4 +1,4 @@
-"""Staff of another organization: whatever belongs to acme is to them as if it were not there."""
+"""To staff of another organization, everything in acme looks like it does not exist."""
 
 from uuid import uuid4
 
@@ -13,27 +13,27 @@ from tests.support import images
 pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
 
 PAGES = {
-    "picture": PICTURES + "{picture}/change/",
-    "picture in the trash": PICTURES + "{deleted}/change/",
-    "history of a picture": PICTURES + "{picture}/history/",
-    "removing a picture": PICTURES + "{picture}/delete/",
-    "preview": PICTURES + "{picture}/preview/small/",
-    "download": PICTURES + "{picture}/download/",
+    "image": PICTURES + "{image}/change/",
+    "image in the trash": PICTURES + "{deleted}/change/",
+    "history of an image": PICTURES + "{image}/history/",
+    "deleting an image": PICTURES + "{image}/delete/",
+    "preview": PICTURES + "{image}/preview/small/",
+    "download": PICTURES + "{image}/download/",
     "list": PICTURES + "?organization={organization}",
     "counts": PICTURES + "counts/?organization={organization}",
     "upload": PICTURES + "upload/?organization={organization}",
-    "taking a file": PICTURES + "upload/{organization}/",
+    "uploading a file": PICTURES + "upload/{organization}/",
     "tombstone": TOMBSTONES + "{tombstone}/change/",
     "job": "/admin/organizations/job/{job}/change/",
     "history of a job": "/admin/organizations/job/{job}/history/",
     "organization": "/admin/organizations/organization/{organization_id}/change/",
 }
 POSTS = [
-    {"do": "name", "name": "taken.png"},
-    {"do": "metadata", "version": "", "field": "a", "type": "str", "value": "b"},
-    {"do": "alias", "alias": "taken"},
-    {"_stop": "yes", "confirmed": "yes"},
-    {"_again": "yes", "confirmed": "yes"},
+    {"action": "name", "name": "taken.png"},
+    {"action": "metadata", "version": "", "field": "a", "type": "str", "value": "b"},
+    {"action": "alias", "alias": "taken"},
+    {"_cancel": "yes", "confirmed": "yes"},
+    {"_resume": "yes", "confirmed": "yes"},
     {"_restore": "yes", "confirmed": "yes"},
     {"expire": "yes", "name": "acme"},
     {"post": "yes"},
@@ -42,38 +42,38 @@ POSTS = [
 
 @pytest.fixture
 def theirs(acme, three, alice):
-    """What there is in acme, and the same of what is not there."""
+    """Keys of rows of acme, and of rows that do not exist."""
     tombstone = delete_image(three[2], actor=alice.actor)
     job = Job.objects.create(organization=acme, kind="copy_all", source="api", params={"destination": "stage"})
-    there = {
-        "picture": three[0].pk,
+    existing = {
+        "image": three[0].pk,
         "deleted": three[2].pk,
         "organization": "acme",
         "organization_id": acme.pk,
         "tombstone": tombstone.pk,
         "job": job.pk,
     }
-    nowhere = dict.fromkeys(("picture", "deleted"), 10**9)
-    nowhere |= dict.fromkeys(("organization_id", "tombstone", "job"), uuid4())
-    return there, nowhere | {"organization": "nobody"}
+    missing = dict.fromkeys(("image", "deleted"), 10**9)
+    missing |= dict.fromkeys(("organization_id", "tombstone", "job"), uuid4())
+    return existing, missing | {"organization": "missing"}
 
 
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("method", ["get", "post", "put"])
-def test_it_is_as_if_it_were_not_there(outsider, theirs, page, method):
-    there, nowhere = (PAGES[page].format_map(keys) for keys in theirs)
+def test_existing_rows_look_like_missing_ones(outsider, theirs, page, method):
+    existing, missing = (PAGES[page].format_map(keys) for keys in theirs)
     before = everything()
     for fields in POSTS if method == "post" else [{}]:
-        answer, other = (getattr(outsider, method)(address, fields or None) for address in (there, nowhere))
+        answer, other = (getattr(outsider, method)(address, fields or None) for address in (existing, missing))
         assert answer.status_code == other.status_code
         assert answer.status_code in (302, 400, 403, 404, 405)
-        assert answer.get("Location", "").replace(there, "") == other.get("Location", "").replace(nowhere, "")
+        assert answer.get("Location", "").replace(existing, "") == other.get("Location", "").replace(missing, "")
         for secret in ("0.png", "2.png"):
             assert secret not in text_of(answer)
     assert everything() == before
 
 
-def test_lists_have_nothing_of_it(outsider, theirs, three):
+def test_lists_do_not_contain_it(outsider, theirs, three):
     for address in (PICTURES + "?organization=", PICTURES + "?organization=&state=trash", TOMBSTONES, PICTURES):
         answer = outsider.get(address)
         assert answer.status_code == 200
@@ -84,7 +84,7 @@ def test_lists_have_nothing_of_it(outsider, theirs, three):
 
 
 @pytest.mark.parametrize("kind", ["lock", "protect", "set_metadata", "delete", "restore", "copy"])
-def test_their_ids_in_ones_own_organization_are_nothing(outsider, charlie, theirs, three, kind):
+def test_ids_of_another_organization_select_nothing(outsider, charlie, theirs, three, kind):
     charlie.upload("other", images.png(seed=77))
     rows = three[2:] if kind == "restore" else three[:2]
     before = everything()
@@ -100,6 +100,6 @@ def test_their_ids_in_ones_own_organization_are_nothing(outsider, charlie, their
 def test_colleagues_with_a_role_elsewhere_only_are_outsiders(colleague, stage, theirs, three):
     browser = colleague(Role.ADMIN, organization=stage)
     before = everything()
-    assert browser.get(PAGES["picture"].format_map(theirs[0])).status_code == 404
+    assert browser.get(PAGES["image"].format_map(theirs[0])).status_code == 404
     assert browser.post(ACT, chosen(three, "delete", confirmed="yes")).status_code == 404
     assert everything() == before

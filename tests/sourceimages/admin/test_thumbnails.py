@@ -1,4 +1,4 @@
-"""Small pictures over HTTP: ours, private, and for those only who may see them."""
+"""Previews over HTTP: rendered by us, private, and only with permission."""
 
 from io import BytesIO
 
@@ -17,14 +17,14 @@ def address(image, size="small"):
     return f"{PICTURES}{image.pk}/preview/{size}/"
 
 
-def opened(made):
-    image = Image.open(BytesIO(made))
+def opened(content):
+    image = Image.open(BytesIO(content))
     assert image.format == "WEBP"
     return image
 
 
 @pytest.mark.parametrize("size", ["small", "large"])
-def test_a_preview_is_ours_and_private(staff, image, size):
+def test_a_preview_is_rendered_and_private(staff, image, size):
     answer = staff.get(address(image, size))
     assert (answer.status_code, answer["Content-Type"]) == (200, "image/webp")
     assert answer["Cache-Control"].startswith("private")
@@ -35,7 +35,7 @@ def test_a_preview_is_ours_and_private(staff, image, size):
     opened(answer.content)
 
 
-def test_a_drawing_comes_as_pixels(staff, acme, alice):
+def test_an_svg_is_rendered_as_webp(staff, acme, alice):
     alice.upload(acme, images.svg(), name="drawing.svg")
     answer = staff.get(address(acme.images.get()))
     assert answer["Content-Type"] == "image/webp"
@@ -43,13 +43,13 @@ def test_a_drawing_comes_as_pixels(staff, acme, alice):
     assert opened(answer.content).size == (30, 20)
 
 
-def test_what_cannot_be_drawn_leads_to_a_picture_that_says_so(staff, acme, image, monkeypatch):
+def test_without_a_preview_a_placeholder_is_shown(staff, acme, image, monkeypatch):
     monkeypatch.setattr(thumbnails, "preview", lambda *_, **__: None)
     answer = staff.get(address(image))
     assert (answer.status_code, answer["Location"]) == (302, "/static/sourceimages/no-preview.svg")
 
 
-def test_missing_bytes_are_told(staff, image, own_files):
+def test_a_missing_original_is_an_error(staff, image, own_files):
     for path in own_files.rglob("*"):
         if path.is_file():
             path.unlink()
@@ -64,7 +64,7 @@ def test_there_are_two_sizes(staff, image, size):
 
 
 @pytest.mark.parametrize("role", Role)
-def test_what_is_protected_is_seen_by_those_who_may_download_it(colleague, image, alice, role):
+def test_previews_of_protected_images_require_permission_to_download(colleague, image, alice, role):
     protected = set_protected(image, True, delete_previous=False, actor=alice.actor).image
     browser = colleague(role)
     reads = role not in (Role.PROTECTED_DOWNLOAD, Role.UNLOCK, Role.UPLOAD, Role.BILLING_READ)
@@ -81,12 +81,12 @@ def test_both_roles_together_show_it(colleague, image, alice):
     assert colleague(Role.IMAGES_READ, Role.PROTECTED_DOWNLOAD).get(address(protected)).status_code == 200
 
 
-def test_nobody_else_sees_anything(client, outsider, image):
+def test_strangers_see_no_previews(client, outsider, image):
     assert outsider.get(address(image)).status_code == 404
     assert client.get(address(image)).headers["Location"].startswith("/admin/login/")
 
 
-def test_bytes_in_a_bucket_are_drawn_too(staff, acme, alice, settings, empty_bucket, tmp_path):
+def test_files_in_a_bucket_have_previews(staff, acme, alice, settings, empty_bucket, tmp_path):
     settings.STORAGES = settings.STORAGES | {"originals": env.storage_config(empty_bucket, temp_dir=tmp_path / "spool")}
     alice.upload(acme, images.png(40, 30), name="far away.png")
     answer = staff.get(address(acme.images.get()))

@@ -1,4 +1,4 @@
-"""Uploading in the back-office: one request a file, answered in JSON."""
+"""Uploads in the admin: one request per file, with a JSON response."""
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -33,7 +33,7 @@ def test_a_file_is_uploaded(staff, ines, acme):
 
 
 @pytest.mark.parametrize(("content", "name"), [(b"", "empty.png"), (b"\x00\xff" * 50, "noise.png")])
-def test_what_is_no_picture_is_refused_in_json(staff, acme, content, name):
+def test_a_file_that_is_not_an_image_is_refused_in_json(staff, acme, content, name):
     before = everything()
     answer = put(staff, content, name=name)
     assert 400 <= answer.status_code < 500
@@ -42,7 +42,7 @@ def test_what_is_no_picture_is_refused_in_json(staff, acme, content, name):
     assert everything() == before
 
 
-def test_a_body_that_is_no_form_is_refused(staff, acme):
+def test_a_body_that_is_not_a_form_is_refused(staff, acme):
     before = everything()
     answer = staff.put(f"{UPLOAD}acme/", b"{}", content_type="application/json")
     assert 400 <= answer.status_code < 500
@@ -58,7 +58,7 @@ def test_other_methods_do_nothing(staff, acme, method):
 
 
 @pytest.mark.parametrize("role", Role)
-def test_only_who_may_upload_does(colleague, acme, role):
+def test_uploading_requires_permission(colleague, acme, role):
     browser = colleague(role)
     before = everything()
     page, answer = browser.get(UPLOAD, {"organization": "acme"}), put(browser, images.png())
@@ -69,21 +69,21 @@ def test_only_who_may_upload_does(colleague, acme, role):
         assert everything() == before
 
 
-def test_who_may_not_read_learns_nothing_of_what_was_there(colleague, acme, image):
+def test_duplicates_look_new_without_permission_to_read(colleague, acme, image):
     (item,) = put(colleague(Role.UPLOAD), images.png()).json()["items"]
     assert item == {"name": "harbour.png", "created": True, "href": ""}
     assert acme.images.count() == 1
 
 
-@pytest.mark.parametrize("organization", ["acme", "nobody"])
-def test_there_is_no_organization_but_ones_own(outsider, acme, organization):
+@pytest.mark.parametrize("organization", ["acme", "missing"])
+def test_other_organizations_are_not_found(outsider, acme, organization):
     before = everything()
     assert put(outsider, images.png(), organization=organization).status_code == 404
     assert outsider.get(UPLOAD, {"organization": organization}).status_code == 404
     assert everything() == before
 
 
-def test_a_put_from_elsewhere_is_refused(ines, acme):
+def test_a_put_requires_the_csrf_token(ines, acme):
     strict = logged_in(ines, enforce_csrf_checks=True)
     before = everything()
     assert put(strict, images.png()).status_code == 403
@@ -94,17 +94,17 @@ def test_a_put_from_elsewhere_is_refused(ines, acme):
     assert acme.images.count() == 1
 
 
-def test_who_is_not_logged_in_uploads_nothing(client, acme):
+def test_users_who_are_not_logged_in_upload_nothing(client, acme):
     before = everything()
     assert put(client, images.png()).headers["Location"].startswith("/admin/login/")
     assert everything() == before
 
 
-def test_what_lies_in_the_trash_comes_anew(staff, acme, image, alice):
+def test_an_image_in_the_trash_is_uploaded_again(staff, acme, image, alice):
     delete_image(image, actor=alice.actor)
     assert put(staff, images.png()).json()["items"][0]["created"] is True
     assert acme.images.active().count() == 1
 
 
-def test_the_page_says_where_files_go(staff, acme):
+def test_the_page_has_the_upload_url(staff, acme):
     assert f'data-upload="{UPLOAD}acme/"' in text_of(staff.get(UPLOAD, {"organization": "acme"}))

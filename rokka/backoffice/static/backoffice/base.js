@@ -1,4 +1,4 @@
-/* What all pages of the back-office share. Everything works without it, if with more clicks. */
+/* Shared by all pages of the admin, which also work without JavaScript. */
 "use strict";
 
 document.addEventListener("click", async (event) => {
@@ -9,31 +9,31 @@ document.addEventListener("click", async (event) => {
     await navigator.clipboard.writeText(button.dataset.copy);
     button.textContent = "Copied";
   } catch {
-    button.textContent = "Copy it by hand";
+    button.textContent = "Copy failed";
   }
   setTimeout(() => { button.textContent = before; }, 1500);
 });
 
-/* Pages that somebody else moves on, such as a job's, have parts that are read again: data-live="seconds", with an id. */
-for (const part of document.querySelectorAll("[data-live]")) {
-  const again = async () => {
+/* Reload elements with data-poll="seconds" and an id from data-url, by default this page, while the response has data-poll. */
+for (const part of document.querySelectorAll("[data-poll]")) {
+  const poll = async () => {
     try {
-      const answer = await fetch(part.dataset.from || location.href, { headers: { "X-Requested-With": "live" } });
-      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      if (part.querySelector("input:checked")) { setTimeout(again, 2000); return; } // somebody is choosing
-      const now = answer.ok && page.getElementById(part.id);
-      if (now) part.innerHTML = now.innerHTML;
-      if (!now || "live" in now.dataset) setTimeout(again, 1000 * part.dataset.live);
+      const response = await fetch(part.dataset.url || location.href, { headers: { "X-Requested-With": "poll" } });
+      const page = new DOMParser().parseFromString(await response.text(), "text/html");
+      if (part.querySelector("input:checked")) { setTimeout(poll, 2000); return; } // keep the selection
+      const update = response.ok && page.getElementById(part.id);
+      if (update) part.innerHTML = update.innerHTML;
+      if (!update || "poll" in update.dataset) setTimeout(poll, 1000 * part.dataset.poll);
       else if (part.dataset.done === "reload") location.reload();
     } catch {
-      setTimeout(again, 5000 * part.dataset.live);
+      setTimeout(poll, 5000 * part.dataset.poll);
     }
   };
-  setTimeout(again, 1000 * part.dataset.live);
+  setTimeout(poll, 1000 * part.dataset.poll);
 }
 
-/* What is wider than its place can be scrolled by keyboard, too. */
-for (const part of document.querySelectorAll(".table, .results, pre, #places, .acts")) {
+/* Make overflowing elements scrollable by keyboard. */
+for (const part of document.querySelectorAll(".table, .results, pre, #nav, .row.actions")) {
   if (part.scrollWidth > part.clientWidth && !part.hasAttribute("tabindex")) {
     part.tabIndex = 0;
     if (!part.hasAttribute("aria-label") && !part.matches("nav, form")) {

@@ -7,6 +7,7 @@ must not silently mean "default".
 import os
 import secrets
 import sys
+import tomllib
 from pathlib import Path
 
 from rokka.core import logs
@@ -327,7 +328,7 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "rokka",
     "DESCRIPTION": "The open image origin you can host yourself. It speaks the API of rokka.io.",
-    "VERSION": "0.1.0",
+    "VERSION": tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project"]["version"],
     "LICENSE": {"name": "MIT", "url": "https://opensource.org/license/mit"},
     "SERVERS": [{"url": "/", "description": "The server that this document is from."}],
     "SERVE_INCLUDE_SCHEMA": False,

@@ -1,7 +1,7 @@
-"""Rows of copies, which the database makes of the rows they are copies of: none of them passes through Python.
+"""SQL that copies rows within the database, without loading them in Python.
 
-Each function takes pairs, of what is copied and of what is the copy's own, and answers how many rows it made: fewer
-than there are pairs where somebody has removed what was to be copied.
+Each function takes pairs of a source row and a value of its copy, and returns the number of rows it wrote: fewer than
+there are pairs if source rows were deleted in the meantime.
 """
 
 # ruff: noqa: S608 (what is put into the statements are the names of our own tables and columns)
@@ -22,7 +22,7 @@ from sourceimages.versions import FIELDS as VERSIONED
 IMAGES, FILES = SourceImage._meta.db_table, StoredFile._meta.db_table
 FIELDS, VERSIONS = MetadataField._meta.db_table, ImageVersion._meta.db_table
 
-# What a copy has from its picture, and what it has from the file that shows it at the destination. Not the lock.
+# Fields that a copy takes from the source image and from the file at the destination. Not the lock.
 IMAGE_FIELDS = ("identity", "name", "created", "user_metadata", "dynamic_metadata", "protected")
 FILE_FIELDS = ("binary_hash", "size", "format", "mimetype", "width", "height")
 RESET_FIELDS = ("content_since", "verified_at", "optimize_started_at", "optimized_from")  # of a new file
@@ -43,7 +43,7 @@ Pairs = Sequence[tuple[Any, Any]]
 
 
 def copy_file_rows(keys: Pairs, destination: Organization) -> int:
-    """Rows for bytes, by their key and by the one under which their copy lies."""
+    """Copy file rows; pairs of the key of the source file and the key of its copy."""
     own = {"organization_id": "%s", "key": "pair.column2", "created": "%s"} | dict.fromkeys(RESET_FIELDS, "NULL")
     columns = _columns(StoredFile, own | {name: f"file.{name}" for name in _names(StoredFile) if name not in own})
     return _execute(
@@ -55,7 +55,7 @@ def copy_file_rows(keys: Pairs, destination: Organization) -> int:
 
 
 def copy_image_rows(short_hashes: Pairs, destination: Organization) -> int:
-    """Copies of pictures, by their id and the short hash that the copy gets."""
+    """Copy image rows; pairs of the ID of the source image and the short hash of the copy."""
     own = {"organization_id": "%s", "hash": "image.hash", "short_hash": "pair.column2"}
     columns = _columns(SourceImage, own | COLUMN_SOURCES | {"locked": "%s", "tombstone_id": "NULL"})
     return _execute(
@@ -68,7 +68,7 @@ def copy_image_rows(short_hashes: Pairs, destination: Organization) -> int:
 
 
 def overwrite_image_rows(targets: Pairs, destination: Organization, actor: Actor) -> int:
-    """Give what pictures have, by their id, to rows of the destination, by theirs, and keep what these had before."""
+    """Overwrite image rows; pairs of source ID and target ID. Records versions of the targets."""
     changes = ", ".join(f"{column} = {value}" for column, value in COLUMN_SOURCES.items())
     update = (
         f"UPDATE {IMAGES} AS target SET {changes} "
@@ -76,19 +76,19 @@ def overwrite_image_rows(targets: Pairs, destination: Organization, actor: Actor
         f"JOIN {FILES} file ON file.organization_id = %s AND file.binary_hash = image.binary_hash "
         f"WHERE target.id = pair.column2"
     )
-    keep, who = _versions_of_overwritten(targets, actor)
+    insert, values = _insert_overwritten_versions(targets, actor)
     parameters = [*chain(*targets), _id_of(destination)]
     if connection.vendor == "postgresql":
-        # One statement sees one snapshot: what is copied may be changed at this moment, and is not locked.
-        return _execute(targets, f"WITH kept AS ({keep}) {update}", [*who, *chain(*targets), *parameters])
-    _execute(targets, keep, [*who, *chain(*targets)])
+        # One statement sees one snapshot: the source images are not locked and may change between two.
+        return _execute(targets, f"WITH version AS ({insert}) {update}", [*values, *chain(*targets), *parameters])
+    _execute(targets, insert, [*values, *chain(*targets)])
     return _execute(targets, update, parameters)
 
 
-def _versions_of_overwritten(targets: Pairs, actor: Actor) -> tuple[str, list[Any]]:
-    """A statement that keeps those fields of the targets which the copy will change, and its first parameters.
+def _insert_overwritten_versions(targets: Pairs, actor: Actor) -> tuple[str, list[Any]]:
+    """A statement that records the fields of the targets that will change, and its first parameters.
 
-    The JSON is put together as text: an object that the databases merge would lose nulls, or be merged in depth.
+    The JSON is concatenated as text: merging objects in the databases would lose nulls, or merge nested objects.
     """
     changed = " || ".join(
         f"CASE WHEN target.{name} <> image.{name} THEN ',\"{name}\":' || {text.format(f'target.{name}')} ELSE '' END"
@@ -97,36 +97,36 @@ def _versions_of_overwritten(targets: Pairs, actor: Actor) -> tuple[str, list[An
     before = "'{' || substr(old.changed, 2) || '}'"
     if connection.vendor == "postgresql":
         before = f"CAST({before} AS jsonb)"
-    values, who = _version_values(ImageVersion.Kind.OVERWRITTEN, actor)
+    values, parameters = _version_values(ImageVersion.Kind.OVERWRITTEN, actor)
     return (
         f'INSERT INTO {VERSIONS} (organization_id, image_id, hash, "before", {", ".join(values)}) '
         f"SELECT old.organization_id, old.id, old.hash, {before}, {', '.join(values.values())} "
         f"FROM (SELECT target.organization_id, target.id, target.hash, {changed} AS changed "
         f"FROM {_values_clause(targets)} JOIN {IMAGES} image ON image.id = pair.column1 "
         f"JOIN {IMAGES} target ON target.id = pair.column2) old WHERE old.changed <> ''",
-        who,
+        parameters,
     )
 
 
 def insert_created_versions(hashes: Sequence[str], destination: Organization, actor: Actor) -> int:
-    """The first entry in the history of copies that a job has made, by which undoing the job finds them."""
-    values, who = _version_values(ImageVersion.Kind.CREATED, actor)
+    """Record that a job created these copies, so that the job can be undone."""
+    values, parameters = _version_values(ImageVersion.Kind.CREATED, actor)
     return _execute(
         [(hash, None) for hash in hashes],
         f'INSERT INTO {VERSIONS} (organization_id, image_id, hash, "before", {", ".join(values)}) '
         f"SELECT organization_id, id, hash, '{{}}', {', '.join(values.values())} FROM {IMAGES} "
         f"WHERE organization_id = %s AND tombstone_id IS NULL AND hash IN ({', '.join(['%s'] * len(hashes))})",
-        [*who, _id_of(destination), *hashes],
+        [*parameters, _id_of(destination), *hashes],
     )
 
 
 def insert_events(event: AuditEvent, hashes: Sequence[str], destination: Organization) -> int:
-    """An event like this one, which is not stored, about each of the images with these hashes."""
+    """Insert an audit event for each of the images with these hashes, like the given one, which is not saved."""
     fields = [field for field in AuditEvent._meta.concrete_fields if not field.primary_key]
     own = {"target": "hash", "target_id": "CAST(id AS varchar(40))"}
     columns = _columns(AuditEvent, {str(field.column): "%s" for field in fields} | own)
-    said = [field for field in fields if field.column not in own]
-    values = [field.get_db_prep_save(getattr(event, field.attname), connection) for field in said]
+    shared = [field for field in fields if field.column not in own]
+    values = [field.get_db_prep_save(getattr(event, field.attname), connection) for field in shared]
     return _execute(
         [(hash, None) for hash in hashes],
         f"INSERT INTO {AuditEvent._meta.db_table} ({', '.join(columns)}) SELECT {', '.join(columns.values())} "
@@ -137,21 +137,24 @@ def insert_events(event: AuditEvent, hashes: Sequence[str], destination: Organiz
 
 
 def _version_values(kind: ImageVersion.Kind, actor: Actor) -> tuple[dict[str, str], list[Any]]:
-    """Columns of a version that are the same for all that is changed at once, their place in SQL, and parameters."""
+    """The columns that all versions of a change share, with placeholders, and their parameters."""
     columns = dict.fromkeys(("kind", "source", "user_id", "api_key_id", "job_id"), "%s")
     ids = (actor.user.pk if actor.user else None, actor.api_key_id, actor.job_id)
     return columns, [kind.value, actor.source, *map(_uuid, ids)]
 
 
 def copy_index_rows(table: type[MetadataIndexEntry], hashes: Pairs, destination: Organization) -> int:
-    """What is searched of pictures, by their id and the hash that their copy has, too. The fields are there already."""
+    """Copy index entries; pairs of the ID of the source image and the hash of its copy.
+
+    The metadata fields must exist at the destination.
+    """
     name = table._meta.db_table
     return _execute(
         hashes,
         f"INSERT INTO {name} (field_id, value, image_id) SELECT field.id, original.value, image.id "
         f"FROM {_values_clause(hashes)} JOIN {name} original ON original.image_id = pair.column1 "
-        f"JOIN {FIELDS} meant ON meant.id = original.field_id "
-        f"JOIN {FIELDS} field ON field.organization_id = %s AND field.name = meant.name AND field.type = meant.type "
+        f"JOIN {FIELDS} source ON source.id = original.field_id "
+        f"JOIN {FIELDS} field ON field.organization_id = %s AND field.name = source.name AND field.type = source.type "
         f"JOIN {IMAGES} image ON image.organization_id = %s AND image.hash = pair.column2 "
         f"AND image.tombstone_id IS NULL",
         [*chain(*hashes), _id_of(destination), _id_of(destination)],
@@ -163,7 +166,7 @@ def _names(model: type[models.Model]) -> list[str]:
 
 
 def _columns(model: type[models.Model], values: Mapping[str, str]) -> dict[str, str]:
-    """The values in the order of the columns; a column that nobody thought of is a KeyError."""
+    """The values in the order of the columns. Raises KeyError for a column without a value, such as a new one."""
     return {name: values[name] for name in _names(model)}
 
 
@@ -185,5 +188,5 @@ def _id_of(organization: Organization) -> Any:
 
 
 def _uuid(value: UUID | None) -> Any:
-    """As the database stores it: SQLite has no UUIDs."""
+    """The UUID as the database stores it: SQLite has no such type."""
     return Organization._meta.pk.get_db_prep_value(value, connection)

@@ -1,4 +1,4 @@
-"""What transactions on the same images conflict by. The decorator that runs them again is in rokka.core.database."""
+"""Constraints by which transactions on the same images conflict; see rokka.core.database.retry_on_conflict."""
 
 from django.db.models import ForeignKey
 
@@ -11,12 +11,12 @@ def _reference(name: str) -> ForeignKey:
     return field
 
 
-# Another transaction has made the same file, the same image or a short hash for it.
+# Another transaction has created the same file, the same image or a short hash for it.
 IMAGE_CONSTRAINTS = (
     "file_binary_hash_unique",
     "image_active_hash_unique",
     "short_hash_unique",
     "short_hash_once_per_hash",
 )
-FILE_REFERENCE = _reference("file")  # the file of an image that is being made has been removed, or the reverse
-TOMBSTONE_REFERENCE = _reference("tombstone")  # likewise the deletion that an image is being moved to
+FILE_REFERENCE = _reference("file")  # a file was deleted while an image that refers to it was created, or vice versa
+TOMBSTONE_REFERENCE = _reference("tombstone")  # the same for a deletion and an image that is moved to the trash

@@ -1,4 +1,4 @@
-"""The refusals of this app. Each names its limit and what was found, so that the caller knows what to change."""
+"""The errors of this app. Messages name the value and the limit, so that the caller knows what to change."""
 
 from rokka.core.errors import (
     Conflict,
@@ -14,220 +14,220 @@ from rokka.core.errors import (
 
 
 class UnreadableImage(InvalidInput):
-    """The bytes start like a known format and are not a readable file of it."""
+    """The file has the signature of a known format, but can't be read."""
 
     reason = "unreadable_image"
 
 
 class FormatNotAllowed(InvalidInput):
-    """The bytes are of no format that this server keeps."""
+    """The file has a format that is unknown or not allowed."""
 
     reason = "format_not_allowed"
 
 
 class TooManyPixels(InvalidInput):
-    """More pixels than MAX_MEGAPIXELS."""
+    """The image has more pixels than MAX_MEGAPIXELS."""
 
     reason = "too_many_pixels"
 
 
 class FileTooLarge(TooLarge):
-    """A file over MAX_FILE_SIZE."""
+    """A file is larger than MAX_FILE_SIZE."""
 
     reason = "file_too_large"
 
 
 class RequestTooLarge(TooLarge):
-    """A request over MAX_REQUEST_SIZE or MAX_FILES_PER_REQUEST."""
+    """A request is larger than MAX_REQUEST_SIZE, or has more files than MAX_FILES_PER_REQUEST."""
 
     reason = "request_too_large"
 
 
 class IncompleteUpload(InvalidInput):
-    """The body ended before it was complete."""
+    """The request body ended early."""
 
     reason = "incomplete_upload"
 
 
 class InvalidMetadata(InvalidInput):
-    """Metadata that cannot be stored."""
+    """Metadata can't be stored."""
 
     reason = "invalid_metadata"
 
 
 class InvalidName(InvalidInput):
-    """A file name that cannot be stored."""
+    """A filename can't be stored."""
 
     reason = "invalid_name"
 
 
 class InvalidURL(InvalidInput):
-    """What is sent as a URL is none that is fetched."""
+    """A URL is invalid, or has a scheme that is not supported."""
 
     reason = "invalid_url"
 
 
 class AddressNotAllowed(InvalidInput):
-    """A URL that leads to a server which not everybody can reach."""
+    """A URL resolves to an address that is not public."""
 
     reason = "address_not_allowed"
 
 
 class FetchFailed(InvalidInput):
-    """The file behind a URL could not be had."""
+    """A URL could not be downloaded."""
 
     reason = "fetch_failed"
 
 
 class TooManyFetches(TooManyRequests):
-    """As many uploads by URL as may wait for other servers at once do so already."""
+    """Too many uploads by URL are in progress."""
 
     reason = "too_many_fetches"
 
 
 class HashCollision(Conflict):
-    """Another file with the same sha1 is already kept: two different files must not become one."""
+    """A different file with the same SHA-1 exists."""
 
     reason = "hash_collision"
 
 
 class ImageLocked(Locked):
-    """The picture is locked."""
+    """The image is locked."""
 
     reason = "image_locked"
 
 
 class ImageNotFound(NotFound):
-    """No active image has this hash or short hash here. Clients look for "No source image found" in the message."""
+    """The image does not exist. Clients search the message for "No source image found"."""
 
     reason = "image_not_found"
 
 
 class TombstoneNotFound(NotFound):
-    """There is no such act of deleting here that can still be undone."""
+    """The deletion does not exist, or can no longer be restored."""
 
     reason = "deletion_not_found"
 
 
 class FieldNotFound(NotFound):
-    """The picture has no such field of user metadata."""
+    """The image does not have this user metadata field."""
 
     reason = "field_not_found"
 
 
 class AliasNotFound(NotFound):
-    """There is no such alias here."""
+    """The alias does not exist."""
 
     reason = "alias_not_found"
 
 
 class AliasExists(Conflict):
-    """The alias means a picture already, and was not to be overwritten."""
+    """The alias exists, and overwriting it was not requested."""
 
     reason = "alias_exists"
 
 
 class JobNotFound(NotFound):
-    """There is no such job here."""
+    """The job does not exist."""
 
     reason = "job_not_found"
 
 
 class IndexNotReady(Conflict):
-    """Metadata cannot be searched until the index was built for the language and version that it is searched by."""
+    """Metadata can't be searched while the search index is being rebuilt, for example for another language."""
 
     reason = "index_not_ready"
 
 
 class InvalidFilter(InvalidInput):
-    """A filter that would choose images for what they only seem to lack."""
+    """A filter is not supported for this selection."""
 
     reason = "invalid_filter"
 
 
 class VersionNotFound(NotFound):
-    """The history of the image has no such version."""
+    """The image does not have this version."""
 
     reason = "version_not_found"
 
 
 class VersionNotRestorable(Conflict):
-    """The version holds no values: the image was made, deleted or restored by a job."""
+    """The version has no values: it records that a job created, deleted or restored the image."""
 
     reason = "version_not_restorable"
 
 
 class JobNotUndoable(Conflict):
-    """The history has nothing that the job did."""
+    """The history has no changes of this job."""
 
     reason = "job_not_undoable"
 
 
 class JobInProgress(Conflict):
-    """Everything of the organization is being deleted or restored already."""
+    """A job that deletes or restores images of the organization is in progress."""
 
     reason = "job_in_progress"
 
 
 class JobExpired(Conflict):
-    """The job ended so long ago that the images it has yet to deal with, or skipped, are not known any more."""
+    """The job ended so long ago that its list of pending and skipped images was deleted."""
 
     reason = "job_expired"
 
 
 class NothingToRetry(Conflict):
-    """The job is still running, or there is no image left that it skipped or failed with."""
+    """The job is still running, or has no images left that it skipped or failed for."""
 
     reason = "nothing_to_retry"
 
 
 class SelectionChanged(Conflict):
-    """The images that match now are not the ones that were shown when the caller was asked."""
+    """The matching images have changed since the caller confirmed them."""
 
     reason = "selection_changed"
 
     def __init__(self, count: int) -> None:
         images = "1 image matches" if count == 1 else f"{count} images match"
-        super().__init__(f"{images} now, not the ones that were shown. Check the selection and confirm again.")
+        super().__init__(f"The selection has changed: {images} now. Check it and confirm again.")
 
 
 class InvalidDestination(InvalidInput):
-    """A copy needs another organization that exists."""
+    """The destination of a copy is missing, does not exist, or is the source."""
 
     reason = "invalid_destination"
 
 
 class ExistsAtDestination(PreconditionFailed):
-    """The picture is at its destination already, and was not to be overwritten."""
+    """The image exists at the destination, and overwriting it was not requested."""
 
     reason = "exists_at_destination"
 
 
 class ProtectedOriginal(Forbidden):
-    """The picture is protected, and the caller has no role to download its original."""
+    """The image is protected, and the caller has no permission to download its original."""
 
     reason = "protected_original"
 
 
 class StorageUnavailable(Unavailable):
-    """The storage of the originals does not answer, or has no room left."""
+    """The storage does not respond, or is full."""
 
     reason = "storage_unavailable"
 
 
 class ReadingInterrupted(Unavailable):
-    """The process that reads a file was killed, twice: nothing is known of the file."""
+    """The probe worker was killed twice while it read the file."""
 
     reason = "reading_interrupted"
 
 
 class StorageMismatch(Unavailable):
-    """Database and storage do not belong together. Reads go on; nothing is written or removed until they do."""
+    """Database and storage don't belong together. Files can be read, but not written or removed."""
 
     reason = "storage_mismatch"
 
 
 class OriginalMissing(Unavailable):
-    """A picture's bytes are not where they should be: a case for the operators."""
+    """The file of an image is missing in the storage. Operators have to restore it."""
 
     reason = "original_missing"

@@ -1,7 +1,7 @@
-"""How long a file without a row may be an upload or a copy under way.
+"""The grace period: how long a file without a row may be an upload or a copy in progress.
 
-The value lives in the database, so that it is the same for web processes, workers and whoever types a command: none of
-them can make it shorter by an environment variable of its own. ORPHAN_GRACE_SECONDS makes it longer for all.
+The value is stored in the database, so that web processes, workers and commands share it: none of them can shorten it
+by its own environment. ORPHAN_GRACE_SECONDS extends it for all of them.
 """
 
 import time
@@ -11,12 +11,12 @@ from django.conf import settings
 from rokka.core.errors import InvalidInput
 from sourceimages import task_state
 
-MIN_SECONDS = 3600  # seconds, below which no process and no command brings it
+MIN_SECONDS = 3600
 TASK = "grace_time"
 
 
 def seconds() -> int:
-    """The grace time that holds now."""
+    """The current grace period in seconds."""
     stored = int(task_state.progress_of(TASK).get("seconds", MIN_SECONDS))
     if max(stored, MIN_SECONDS) < settings.ORPHAN_GRACE_SECONDS:
         return set_seconds(settings.ORPHAN_GRACE_SECONDS)
@@ -24,19 +24,19 @@ def seconds() -> int:
 
 
 def set_seconds(value: int) -> int:
-    """Change it for all processes. Raises Invalid below the floor, or below this process's own ORPHAN_GRACE_SECONDS."""
-    least = max(MIN_SECONDS, settings.ORPHAN_GRACE_SECONDS)
-    if value < least:
-        raise InvalidInput(f"The grace time can't be less than {least} seconds.")
+    """Change it for all processes. Raises InvalidInput below MIN_SECONDS or this process's ORPHAN_GRACE_SECONDS."""
+    minimum = max(MIN_SECONDS, settings.ORPHAN_GRACE_SECONDS)
+    if value < minimum:
+        raise InvalidInput(f"The grace period must be at least {minimum} seconds.")
     task_state.set_progress(TASK, seconds=value)
     return value
 
 
 def is_half_over(since: float) -> bool:
-    """Whether so much has passed since this `time.monotonic()` that what was stored then must not get a row any more.
+    """Whether half of the grace period has passed since this `time.monotonic()`.
 
-    Garbage collection could take it for left behind before the row is there. The database is asked only by those who
-    take longer than anybody should.
+    A file that was stored then must not get a row any more, as garbage collection could move it first. The database is
+    queried only after half of MIN_SECONDS.
     """
-    passed = time.monotonic() - since
-    return passed > MIN_SECONDS / 2 and passed > seconds() / 2
+    elapsed = time.monotonic() - since
+    return elapsed > MIN_SECONDS / 2 and elapsed > seconds() / 2

@@ -1,30 +1,27 @@
-"""Binary hash, hash and short hash: the one place that knows how pictures are named.
-
-`hash` follows rokka.io, so that whoever moves here keeps every hash, short hash and URL.
-"""
+"""How the hash of an image is computed: as rokka.io does, so that hashes, short hashes and URLs stay valid."""
 
 from collections.abc import Mapping
 from hashlib import sha1
 from typing import Any
 
 MIN_SHORT_HASH = 6
-PROTECTED = "protected"  # reserved: no dynamic metadata may have this name
+PROTECTED = "protected"  # reserved, not allowed as the name of dynamic metadata
 
 
 def identity(binary_hash: str, dynamic_metadata: Mapping[str, Any], *, protected: bool) -> str:
-    """The hash of a picture: 40 lower-case hex characters.
+    """The hash of an image: 40 lowercase hex characters.
 
-    sha1 of the binary hash followed by the PHP serialization of all else that identifies the picture.
-    `dynamic_metadata` has to be normalised. Raises TypeError for a float anywhere in it.
+    It is the SHA-1 of the binary hash followed by the PHP serialization of dynamic metadata and protection.
+    `dynamic_metadata` must be normalized. Raises TypeError if it contains a float.
     """
-    facts = dict(dynamic_metadata)
+    properties = dict(dynamic_metadata)
     if protected:
-        facts[PROTECTED] = True
-    return sha1(binary_hash.encode() + php_serialize(facts), usedforsecurity=False).hexdigest()
+        properties[PROTECTED] = True
+    return sha1(binary_hash.encode() + php_serialize(properties), usedforsecurity=False).hexdigest()
 
 
 def php_serialize(value: Any) -> bytes:
-    """PHP's serialize() for what JSON can hold but floats and null; keys sorted bytewise at every level."""
+    """PHP's serialize() for JSON values except floats and null; keys are sorted bytewise at every level."""
     match value:
         case bool():
             return b"b:%d;" % value
@@ -37,7 +34,7 @@ def php_serialize(value: Any) -> bytes:
             return _array([(php_serialize(key), value[key]) for key in sorted(value, key=str.encode)])
         case list():
             return _array([(b"i:%d;" % position, item) for position, item in enumerate(value)])
-    raise TypeError(f"{type(value).__name__} has no place in a hash")
+    raise TypeError(f"{type(value).__name__} can't be part of a hash")
 
 
 def _array(pairs: list[tuple[bytes, Any]]) -> bytes:

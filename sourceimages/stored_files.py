@@ -1,7 +1,7 @@
-"""Originals by their row, for all who read them. What is missing at its place is put back from the storage's trash.
+"""Access to stored files by their rows. A missing file is recovered from the storage trash when it is read.
 
-So a file that was moved by mistake, by a clock or by a race heals at the first look. Nothing is asked of the storage
-beyond what is read as long as the file is there.
+So a file that was moved there by mistake, for example by a wrong clock, is back on first access. There are no extra
+requests to the storage unless a file is missing.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -18,7 +18,7 @@ from sourceimages.errors import OriginalMissing
 from sourceimages.models import StoredFile
 from sourceimages.ownership import check_removable
 
-MOVE_BATCH = 500  # files that are moved before the owner marks are compared again
+MOVE_BATCH = 500  # files that are moved between two comparisons of the owner marks
 TASK = "storage_trash"
 
 log = structlog.get_logger()
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 def open_file(file: StoredFile, start: int = 0, length: int | None = None) -> Iterator[bytes]:
-    """The file from `start`, in blocks. BytesMissing before the first block if it is nowhere."""
+    """The file from byte `start`, in blocks. Raises OriginalMissing before the first block."""
     originals = storage.originals()
     try:
         return originals.open(file.key, start, length)
@@ -39,7 +39,7 @@ def open_file(file: StoredFile, start: int = 0, length: int | None = None) -> It
 
 @contextmanager
 def local_file(file: StoredFile) -> Iterator[Path]:
-    """The file on this machine, to read only, and no longer than the context lasts. BytesMissing."""
+    """A path of the file on this machine, read-only and valid within the context. Raises OriginalMissing."""
     originals = storage.originals()
     with ExitStack() as stack:
         try:
@@ -51,7 +51,7 @@ def local_file(file: StoredFile) -> Iterator[Path]:
 
 
 def file_size(file: StoredFile) -> int:
-    """How many bytes are there. BytesMissing if it is nowhere."""
+    """The size in bytes according to the storage. Raises OriginalMissing."""
     originals = storage.originals()
     try:
         return originals.size(file.key)
@@ -61,7 +61,7 @@ def file_size(file: StoredFile) -> int:
 
 
 def file_sizes(files: Collection[StoredFile]) -> dict[str, int]:
-    """The same of several by their key; those that are nowhere are not in the answer."""
+    """The sizes in bytes by key, without missing files."""
     originals = storage.originals()
     keys = {file.key for file in files}
     sizes = originals.sizes(keys)
@@ -74,25 +74,25 @@ def file_sizes(files: Collection[StoredFile]) -> dict[str, int]:
 
 
 def recover_missing(keys: Collection[str], *, actor: Actor = SYSTEM) -> set[str]:
-    """Put back those of the files that a row names and that lie in the trash; answer them.
+    """Recover files from the storage trash if a row refers to them; return the keys of those recovered.
 
-    One whose row names another file by now, because it was optimized, stays in the trash.
+    A file that was replaced, for example by an optimized one, stays in the trash.
     """
     return recover(sorted(referenced_keys(keys)), actor=actor)
 
 
 def recover(keys: Collection[str], *, actor: Actor) -> set[str]:
-    """Put back the files that lie in the trash and have nothing at their place; answer them. Audited."""
-    originals, found = storage.originals(), []
+    """Recover files from the storage trash unless the keys exist; return the keys of those recovered. Audited."""
+    originals, recovered = storage.originals(), []
     try:
         for key in keys:
             if storage.parse_key(key) and originals.recover(key):
-                found.append(key)
-    finally:  # a storage that fails in the middle does not take back what was recovered before
-        if found:
-            log.warning("file.recovered", count=len(found), keys=found[:10])
-            _record_recovered(found, actor)
-    return set(found)
+                recovered.append(key)
+    finally:  # also record the files that were recovered before the storage failed
+        if recovered:
+            log.warning("file.recovered", count=len(recovered), keys=recovered[:10])
+            _record_recovered(recovered, actor)
+    return set(recovered)
 
 
 @transaction.atomic
@@ -119,20 +119,20 @@ def _record_recovered(keys: Sequence[str], actor: Actor) -> None:
 
 
 def move_to_trash(keys: Sequence[str]) -> set[str]:
-    """Move files that no row names any more to the storage's trash, after the commit that removed the rows.
+    """Move files to the storage trash unless a row refers to them. Call it after the commit that removed the rows.
 
-    Answers those that were there. Raises StorageMismatch where database and storage do not belong together.
+    Returns the keys of the files that were moved. Raises StorageMismatch.
     """
     moved: set[str] = set()
     for start in range(0, len(keys), MOVE_BATCH):
         check_removable()
         batch = keys[start : start + MOVE_BATCH]
-        unneeded = set(batch) - referenced_keys(batch)
-        gone = storage.originals().move_to_trash(sorted(unneeded))
-        moved |= gone - recover_missing(gone)  # a row that came while they were moved
+        unreferenced = set(batch) - referenced_keys(batch)
+        in_trash = storage.originals().move_to_trash(sorted(unreferenced))
+        moved |= in_trash - recover_missing(in_trash)  # a row may have been created in the meantime
     return moved
 
 
 def referenced_keys(keys: Collection[str]) -> set[str]:
-    """Those of the keys that a row names."""
+    """The keys that a row refers to."""
     return set(StoredFile.objects.filter(key__in=keys).values_list("key", flat=True)) if keys else set()

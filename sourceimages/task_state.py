@@ -1,4 +1,4 @@
-"""What a scheduled task remembers, and what it waits for an operator to decide."""
+"""State of scheduled tasks between runs, and holds: tasks that wait for an operator."""
 
 from typing import Any
 
@@ -12,25 +12,25 @@ log = structlog.get_logger()
 
 
 def get(name: str) -> MaintenanceTask:
-    """The row of the task; an unsaved one if it has never run."""
+    """The row of the task; an unsaved one if it has none yet."""
     return MaintenanceTask.objects.filter(pk=name).first() or MaintenanceTask(name=name)
 
 
 def get_for_update(name: str) -> MaintenanceTask:
-    """The row of the task, locked until the transaction ends; it is made the first time."""
+    """The row of the task, locked until the transaction ends; created if necessary."""
     MaintenanceTask.objects.bulk_create([MaintenanceTask(name=name)], ignore_conflicts=True)
     return MaintenanceTask.objects.select_for_update().get(pk=name)
 
 
 def progress_of(name: str) -> dict[str, Any]:
-    """What the task has written down."""
+    """The progress that the task has saved."""
     progress: dict[str, Any] = get(name).progress
     return progress
 
 
 @transaction.atomic
 def set_progress(name: str, **values: Any) -> None:
-    """Write down these values beside what else is written down."""
+    """Save these values, without changing others."""
     task = get_for_update(name)
     task.progress |= values
     task.save(update_fields=["progress"])
@@ -38,7 +38,7 @@ def set_progress(name: str, **values: Any) -> None:
 
 @transaction.atomic
 def add_progress(name: str, **numbers: int) -> None:
-    """Count further."""
+    """Add to the saved numbers."""
     task = get_for_update(name)
     task.progress |= {key: task.progress.get(key, 0) + number for key, number in numbers.items()}
     task.save(update_fields=["progress"])
@@ -46,9 +46,9 @@ def add_progress(name: str, **numbers: int) -> None:
 
 @transaction.atomic
 def hold(name: str, reason: str, **details: Any) -> None:
-    """Write down why the task waits for an operator. `held_since` keeps the first time, which is logged as an error.
+    """Record why the task waits for an operator. The first call sets `held_since` and is logged as an error.
 
-    The dashboard shows the details `count`, `bytes`, `examples`, and `command`, which lets it go on.
+    The dashboard shows the details `count`, `bytes`, `examples`, and the `command` that ends the hold.
     """
     task = get_for_update(name)
     MaintenanceTask.objects.filter(pk=name).update(
@@ -58,12 +58,12 @@ def hold(name: str, reason: str, **details: Any) -> None:
 
 
 def release(name: str) -> None:
-    """The task waits no longer."""
+    """End the hold of the task, if there is one."""
     MaintenanceTask.objects.filter(pk=name).exclude(held_since=None).update(
         held_since=None, held_reason="", held_details={}
     )
 
 
 def held() -> list[MaintenanceTask]:
-    """Tasks that wait for an operator, the longest waiting first."""
+    """Tasks that wait for an operator, the longest waiting one first."""
     return list(MaintenanceTask.objects.exclude(held_since=None).order_by("held_since"))

@@ -1,4 +1,4 @@
-"""Celery interfaces of maintenance and of long work."""
+"""Celery tasks for maintenance and jobs."""
 
 from collections.abc import Callable, Iterable
 from functools import partial, wraps
@@ -21,17 +21,17 @@ from sourceimages.maintenance.verify import verify_due
 from sourceimages.models import StoredFile
 
 INLINE = settings.CELERY_TASK_ALWAYS_EAGER
-STALE_SECONDS = 10 if INLINE else 40  # seconds without a sign of life, after which a job is taken up by somebody else
-TIME_SLICE = 5 if INLINE else jobs.TIME_SLICE  # somebody waits, or nobody does
-VERIFY_SECONDS = 10 if INLINE else 240  # of reading; other tasks wait for it, or none does
-INLINE_LIMIT = 100  # pictures
-INLINE_SECONDS = 5  # seconds
+STALE_SECONDS = 10 if INLINE else 40  # without a heartbeat, before another process resumes a job
+TIME_SLICE = 5 if INLINE else jobs.TIME_SLICE  # seconds; inline, a request waits for it
+VERIFY_SECONDS = 10 if INLINE else 240  # inline, other tasks wait for it
+INLINE_LIMIT = 100  # images of a job that is run within the request
+INLINE_SECONDS = 5  # after which such a job continues in the background
 
 log = structlog.get_logger()
 
 
 def when_writable(task: Callable[..., None]) -> Callable[..., None]:
-    """While database and storage do not agree, nothing is done and nothing fails: it waits in its rows."""
+    """Skip the task while database and storage don't belong together; a later run does its work."""
 
     @wraps(task)
     def attempt(*params: Any) -> None:
@@ -77,7 +77,7 @@ def remove_old_versions() -> None:
 @shared_task(bind=True)
 @when_writable
 def run_job(self: Task, job_id: str) -> None:
-    """A slice of a job. When it is tried again, should something not answer, stands in its row: resume_jobs looks."""
+    """Run a slice of a job and enqueue the next one. If a service is unavailable, resume_jobs retries it later."""
     if (self.request.delivery_info or {}).get("redelivered"):
         jobs.handle_killed(UUID(job_id))
     job = _run_slice(UUID(job_id), seconds=TIME_SLICE)
@@ -88,11 +88,11 @@ def run_job(self: Task, job_id: str) -> None:
 @shared_task
 @when_writable
 def resume_jobs() -> None:
-    """Take up jobs that nobody works at; those that failed too often end here. One of them does not stop the others."""
+    """Resume jobs without a running worker; a job that was killed too often fails."""
     for job_id in jobs.stalled(seconds=STALE_SECONDS):
         jobs.handle_killed(job_id)
         if settings.CELERY_TASK_ALWAYS_EAGER:
-            _run_slice(job_id, seconds=jobs.TIME_SLICE)  # by beat itself, for which nobody waits
+            _run_slice(job_id, seconds=jobs.TIME_SLICE)  # in the scheduler, where no request waits
         else:
             enqueue_job(job_id)
 
@@ -100,7 +100,7 @@ def resume_jobs() -> None:
 @shared_task
 @when_writable
 def index_stale() -> None:
-    """After a change of the language, or an upgrade that indexes otherwise."""
+    """Rebuild search indexes after a change of the language, or an upgrade that changes the index."""
     for job in jobs.index_stale():
         enqueue_job(job.pk)
 
@@ -111,7 +111,7 @@ def delete_old_job_images() -> None:
 
 
 def _run_slice(job_id: UUID, *, seconds: float) -> Job | None:
-    """The job after so many seconds of work; nothing if it waits for something that does not answer."""
+    """Run the job for this many seconds; None if it waits for a service that is unavailable."""
     if jobs.is_waiting(job_id):
         return None
     try:
@@ -140,7 +140,7 @@ def optimize_pending() -> None:
 @shared_task(autoretry_for=(StorageUnavailable, OperationalError), retry_backoff=True, max_retries=8)
 @when_writable
 def extract_colors() -> None:
-    """Of a hundred files; those that come meanwhile have their turn the next time."""
+    """Extract the dominant colors of up to 100 files; the next run continues."""
     for file_id in operations.files_without_colors():
         operations.extract_colors(file_id)
 
@@ -159,7 +159,7 @@ def verify() -> None:
 
 
 def run_or_enqueue(job: Job) -> Job:
-    """Do a small job while somebody waits, and have a large one done soon; the job as it is then."""
+    """Run a small job at once, or enqueue a large one; return its current state."""
     if (job.total or 0) <= INLINE_LIMIT:
         job = _run_slice(job.pk, seconds=INLINE_SECONDS) or job
     if job.unfinished:
@@ -169,17 +169,17 @@ def run_or_enqueue(job: Job) -> Job:
 
 
 def enqueue_job(job_id: UUID) -> None:
-    """Have the job done soon. That it is done at all does not depend on it: its row is there, and beat looks."""
+    """Enqueue the job after the commit. If that fails, the scheduled task resume_jobs runs it."""
     transaction.on_commit(lambda: _enqueue(run_job, str(job_id)))
 
 
 def enqueue_purge() -> None:
-    """What has expired is removed now, not within the hour."""
+    """Enqueue a purge after the commit, instead of waiting for the hourly one."""
     transaction.on_commit(lambda: _enqueue(purge))
 
 
 def enqueue_optimize(files: Iterable[StoredFile]) -> None:
-    """The same for wishes to optimize."""
+    """Enqueue the optimization of those files for which it was requested, after the commit."""
     for file in {file.pk: file for file in files if file.optimize_to}.values():
         transaction.on_commit(partial(_enqueue, optimize, file.pk))
 
@@ -187,5 +187,5 @@ def enqueue_optimize(files: Iterable[StoredFile]) -> None:
 def _enqueue(task: Task, *params: str | int) -> None:
     try:
         task.delay(*params)
-    except Exception:  # what asked for it is done and answered, whatever goes wrong here; beat looks again
+    except Exception:  # the request that enqueues it must not fail; a scheduled task will do the work
         log.warning("task.enqueue_failed", task=task.name, params=params, exc_info=True)

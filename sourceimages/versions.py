@@ -1,6 +1,6 @@
-"""What images were before they were changed, written in the transaction that changes them.
+"""Versions of images, recorded in the transaction that changes them.
 
-Whatever replaces a value calls `keep`, or has the database write the rows as `copyrows` does.
+Code that replaces a value calls `record_versions`, or lets the database write the rows as `bulk_sql` does.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from organizations.audit import Actor
 from sourceimages import hashes
 from sourceimages.models import ImageVersion, SourceImage
 
-# What is kept of an image. The lock is not: unlocking undoes locking, and the audit log names each image.
+# The fields that versions have. Not the lock: it can be undone by unlocking, and the audit log has each image.
 FIELDS = ("name", "created", "user_metadata", "dynamic_metadata", "protected")
 Values = Mapping[str, Any]  # by field
 
@@ -24,7 +24,7 @@ def record_versions(
     *,
     derived: Mapping[SourceImage, int] = MappingProxyType({}),
 ) -> None:
-    """Write down which values of images, which are held, have just been replaced; of `derived` the ids of new ones."""
+    """Record the replaced values of images, all locked; `derived` has the IDs of new images created from them."""
     ImageVersion.objects.bulk_create(
         ImageVersion(
             organization_id=image.organization_id,
@@ -43,9 +43,9 @@ def record_versions(
 
 
 def set_values(image: SourceImage, values: Values) -> dict[str, Any]:
-    """Give the image, which is not saved yet, these values; answers those that they replace.
+    """Set these values on the image, without saving it; return the values that they replace.
 
-    The identity follows. The hash stays, as with `keepHash`: it is the name by which the image is known.
+    The identity is updated. The hash stays the same, as with `keepHash`, as clients know the image by it.
     """
     replaced = {name: getattr(image, name) for name, value in values.items() if getattr(image, name) != value}
     for name in replaced:
@@ -55,7 +55,7 @@ def set_values(image: SourceImage, values: Values) -> dict[str, Any]:
 
 
 def values_of(version: ImageVersion) -> dict[str, Any]:
-    """The values that the change replaced, as an image has them."""
+    """The replaced values, parsed from JSON."""
     return {name: FROM_JSON.get(name, _unchanged)(version.before[name]) for name in FIELDS if name in version.before}
 
 
@@ -64,9 +64,9 @@ def to_json(values: Values) -> dict[str, Any]:
 
 
 def _parse_datetime(text: str) -> datetime:
-    """SQLite, where it writes the row by itself, leaves the zone out."""
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    """Versions that SQLite has written in bulk_sql have no time zone: they are in UTC."""
+    parsed = datetime.fromisoformat(text)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 def _unchanged(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What commands take and how they answer: rows by what people call them, refusals as CommandError."""
+"""Base class of commands, and lookups of their arguments."""
 
 import json
 from abc import ABC, abstractmethod
@@ -13,13 +13,13 @@ from rokka.core.errors import DomainError
 
 
 class OperationCommand(BaseCommand, ABC):
-    """A command that is the face of one operation: a refusal ends it with its message and status 1."""
+    """A command that calls one operation. A DomainError ends it with the error's message and exit status 1."""
 
-    json = False  # whether --json makes it print one JSON object
+    json = False  # whether the command has the option --json
 
     def add_arguments(self, parser: CommandParser) -> None:
         if self.json:
-            parser.add_argument("--json", action="store_true", help="print one JSON object, for scripts")
+            parser.add_argument("--json", action="store_true", help="print a JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -29,36 +29,38 @@ class OperationCommand(BaseCommand, ABC):
 
     @abstractmethod
     def run(self, **options: Any) -> None:
-        """Do it, and print what came of it."""
+        """Call the operation and print its result."""
 
-    def print_fields(self, facts: Mapping[str, Any], *, as_json: bool, remark: str = "") -> None:
+    def print_fields(self, fields: Mapping[str, Any], *, as_json: bool, remark: str = "") -> None:
+        """Print one field per line, then the remark; or all fields as JSON, without the remark."""
         if as_json:
-            self.stdout.write(json.dumps(facts))
+            self.stdout.write(json.dumps(fields))
             return
-        for name, value in facts.items():
+        for name, value in fields.items():
             self.stdout.write(f"{name + ':':17} {value}")
         if remark:
             self.stdout.write(remark)
 
 
-SHOWN_ONCE = "The key is not kept and cannot be shown again."
+SHOWN_ONCE = "Copy the key now: it is not stored and cannot be shown again."
 
 
 def organization(name: str) -> Organization:
+    """The organization of this name. Raises CommandError."""
     found = Organization.objects.filter(name=name).first()
     if found is None:
-        raise CommandError(f"There is no organization called {name!r}.")
+        raise CommandError(f"Organization {name!r} not found.")
     return found
 
 
 def user(text: str) -> User:
-    """By id, or by an e-mail address or username that only one user has."""
+    """The user with this ID, or the only one with this email address or username. Raises CommandError."""
     try:
         users = list(User.objects.filter(pk=UUID(text)))
     except ValueError:
         users = list(User.objects.filter(email=text)[:2]) or list(User.objects.filter(username=text))
     if not users:
-        raise CommandError("There is no such user. Name one by id, or by an e-mail address that only one user has.")
+        raise CommandError(f"User {text!r} not found. Use a user ID, a username or an email address.")
     if len(users) > 1:
-        raise CommandError(f"Several users have the address {text!r}. Name one by its id.")
+        raise CommandError(f"Several users have the email address {text!r}. Use a user ID.")
     return users[0]

@@ -213,7 +213,7 @@ ERRORS = {
     412: ("precondition_failed", "The file is not the one that the request is about."),
     413: ("too_large", "The body has more than 1,000,000 bytes."),
     416: ("range_not_satisfiable", "The file has 284631 bytes, and none of those asked for."),
-    423: ("image_locked", f"Source image {HASH[:6]} is locked: it can be neither deleted nor changed."),
+    423: ("image_locked", f"Source image {HASH[:6]} is locked. Locked images can't be deleted or changed."),
     429: ("too_many_requests", "The limit of 12000 in 60 seconds is reached (RATE_LIMIT_PER_KEY). Wait 7 seconds."),
     503: ("unavailable", "The database is busy or does not answer. Try again."),
 }

@@ -1,1 +1,1 @@
-"""Scheduled tasks. No user asks for them; each may run twice, at once, or be killed at any moment."""
+"""Scheduled tasks. Each of them can safely run twice, run concurrently, or be killed at any time."""

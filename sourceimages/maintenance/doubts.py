@@ -1,4 +1,4 @@
-"""Leaps are doubted before anything is removed: of clocks, and of how much there is to remove."""
+"""Safety checks before files or images are removed: clocks must agree, and large removals wait for a day."""
 
 import socket
 import time
@@ -9,68 +9,70 @@ from django.db import transaction
 from rokka.core.clock import database_now
 from sourceimages import storage, task_state
 
-CLOCK = "clock"  # what is held while clocks differ
+CLOCK = "clock"  # name of the hold while clocks differ
 TOLERANCE = timedelta(minutes=5)  # between clocks
-MAX_RUN_GAP = timedelta(days=2)  # since the last run
+MAX_RUN_GAP = timedelta(days=2)  # between two runs
 HOLD_TIME = timedelta(days=1)
 
 
 def clocks_agree() -> bool:
-    """Whether this machine, the storage and the database have the same time. If not, it is shown as held."""
+    """Whether the clocks of this machine, the storage and the database agree; if not, operators see a hold."""
     now = database_now().timestamp()
-    # This machine's first: a storage refuses requests that are signed with a wrong time.
-    apart = _clock_difference("this machine", time.time() - now) or _clock_difference(
+    # Compare this machine first: a storage rejects requests that are signed with a wrong time.
+    difference = _clock_difference("this machine", time.time() - now) or _clock_difference(
         "the storage", storage.originals().now() - now
     )
-    if apart:
+    if difference:
         task_state.hold(
             CLOCK,
-            f"{apart} No file is moved or removed by {socket.gethostname()} until the clocks agree.",
+            f"{difference} {socket.gethostname()} moves and removes no files until the clocks agree.",
         )
     else:
         task_state.release(CLOCK)
-    return not apart
+    return not difference
 
 
-def _clock_difference(whose: str, seconds: float) -> str:
+def _clock_difference(machine: str, seconds: float) -> str:
     if abs(seconds) <= TOLERANCE.total_seconds():
         return ""
-    return f"Clocks differ: that of {whose} from the database's by {round(seconds)} seconds."
+    return f"Clocks differ: the clocks of {machine} and the database are {round(seconds)} seconds apart."
 
 
 @transaction.atomic
 def must_wait(name: str, *, count: int, limit: int, size: int = 0, command: str) -> bool:
-    """Whether the task has to wait before it removes `count` things of `size` bytes; to be asked once in each run.
+    """Whether the task has to wait before it removes `count` items of `size` bytes. Call it once per run.
 
-    It waits for a day after a leap of more than two days since the last run, and with more than `limit` to remove.
-    Another leap, or as many again, begin the day anew; an operator who confirms ends it. Shown as held meanwhile.
+    A task is held for a day if the last run was more than two days ago, or if it would remove more than `limit` items.
+    Another gap, or `limit` more items, restart the day; an operator can end it with the `command`.
     """
     task = task_state.get_for_update(name)
     now = database_now()
-    passed = now - (task.last_run or now)
+    elapsed = now - (task.last_run or now)
     task.last_run = now
     task.save(update_fields=["last_run"])
-    before = task.held_details.get("count", 0) if task.held_since else 0
-    doubt = _reason_to_hold(passed, count, before + limit)
-    waited = task.held_since is not None and not doubt
-    if not count or (waited and _hold_expired(task.held_since, now, passed)) or (not task.held_since and not doubt):
+    held_count = task.held_details.get("count", 0) if task.held_since else 0
+    reason = _reason_to_hold(elapsed, count, held_count + limit)
+    waited = task.held_since is not None and not reason
+    if not count or (waited and _hold_expired(task.held_since, now, elapsed)) or (not task.held_since and not reason):
         task_state.release(name)
         return False
-    if doubt:
-        task_state.release(name)  # the day begins anew
-    task_state.hold(name, doubt or task.held_reason, count=count if doubt else before, bytes=size, command=command)
+    if reason:
+        task_state.release(name)  # the day starts again
+    task_state.hold(
+        name, reason or task.held_reason, count=count if reason else held_count, bytes=size, command=command
+    )
     return True
 
 
-def _reason_to_hold(passed: timedelta, count: int, limit: int) -> str:
-    """What makes a run doubtful; empty if nothing does."""
-    if passed > MAX_RUN_GAP:
-        return f"The last run was {passed.days} days ago: either nothing ran since then, or a clock has leapt."
+def _reason_to_hold(elapsed: timedelta, count: int, limit: int) -> str:
+    """Why the run has to wait; empty if it doesn't."""
+    if elapsed > MAX_RUN_GAP:
+        return f"The last run was {elapsed.days} days ago: no task ran since then, or a clock jumped."
     if count > limit:
-        return f"{count} are to be removed at once, more than the {limit} that are not asked about."
+        return f"{count} items would be removed at once; the limit without confirmation is {limit}."
     return ""
 
 
-def _hold_expired(since: datetime | None, now: datetime, passed: timedelta) -> bool:
-    """The day is over, or a clock that had leapt has been set right."""
-    return since is None or now - since >= HOLD_TIME or passed < -TOLERANCE
+def _hold_expired(since: datetime | None, now: datetime, elapsed: timedelta) -> bool:
+    """Whether the day is over, or a clock that had jumped was set back."""
+    return since is None or now - since >= HOLD_TIME or elapsed < -TOLERANCE

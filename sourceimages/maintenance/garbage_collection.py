@@ -1,8 +1,8 @@
-"""Moving to the storage's trash what nothing refers to: files without a row, and files whose row no image shows.
+"""Garbage collection: moves orphaned files to the storage trash, and removes file rows that no image refers to.
 
-The look over all keys is spread over a day, and what it finds is judged when it has come round. A round that would move
-more than a thousandth of all files moves none and waits for an operator: a database that does not know what is in the
-storage is more likely than so much garbage.
+All keys are scanned in steps over a day, and orphans are moved when a scan is complete. A scan that would move more
+than a thousandth of all files moves none and waits for an operator: a database that doesn't belong to the storage is
+more likely than so much garbage.
 """
 
 from collections.abc import Collection, Sequence
@@ -28,19 +28,19 @@ from sourceimages.ownership import check_removable
 
 TASK = "garbage_collection"
 COMMAND = "manage.py collect_garbage --confirm"
-MIN_LIMIT = 100  # files that a round may move, however few there are
-SHARE = 1000  # one of so many files may be moved by a round
+MIN_LIMIT = 100  # files that a scan may move without confirmation, however few there are
+SHARE = 1000  # a scan may move one in SHARE files without confirmation
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What a look over all keys and all rows has come to."""
+    """The result of a complete scan of all keys and all rows."""
 
     survey: Survey
-    rows: dict[int, int]  # files whose row no image shows: ids, and sizes in bytes
-    limit: int  # files that are moved without asking
+    rows: dict[int, int]  # sizes in bytes of files that no image refers to, by ID
+    limit: int  # files that are moved without confirmation
 
     @property
     def count(self) -> int:
@@ -53,16 +53,16 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What became of a run."""
+    """The result of a run."""
 
-    moved: int = 0  # files that are in the storage's trash now
-    temporary: int = 0  # files of uploads that were never finished: removed
-    round: Scan | None = None  # that has ended with this run
+    moved: int = 0  # files moved to the storage trash
+    temporary: int = 0  # temporary files deleted
+    scan: Scan | None = None  # if this run completed one
     held: str = ""  # why nothing was moved
 
 
 def collect_garbage(*, at_once: bool = False) -> Collected:
-    """Look at the keys whose turn it is, or at all of them at once, and when all are looked at move what is garbage.
+    """Scan the next keys, or all of them `at_once`; when all are scanned, move orphaned files to the storage trash.
 
     Raises StorageMismatch.
     """
@@ -76,60 +76,60 @@ def collect_garbage(*, at_once: bool = False) -> Collected:
     return replace(apply_scan(classify(survey)), temporary=temporary)
 
 
-def apply_scan(found: Scan, *, confirmed: bool = False) -> Collected:
-    """Move what was found, unless it is so much that an operator has to confirm it first."""
+def apply_scan(scan: Scan, *, confirmed: bool = False) -> Collected:
+    """Move the files that the scan found, unless there are so many that an operator has to confirm it first."""
     check_removable()
     if not doubts.clocks_agree():
         return Collected(held=task_state.get(doubts.CLOCK).held_reason)
-    _save_progress(found)
+    _save_progress(scan)
     failpoints.failpoint("collect.judged")
-    if found.count > found.limit and not confirmed:
-        return Collected(round=found, held=_hold(found))
+    if scan.count > scan.limit and not confirmed:
+        return Collected(scan=scan, held=_hold(scan))
     task_state.release(TASK)
-    moved = _move_files_without_images(found.rows) + len(stored_files.move_to_trash(found.survey.orphans))
+    moved = _move_files_without_images(scan.rows) + len(stored_files.move_to_trash(scan.survey.orphans))
     if moved:
-        log.info("garbage.moved_to_trash", count=moved, bytes=found.size, examples=found.survey.orphans[:EXAMPLES])
-    return Collected(moved, round=found)
+        log.info("garbage.moved_to_trash", count=moved, bytes=scan.size, examples=scan.survey.orphans[:EXAMPLES])
+    return Collected(moved, scan=scan)
 
 
 def limit() -> int:
-    """How many files a round moves without asking."""
+    """How many files a scan moves without confirmation."""
     return max(MIN_LIMIT, StoredFile.objects.count() // SHARE)
 
 
 def classify(survey: Survey) -> Scan:
-    """Orphans and rows together: both lose their place by the same round."""
+    """The survey of all keys, with the file rows that no image refers to."""
     return Scan(survey, dict(files_without_images().values_list("id", "size")), limit())
 
 
 def files_without_images() -> QuerySet[StoredFile]:
-    """Rows that no image shows any more, because the one that did was overwritten, and that none is about to."""
+    """Rows that no image refers to, for example because it was overwritten; without those of uploads in progress."""
     return StoredFile.objects.filter(
         images=None, created__lt=database_now() - timedelta(seconds=grace_period.seconds())
     )
 
 
-def _hold(found: Scan) -> str:
-    size = filesizeformat(found.size).replace("\xa0", " ")
+def _hold(scan: Scan) -> str:
+    size = filesizeformat(scan.size).replace("\xa0", " ")
     reason = (
-        f"Garbage collection would move {found.count} files ({size}) of {StoredFile.objects.count()} to the storage's "
-        f"trash; {found.limit} are moved without asking. Does this database belong to this storage?"
+        f"Garbage collection would move {scan.count} of {StoredFile.objects.count()} files ({size}) to the storage "
+        f"trash; the limit without confirmation is {scan.limit}. Check that this database belongs to this storage."
     )
     task_state.hold(
         TASK,
         reason,
-        count=found.count,
-        bytes=found.size,
-        examples=found.survey.orphans[:EXAMPLES],
+        count=scan.count,
+        bytes=scan.size,
+        examples=scan.survey.orphans[:EXAMPLES],
         command=COMMAND,
     )
     return reason
 
 
-def _save_progress(found: Scan) -> None:
-    """What the dashboard shows of the last round."""
-    survey = found.survey
-    last = {"seen": survey.seen, "orphans": found.count, "orphan_bytes": found.size}
+def _save_progress(scan: Scan) -> None:
+    """Save the numbers of the last scan for the dashboard."""
+    survey = scan.survey
+    last = {"seen": survey.seen, "orphans": scan.count, "orphan_bytes": scan.size}
     last |= {"foreign": survey.foreign, "foreign_bytes": survey.foreign_bytes}
     task_state.set_progress(
         TASK, last=last | {"foreign_examples": survey.foreign_examples, "ended": str(database_now())}
@@ -139,7 +139,7 @@ def _save_progress(found: Scan) -> None:
 def _move_files_without_images(ids: Collection[int]) -> int:
     moved = 0
     for batch in batched(sorted(ids), stored_files.MOVE_BATCH):
-        check_removable()  # before the rows are gone, not only before the files are
+        check_removable()  # move_to_trash checks again, but only after the rows are deleted
         moved += len(stored_files.move_to_trash(_remove_rows(batch)))
     return moved
 
@@ -152,19 +152,19 @@ def _remove_rows(ids: Sequence[int]) -> list[str]:
     return keys
 
 
-@retry_on_conflict(references=[FILE_REFERENCE])  # it has come to be needed: at the second look it is
+@retry_on_conflict(references=[FILE_REFERENCE])  # a new image refers to the file: the next attempt skips it
 @transaction.atomic
 def _remove_row(file: StoredFile) -> list[str]:
-    """Keys of the file, if no image shows it."""
+    """Delete the row if no image refers to it; return the key of its file, in a list."""
     return remove_unreferenced(file.organization, files_for_update({file.pk}))
 
 
 def delete_old_temp_files() -> int:
-    """Remove files of uploads that were never finished, because their process was killed."""
+    """Delete temporary files of uploads whose process was killed; return how many."""
     folder, removed = storage.originals().temp_dir, 0
     now, old = storage.folder_now(folder), grace_period.seconds()
     for path in folder.glob("*.part"):
-        with suppress(FileNotFoundError):  # finished, or removed by another
+        with suppress(FileNotFoundError):  # the upload was finished, or another process deleted it
             if now - path.stat().st_mtime > old:
                 path.unlink()
                 removed += 1

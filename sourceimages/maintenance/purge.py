@@ -1,4 +1,4 @@
-"""Removing for ever the pictures of expired tombstones. Their files go to the storage's trash."""
+"""Permanently delete images of expired deletions, and move their files to the storage trash."""
 
 from collections.abc import Callable
 
@@ -20,18 +20,18 @@ from sourceimages.ownership import check_removable
 TASK = "purge"
 COMMAND = "manage.py purge_trash --confirm"
 BATCH = 500
-MIN_LIMIT = 100  # images that are removed at once without waiting, however few there are
-SHARE = 10  # one of so many images may be removed at once without waiting
+MIN_LIMIT = 100  # images that are deleted without waiting, however few there are
+SHARE = 10  # one in SHARE images may be deleted without waiting
 
 
 def purge_expired(
     *, actor: Actor = SYSTEM, watch: Callable[[int], None] = lambda count: None, confirmed: bool = False
 ) -> int:
-    """Remove the pictures of expired tombstones for ever, and move files that nothing refers to to the storage's trash.
+    """Permanently delete the images of expired deletions and move orphaned files to the storage trash.
 
-    Answers how many pictures. After a leap of the clock, and with more than a tenth of all pictures to remove, it waits
-    for a day, unless an operator has `confirmed` it; what a person let expire before its time does not wait. `watch`
-    is told the number of each batch. Raises StorageMismatch.
+    Returns the number of images. After a clock jump, or for more than a tenth of all images, it waits for a day unless
+    an operator has `confirmed` it; deletions that a user expired early don't wait. `watch` is called with the number of
+    images of each batch. Raises StorageMismatch.
     """
     check_removable()
     due = to_purge()
@@ -49,17 +49,17 @@ def purge_expired(
 
 
 def must_wait(due: TombstoneQuerySet) -> bool:
-    """Whether there is so much to remove, or so much time has passed since the last run, that it waits for a day."""
-    doubtful = SourceImage.objects.filter(tombstone__in=due.filter(purge_confirmed=False))
-    found = doubtful.aggregate(count=Count("id"), size=Sum("size"))
+    """Whether the purge waits for a day, because of too many images or a gap since the last run."""
+    unconfirmed = SourceImage.objects.filter(tombstone__in=due.filter(purge_confirmed=False))
+    totals = unconfirmed.aggregate(count=Count("id"), size=Sum("size"))
     limit = MIN_LIMIT
-    if found["count"] > MIN_LIMIT:
+    if totals["count"] > MIN_LIMIT:
         limit = max(MIN_LIMIT, SourceImage.objects.count() // SHARE)
-    return doubts.must_wait(TASK, count=found["count"], limit=limit, size=found["size"] or 0, command=COMMAND)
+    return doubts.must_wait(TASK, count=totals["count"], limit=limit, size=totals["size"] or 0, command=COMMAND)
 
 
 def to_purge() -> TombstoneQuerySet:
-    """Expired deletions, without those that a job is restoring."""
+    """Expired deletions, except those that a job is restoring."""
     expired = Tombstone.objects.filter(expires_at__lte=database_now())
     return expired.exclude(pk__in=expired.being_restored())
 
@@ -70,26 +70,26 @@ def _remove_empty(tombstone: Tombstone) -> None:
 
 
 def _purge_batch(tombstone: Tombstone, actor: Actor) -> int:
-    """Rows before files; 0 if there is nothing left."""
-    check_removable()  # before the rows are gone, not only before the files are
+    """Delete rows, then move their files; return the number of images, 0 if none are left."""
+    check_removable()  # move_to_trash checks again, but only after the rows are deleted
     count, keys = _purge_rows(tombstone, actor)
     failpoints.failpoint("purge.committed")
     stored_files.move_to_trash(keys)
     return count
 
 
-@retry_on_conflict(references=[FILE_REFERENCE])  # an upload has come to refer to one of the files
+@retry_on_conflict(references=[FILE_REFERENCE])  # an upload refers to one of the files now
 @transaction.atomic
 def _purge_rows(tombstone: Tombstone, actor: Actor) -> tuple[int, list[str]]:
-    """How many images of the deletion were removed, and the keys of the files that nothing refers to any more."""
-    # Restoring extends the time: it waits for this lock, or we for its one.
+    """Delete a batch of images; return how many, and the keys of files that no image refers to any more."""
+    # Restoring extends the expiry under the same lock, so it can't interleave with this.
     if not Tombstone.objects.expired().select_for_update(no_key=True).filter(pk=tombstone.pk):
         return 0, []
-    found = list(tombstone.images.order_by("id").values_list("id", "file_id")[:BATCH])
-    kept = files_for_update({file_id for _, file_id in found})
-    # Somebody may have brought some back before the tombstone expired, and we waited for them.
-    held = SourceImage.objects.filter(pk__in=[pk for pk, _ in found], tombstone=tombstone)
-    ids = list(held.order_by("id").select_for_update().values_list("id", flat=True))
+    batch = list(tombstone.images.order_by("id").values_list("id", "file_id")[:BATCH])
+    files = files_for_update({file_id for _, file_id in batch})
+    # Images may have been restored before the deletion expired, while this transaction waited for a lock.
+    images = SourceImage.objects.filter(pk__in=[pk for pk, _ in batch], tombstone=tombstone)
+    ids = list(images.order_by("id").select_for_update().values_list("id", flat=True))
     SourceImage.objects.filter(pk__in=ids).delete()
     ImageVersion.objects.filter(image_id__in=ids).delete()
     if ids:
@@ -102,7 +102,7 @@ def _purge_rows(tombstone: Tombstone, actor: Actor) -> tuple[int, list[str]]:
             count=len(ids),
             tombstone_id=tombstone.pk,
         )
-    keys = remove_unreferenced(tombstone.organization, kept)
+    keys = remove_unreferenced(tombstone.organization, files)
     failpoints.failpoint("purge.deleted")
     return len(ids), keys
 
@@ -112,9 +112,9 @@ def files_for_update(ids: set[int]) -> list[StoredFile]:
 
 
 def remove_unreferenced(organization: Organization, files: list[StoredFile]) -> list[str]:
-    """Delete those of the files, which are held, that no picture refers to; answer their keys."""
-    needed = set(SourceImage.objects.filter(file__in=files).values_list("file_id", flat=True))
-    gone = [file for file in files if file.pk not in needed]
-    StoredFile.objects.filter(pk__in=[file.pk for file in gone]).delete()
-    counters.add(organization, bytes=-sum(file.size for file in gone))
-    return [file.key for file in gone]
+    """Delete the rows, all locked, that no image refers to; return their keys."""
+    referenced = set(SourceImage.objects.filter(file__in=files).values_list("file_id", flat=True))
+    unreferenced = [file for file in files if file.pk not in referenced]
+    StoredFile.objects.filter(pk__in=[file.pk for file in unreferenced]).delete()
+    counters.add(organization, bytes=-sum(file.size for file in unreferenced))
+    return [file.key for file in unreferenced]

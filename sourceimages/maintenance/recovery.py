@@ -1,4 +1,4 @@
-"""What operators bring back: files from the storage's trash, and images of files that have lost their row."""
+"""Recovery by operators: of files from the storage trash, and of images from orphaned files."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,77 +18,77 @@ from sourceimages.uploads.upload import Upload
 
 @dataclass(frozen=True, slots=True)
 class FileFilter:
-    """Which files are meant: all conditions that are given have to hold."""
+    """Conditions that a file has to match, all of them."""
 
     keys: frozenset[str] = frozenset()
     organization: Organization | None = None
-    since: datetime | None = None  # when they came to where they are
+    since: datetime | None = None  # stored, or moved to the trash, at or after
     until: datetime | None = None
 
-    def matches(self, held: storage.StoredObject, now: datetime) -> bool:
-        came = now - timedelta(seconds=held.age)
+    def matches(self, file: storage.StoredObject, now: datetime) -> bool:
+        created = now - timedelta(seconds=file.age)
         return (
-            (not self.keys or held.key in self.keys)
-            and (self.organization is None or held.key.startswith(f"{self.organization.pk.hex}/"))
-            and (self.since is None or came >= self.since)
-            and (self.until is None or came <= self.until)
+            (not self.keys or file.key in self.keys)
+            and (self.organization is None or file.key.startswith(f"{self.organization.pk.hex}/"))
+            and (self.since is None or created >= self.since)
+            and (self.until is None or created <= self.until)
         )
 
 
-def files_in_trash(wanted: FileFilter) -> Iterator[storage.StoredObject]:
-    """Files of organizations of this database that lie in the storage's trash."""
-    return _matching(storage.originals().list_trash(), wanted)
+def files_in_trash(file_filter: FileFilter) -> Iterator[storage.StoredObject]:
+    """Files in the storage trash that belong to organizations of this database."""
+    return _matching(storage.originals().list_trash(), file_filter)
 
 
-def orphans(wanted: FileFilter, *, recent: bool) -> Iterator[storage.StoredObject]:
-    """Files at their place, of organizations of this database, that no row names.
+def orphans(file_filter: FileFilter, *, recent: bool) -> Iterator[storage.StoredObject]:
+    """Stored files of organizations of this database that no row refers to.
 
-    Those younger than the grace time, which may be uploads under way, only if `recent`, or if their keys are given.
+    Files younger than the grace period may be uploads in progress: they are included if `recent`, or by their keys.
     """
-    # Ages may be a little less than zero where the storage tells its time in whole seconds.
-    old = float("-inf") if recent or wanted.keys else grace_period.seconds()
-    for batch in batched(_matching(storage.originals().list_objects(), wanted), BATCH):
-        named = stored_files.referenced_keys([held.key for held in batch])
-        yield from (held for held in batch if held.key not in named and held.age >= old)
+    # Ages can be slightly negative if the storage has timestamps in whole seconds.
+    min_age = float("-inf") if recent or file_filter.keys else grace_period.seconds()
+    for batch in batched(_matching(storage.originals().list_objects(), file_filter), BATCH):
+        referenced = stored_files.referenced_keys([file.key for file in batch])
+        yield from (file for file in batch if file.key not in referenced and file.age >= min_age)
 
 
-def _matching(found: Iterator[storage.StoredObject], wanted: FileFilter) -> Iterator[storage.StoredObject]:
+def _matching(files: Iterator[storage.StoredObject], file_filter: FileFilter) -> Iterator[storage.StoredObject]:
     owners, now = Owners(), database_now()
-    return (held for held in found if wanted.matches(held, now) and owners.own(held))
+    return (file for file in files if file_filter.matches(file, now) and owners.own(file))
 
 
 class Outcome(Enum):
-    """What became of a file without a row."""
+    """The result for an orphaned file."""
 
     RECOVERED = "recovered"
-    KNOWN = "known"  # the organization has a file of the same content already
-    CHANGED = "changed"  # the content is not what was uploaded under this hash: optimized, or damaged
+    KNOWN = "known"  # the organization has a file with the same content
+    CHANGED = "changed"  # the content doesn't match the hash in its key: it was optimized, or is damaged
 
 
 def recover_orphan(key: str, *, protected: bool, actor: Actor) -> Outcome:
-    """Make an image of a file without a row, as if it were uploaded again; the file itself goes to the trash then.
+    """Create an image from an orphaned file, as an upload would, and move the file to the storage trash.
 
     Raises what an upload raises.
     """
     parts = storage.parse_key(key)
     if parts is None:
-        raise ValueError(f"{key!r} is not a key of ours")
+        raise ValueError(f"{key!r} is not a storage key of rokka")
     organization = Organization.objects.get(pk=parts.organization_id)
     if organization.files.filter(binary_hash=parts.binary_hash).exists():
         return Outcome.KNOWN
     originals = storage.originals()
-    spooled = TempUpload(originals.temp_dir, label=key, limit=originals.size(key))
+    temp_file = TempUpload(originals.temp_dir, label=key, limit=originals.size(key))
     try:
         for block in originals.open(key):
-            spooled.write(block)
-        spooled.close()
-        if spooled.sha1 != parts.binary_hash:
+            temp_file.write(block)
+        temp_file.close()
+        if temp_file.sha1 != parts.binary_hash:
             return Outcome.CHANGED
-        name = f"{parts.binary_hash}.{probing.probe(spooled.path).format}"
-        upload = Upload(spooled, name=name, protected=protected)
+        name = f"{parts.binary_hash}.{probing.probe(temp_file.path).format}"
+        upload = Upload(temp_file, name=name, protected=protected)
         (added,) = add_images(organization, [upload], can_update=False, actor=actor)
     finally:
-        spooled.discard()
+        temp_file.discard()
     record_event(actor, "image.recovered", added.image, key=key)
     stored_files.move_to_trash([key])
     return Outcome.RECOVERED

@@ -1,6 +1,6 @@
-"""The storage's trash: emptied after STORAGE_TRASH_RETENTION_DAYS of what no row names, and searched for what one does.
+"""The storage trash: files are deleted from it after STORAGE_TRASH_RETENTION_DAYS, or recovered if a row needs them.
 
-The look over it is spread over a day, like that over all keys.
+It is scanned in steps over a day, like all other keys.
 """
 
 from collections.abc import Sequence
@@ -27,23 +27,23 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class EmptyResult:
-    """What became of a run."""
+    """The result of a run, in files."""
 
-    removed: int = 0  # files, for ever
-    recovered: int = 0  # files that a row names and that were missing at their place
+    removed: int = 0  # deleted permanently
+    recovered: int = 0  # that a row refers to and that were missing
     seen: int = 0
     held: str = ""  # why nothing was removed
 
 
 def empty_trash(*, at_once: bool = False, confirmed: bool = False) -> EmptyResult:
-    """Look at the files in the trash whose turn it is, or at all of them at once. Raises StorageMismatch."""
+    """Process the next files in the trash, or all of them `at_once`. Raises StorageMismatch."""
     check_removable()
     if not doubts.clocks_agree():
         return EmptyResult(held=task_state.get(doubts.CLOCK).held_reason)
-    doubtful = doubts.must_wait(TASK, count=1, limit=1, command=COMMAND)
+    must_wait = doubts.must_wait(TASK, count=1, limit=1, command=COMMAND)
     if confirmed:
         task_state.release(TASK)
-    done = EmptyResult(held=task_state.get(TASK).held_reason if doubtful and not confirmed else "")
+    result = EmptyResult(held=task_state.get(TASK).held_reason if must_wait and not confirmed else "")
     before = task_state.get(TASK)
     step = max(KEYS_PER_STEP, before.progress.get("seen", 0) // RUNS)
     if at_once:
@@ -53,17 +53,17 @@ def empty_trash(*, at_once: bool = False, confirmed: bool = False) -> EmptyResul
     owners, last = Owners(), ""
     for batch in batched(trashed, BATCH):
         last = batch[-1].key
-        _scan(batch, owners, done)
+        _process(batch, owners, result)
     if not at_once:
-        _save_progress(before, quote(last, errors="surrogateescape") if done.seen == step else "", done.seen)
-    if done.removed:
-        log.info("storage_trash.emptied", count=done.removed)
-    return done
+        _save_progress(before, quote(last, errors="surrogateescape") if result.seen == step else "", result.seen)
+    if result.removed:
+        log.info("storage_trash.emptied", count=result.removed)
+    return result
 
 
 @transaction.atomic
 def _save_progress(before: MaintenanceTask, position: str, seen: int) -> None:
-    """Where the next run begins, unless another one has gone on meanwhile; and how many there are."""
+    """Save where the next run starts, unless a concurrent run did, and the number of files in the trash."""
     row = task_state.get_for_update(TASK)
     if row.position == before.position:
         counted = row.progress.get("counted", 0) + seen
@@ -72,15 +72,15 @@ def _save_progress(before: MaintenanceTask, position: str, seen: int) -> None:
         row.save(update_fields=["position", "progress"])
 
 
-def _scan(batch: Sequence[storage.StoredObject], owners: Owners, done: EmptyResult) -> None:
-    """Never one that a row names: that is recovered, unless it is at its place, too."""
-    ours = {held.key: held.age for held in batch if owners.own(held)}
-    done.seen += len(batch)
-    done.recovered += len(stored_files.recover_missing(ours))
-    if done.held:
+def _process(batch: Sequence[storage.StoredObject], owners: Owners, result: EmptyResult) -> None:
+    """Recover missing files that rows refer to; delete old files that no row refers to."""
+    ours = {file.key: file.age for file in batch if owners.own(file)}
+    result.seen += len(batch)
+    result.recovered += len(stored_files.recover_missing(ours))
+    if result.held:
         return
     old = {key for key, age in ours.items() if age > settings.STORAGE_TRASH_RETENTION_DAYS * DAY}
     if old := old - stored_files.referenced_keys(old):
         check_removable()
         storage.originals().empty_trash(sorted(old))
-        done.removed += len(old)
+        result.removed += len(old)

@@ -1,7 +1,7 @@
-"""Is what is stored still what was stored? Every file is read in turn and compared with its sha256.
+"""Verification of stored files: all of them are read in turn and compared with their SHA-256.
 
-Nothing is removed or changed but what the rows say of their files. What is lost or rotten is mended by an upload of the
-same content (`operations.heal`), or from a backup.
+Only the damage is recorded in their rows. A missing or corrupt file is repaired by an upload of the same content
+(`operations.heal`), or from a backup.
 """
 
 import time
@@ -24,10 +24,10 @@ from sourceimages.models import MaintenanceTask, StoredFile
 from sourceimages.operations.verify import VerifiedFile, verify_file
 
 NAME = "verify"  # of the task
-SECONDS = 240  # of reading in a run
+SECONDS = 240  # maximum duration of a run
 BATCH = 500  # rows read at a time
-FAILURES = 3  # files in a row that cannot be read, after which the storage is taken to be down
-EXAMPLES = 10  # damaged files that are shown to operators
+FAILURES = 3  # consecutive files that can't be read, before the storage counts as unavailable
+EXAMPLES = 10  # damaged files that are listed for operators
 
 log = structlog.get_logger()
 
@@ -42,10 +42,7 @@ def verify(
     limit: int | None = None,
     watch: Callable[[VerifiedFile], None] = lambda one: None,
 ) -> int:
-    """Compare these files, or the first `limit` of them; answers how many. `watch` is called with each.
-
-    Operators are told what is damaged.
-    """
+    """Verify these files, or the first `limit` of them; return how many. `watch` is called with each of them."""
     count = 0
     for verified in islice(_verified(files, actor), limit):
         count += 1
@@ -55,7 +52,7 @@ def verify(
 
 
 def due() -> Q:
-    """Files that were not found to be intact for VERIFY_INTERVAL_DAYS."""
+    """Condition for files that were not found intact within VERIFY_INTERVAL_DAYS."""
     return (
         Q(verified_at=None)
         | Q(verified_at__lt=database_now() - timedelta(days=settings.VERIFY_INTERVAL_DAYS))
@@ -64,17 +61,17 @@ def due() -> Q:
 
 
 def verify_due(*, seconds: float = SECONDS, actor: Actor = SYSTEM) -> int:
-    """The next share of a round through all files, which takes VERIFY_INTERVAL_DAYS; answers how many were compared.
+    """Verify the next files of a cycle through all files, which takes VERIFY_INTERVAL_DAYS; return how many.
 
-    What a run that is missed should have done is done by the next ones, each for so many `seconds` at most.
+    Runs catch up on missed ones, each for at most this many `seconds`.
     """
     task = _start_or_resume()
-    ends = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     position, count = int(task.position or 0), 0
     for verified in _verified(StoredFile.objects.filter(pk__gt=position, pk__lte=_target(task)), actor):
         count += 1
         _save_position(task, verified.file.pk, count)
-        if time.monotonic() > ends:
+        if time.monotonic() > deadline:
             break
     else:
         _save_position(task, max(position, _target(task)), count)
@@ -83,7 +80,7 @@ def verify_due(*, seconds: float = SECONDS, actor: Actor = SYSTEM) -> int:
 
 
 def report() -> None:
-    """Show operators what is damaged, for as long as anything is."""
+    """Hold the task, so that operators see it, while there are damaged files."""
     damaged = StoredFile.objects.exclude(damage="").select_related("organization").order_by("id")
     examples = [
         {"organization": one.organization.name, "binary_hash": one.binary_hash, "key": one.key, "damage": one.damage}
@@ -94,16 +91,16 @@ def report() -> None:
         return
     count = damaged.count()
     if MaintenanceTask.objects.filter(pk=NAME, held_details={"count": count, "examples": examples}).exists():
-        return  # they have been told
+        return  # already reported
     reason = (
-        f"{count:,} stored files are missing or corrupt. Upload the same content again, or restore them from a backup; "
+        f"{count:,} stored files are missing or corrupt. Upload the same content again or restore them from a backup, "
         f"then run manage.py verify."
     )
     task_state.hold(NAME, reason, count=count, examples=examples)
 
 
 def _verified(files: QuerySet[StoredFile], actor: Actor) -> Iterator[VerifiedFile]:
-    """One file that cannot be read now does not keep the others from being read; several in a row are the storage."""
+    """Skip a file that can't be read; raise StorageUnavailable after several consecutive ones."""
     failures = 0
     for file in _in_batches(files):
         try:
@@ -120,19 +117,22 @@ def _verified(files: QuerySet[StoredFile], actor: Actor) -> Iterator[VerifiedFil
 
 
 def _in_batches(files: QuerySet[StoredFile]) -> Iterator[StoredFile]:
-    """By ascending id; no connection is kept busy while a file is read."""
+    """The files by ascending ID, without keeping a query open while they are read."""
     last = 0
     while batch := list(files.filter(pk__gt=last).order_by("id")[:BATCH]):
         yield from batch
         last = batch[-1].pk
 
 
-# --- The round --------------------------------------------------------------------------------------------------------
+# --- The cycle --------------------------------------------------------------------------------------------------------
 
 
 @transaction.atomic
 def _start_or_resume() -> MaintenanceTask:
-    """The row of the task, in the midst of a round: `progress` has its start, and the ids that it lies between."""
+    """The row of the task, after starting a new cycle if the last one is complete.
+
+    `progress` has the cycle's start, its ID range and the number of verified files.
+    """
     task, now = task_state.get_for_update(NAME), database_now()
     if not task.progress or (_elapsed(task, now) >= 1 and int(task.position or 0) >= task.progress["last"]):
         ids = StoredFile.objects.aggregate(first=Min("id"), last=Max("id"))
@@ -145,23 +145,23 @@ def _start_or_resume() -> MaintenanceTask:
 
 
 def _target(task: MaintenanceTask) -> int:
-    """The id that the round should have come to by now."""
+    """The ID that the cycle should have reached by now."""
     assert task.last_run is not None  # noqa: S101 (it was set when the run began)
     first, last = task.progress["first"], task.progress["last"]
     return int(first + (last - first) * min(1.0, _elapsed(task, task.last_run)))
 
 
 def _elapsed(task: MaintenanceTask, now: datetime) -> float:
-    """The part of the round's time that is over."""
+    """The elapsed fraction of the cycle's duration."""
     return (now - datetime.fromisoformat(task.progress["started"])) / timedelta(days=settings.VERIFY_INTERVAL_DAYS)
 
 
 def _save_position(task: MaintenanceTask, position: int, done: int) -> None:
-    """Where the next run begins. Two runs at once do some files twice, which harms nobody."""
+    """Save where the next run starts. Concurrent runs verify some files twice, which is harmless."""
     progress: dict[str, Any] = task.progress | {"done": task.progress["done"] + done}
     MaintenanceTask.objects.filter(pk=NAME).update(position=str(position), progress=progress)
 
 
 def of_organization(organization: Organization | None) -> QuerySet[StoredFile]:
-    """Its files, or all."""
+    """The files of the organization, or of all organizations."""
     return StoredFile.objects.all() if organization is None else StoredFile.objects.filter(organization=organization)

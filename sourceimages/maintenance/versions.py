@@ -1,4 +1,4 @@
-"""Removing what images were before they were changed, once that is longer ago than HISTORY_RETENTION_DAYS."""
+"""Deletes versions of images after HISTORY_RETENTION_DAYS."""
 
 import time
 from datetime import datetime, timedelta
@@ -12,17 +12,17 @@ from sourceimages import task_state
 from sourceimages.models import ImageVersion, MaintenanceTask
 
 NAME = "history"
-BATCH = 5000  # rows removed in one transaction
-TIME_SLICE = 30  # seconds; what is left has its turn the next time
-MAX_GAP = timedelta(days=2)  # between two runs, after which the clock is doubted
+BATCH = 5000  # rows deleted in one transaction
+TIME_SLICE = 30  # maximum duration of a run in seconds; the next run continues
+MAX_GAP = timedelta(days=2)  # between two runs; a larger one may be a clock jump
 HOLD_TIME = timedelta(days=1)
 
 log = structlog.get_logger()
 
 
 def remove_old_versions() -> int:
-    """Remove versions that are older than HISTORY_RETENTION_DAYS by the database's clock; answer how many."""
-    now = _begin()
+    """Delete versions older than HISTORY_RETENTION_DAYS by the database's clock; return how many."""
+    now = _start()
     if now is None:
         return 0
     deadline, removed = time.monotonic() + TIME_SLICE, 0
@@ -37,15 +37,17 @@ def remove_old_versions() -> int:
 
 
 @transaction.atomic
-def _begin() -> datetime | None:
-    """The database's time, or None while it is doubted: after a leap, nothing is removed for a day."""
+def _start() -> datetime | None:
+    """The database's time, or None for a day after a clock jump."""
     task = task_state.get_for_update(NAME)
     now: datetime = MaintenanceTask.objects.filter(pk=NAME).values_list(Now(), flat=True).get()
     waiting = task.held_since is not None and abs(now - task.held_since) < HOLD_TIME
-    leaped = task.held_since is None and task.last_run is not None and abs(now - task.last_run) > MAX_GAP
+    jumped = task.held_since is None and task.last_run is not None and abs(now - task.last_run) > MAX_GAP
     MaintenanceTask.objects.filter(pk=NAME).update(last_run=now)
-    if leaped:
-        task_state.hold(NAME, "The database's clock leaped, or nothing was removed for days. It goes on in a day.")
+    if jumped:
+        task_state.hold(
+            NAME, "The database's clock jumped, or the task didn't run for days. It resumes in a day by itself."
+        )
     elif not waiting:
         task_state.release(NAME)
-    return None if leaped or waiting else now
+    return None if jumped or waiting else now

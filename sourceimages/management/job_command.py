@@ -1,25 +1,18 @@
-"""What commands share that take long: they count, ask, show how far they are, stop in peace and go on later."""
+"""Base class of commands that run a job: they count, confirm, show progress, and can be paused and resumed."""
 
-import os
-import shutil
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from types import FrameType
 from typing import Any, Protocol
+from uuid import UUID
 
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import OperationalError, connection
 from django.db.models import Count, Max, Q, Sum
-from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
-from tqdm import tqdm
 
 from organizations.audit import COMMAND
 from organizations.management.base import OperationCommand
@@ -30,20 +23,30 @@ from sourceimages.errors import InvalidName, SelectionChanged
 from sourceimages.jobs import snapshot
 from sourceimages.jobs.selection import fingerprint
 from sourceimages.management.ownership import ImageCommand
+from sourceimages.management.terminal import (
+    EXIT_INTERRUPTED,
+    add_dry_run_option,
+    add_yes_option,
+    confirm,
+    count_label,
+    graceful_interrupt,
+    progress_bar,
+    size_label,
+)
 from sourceimages.models import JobImage, SourceImage, SourceImageQuerySet
+from sourceimages.outcomes import Outcome
 from sourceimages.search.periods import period
 from sourceimages.tasks import STALE_SECONDS, enqueue_job
 from sourceimages.uploads.filename import clean_filename
 
-NAME_LIMIT = 20  # pictures that are named at most
-EXIT_INTERRUPTED = 130  # exit status after Ctrl-C, as of shells
-EXIT_WITH_ERRORS = 3  # all is done that could be, some images were skipped or failed
-POLL_SECONDS = 0.5  # seconds, at a job that workers do
-REPORT_EVERY = Q()
-RESUME_HINT = "Run the same command again to go on."
+NAME_LIMIT = 20  # skipped or failed images that are listed
+EXIT_WITH_ERRORS = 3  # exit status of a job that completed, but skipped images or failed for some
+POLL_SECONDS = 0.5  # between two looks at a job in the background
+ALL_IMAGES = Q()
+RESUME_HINT = "Run the same command again to resume."
 FAILURE_REASONS = {
-    "not_found": "their bytes are missing, or they were removed meanwhile",
-    "hash_collision": "other bytes with the same sha1 are kept at the destination",
+    Outcome.NOT_FOUND.value: "the image or its file no longer exists",
+    Outcome.HASH_COLLISION.value: "a different file with the same SHA-1 exists at the destination",
 }
 
 
@@ -51,31 +54,38 @@ FAILURE_REASONS = {
 
 
 def add_filters(parser: CommandParser) -> None:
-    only = parser.add_argument_group("only some of the pictures")
-    only.add_argument("--format", help="such as png or jpg")
-    only.add_argument(
-        "--created-before", metavar="TIME", help="2024, 2024-06, 2024-06-01 or a time; in UTC unless it names a zone"
+    group = parser.add_argument_group("filters")
+    group.add_argument("--format", help="only images of this format, for example png or jpg")
+    group.add_argument(
+        "--created-before",
+        metavar="TIME",
+        help="only images created before: 2024, 2024-06, 2024-06-01 or an ISO 8601 time (UTC without a time zone)",
     )
-    only.add_argument("--created-after", metavar="TIME", help="likewise; after the whole day, month or year")
-    only.add_argument("--name", metavar="PREFIX", help="how their names begin")
+    group.add_argument(
+        "--created-after", metavar="TIME", help="only images created after the end of this year, month, day or time"
+    )
+    group.add_argument("--name", metavar="PREFIX", help="only images whose name starts with this (case-sensitive)")
 
 
 def parse_filters(options: Mapping[str, Any]) -> dict[str, str]:
-    """The filters that were given, each in one form only, so that the same ones are found again."""
-    found = {}
-    for name, read in FILTERS.items():
+    """The given filters in canonical form, so that equal filters are recognized when a command is run again.
+
+    Raises CommandError.
+    """
+    filters = {}
+    for name, parse in FILTERS.items():
         text = options[name]
         if text is not None:
             try:
-                found[name] = read(text)
+                filters[name] = parse(text)
             except (ValueError, OverflowError, InvalidName) as error:
-                raise CommandError(f"--{name.replace('_', '-')}={text!r} is not understood: {error}") from error
-    return found
+                raise CommandError(f"--{name.replace('_', '-')}={text!r} is invalid: {error}") from error
+    return filters
 
 
 def _format(text: str) -> str:
     if text not in settings.FORMATS:
-        raise ValueError(f"it must be one of {', '.join(settings.FORMATS)}.")
+        raise ValueError(f"must be one of {', '.join(settings.FORMATS)}.")
     return text
 
 
@@ -84,18 +94,21 @@ def _start(text: str) -> str:
 
 
 def _last(text: str) -> str:
-    """The last microsecond of a day, a month or a year, or of a second."""
+    """The last microsecond of a year, month, day or second."""
     return (period(text).end - timedelta(microseconds=1)).isoformat()
 
 
 FILTERS = {"format": _format, "created_before": _start, "created_after": _last, "name": clean_filename}
 
 
-# --- A job, from the question to the summary --------------------------------------------------------------------------
+# --- A job, from the confirmation to the summary ----------------------------------------------------------------------
 
 
 class StartJob(Protocol):
-    """Creates the job: of `only` some images, or of all; if `expected` is given, all have to have this fingerprint."""
+    """Creates the job, for the images of the plan or only for some of them.
+
+    Raises SelectionChanged if the images no longer match the `expected` fingerprint.
+    """
 
     def __call__(self, *, only: SourceImageQuerySet | None = None, expected: str | None = None) -> Job: ...
 
@@ -106,21 +119,20 @@ class JobPlan:
 
     kind: str
     organization: Organization
-    params: Mapping[str, Any]  # of the job; just the same ones go on with a job of a command that was interrupted
-    images: SourceImageQuerySet  # those that the job would write down
-    description: str  # what will be done to {}
+    params: Mapping[str, Any]  # of the job; an interrupted job is resumed only by a plan with equal params
+    images: SourceImageQuerySet  # that the job would process
+    description: str  # of the action, with {} for the images, such as "copy {} to acme"
     start: StartJob
-    affected: Q = REPORT_EVERY  # of the images, those that something will be done to
-    remaining: SourceImageQuerySet | None = None  # of the images, those that are not as they should be yet
+    affected: Q = ALL_IMAGES  # condition for the images that would change; the others would be skipped
+    remaining: SourceImageQuerySet | None = None  # of the images, those still to be processed
 
-    def is_counted(self, images: SourceImageQuerySet) -> str:
-        """The sentence, with the number of these images and their size."""
-        found = images.filter(self.affected).aggregate(count=Count("id"), size=Sum("size"))
-        size = filesizeformat(found["size"] or 0).replace("\xa0", " ")
-        return self.description.format(f"{count_label(found['count'])} ({size})")
+    def describe(self, images: SourceImageQuerySet) -> str:
+        """The description, with number and size of these images."""
+        totals = images.filter(self.affected).aggregate(count=Count("id"), size=Sum("size"))
+        return self.description.format(f"{count_label(totals['count'])} ({size_label(totals['size'] or 0)})")
 
-    def since(self, job: Job) -> SourceImageQuerySet:
-        """The images that are to be done and that the job of an earlier run does not cover, as of now."""
+    def added_since(self, job: Job) -> SourceImageQuerySet:
+        """Images still to be processed that are not part of an earlier run's job, as of now."""
         if self.remaining is None:
             return SourceImage.objects.none()
         last = self.images.aggregate(last=Max("id"))["last"] or 0
@@ -128,150 +140,163 @@ class JobPlan:
 
 
 class JobCommand(ImageCommand, OperationCommand):
-    """The interface of a job. Exits with 0 only if all of it was done, with 3 if images were skipped or failed."""
+    """A command that runs one job. Exits with 0 if it succeeded, with 3 if images were skipped or failed."""
 
-    outcomes: tuple[str, ...] = ()  # of the job's report, in the order of the summary
+    outcomes: tuple[str, ...] = ()  # keys of the job's counts, in the order of the summary
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--yes", action="store_true", help="do not ask, for scripts")
-        parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
-        parser.add_argument("--background", action="store_true", help="leave it to the workers, and watch them")
-
-    def execute_plan(self, work: JobPlan, *, yes: bool, dry_run: bool, background: bool, **options: Any) -> None:
-        job = find_existing_job(work, background=background)
-        if job is not None:
-            self._resume(job, work, yes=yes, dry_run=dry_run, background=background)
-        elif dry_run:
-            self.stdout.write(f"This would {work.is_counted(work.images)}. Nothing was changed.")
-        elif not work.images.filter(work.affected).exists():
-            self.stdout.write(f"There is nothing to do: this would {work.is_counted(work.images)}.")
-        else:
-            self._finish(work.start() if yes else self._confirmed(work), background=background)
-
-    def _confirmed(self, work: JobPlan) -> Job:
-        """The job, once somebody agreed to the images that it is about. Asks again where these are others by then."""
-        while True:
-            ids = work.images.order_by().aggregate(count=Count("id"), last=Max("id"), sum=Sum("id"))
-            confirm(work.is_counted(work.images))
-            try:
-                return work.start(expected=fingerprint(ids["count"], ids["last"], ids["sum"]))
-            except SelectionChanged as changed:
-                self.stdout.write(changed.message)
-
-    def _resume(self, job: Job, work: JobPlan, *, yes: bool, dry_run: bool, background: bool) -> None:
-        """Finish what an earlier run began, then begin a job of its own for what came since."""
-        since = work.since(job)
-        count = since.count()
-        self.stdout.write(
-            f"An earlier run began {job.created:%Y-%m-%d %H:%M} UTC and has come to {job.processed} of {job.total}: "
-            "this one goes on with it."
+        add_yes_option(parser)
+        add_dry_run_option(parser)
+        parser.add_argument(
+            "--background", action="store_true", help="run the job in the workers and show its progress"
         )
-        what = work.is_counted(snapshot.remaining(job))
+
+    def execute_plan(self, plan: JobPlan, *, yes: bool, dry_run: bool, background: bool, **options: Any) -> None:
+        """Resume the job of an earlier run, or confirm and start one. Raises CommandError unless it succeeds."""
+        job = find_existing_job(plan, background=background)
+        if job is not None:
+            self._resume(job, plan, yes=yes, dry_run=dry_run, background=background)
+        elif dry_run:
+            self.stdout.write(f"[dry run] Would {plan.describe(plan.images)}.")
+        elif not plan.images.filter(plan.affected).exists():
+            self.stdout.write(f"Nothing to do: would {plan.describe(plan.images)}.")
+        else:
+            error = self._run(plan.start() if yes else self._start_confirmed(plan), background=background)
+            if error is not None:
+                raise error
+
+    def _start_confirmed(self, plan: JobPlan) -> Job:
+        """Start the job once the user has confirmed. Asks again if the images changed while the question was open."""
+        while True:
+            ids = plan.images.order_by().aggregate(count=Count("id"), last=Max("id"), sum=Sum("id"))
+            confirm(plan.describe(plan.images))
+            try:
+                return plan.start(expected=fingerprint(ids["count"], ids["last"], ids["sum"]))
+            except SelectionChanged as error:
+                self.stdout.write(error.message)
+
+    def _resume(self, job: Job, plan: JobPlan, *, yes: bool, dry_run: bool, background: bool) -> None:
+        """Finish the job of an earlier run, then run another one for images that were added since."""
+        added = plan.added_since(job)
+        count = added.count()
+        self.stdout.write(
+            f"Resuming the run started {job.created:%Y-%m-%d %H:%M} UTC ({job.processed} of {job.total} processed)."
+        )
+        action = plan.describe(snapshot.remaining(job))
         if count:
-            what += f", then {count_label(count)} more that came since"
+            action += f", then {count_label(count)} added since"
         if dry_run:
-            self.stdout.write(f"This would {what}. Nothing was changed.")
+            self.stdout.write(f"[dry run] Would {action}.")
             return
         if not yes:
-            confirm(what)
-        only = SourceImage.objects.filter(pk__in=since.values("pk"))
+            confirm(action)
+        only = SourceImage.objects.filter(pk__in=added.values("pk"))
         if job.state in jobs.RESUMABLE:
             job = jobs.resume(job, actor=COMMAND)
-        trouble = self._end(job, background=background)
-        if count and (trouble is None or trouble.returncode == EXIT_WITH_ERRORS):
-            self.stdout.write("What came since:")
-            trouble = self._end(work.start(only=only), background=background) or trouble
-        if trouble is not None:
-            raise trouble
+        error = self._run(job, background=background)
+        if count and (error is None or error.returncode == EXIT_WITH_ERRORS):
+            self.stdout.write("Images added since:")
+            error = self._run(plan.start(only=only), background=background) or error
+        if error is not None:
+            raise error
 
-    def _finish(self, job: Job, *, background: bool) -> None:
-        if trouble := self._end(job, background=background):
-            raise trouble
-
-    def _end(self, job: Job, *, background: bool) -> CommandError | None:
-        """Do the job, say what was done, and answer what is wrong, if anything is."""
-        job, trouble = self._done(job, background=background)
+    def _run(self, job: Job, *, background: bool) -> CommandError | None:
+        """Run the job and print its summary; return the error to exit with, if any."""
+        job, failure = self._run_or_follow(job, background=background)
         self.summarize(job)
-        return self._error(job, trouble)
+        return self._error(job, failure)
 
-    def _done(self, job: Job, *, background: bool) -> tuple[Job, str]:
-        """The job as it is in the end, and what kept it from being finished."""
+    def _run_or_follow(self, job: Job, *, background: bool) -> tuple[Job, str]:
+        """The job after it ended or was paused, and the message of an error that interrupted it."""
         if not background:
             return run_inline(job)
         if settings.CELERY_TASK_ALWAYS_EAGER:
-            self.stdout.write("Without REDIS_URL there are no workers: it is done here.")
+            self.stdout.write("There are no workers without REDIS_URL: running the job in this process.")
             return run_inline(job)
         enqueue_job(job.pk)
         return follow(job), ""
 
     def summarize(self, job: Job) -> None:
-        facts = {name: job.counts.get(name, 0) for name in self.outcomes}
-        self.print_fields(facts | {"failed": job.failed}, as_json=False)
-        for name, why in FAILURE_REASONS.items():
+        """Print the counts of the job, and the images that it skipped or failed for."""
+        counts = {name: job.counts.get(name, 0) for name in self.outcomes}
+        self.print_fields(counts | {"failed": job.failed}, as_json=False)
+        for name, reason in FAILURE_REASONS.items():
             if job.counts.get(name):
-                self.stdout.write(f"{count_label(job.counts[name])} failed: {why}.")
+                self.stdout.write(f"{count_label(job.counts[name])} failed: {reason}.")
         self._list_skipped(job)
-        if remark := self.summary_note(job):
-            self.stdout.write(remark)
+        if note := self.summary_note(job):
+            self.stdout.write(note)
 
-    def _error(self, job: Job, trouble: str) -> CommandError | None:
-        so_far = f"{job.processed} of {job.total} are dealt with"
+    def _error(self, job: Job, failure: str) -> CommandError | None:
+        progress = progress_label(job)
         match job.state:
-            case Job.State.PAUSED if trouble:
-                return CommandError(f"{trouble}. {so_far}. {RESUME_HINT}")
+            case Job.State.PAUSED if failure:
+                return CommandError(f"{failure}. {progress}. {RESUME_HINT}")
             case Job.State.PAUSED:
-                return CommandError(f"Stopped: {so_far}. {RESUME_HINT}", returncode=EXIT_INTERRUPTED)
+                return CommandError(f"Paused: {progress}. {RESUME_HINT}", returncode=EXIT_INTERRUPTED)
             case Job.State.CANCELLED:
-                return CommandError(f"Somebody has stopped it: {so_far}.")
+                return CommandError(f"The job was cancelled: {progress}.")
             case Job.State.FAILED:
-                return CommandError(f"{job.error} {so_far}.")
+                return CommandError(f"{job.error} {progress}.")
             case Job.State.SUCCEEDED_WITH_ERRORS:
                 return CommandError(
                     f"{count_label(job.failed + job.skipped)} skipped or failed. "
-                    f"manage.py retry_job {job.pk} does it again for just these.",
+                    f"Run manage.py retry_job {job.pk} to retry only these.",
                     returncode=EXIT_WITH_ERRORS,
                 )
         return None
 
     def _list_skipped(self, job: Job) -> None:
-        """The images that were skipped or failed, and why."""
+        """Print the images that were skipped or failed, and why; up to NAME_LIMIT."""
         rows = JobImage.objects.filter(job=job).exclude(message="").order_by("image_id")[: NAME_LIMIT + 1]
-        found = {row.image_id: row.message for row in rows}
-        names = {image.pk: f"{image.hash} {image.name}" for image in SourceImage.objects.filter(pk__in=found)}
-        if found:
+        messages = {row.image_id: row.message for row in rows}
+        names = {image.pk: f"{image.hash} {image.name}" for image in SourceImage.objects.filter(pk__in=messages)}
+        if messages:
             self.stdout.write("Skipped or failed:")
-        for pk, message in list(found.items())[:NAME_LIMIT]:
+        for pk, message in list(messages.items())[:NAME_LIMIT]:
             self.stdout.write(f"  {names.get(pk, f'image {pk}')}: {message}")
-        if len(found) > NAME_LIMIT:
-            self.stdout.write("  … and others")
+        if len(messages) > NAME_LIMIT:
+            self.stdout.write("  … and more")
 
     def summary_note(self, job: Job) -> str:
-        """What else there is to know."""
+        """A note to print after the summary; override it where the counts need an explanation."""
         return ""
 
 
-def find_existing_job(work: JobPlan, *, background: bool) -> Job | None:
-    """The job of the same command that this run goes on with: it was interrupted, or killed, or is to be watched.
+def get_job(text: str) -> Job:
+    """The job with this ID. Raises CommandError."""
+    try:
+        job = Job.objects.select_related("organization").filter(pk=UUID(text)).first()
+    except ValueError as error:
+        raise CommandError(f"{text!r} is not a valid job ID.") from error
+    if job is None:
+        raise CommandError(f"Job {text} not found.")
+    return job
 
-    Jobs of others, from the API or the back-office, are never joined, whatever they do. Raises CommandError if the same
-    command is running at this moment.
+
+def find_existing_job(plan: JobPlan, *, background: bool) -> Job | None:
+    """The job of an earlier run of the same command that was paused or killed; with `background`, also a running one.
+
+    Jobs that were started in the API or the admin are never resumed. Raises CommandError if the same command is
+    running.
     """
-    job = jobs.find_interrupted(work.kind, work.organization, work.params, COMMAND.source)
+    job = jobs.find_interrupted(plan.kind, plan.organization, plan.params, COMMAND.source)
     if job is not None and not _is_obsolete(job):
         return job
-    unfinished = work.organization.jobs.unfinished().filter(kind=work.kind, source=COMMAND.source)
-    job = next((job for job in unfinished.order_by("-created") if jobs.find_equal(job, work.params)), None)
+    unfinished = plan.organization.jobs.unfinished().filter(kind=plan.kind, source=COMMAND.source)
+    job = next((job for job in unfinished.order_by("-created") if jobs.find_equal(job, plan.params)), None)
     if job is not None and not background and job.pk not in jobs.stalled(seconds=STALE_SECONDS):
+        heartbeat = f"{job.heartbeat:%Y-%m-%d %H:%M:%S} UTC" if job.heartbeat else "none yet"
         raise CommandError(
-            f"Somebody is doing this, or was until a moment ago. --background watches it; "
-            f"after {STALE_SECONDS} seconds of silence the same command goes on with it; {how_to_stop(job)}"
+            f"Another run is in progress (last heartbeat {heartbeat}). Pass --background to follow it. "
+            f"{cancel_hint(job)} If it has crashed, run the same command again after {STALE_SECONDS} seconds to resume."
         )
     return job
 
 
 def _is_obsolete(job: Job) -> bool:
-    """Whether what it did was undone, or could not be undone any more: then another one has to begin at the start."""
+    """Whether a deletion was restored, or can no longer be restored: then it is not resumed but started again."""
     if job.kind != jobs.DELETE_ALL:
         return False
     tombstone = job.params["deletion_id"]
@@ -280,13 +305,16 @@ def _is_obsolete(job: Job) -> bool:
 
 
 def run_inline(job: Job) -> tuple[Job, str]:
-    """Do the job in this process. Whoever interrupts it, or a storage that fails, leaves it to be gone on with."""
-    trouble = ""
+    """Run the job in this process; return it and the message of the error that paused it, if any.
+
+    Ctrl-C, and a database or a storage that fails, pause the job.
+    """
+    failure = ""
     try:
-        with graceful_interrupt() as check, progress_bar(job.total, job.processed) as shown:
+        with graceful_interrupt() as check, progress_bar(job.total, job.processed) as bar:
 
             def watch(job: Job) -> None:
-                shown.update(job.processed - shown.n)
+                bar.update(job.processed - bar.n)
                 if job.unfinished:
                     check()
 
@@ -294,91 +322,37 @@ def run_inline(job: Job) -> tuple[Job, str]:
     except KeyboardInterrupt:
         pass
     except (DomainError, OperationalError) as error:
-        trouble = " ".join(str(error).split()).rstrip(".")
+        failure = " ".join(str(error).split()).rstrip(".")
         if not connection.in_atomic_block:
-            connection.close_if_unusable_or_obsolete()  # so that the database is asked on a new one
-    return jobs.stop(job, Job.State.PAUSED, actor=COMMAND), trouble
+            connection.close_if_unusable_or_obsolete()  # so that the next query opens a new connection
+    return jobs.stop(job, Job.State.PAUSED, actor=COMMAND), failure
 
 
 def follow(job: Job) -> Job:
-    """Wait until workers have done the job. Ctrl-C ends only the waiting."""
-    since, warned = timezone.now(), False
+    """Show the progress of a job in the background until it ends. Ctrl-C ends only this command, not the job."""
+    started, warned = timezone.now(), False
     try:
-        with progress_bar(job.total, job.processed) as shown:
+        with progress_bar(job.total, job.processed) as bar:
             while job.unfinished:
                 time.sleep(POLL_SECONDS)
                 job.refresh_from_db()
-                shown.update(job.processed - shown.n)
-                silent = (timezone.now() - max(since, job.heartbeat or since)).total_seconds()
-                if job.unfinished and silent > STALE_SECONDS and not warned:
-                    shown.write("Nothing has been heard of it for a while. Is a worker running?", file=sys.stderr)
+                bar.update(job.processed - bar.n)
+                silence = (timezone.now() - max(started, job.heartbeat or started)).total_seconds()
+                if job.unfinished and silence > STALE_SECONDS and not warned:
+                    bar.write(f"No heartbeat for {STALE_SECONDS} seconds. Is a worker running?", file=sys.stderr)
                     warned = True
     except KeyboardInterrupt:
         raise CommandError(
-            f"It goes on without you: {job.processed} of {job.total} are dealt with. "
-            f"Run the same command with --background to watch it again; {how_to_stop(job)}",
+            f"The job continues in the background: {progress_label(job)}. "
+            f"Run the same command with --background to follow it again. {cancel_hint(job)}",
             returncode=EXIT_INTERRUPTED,
         ) from None
     return job
 
 
-def how_to_stop(job: Job) -> str:
-    return f"DELETE /jobs/{job.organization.name}/{job.pk} stops it."
+def progress_label(job: Job) -> str:
+    return f"{job.processed} of {job.total} processed"
 
 
-# --- At the terminal --------------------------------------------------------------------------------------------------
-
-
-def count_label(count: int) -> str:
-    return "1 picture" if count == 1 else f"{count} pictures"
-
-
-def confirm(what: str) -> None:
-    """Raises CommandError unless a person at the terminal says yes."""
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise CommandError(f"Nobody is there to be asked whether to {what}: use --yes.")
-    try:
-        answer = input(f"This will {what}. Go on? [y/N] ")
-    except (EOFError, KeyboardInterrupt):
-        answer = ""
-    if answer.strip().lower() not in ("y", "yes"):
-        raise CommandError("Nothing was changed.")
-
-
-def progress_bar(total: int | None, done: int = 0) -> "tqdm[Any]":
-    """Progress, with rate and time left; silent where nobody looks."""
-    # Some terminals say that they have no columns and no lines: tqdm believes it, and would show nothing there.
-    columns, lines = shutil.get_terminal_size()
-    return tqdm(total=total, initial=done, unit=" pictures", ncols=columns - 1, nrows=lines, disable=None)
-
-
-@contextmanager
-def graceful_interrupt() -> Iterator[Callable[[], None]]:
-    """Within, the first Ctrl-C or SIGTERM waits for the call of what this yields; the second one waits for nothing.
-
-    So a batch is done as a whole, and leaves no bytes behind that had yet to get their row.
-    """
-    asked = False
-
-    def ask_to_stop(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        with suppress(OSError):  # written past sys.stderr, which may be in the middle of writing
-            os.write(2, b"\nStopping after this batch. Once more stops at once.\n")
-
-    def check() -> None:
-        if asked:
-            raise KeyboardInterrupt
-
-    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.getsignal(number) for number in numbers}
-    try:
-        for number, handler in before.items():
-            if handler is not signal.SIG_IGN:
-                signal.signal(number, ask_to_stop)
-        yield check
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def cancel_hint(job: Job) -> str:
+    return f"To cancel it, send DELETE /jobs/{job.organization.name}/{job.pk}."

@@ -1,4 +1,4 @@
-"""What commands say, and refuse, while database and storage do not belong together."""
+"""Base class of commands that need database and storage to belong together."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ from django.core.management.base import BaseCommand, CommandError
 from rokka.core.errors import DomainError
 from sourceimages import ownership
 
-READ_ONLY = ("dry_run", "list")  # options with which a command changes nothing
+READ_ONLY_OPTIONS = ("dry_run", "list")  # options with which a command changes nothing
 
 
 class ImageCommand(BaseCommand):
-    """A command about images or their files: it names a mismatch on standard error, and refuses if it would write."""
+    """A command about images or their files: it fails on a storage mismatch, or only warns if it changes nothing."""
 
     writes = True
 
@@ -19,7 +19,7 @@ class ImageCommand(BaseCommand):
         try:
             ownership.check_writable()
         except DomainError as error:
-            if self.writes and not any(options.get(name) for name in READ_ONLY):
+            if self.writes and not any(options.get(name) for name in READ_ONLY_OPTIONS):
                 raise CommandError(error.message) from error
-            self.stderr.write(error.message)
+            self.stderr.write(f"WARNING: {error.message}")
         return super().execute(*args, **options)

@@ -1,33 +1,39 @@
-"""What commands share that bring files back: which ones are meant, and what is asked before."""
+"""Base class of commands that recover files: filters and confirmation."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from django.template.defaultfilters import filesizeformat
 
 from organizations.management.base import OperationCommand, organization
 from sourceimages.maintenance.recovery import FileFilter
-from sourceimages.management.job_command import confirm
 from sourceimages.management.ownership import ImageCommand
+from sourceimages.management.terminal import add_dry_run_option, add_yes_option, confirm, count_label, size_label
 from sourceimages.search.periods import period
 from sourceimages.storage import StoredObject
 
 
 class RecoveryCommand(ImageCommand, OperationCommand):
-    """A command that counts files, asks, and does something to each."""
+    """A command that counts files, confirms, and processes each of them."""
+
+    timestamp: str  # which time --since and --until refer to, such as "stored"
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("keys", nargs="*", metavar="KEY", help="keys of files; all that match without one")
+        parser.add_argument("keys", nargs="*", metavar="KEY", help="storage keys of files (default: all files)")
         parser.add_argument("--organization", metavar="NAME", help="only files of this organization")
-        parser.add_argument("--since", metavar="TIME", type=parse_time, help=f"{self.since} (ISO 8601, UTC)")
-        parser.add_argument("--until", metavar="TIME", type=parse_time, help="likewise, and not later")
-        parser.add_argument("--yes", action="store_true", help="do not ask, for scripts")
-        parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
-
-    since = "only files that came there at this time or later"
+        parser.add_argument(
+            "--since",
+            metavar="TIME",
+            type=parse_time,
+            help=f"only files {self.timestamp} at or after this time (ISO 8601, UTC)",
+        )
+        parser.add_argument(
+            "--until", metavar="TIME", type=parse_time, help=f"only files {self.timestamp} at or before this time"
+        )
+        add_yes_option(parser)
+        add_dry_run_option(parser)
 
     def file_filter(self, options: dict[str, Any]) -> FileFilter:
         name = options["organization"]
@@ -38,15 +44,21 @@ class RecoveryCommand(ImageCommand, OperationCommand):
             options["until"],
         )
 
-    def confirmed(self, found: Sequence[StoredObject], what: str, options: dict[str, Any]) -> bool:
-        """Whether to go on: there are files, it is no dry run, and a person or --yes agrees."""
-        size = filesizeformat(sum(held.size for held in found)).replace("\xa0", " ")
-        sentence = what.format(f"{len(found)} files ({size})")
-        if not found or options["dry_run"]:
-            self.stdout.write(f"This would {sentence}. Nothing was changed.")
+    def confirmed(self, files: Sequence[StoredObject], description: str, options: dict[str, Any]) -> bool:
+        """Whether to continue: there are files, it is not a dry run, and the user or --yes confirms.
+
+        `description` is the action, with {} for the files. Raises CommandError if the user declines.
+        """
+        size = size_label(sum(file.size for file in files))
+        action = description.format(f"{count_label(len(files), 'file')} ({size})")
+        if options["dry_run"]:
+            self.stdout.write(f"[dry run] Would {action}.")
+            return False
+        if not files:
+            self.stdout.write(f"Nothing to do: would {action}.")
             return False
         if not options["yes"]:
-            confirm(sentence)
+            confirm(action)
         return True
 
 
@@ -54,4 +66,4 @@ def parse_time(text: str) -> datetime:
     try:
         return period(text).start
     except ValueError as error:
-        raise CommandError(f"{text!r} is not a time: use ISO 8601, such as 2026-11-29T10:00.") from error
+        raise CommandError(f"Invalid time {text!r}. Use ISO 8601, for example 2026-11-29T10:00.") from error

@@ -1,4 +1,4 @@
-"""What is stored: files, the images that show them, deletions, the search index, and the state of long work."""
+"""The models of this app: files, images, deletions, versions, the search index, and the state of maintenance."""
 
 from sourceimages.models.files import (
     StoredFile,

@@ -1,4 +1,4 @@
-"""Files that organizations hold."""
+"""Stored files."""
 
 from datetime import datetime
 
@@ -11,10 +11,13 @@ from rokka.core.fields import BytewiseCharField
 
 
 class StoredFile(models.Model):
-    """Some bytes an organization holds, once. `uploaded_*` say what came in, `size` and `content_hash` what is kept."""
+    """A file that an organization stores once, however many images refer to it.
+
+    `uploaded_*` describe the uploaded file, the other fields the stored one, which may be optimized.
+    """
 
     class Damage(models.TextChoices):
-        """What the last check of the stored file against its row found wrong."""
+        """What the last verification found wrong."""
 
         MISSING = "missing"
         CORRUPT = "corrupt"
@@ -33,15 +36,15 @@ class StoredFile(models.Model):
     opaque = models.BooleanField()
     animated = models.BooleanField()
     static_metadata = models.JSONField(default=dict, blank=True)
-    optimize_to = models.CharField(max_length=10, blank=True)  # asked for, not done yet
-    colors_pending = models.BooleanField(default=False)  # its dominant colours have not been looked for yet
-    optimize_started_at = models.DateTimeField(null=True, blank=True)  # when somebody began with it
-    optimized_from = models.JSONField(null=True, blank=True)  # what it was before, for as long as that can come back
+    optimize_to = models.CharField(max_length=10, blank=True)  # requested format, until it is optimized or skipped
+    colors_pending = models.BooleanField(default=False)  # dominant colors have not been extracted yet
+    optimize_started_at = models.DateTimeField(null=True, blank=True)  # lease of the worker that optimizes it
+    optimized_from = models.JSONField(null=True, blank=True)  # the original, while it can be restored
     created = models.DateTimeField(default=timezone.now)
-    content_since = models.DateTimeField(null=True, blank=True)  # when other content replaced what was first stored
-    verified_at = models.DateTimeField(null=True, blank=True)  # when its content was last found to be as it should
+    content_since = models.DateTimeField(null=True, blank=True)  # when the content last changed, if ever
+    verified_at = models.DateTimeField(null=True, blank=True)  # when the content was last found intact
     damage = models.CharField(max_length=10, choices=Damage, blank=True, default="", db_default="")
-    # When to read it again, because its readers were killed before they could tell everything about it.
+    # When to read it again, because the probe workers were killed before they had read everything.
     read_again_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -62,10 +65,10 @@ class StoredFile(models.Model):
 
     @property
     def modified(self) -> datetime:
-        """Since when its content is what it is."""
+        """When the content last changed."""
         return self.content_since or self.created
 
     @property
     def as_uploaded(self) -> bool:
-        """Whether what is stored is what was sent, not an optimized version of it."""
+        """Whether the stored file is the uploaded one, not an optimized version."""
         return self.content_hash == self.uploaded_sha256

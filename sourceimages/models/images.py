@@ -1,4 +1,4 @@
-"""Images, deletions, and the querysets that find them. No manager hides rows: say `living()` or `in_trash()`."""
+"""Images, deletions, and their querysets. No manager hides rows: use `active()` or `in_trash()`."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ HASH = re.compile(r"[0-9a-f]{1,40}\Z")
 ACTIVE = Q(tombstone__isnull=True)
 
 
-RESTORE_DELETION = "restore_deletion"  # the kind of jobs that undo a deletion, which is in their params
+RESTORE_DELETION = "restore_deletion"  # the kind of jobs that restore a deletion, named in their params
 
 
 def _restored_by(jobs: models.QuerySet[Job]) -> list[UUID]:
-    named = jobs.filter(kind=RESTORE_DELETION).values_list("params__deletion_id", flat=True)
-    return [UUID(tombstone) for tombstone in named]
+    ids = jobs.filter(kind=RESTORE_DELETION).values_list("params__deletion_id", flat=True)
+    return [UUID(deletion_id) for deletion_id in ids]
 
 
 class TombstoneQuerySet(models.QuerySet["Tombstone"]):
@@ -50,26 +50,26 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
         return self.filter(expires_at__lte=DatabaseNow())
 
     def extend(self, time: timedelta) -> int:
-        """Keep them for at least so long from now on; answer how many there are."""
+        """Let them expire no earlier than this time from now; return how many there are."""
         return self.update(
             expires_at=Greatest(F("expires_at"), ExpressionWrapper(DatabaseNow() + time, DateTimeField()))
         )
 
     def being_restored(self) -> Self:
-        """Those that an unfinished job restores: not to be purged, whatever their time is."""
+        """Those that an unfinished job restores. They are never purged, even if expired."""
         return self.filter(pk__in=_restored_by(Job.objects.unfinished()))
 
     def partially_restored(self) -> Self:
-        """Those of which a job has restored some images and left others."""
+        """Those of which a job restored some images and skipped others."""
         return self.filter(pk__in=_restored_by(Job.objects.all())).non_empty()
 
     def non_empty(self) -> Self:
-        """Those that still hold a picture; a look at one of each, however many there are."""
+        """Those that still have images."""
         return self.filter(Exists(SourceImage.objects.filter(tombstone=OuterRef("pk"))))
 
 
 class Tombstone(models.Model):
-    """One act of deleting, of one picture or of a million. Clearing the pointers to it undoes the whole act."""
+    """A deletion of one or more images. Clearing their references to it restores them."""
 
     class Reason(models.TextChoices):
         API = "api"
@@ -85,7 +85,7 @@ class Tombstone(models.Model):
     deleted_by = models.ForeignKey(User, models.PROTECT, null=True, blank=True, related_name="+", db_index=False)
     expires_at = models.DateTimeField()
     reason = models.CharField(max_length=20, choices=Reason)
-    purge_confirmed = models.BooleanField(default=False, db_default=False)  # a person let it expire before its time
+    purge_confirmed = models.BooleanField(default=False, db_default=False)  # a user expired it early
 
     objects = TombstoneQuerySet.as_manager()
 
@@ -104,11 +104,11 @@ class SourceImageQuerySet(models.QuerySet["SourceImage"]):
         return self.filter(tombstone__isnull=True)
 
     def in_trash(self) -> Self:
-        """Deleted, and not so long ago that the purge may take it at any moment."""
+        """Deleted and not expired: expired ones may be purged at any time."""
         return self.filter(tombstone__isnull=False, tombstone__expires_at__gt=DatabaseNow())
 
     def by_hash(self, text: str) -> Self:
-        """With exactly this hash or exactly this short hash; nothing in between."""
+        """With exactly this hash or short hash; other prefixes don't match."""
         if not HASH.match(text):
             return self.none()
         if len(text) < FULL_HASH_LENGTH:
@@ -116,7 +116,7 @@ class SourceImageQuerySet(models.QuerySet["SourceImage"]):
         return self.filter(hash=text)
 
     def ids_by_name(self, names: Iterable[str]) -> dict[str, tuple[int, str]]:
-        """Id and hash of the images with these hashes or short hashes, by the name they were asked for by."""
+        """ID and hash of the images with these hashes or short hashes, by the given name."""
         wanted = {name for name in names if HASH.match(name)}
         found = self.filter(Q(hash__in=wanted) | Q(short_hash__in=wanted)).values_list("id", "hash", "short_hash")
         by_name: dict[str, tuple[int, str]] = {}
@@ -125,37 +125,37 @@ class SourceImageQuerySet(models.QuerySet["SourceImage"]):
         return by_name
 
     def by_binary_hash(self, binary_hash: str) -> Self:
-        """Made of the bytes with this sha1."""
+        """Created from the file with this SHA-1."""
         return self.filter(binary_hash=binary_hash) if HASH.match(binary_hash) else self.none()
 
     def same_content(self, hash: str) -> Self:
-        """What an upload of this identity already is here: the same content, or the same hash from elsewhere."""
+        """Images that equal an upload with this identity: of the same content, or with the same hash."""
         return self.filter(Q(identity=hash) | Q(hash=hash))
 
     def filtered(self, filters: Mapping[str, str]) -> Self:
-        """Of a format, made before or after a moment, or with a name that begins so; see FILTERS."""
-        found = self
+        """Filter by format, creation time or name prefix; see FILTERS."""
+        queryset = self
         for name, value in filters.items():
-            found = found.filter(FILTERS[name](value))
-        return found
+            queryset = queryset.filter(FILTERS[name](value))
+        return queryset
 
     def in_id_range(self, position: int, last_id: int) -> Self:
-        """Those whose turn it is in work that goes by id."""
+        """Images after the position, up to and including the last ID."""
         return self.filter(id__gt=position, id__lte=last_id)
 
     def get_for_update(self, image: SourceImage) -> SourceImage:
-        """The row as it is now, locked until the transaction ends."""
+        """The current row, locked until the transaction ends. Raises SourceImage.DoesNotExist."""
         return self.select_for_update(of=("self",)).get(pk=image.pk)
 
     def list_for_update(self) -> list[SourceImage]:
-        """All rows as they are now, locked in the order that everybody locks in."""
+        """The current rows, locked by ascending ID, as everywhere, to avoid deadlocks."""
         return list(
             self.select_related("organization", "file", "tombstone").order_by("id").select_for_update(of=("self",))
         )
 
 
 def name_prefix(prefix: str) -> Q:
-    """Bytewise, so that an index serves it: what begins so comes before the prefix with the last of all characters."""
+    """Condition for names with this prefix, as a range, so that an index can be used."""
     return Q(name__gte=prefix, name__lt=prefix + chr(0x10FFFF))
 
 
@@ -168,7 +168,7 @@ FILTERS: dict[str, Callable[[str], Q]] = {
 
 
 class SourceImage(models.Model):
-    """A picture as the API shows it. What lists sort by is copied from the file, so that a list reads one table."""
+    """An image of an organization. Fields of the file are copied, so that listing images reads one table."""
 
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="images", db_index=False)
     file = models.ForeignKey(StoredFile, models.PROTECT, related_name="images")
@@ -219,7 +219,7 @@ class SourceImage(models.Model):
 
 
 class ShortHash(models.Model):
-    """What a short hash stands for in an organization. Never removed: it must not come to name another picture."""
+    """The hash that a short hash stands for in an organization. Never deleted, so that it is never reassigned."""
 
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="short_hashes", db_index=False)
     short_hash = BytewiseCharField(max_length=40)
@@ -237,7 +237,7 @@ class ShortHash(models.Model):
 
 
 class Alias(models.Model):
-    """A name for a picture. It keeps the hash, not the row, so that it outlives a deletion."""
+    """A name for an image. It refers to the hash, not to the row, so that it survives a deletion."""
 
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="aliases", db_index=False)
     alias = BytewiseCharField(max_length=255)

@@ -10,9 +10,9 @@ from organizations.models import Job
 
 
 class JobImage(models.Model):
-    """An image that a job has yet to deal with; or, with a message, one that it skipped or failed with, and why.
+    """An image that a job has to process; or, with a message, one that it skipped or failed for, and why.
 
-    No foreign key to the image: the row remains what was confirmed, whatever becomes of the image.
+    It has no foreign key to the image: the selection stays as it was confirmed, even if the image is deleted.
     """
 
     pk = models.CompositePrimaryKey("job_id", "image_id")
@@ -25,31 +25,31 @@ class JobImage(models.Model):
 
 
 class MaintenanceTask(models.Model):
-    """State of a scheduled task between its runs. `held_*` say why it waits for an operator, if it does."""
+    """State of a scheduled task between its runs. `held_*` are set while it waits for an operator."""
 
     name = models.CharField(max_length=40, primary_key=True)
     last_run = models.DateTimeField(null=True, blank=True)  # by the database's clock
-    position = models.TextField(blank=True)  # where the next run begins, such as a key or an id
-    progress = models.JSONField(default=dict, blank=True)  # counts of the round under way, and of the last one
+    position = models.TextField(blank=True)  # where the next run starts: a key or an ID
+    progress = models.JSONField(default=dict, blank=True)  # counts of the current run and of the last one
     held_since = models.DateTimeField(null=True, blank=True)
     held_reason = models.TextField(blank=True)
-    held_details = models.JSONField(default=dict, blank=True)  # what an operator has to see: count, bytes, examples
+    held_details = models.JSONField(default=dict, blank=True)  # for operators: count, bytes, examples, command
 
     def __str__(self) -> str:
         return self.name
 
 
 class Instance(models.Model):
-    """Which instance this is, in one row. The owner mark in the storage says the same, unless one of them is wrong."""
+    """The identity of this instance, in one row. It must match the owner mark in the storage."""
 
     only = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
     instance_id = models.UUIDField(default=uuid.uuid4, editable=False)
-    database = models.TextField()  # which database the instance lives in: sourceimages.ownership.database
-    counter = models.BigIntegerField(default=0)  # raised by maintenance; 0: there has been no mark in the storage yet
-    newest_file = models.BigIntegerField(default=0)  # ids that had been given out when it was raised
+    database = models.TextField()  # name of the database, see sourceimages.ownership.database
+    counter = models.BigIntegerField(default=0)  # raised by maintenance; 0 until the storage has a mark
+    newest_file = models.BigIntegerField(default=0)  # latest assigned IDs when it was raised
     newest_image = models.BigIntegerField(default=0)
     raised_at = models.DateTimeField(null=True, blank=True)
-    accepted = models.PositiveIntegerField(default=0)  # how often an operator said that the two belong together
+    accepted = models.PositiveIntegerField(default=0)  # how often an operator accepted a mismatch
     accepted_at = models.DateTimeField(null=True, blank=True)
     created = models.DateTimeField(default=timezone.now)
 

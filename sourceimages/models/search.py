@@ -1,4 +1,4 @@
-"""The search index: metadata fields of an organization, and a row for each value of an image."""
+"""The search index: metadata fields of organizations, and an entry for each value of an image."""
 
 from django.db import models
 from django.db.models import UniqueConstraint
@@ -9,7 +9,7 @@ from sourceimages.models.images import SourceImage
 
 
 class MetadataField(models.Model):
-    """A field of metadata in an organization, with one of the types that it has there: `user:year`, int."""
+    """A metadata field of an organization, with one of its types, such as `user:year` with int."""
 
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="metadata_fields", db_index=False)
     name = BytewiseCharField(max_length=200)
@@ -23,7 +23,7 @@ class MetadataField(models.Model):
 
 
 class MetadataIndexEntry(models.Model):
-    """A value of a field, and a picture that has it. What is given back are the documents on the picture's row."""
+    """A value of a field, and an image that has it. Only searched: the API returns the metadata of the image's row."""
 
     pk = models.CompositePrimaryKey("field_id", "value", "image_id")
     field = models.ForeignKey(MetadataField, models.DO_NOTHING, related_name="+", db_index=False)
@@ -34,13 +34,13 @@ class MetadataIndexEntry(models.Model):
 
 
 class MetadataString(MetadataIndexEntry):
-    """Texts that are searched whole or by their beginning, and elements of arrays; the first 512 bytes of each."""
+    """Strings and elements of arrays, searched by value or prefix; truncated to 512 bytes."""
 
     value = BytewiseCharField(max_length=512)
 
 
 class MetadataToken(MetadataIndexEntry):
-    """Stems of words."""
+    """Stemmed words."""
 
     value = BytewiseCharField(max_length=64)
 
@@ -52,11 +52,11 @@ class MetadataNumber(MetadataIndexEntry):
 
 
 class SearchIndex(models.Model):
-    """For which version of the code and which language the index of an organization was made; see indexstate."""
+    """The code version and the language that an organization's index was built for; see search.index_state."""
 
     organization = models.OneToOneField(Organization, models.PROTECT, primary_key=True, related_name="search_index")
-    made_for = models.CharField(max_length=60, blank=True)  # "" if its rows differ
-    building = models.CharField(max_length=60, blank=True)  # what a job is making it for
+    made_for = models.CharField(max_length=60, blank=True)  # "" if its entries were built for different ones
+    building = models.CharField(max_length=60, blank=True)  # what a running job builds it for
 
     class Meta:
         verbose_name_plural = "search indexes"

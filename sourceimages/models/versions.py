@@ -1,4 +1,4 @@
-"""What images were before they were changed."""
+"""Versions of images."""
 
 from django.db import models
 from django.db.models import Index, Q
@@ -9,11 +9,9 @@ from rokka.core.fields import BytewiseCharField
 
 
 class ImageVersion(models.Model):
-    """What a change of an image replaced, or did not take over, kept for HISTORY_RETENTION_DAYS.
+    """The values of an image that a change replaced, by field, in `before`; stored for HISTORY_RETENTION_DAYS.
 
-    `before` holds complete values by field.
-
-    The image is referred to by value: this row never keeps it from being purged, which removes its versions too.
+    It has no foreign key to the image, so that the image can be purged, which deletes its versions too.
     """
 
     class Kind(models.TextChoices):
@@ -21,13 +19,13 @@ class ImageVersion(models.Model):
         METADATA_UPDATED = "metadata_updated"
         DYNAMIC_METADATA_UPDATED = "dynamic_metadata_updated"
         OVERWRITTEN = "overwritten"  # by a copy
-        ALIAS_MOVED = "alias_moved"  # to another image; `before` names the alias
+        ALIAS_MOVED = "alias_moved"  # to another image; `before` has the alias
         ALIAS_DELETED = "alias_deleted"
         VERSION_RESTORED = "version_restored"
-        RESTORE_CONFLICT = "restore_conflict"  # no change: values of a copy in the trash that the image did not take
-        # Written for jobs only, so that undoing one finds what it did; they hold no values.
+        RESTORE_CONFLICT = "restore_conflict"  # not a change: values of the deleted image that were not merged
+        # Written by jobs only, so that they can be undone; without values.
         CREATED = "created"
-        REPLACED = "replaced"  # by `derived_id`, if the job made that
+        REPLACED = "replaced"  # by `derived_id`, if the job created that image
         DELETED = "deleted"
         RESTORED = "restored"
 
@@ -38,7 +36,7 @@ class ImageVersion(models.Model):
     kind = models.CharField(max_length=30, choices=Kind)
     before = models.JSONField(default=dict, blank=True)
     derived_id = models.BigIntegerField(null=True, blank=True)
-    # Who changed it, as in the audit log.
+    # The actor, as in the audit log.
     source = models.CharField(max_length=10, choices=AuditSource)
     user = models.ForeignKey(User, models.PROTECT, null=True, blank=True, related_name="+", db_index=False)
     api_key_id = models.UUIDField(null=True, blank=True)

@@ -1,4 +1,4 @@
-"""One function for each thing somebody may ask for; each owns its transaction."""
+"""Operations: one function per user intention, each with its own transaction."""
 
 from sourceimages.operations.add import UploadResult, add_images
 from sourceimages.operations.copy import CopyResult, copy_by_hashes, copy_image, copy_images
@@ -13,7 +13,6 @@ from sourceimages.operations.optimize import pending as waiting_to_be_optimized
 from sourceimages.operations.restore import restore_by_id, restore_image
 from sourceimages.operations.undo_optimize import Undone, optimized_files, undo_optimize
 from sourceimages.operations.update import (
-    HashChange,
     change_dynamic_metadata,
     change_user_metadata,
     rename_image,
@@ -27,7 +26,6 @@ from sourceimages.uploads.upload import Upload
 
 __all__ = [
     "CopyResult",
-    "HashChange",
     "Undone",
     "Upload",
     "UploadResult",

@@ -1,4 +1,4 @@
-"""Adding pictures: bytes before rows, so that a crash leaves at most bytes without a row, never a row without bytes."""
+"""Adding images. Files are stored before rows are inserted: a crash leaves at most orphaned files."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -23,21 +23,21 @@ from sourceimages.operations.dominant_colors import next_attempt
 from sourceimages.operations.heal import (
     Reason,
     Replacement,
-    forget_options,
+    cancel_optimization,
     replace_files,
     replacement_reason,
 )
 from sourceimages.operations.short_hashes import assign_short_hashes
-from sourceimages.operations.staging import StagedFiles, set_aside
+from sourceimages.operations.staging import StagedFiles, discard_replaced
 from sourceimages.probing import Probe
 from sourceimages.search import indexing
 from sourceimages.uploads.filename import or_default
 from sourceimages.uploads.upload import Upload
 
-PROBE_BUDGET_SECONDS = 20  # for telling what all files of a request are
+PROBE_BUDGET_SECONDS = 20  # for all files of a request
 OPTIMIZABLE = {"tif", "psd"}
-TEXT = {"txt", "csv"}  # formats without a signature: anything that can be read as text is one
-TEXT_NAMES = {  # endings of the names of text
+TEXT = {"txt", "csv"}  # formats without a signature: any file that can be decoded as text matches
+TEXT_EXTENSIONS = {
     *("txt", "text", "log", "md", "markdown", "rst", "csv", "tsv", "tab", "psv", "json", "jsonl", "ndjson", "geojson"),
     *("yaml", "yml", "toml", "ini", "cfg", "conf", "properties", "srt", "vtt", "ics", "vcf", "bib", "tex", "cube"),
     *("css", "sql", "diff", "patch"),
@@ -46,7 +46,7 @@ TEXT_NAMES = {  # endings of the names of text
 
 @dataclass(frozen=True, slots=True)
 class UploadResult:
-    """The picture that an upload is now; `created` tells whether this upload made it."""
+    """The image of an upload; `created` is false if it existed."""
 
     upload: Upload
     image: SourceImage
@@ -56,106 +56,104 @@ class UploadResult:
 def add_images(
     organization: Organization, uploads: Sequence[Upload], *, can_update: bool, actor: Actor
 ) -> list[UploadResult]:
-    """Add the uploads to the organization, all or none, and answer in their order.
+    """Add the uploads to the organization, all or none; the results are in the same order.
 
-    The same content twice is the same picture: it keeps its name, and metadata fields that the upload mentions are
-    set, unless `can_update` is false. If its stored file is lost or rotten, this one takes its place (`heal`). Raises
-    what `probing` raises, FormatNotAllowed, HashCollision, ImageLocked.
+    An upload of existing content returns the existing image. It keeps its name; the uploaded metadata fields are set
+    unless `can_update` is false. A missing or corrupt stored file is replaced by the uploaded one (`heal`). Raises
+    FormatNotAllowed, HashCollision, ImageLocked and the errors of `probing`.
     """
     failpoints.failpoint("upload.spooled")
-    with StagedUploads(organization, can_update=can_update) as keeper:
-        return _stage_and_insert(organization, uploads, keeper, can_update=can_update, actor=actor)
+    with StagedUploads(organization, can_update=can_update) as staged:
+        return _stage_and_insert(organization, uploads, staged, can_update=can_update, actor=actor)
 
 
 @retry_on_conflict(*IMAGE_CONSTRAINTS, references=[FILE_REFERENCE])
 def _stage_and_insert(
-    organization: Organization, uploads: Sequence[Upload], keeper: "StagedUploads", *, can_update: bool, actor: Actor
+    organization: Organization, uploads: Sequence[Upload], staged: "StagedUploads", *, can_update: bool, actor: Actor
 ) -> list[UploadResult]:
-    """Unique constraints decide between uploads of the same content: the loser reads again, and finds it there."""
-    files = keeper.stage(uploads)
-    added = _insert(organization, uploads, files, keeper, can_update=can_update, actor=actor)
-    keeper.set_aside_replaced()
-    return added
+    """Of concurrent uploads of the same content, one violates a constraint; its retry finds the other's image."""
+    files = staged.stage(uploads)
+    results = _insert(organization, uploads, files, staged, can_update=can_update, actor=actor)
+    discard_replaced(staged.replaced)
+    return results
 
 
 class StagedUploads(StagedFiles):
-    """Keeps the bytes of uploads, after telling what they are."""
+    """Probes and stores uploaded files."""
 
     def __init__(self, organization: Organization, *, can_update: bool) -> None:
         super().__init__(organization)
         self.can_update = can_update
-        self.keys: dict[str, str] = {}  # by binary hash: where this request has put its bytes
-        self.kept: dict[str, StoredFile] = {}  # by binary hash: unsaved rows for them
+        self.keys: dict[str, str] = {}  # keys of the stored uploads, by binary hash
+        self.new_files: dict[str, StoredFile] = {}  # unsaved rows, by binary hash
         self.probes: dict[str, Probe] = {}  # by binary hash
-        self.replacements: list[Replacement] = []  # of files that we had
-        self.optimization_cancelled: list[int] = []  # ids of files that shall not be optimized any more
-        self.replaced: list[str] = []  # keys that no row names any more
+        self.replacements: list[Replacement] = []  # of existing files
+        self.optimization_cancelled: list[int] = []  # IDs of existing files
+        self.replaced: list[str] = []  # keys that are no longer used
 
     def __enter__(self) -> "StagedUploads":
         return self
 
     def stage(self, uploads: Sequence[Upload]) -> list[StoredFile]:
-        """For each upload the row of a file we had, or an unsaved one for a file that is in its place now.
+        """For each upload the row of its file: an existing one, or an unsaved one after its file was stored.
 
-        `replacements` are what has to take the place of files that we had.
+        Sets `replacements` and `optimization_cancelled` for existing files. Safe to call again after a conflict.
         """
-        there = self.organization.files.filter(binary_hash__in={upload.file.sha1 for upload in uploads})
-        known = {file.binary_hash: file for file in there}
+        existing = self.organization.files.filter(binary_hash__in={upload.file.sha1 for upload in uploads})
+        known = {file.binary_hash: file for file in existing}
         for upload in uploads:
-            _check_same(upload, known.get(upload.file.sha1))
-        # Of the same content twice in a request, the one with an option to optimize speaks for both.
+            _check_same_content(upload, known.get(upload.file.sha1))
+        # If a request has the same content twice, an upload with the option to optimize wins.
         by_hash = {upload.file.sha1: upload for upload in sorted(uploads, key=lambda upload: bool(upload.optimize_to))}
-        whys = {sha1: self._replacement_reason(file, by_hash[sha1]) for sha1, file in known.items()}
-        wanted = {sha1: upload for sha1, upload in by_hash.items() if whys.get(sha1, True)}
-        for sha1, upload in wanted.items():
+        reasons = {sha1: self._replacement_reason(file, by_hash[sha1]) for sha1, file in known.items()}
+        to_store = {sha1: upload for sha1, upload in by_hash.items() if reasons.get(sha1, True)}
+        for sha1, upload in to_store.items():
             if sha1 not in self.probes:
-                self.probes[sha1] = _probed(upload, seconds=self.since + PROBE_BUDGET_SECONDS - time.monotonic())
+                self.probes[sha1] = _probe(upload, seconds=self.started + PROBE_BUDGET_SECONDS - time.monotonic())
         for upload in uploads:
-            had = known.get(upload.file.sha1)
-            _check_name(upload, had.format if had else self.probes[upload.file.sha1].format)
+            file = known.get(upload.file.sha1)
+            _check_name(upload, file.format if file else self.probes[upload.file.sha1].format)
         failpoints.failpoint("upload.probed")
-        for sha1, upload in wanted.items():
+        for sha1, upload in to_store.items():
             key = self._put(upload)
-            if sha1 not in known and sha1 not in self.kept:
-                self.kept[sha1] = self._new_stored_file(upload, self.probes[sha1], key)
+            if sha1 not in known and sha1 not in self.new_files:
+                self.new_files[sha1] = self._new_stored_file(upload, self.probes[sha1], key)
         failpoints.failpoint("upload.stored")
         self.replacements = [
-            self._replacement(known[sha1], why, by_hash[sha1]) for sha1, why in whys.items() if why is not None
+            self._replacement(known[sha1], reason, by_hash[sha1])
+            for sha1, reason in reasons.items()
+            if reason is not None
         ]
         self.optimization_cancelled = [
             file.pk
             for sha1, file in known.items()
             if self.can_update and file.optimize_to and not by_hash[sha1].optimize_to
         ]
-        files = [known.get(upload.file.sha1) or self.kept[upload.file.sha1] for upload in uploads]
-        for upload, file in zip(uploads, files, strict=True):
-            _check_same(upload, file)
-            metadata.check_bounds(upload.dynamic_metadata, file.width, file.height)
-            upload.name = or_default(upload.name, file.format)
+        files = [known.get(upload.file.sha1) or self.new_files[upload.file.sha1] for upload in uploads]
+        for upload, stored_file in zip(uploads, files, strict=True):
+            _check_same_content(upload, stored_file)
+            metadata.check_bounds(upload.dynamic_metadata, stored_file.width, stored_file.height)
+            upload.name = or_default(upload.name, stored_file.format)
         return files
-
-    def set_aside_replaced(self) -> None:
-        """The transaction is through: what no row names any more goes."""
-        set_aside(self.replaced)
 
     def _replacement_reason(self, file: StoredFile, upload: Upload) -> Reason | None:
         return replacement_reason(file, as_sent=self.can_update and not upload.optimize_to)
 
     def _put(self, upload: Upload) -> str:
-        """The key of the bytes, which are moved to their place once, whatever comes to name them."""
+        """Store the file once, even if the transaction is retried; return its key."""
         sha1 = upload.file.sha1
         if sha1 not in self.keys:
             key = storage.new_key(self.organization.pk, sha1)
-            self.placed.add(key)
+            self.written.add(key)
             self.storage.put(upload.file.path, key)
             self.keys[sha1] = key
         return self.keys[sha1]
 
-    def _replacement(self, file: StoredFile, why: Reason, upload: Upload) -> Replacement:
+    def _replacement(self, file: StoredFile, reason: Reason, upload: Upload) -> Replacement:
         probe = self.probes[file.binary_hash]
         return Replacement(
             file,
-            why,
+            reason,
             self.keys[file.binary_hash],
             probe=None if file.as_uploaded else probe,
             optimize_to=upload.optimize_to if probe.format in OPTIMIZABLE else "",
@@ -183,63 +181,65 @@ class StagedUploads(StagedFiles):
         )
 
 
-def _check_same(upload: Upload, file: StoredFile | None) -> None:
-    """Two different files with the same sha1 must not become one."""
+def _check_same_content(upload: Upload, file: StoredFile | None) -> None:
+    """Raises HashCollision if a different file has the same SHA-1."""
     if file and (file.uploaded_size, file.uploaded_sha256) != (upload.file.size, upload.file.sha256):
-        raise HashCollision(f"{upload.file.label}: another file with the sha1 {upload.file.sha1} is kept here.")
+        raise HashCollision(f"{upload.file.label}: A different file with the SHA-1 {upload.file.sha1} exists.")
 
 
 def _check_name(upload: Upload, format: str) -> None:
-    """Text has no signature, so a file is text only if its name says so too: a broken image could be read as one."""
-    ending = upload.name.rpartition(".")[2].lower() if "." in upload.name else ""
-    if format in TEXT and ending not in TEXT_NAMES:
-        named = f"its name ends in .{ending[:20]}" if ending else "its name has no ending"
+    """Text has no signature, so its name must have a text extension: a broken image could be decoded as text."""
+    extension = upload.name.rpartition(".")[2].lower() if "." in upload.name else ""
+    if format in TEXT and extension not in TEXT_EXTENSIONS:
+        found = f"the file extension is .{extension[:20]}" if extension else "the name has no file extension"
         raise FormatNotAllowed(
-            f"{upload.file.label}: The content is plain text, but {named}. Give text a name that ends in .txt or .csv."
+            f"{upload.file.label}: The content is plain text, but {found}. Use a name that ends in .txt or .csv."
         )
 
 
-def _probed(upload: Upload, *, seconds: float) -> Probe:
-    if seconds <= 0:  # a few files made to be slow must not keep the readers from everybody else
-        raise Unavailable("Reading the files of this request takes too long. Send fewer at a time.")
+def _probe(upload: Upload, *, seconds: float) -> Probe:
+    """Probe the file; errors start with its label. Raises FormatNotAllowed, UnreadableImage, Unavailable."""
+    if seconds <= 0:  # a few files that are crafted to be slow must not block the probe workers
+        raise Unavailable("Reading the files of this request takes too long. Send fewer files per request.")
     try:
         probe = probing.probe(upload.file.path, seconds=seconds)
     except DomainError as error:
         raise type(error)(f"{upload.file.label}: {error.message}", **error.details) from error
     if probe.format not in settings.ALLOWED_FORMATS:
         raise FormatNotAllowed(
-            f"{upload.file.label}: {probe.format} files are not kept here, only {' '.join(settings.ALLOWED_FORMATS)}."
+            f"{upload.file.label}: {probe.format} files are not allowed. "
+            f"Allowed formats: {', '.join(settings.ALLOWED_FORMATS)}."
         )
     if settings.REFUSE_DAMAGED_FILES and (damaged := probe.static_metadata.get("damaged")):
         raise UnreadableImage(
-            f"{upload.file.label}: The file is damaged: a part of the image is missing ({_missing(damaged)})."
+            f"{upload.file.label}: The file is damaged, a part of the image is missing ({_describe_damage(damaged)})."
         )
     return probe
 
 
-def _missing(damaged: dict[str, Any]) -> str:
-    """What of an image cannot be decoded."""
+def _describe_damage(damaged: dict[str, Any]) -> str:
+    """Which parts of the image are missing, and how much of it can be decoded."""
     decoded, total = damaged.get("decoded"), damaged.get("total")
-    known = f", {decoded} of {total} can be decoded" if total else f", {decoded} can be decoded" if decoded else ""
-    return f"{damaged['missing']}{known}"
+    extent = f", {decoded} of {total} can be decoded" if total else f", {decoded} can be decoded" if decoded else ""
+    return f"{damaged['missing']}{extent}"
 
 
 def _insert(
     organization: Organization,
     uploads: Sequence[Upload],
     files: Sequence[StoredFile],
-    keeper: StagedUploads,
+    staged: StagedUploads,
     *,
     can_update: bool,
     actor: Actor,
 ) -> list[UploadResult]:
-    """One transaction: rows, counters, audit events. Rows come in the order of hashes, or two requests deadlock."""
-    added: dict[int, UploadResult] = {}
-    # Of bytes that nobody had there can be no picture yet, until this request makes one.
-    unknown = {upload.identity for upload, file in zip(uploads, files, strict=True) if file.pk is None}
+    """Insert rows, counters and audit events in one transaction; rows by ascending hash, to avoid deadlocks."""
+    results: dict[int, UploadResult] = {}
+    # A new file has no images yet, until this request creates one: no need to look for them.
+    without_image = {upload.identity for upload, file in zip(uploads, files, strict=True) if file.pk is None}
     with _reset_pks_on_error(files), transaction.atomic():
-        rows, replaced, new_bytes = replace_files(keeper.replacements, actor) if keeper.replacements else ({}, [], 0)
-        forget_options(keeper.optimization_cancelled)
+        rows, replaced, new_bytes = replace_files(staged.replacements, actor) if staged.replacements else ({}, [], 0)
+        cancel_optimization(staged.optimization_cancelled)
         files = [rows.get(file.binary_hash, file) for file in files]
         for file in sorted(_unique(files), key=lambda file: file.binary_hash):
             if file.pk is None:
@@ -248,22 +248,22 @@ def _insert(
         failpoints.failpoint("upload.file_inserted")
         for position in sorted(range(len(uploads)), key=lambda position: uploads[position].identity):
             upload, file = uploads[position], files[position]
-            image = None if upload.identity in unknown else _existing(organization, upload.identity)
-            unknown.discard(upload.identity)
-            added[position] = _create_or_merge(organization, upload, file, image, can_update, actor)
+            image = None if upload.identity in without_image else _get_existing(organization, upload.identity)
+            without_image.discard(upload.identity)
+            results[position] = _create_or_merge(organization, upload, file, image, can_update, actor)
         failpoints.failpoint("upload.image_inserted")
-        counters.add(organization, images=sum(one.created for one in added.values()), bytes=new_bytes)
+        counters.add(organization, images=sum(result.created for result in results.values()), bytes=new_bytes)
         failpoints.failpoint("upload.counted")
-        keeper.check_deadline()
-    keeper.needed |= {file.key for file in files}
-    keeper.replaced = replaced
+        staged.check_deadline()
+    staged.committed |= {file.key for file in files}
+    staged.replaced = replaced
     failpoints.failpoint("upload.committed")
-    return [added[position] for position in range(len(uploads))]
+    return [results[position] for position in range(len(uploads))]
 
 
 @contextmanager
 def _reset_pks_on_error(files: Sequence[StoredFile]) -> Iterator[None]:
-    """Take back the ids that a transaction gave, if it fails: another attempt has to insert the rows anew."""
+    """Reset the IDs that a failed transaction assigned, so that a retry inserts the rows again."""
     new = [file for file in files if file.pk is None]
     try:
         yield
@@ -274,7 +274,7 @@ def _reset_pks_on_error(files: Sequence[StoredFile]) -> Iterator[None]:
 
 
 def _unique(files: Sequence[StoredFile]) -> list[StoredFile]:
-    """The files without repetition; unsaved rows cannot be hashed."""
+    """The files without duplicates; by binary hash, as unsaved rows are not hashable."""
     return list({file.binary_hash: file for file in files}.values())
 
 
@@ -293,9 +293,9 @@ def _create_or_merge(
     return UploadResult(upload, image, created=False)
 
 
-def _existing(organization: Organization, identity: str) -> SourceImage | None:
-    found = organization.images.active().same_content(identity).select_related("file").order_by("id")
-    return min(found, key=lambda image: image.identity != identity, default=None)  # the same content comes first
+def _get_existing(organization: Organization, identity: str) -> SourceImage | None:
+    images = organization.images.active().same_content(identity).select_related("file").order_by("id")
+    return min(images, key=lambda image: image.identity != identity, default=None)  # prefer the same content
 
 
 def _create(organization: Organization, upload: Upload, file: StoredFile, actor: Actor) -> SourceImage:
@@ -324,11 +324,11 @@ def _create(organization: Organization, upload: Upload, file: StoredFile, actor:
 def _merge(image: SourceImage, changes: dict[str, Any], actor: Actor) -> SourceImage:
     try:
         image = SourceImage.objects.active().select_related("file").get_for_update(image)
-    except SourceImage.DoesNotExist as error:  # deleted since we looked for it
+    except SourceImage.DoesNotExist as error:  # deleted in the meantime
         raise StaleRead from error
     before, after = image.user_metadata, metadata.apply_changes(image.user_metadata, changes)
     if image.locked:
-        raise ImageLocked(f"Source image {image.short_hash} is locked: its metadata cannot be changed.")
+        raise ImageLocked(f"Source image {image.short_hash} is locked. Unlock it to change its metadata.")
     image.user_metadata = after
     image.save(update_fields=["user_metadata"])
     indexing.replace([image])

@@ -1,4 +1,4 @@
-"""Names for pictures. An alias keeps a hash, not a row: it outlives the picture, and means it again when it is back."""
+"""Aliases of images. An alias refers to a hash: it survives a deletion, and works again when the image is restored."""
 
 import re
 from dataclasses import dataclass
@@ -22,28 +22,28 @@ class AliasResult:
 
 
 def get_alias(organization: Organization, name: str, *, for_update: bool = False) -> Alias:
-    """Raises AliasNotFound, also for what no alias can be called."""
+    """The alias of this name. Raises AliasNotFound, also for an invalid name."""
     aliases = organization.aliases.select_for_update() if for_update else organization.aliases.all()
     found = aliases.filter(alias=name).first() if NAME.match(name) else None
     if found is None:
-        raise AliasNotFound(f"There is no alias {name[:80]!r} in {organization.name!r}.")
+        raise AliasNotFound(f"Alias {name[:80]!r} not found in {organization.name!r}.")
     return found
 
 
 @retry_on_conflict("alias_unique")
 @transaction.atomic
 def set_alias(image: SourceImage, name: str, *, overwrite: bool, actor: Actor) -> AliasResult:
-    """Let the alias mean this picture. Raises AliasExists and AliasNotFound, the latter for a bad name."""
+    """Create the alias, or with `overwrite` point it to this image. Raises AliasExists; AliasNotFound if invalid."""
     organization = image.organization
     if not NAME.match(name):
-        raise AliasNotFound(f"An alias is made of a-z, A-Z, 0-9 and _; {name[:80]!r} is none.")
+        raise AliasNotFound(f"Invalid alias {name[:80]!r}. Use 1–255 characters of a-z, A-Z, 0-9 and _.")
     alias = organization.aliases.select_for_update(of=("self",)).filter(alias=name).first()
     if alias is None:
         alias = Alias.objects.create(organization=organization, alias=name, hash=image.hash)
         record(actor, "alias.created", organization=organization, target=name, after=image.hash)
         return AliasResult(alias, created=True)
     if not overwrite:
-        raise AliasExists(f"There is an alias {name!r} already. Use overwrite=true to change it.")
+        raise AliasExists(f"Alias {name!r} already exists. Use overwrite=true to replace it.")
     before, alias.hash = alias.hash, image.hash
     alias.save(update_fields=["hash"])
     if before != alias.hash:
@@ -54,7 +54,7 @@ def set_alias(image: SourceImage, name: str, *, overwrite: bool, actor: Actor) -
 
 @transaction.atomic
 def delete_alias(organization: Organization, name: str, *, actor: Actor) -> None:
-    """The picture stays. Raises AliasNotFound."""
+    """Delete the alias, not the image. Raises AliasNotFound."""
     alias = get_alias(organization, name, for_update=True)
     alias.delete()
     _record_version(ImageVersion.Kind.ALIAS_DELETED, organization, name, alias.hash, actor)
@@ -62,9 +62,9 @@ def delete_alias(organization: Organization, name: str, *, actor: Actor) -> None
 
 
 def _record_version(kind: ImageVersion.Kind, organization: Organization, name: str, hash: str, actor: Actor) -> None:
-    """That the alias meant this hash belongs to the history of its image: the active one, else the latest in the trash.
+    """Record the change in the history of the image: the active one, or else the latest in the trash.
 
-    Where there is none any more, only the audit log tells.
+    If no image has the hash any more, only the audit log has it.
     """
     images = organization.images.filter(hash=hash).order_by("-id")
     if image := images.active().first() or images.first():

@@ -1,4 +1,4 @@
-"""Giving a row, and the images that show it, another file than the one they had."""
+"""Replacing the file of a row and of its images."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -10,7 +10,7 @@ from sourceimages.models import StoredFile
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A file under a key, and what its row says of it."""
+    """A file in the storage, and the fields that describe it."""
 
     key: str
     size: int
@@ -27,14 +27,14 @@ class Content:
 
 
 def replace_content(row: StoredFile, new: Content) -> int:
-    """The row and its images name another file; both are locked. Answers by how many bytes it is larger.
+    """Point the row and its images, all locked, to another file; return the change of its size in bytes.
 
-    The caller tells the counters, last in its transaction, and puts the old file aside after it.
+    The caller updates the counters, last in its transaction, and discards the old file after the commit.
     """
-    more = new.size - row.size
+    size_change = new.size - row.size
     row.key, row.size, row.content_hash = new.key, new.size, new.content_hash
     row.format, row.mimetype = new.format, new.mimetype
-    row.content_since, row.verified_at, row.damage = timezone.now(), None, ""  # of the file that it was
+    row.content_since, row.verified_at, row.damage = timezone.now(), None, ""
     row.save()
     row.images.update(size=row.size, format=row.format, mimetype=row.mimetype)
-    return more
+    return size_change

@@ -1,4 +1,4 @@
-"""Copying to another organization: one picture, up to a hundred, or a batch of all of them."""
+"""Copying images to another organization: one, a list of hashes, or a batch of a job."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from sourceimages.models import SourceImage, StoredFile
 from sourceimages.operations.delete import record_events
 from sourceimages.operations.heal import DamagedFile, damaged_files, replace_by_copies
 from sourceimages.operations.short_hashes import assign_short_hashes
-from sourceimages.operations.staging import StagedFiles, set_aside
+from sourceimages.operations.staging import StagedFiles, discard_replaced
 from sourceimages.operations.verify import verify_file
 from sourceimages.outcomes import Outcome
 from sourceimages.search import indexing
@@ -33,16 +33,16 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class CopyResult:
-    """What copying several pictures came to, by their hashes."""
+    """The hashes of several images, by outcome."""
 
     existing: list[str]
     created: list[str]
     notfound: list[str]
-    protected: list[str]  # of those in `notfound`
+    protected: list[str]  # also in `notfound`
 
 
 def copy_image(image: SourceImage, destination: Organization, *, overwrite: bool, actor: Actor) -> Outcome:
-    """Copy the picture: CREATED or OVERWRITTEN.
+    """Copy the image; return CREATED or OVERWRITTEN.
 
     Raises ExistsAtDestination, ImageLocked, ImageNotFound, Conflict, ProtectedOriginal.
     """
@@ -50,50 +50,50 @@ def copy_image(image: SourceImage, destination: Organization, *, overwrite: bool
     outcome = outcomes[image.pk]
     match outcome:
         case Outcome.NOT_PERMITTED:
-            raise ProtectedOriginal(f"The image {image.hash} is protected; your roles do not allow copying it.")
+            raise ProtectedOriginal(f"Image {image.hash} is protected. You don't have permission to copy it.")
         case Outcome.SKIPPED_EXISTING:
-            raise ExistsAtDestination(f"The picture {image.hash} exists in {destination.name!r}.")
+            raise ExistsAtDestination(f"Image {image.hash} already exists in {destination.name!r}.")
         case Outcome.LOCKED:
-            raise ImageLocked(f"The picture {image.hash} is locked in {destination.name!r}: it cannot be overwritten.")
+            raise ImageLocked(f"Image {image.hash} is locked in {destination.name!r}. Unlock it to overwrite it.")
         case Outcome.NOT_FOUND:
-            raise ImageNotFound(f"No source image found for {image.hash!r} any more.")
+            raise ImageNotFound(f"No source image found for {image.hash!r}. The image or its file no longer exists.")
         case Outcome.HASH_COLLISION:
-            raise Conflict(f"Other bytes with the sha1 {image.binary_hash} are kept in {destination.name!r}.")
+            raise Conflict(f"A different file with the SHA-1 {image.binary_hash} exists in {destination.name!r}.")
     return outcome
 
 
 def copy_by_hashes(
     source: Organization, names: Iterable[str], destination: Organization, *, overwrite: bool, actor: Actor
 ) -> CopyResult:
-    """Copy the active images of these hashes or short hashes, all at once; each by itself if that fails."""
-    found: dict[str, int] = {}  # by hash
-    hashes: dict[str, None] = {}  # of those that were found, and names of those that were not, in the order of names
+    """Copy the active images with these hashes or short hashes in one transaction, or one by one if that fails."""
+    ids: dict[str, int] = {}  # by hash
+    hashes: dict[str, None] = {}  # full hashes of existing images, and unknown names, in the given order
     by_name = source.images.active().ids_by_name(set(names := list(names)))
     for name in names:
         image_id, hash = by_name.get(name, (None, name))
         hashes[hash] = None
         if image_id is not None:
-            found[hash] = image_id
-    outcomes = _copy_all_or_each(source, list(found.values()), destination, overwrite=overwrite, actor=actor)
-    copied = CopyResult([], [], [], [])
+            ids[hash] = image_id
+    outcomes = _copy_all_or_each(source, list(ids.values()), destination, overwrite=overwrite, actor=actor)
+    result = CopyResult([], [], [], [])
     for hash in hashes:
-        match outcomes.get(found[hash], Outcome.NOT_FOUND) if hash in found else Outcome.NOT_FOUND:
+        match outcomes.get(ids[hash], Outcome.NOT_FOUND) if hash in ids else Outcome.NOT_FOUND:
             case Outcome.CREATED:
-                copied.created.append(hash)
+                result.created.append(hash)
             case Outcome.NOT_FOUND | Outcome.HASH_COLLISION:
-                copied.notfound.append(hash)
-            case Outcome.NOT_PERMITTED:  # clients know no other list of what was not copied
-                copied.notfound.append(hash)
-                copied.protected.append(hash)
+                result.notfound.append(hash)
+            case Outcome.NOT_PERMITTED:  # clients of rokka.io only know `notfound` for images that were not copied
+                result.notfound.append(hash)
+                result.protected.append(hash)
             case _:
-                copied.existing.append(hash)
-    return copied
+                result.existing.append(hash)
+    return result
 
 
 def _copy_all_or_each(
     source: Organization, ids: Sequence[int], destination: Organization, *, overwrite: bool, actor: Actor
 ) -> dict[int, Outcome]:
-    """What became of each; nothing is said of those that failed. One that fails spoils no other."""
+    """The outcomes by ID, without images that failed. One that fails doesn't affect the others."""
     outcomes: dict[int, Outcome] = {}
     try:
         outcomes |= copy_images(source, ids, destination, overwrite=overwrite, actor=actor) if ids else {}
@@ -119,18 +119,18 @@ def copy_images(
     actor: Actor,
     before_commit: BeforeCommit = lambda outcomes: True,
 ) -> dict[int, Outcome]:
-    """Copy the pictures with these ids to another organization, all of them in one transaction; what became of each.
+    """Copy the images with these IDs to another organization in one transaction; return the outcomes by ID.
 
-    Everything goes along but lock and aliases; what is overwritten keeps its row, and its history has what it was.
-    A job writes one audit event about all that it copies, others one for each image. Bytes are copied by the storage,
-    before the rows, which are copied by the database. Protected ones are copied for an actor who may download them.
-    `before_commit` is called within the transaction with what became of each; if it answers False, nothing was done
-    after all, and there are no outcomes.
+    Copies have all properties except lock and aliases. Overwritten images keep their row; the replaced values are in
+    their history. A job records one audit event for all its copies, other actors one for each image. Files are copied
+    by the storage, then rows by the database. Protected images need the permission to download protected originals.
+    `before_commit` is called with the outcomes within the transaction; if it returns False, the transaction is rolled
+    back, and no outcomes are returned.
     """
-    protected_too = credentials.allows(actor, Permission.PROTECTED_ORIGINALS_DOWNLOAD, source)
-    with StagedCopies(destination) as keeper:
-        outcomes = _stage_and_write(source, ids, keeper, overwrite, protected_too, actor, before_commit)
-    set_aside(keeper.replaced)
+    allow_protected = credentials.allows(actor, Permission.PROTECTED_ORIGINALS_DOWNLOAD, source)
+    with StagedCopies(destination) as staged:
+        outcomes = _stage_and_write(source, ids, staged, overwrite, allow_protected, actor, before_commit)
+    discard_replaced(staged.replaced)
     return outcomes
 
 
@@ -138,23 +138,23 @@ def copy_images(
 def _stage_and_write(
     source: Organization,
     ids: Sequence[int],
-    keeper: "StagedCopies",
+    staged: "StagedCopies",
     overwrite: bool,
-    protected_too: bool,
+    allow_protected: bool,
     actor: Actor,
     before_commit: BeforeCommit,
 ) -> dict[int, Outcome]:
-    """As with uploads, unique constraints decide between two that copy the same, and the loser looks again."""
+    """Of concurrent copies of the same image, one violates a constraint; its retry finds the other's image."""
     found = load_sources(source, ids)
-    refused = {} if protected_too else {one.id: Outcome.NOT_PERMITTED for one in found if one.protected}
-    originals = [one for one in found if one.id not in refused]
-    gone = dict.fromkeys(set(ids) - {one.id for one in found}, Outcome.NOT_FOUND)
-    lost = gone | refused | keeper.stage(originals, overwrite=overwrite)
-    return _write(source, originals, lost, keeper, overwrite, actor, before_commit)
+    refused = {} if allow_protected else {one.id: Outcome.NOT_PERMITTED for one in found if one.protected}
+    sources = [one for one in found if one.id not in refused]
+    not_found = dict.fromkeys(set(ids) - {one.id for one in found}, Outcome.NOT_FOUND)
+    unavailable = not_found | refused | staged.stage(sources, overwrite=overwrite)
+    return _write(source, sources, unavailable, staged, overwrite, actor, before_commit)
 
 
 class CopySource(NamedTuple):
-    """What has to be known of a picture, so that the database can copy the rest."""
+    """The properties of a source image that are needed before the database copies the others."""
 
     id: int
     hash: str
@@ -166,116 +166,118 @@ class CopySource(NamedTuple):
 
 
 def load_sources(source: Organization, ids: Sequence[int]) -> list[CopySource]:
-    """Those that there are still, in the order of their hashes, which everybody keeps to who makes several."""
+    """The active images with these IDs, by ascending hash, as rows are inserted in that order to avoid deadlocks."""
     columns = "id", "hash", "binary_hash", "file__key", "file__size", "file__uploaded_sha256", "protected"
     rows = source.images.active().filter(pk__in=ids).values_list(*columns)
     return sorted((CopySource(*row) for row in rows), key=lambda one: one.hash)
 
 
 class StagedCopies(StagedFiles):
-    """Has the bytes of pictures copied to where the destination keeps its own."""
+    """Copies files to the destination."""
 
     def __init__(self, organization: Organization) -> None:
         super().__init__(organization)
-        self.copies: dict[str, tuple[str, str]] = {}  # by binary hash: the key of the bytes, and that of their copy
-        self.harmed: dict[
-            str, DamagedFile
-        ] = {}  # by binary hash: what is kept at the destination, and has to be mended
-        self.replaced: list[str] = []  # keys that no row names any more
+        self.copies: dict[str, tuple[str, str]] = {}  # keys of source file and copy, by binary hash
+        self.damaged: dict[str, DamagedFile] = {}  # files at the destination to repair, by binary hash
+        self.replaced: list[str] = []  # keys that are no longer used
 
     def __enter__(self) -> "StagedCopies":
         return self
 
-    def stage(self, originals: Sequence[CopySource], *, overwrite: bool) -> dict[int, Outcome]:
-        """Copy the bytes that the destination lacks, once; answer the pictures whose bytes cannot be had, by id."""
-        wanted = {one.binary_hash: one for one in originals}
-        known = self._known(wanted)
-        collisions = {hash for hash, file in known.items() if wanted[hash].uploaded_sha256 != file.uploaded_sha256}
-        needed = self._needed(originals, overwrite) if known else set()
+    def stage(self, sources: Sequence[CopySource], *, overwrite: bool) -> dict[int, Outcome]:
+        """Copy the files that the destination lacks; return the outcomes, by ID, of images whose files can't be copied.
+
+        Safe to call again after a conflict: files are copied once.
+        """
+        by_hash = {one.binary_hash: one for one in sources}
+        known = self._known(by_hash)
+        collisions = {hash for hash, file in known.items() if by_hash[hash].uploaded_sha256 != file.uploaded_sha256}
+        needed = self._needed(sources, overwrite) if known else set()
         checked = [file for hash, file in known.items() if hash in needed and hash not in collisions]
-        self.harmed = damaged_files(checked) if checked else {}
-        damaged = {wanted[hash].key for hash in self.harmed if not _is_intact(wanted[hash].key)}
-        self.harmed = {hash: one for hash, one in self.harmed.items() if wanted[hash].key not in damaged}
-        lacking = (wanted.keys() - known.keys()) | self.harmed.keys()
+        self.damaged = damaged_files(checked) if checked else {}
+        corrupt = {by_hash[hash].key for hash in self.damaged if not _is_intact(by_hash[hash].key)}
+        self.damaged = {hash: one for hash, one in self.damaged.items() if by_hash[hash].key not in corrupt}
+        lacking = (by_hash.keys() - known.keys()) | self.damaged.keys()
         self.copies = {hash: pair for hash, pair in self.copies.items() if hash in lacking}
         pairs = {}
         for hash in lacking:
-            key = wanted[hash].key
-            if hash not in self.copies or self.copies[hash][0] != key:  # not yet, or not the bytes that it has by now
+            key = by_hash[hash].key
+            if hash not in self.copies or self.copies[hash][0] != key:  # not copied yet, or the source was replaced
                 pairs[hash] = (key, storage.new_key(self.organization.pk, hash))
-        self.placed |= {to for _, to in pairs.values()}
+        self.written |= {copy_key for _, copy_key in pairs.values()}
         missing = self.storage.copy(list(pairs.values())) if pairs else set()
         if missing and (recovered := recover_missing(missing)):
-            again = [pair for pair in pairs.values() if pair[0] in recovered]
-            missing = missing - recovered | self.storage.copy(again)
+            retried = [pair for pair in pairs.values() if pair[0] in recovered]
+            missing = missing - recovered | self.storage.copy(retried)
         if missing and StoredFile.objects.filter(key__in=missing).count() < len(missing):
-            raise StaleRead  # they have been rewritten, and have another key by now
+            raise StaleRead  # files were optimized in the meantime, and have new keys
         self.copies |= {hash: pair for hash, pair in pairs.items() if pair[0] not in missing}
-        return {one.id: Outcome.NOT_FOUND for one in originals if one.key in missing | damaged} | {
-            one.id: Outcome.HASH_COLLISION for one in originals if one.binary_hash in collisions
+        return {one.id: Outcome.NOT_FOUND for one in sources if one.key in missing | corrupt} | {
+            one.id: Outcome.HASH_COLLISION for one in sources if one.binary_hash in collisions
         }
 
     def _known(self, binary_hashes: Iterable[str]) -> dict[str, StoredFile]:
-        """What is kept at the destination already, by binary hash."""
+        """The files that the destination has, by binary hash."""
         columns = "organization", "binary_hash", "uploaded_sha256", "key", "size", "damage"
         files = self.organization.files.filter(binary_hash__in=list(binary_hashes)).only(*columns)
         return {file.binary_hash: file for file in files}
 
-    def _needed(self, originals: Sequence[CopySource], overwrite: bool) -> set[str]:
-        """Binary hashes of what an image at the destination is going to show: of those that exist, nothing is said."""
-        hashes = [] if overwrite else [one.hash for one in originals]
+    def _needed(self, sources: Sequence[CopySource], overwrite: bool) -> set[str]:
+        """Binary hashes of the images that will not be skipped."""
+        hashes = [] if overwrite else [one.hash for one in sources]
         existing = self.organization.images.active().filter(hash__in=hashes).values_list("hash", flat=True)
         skipped = set(existing) if hashes else set()
-        return {one.binary_hash for one in originals if one.hash not in skipped}
+        return {one.binary_hash for one in sources if one.hash not in skipped}
 
 
 def _is_intact(key: str) -> bool:
-    """Whether the file may take the place of a damaged one: it is read for that, and what is wrong is written down.
+    """Verify a file that is to replace a damaged one; its damage is recorded. Raises StaleRead.
 
-    On local disks both may be names of one file.
+    On a local storage, both keys may be hard links to the same damaged file.
     """
     file = StoredFile.objects.filter(key=key).first()
     verified = file and verify_file(file)
     if not verified:
-        raise StaleRead  # it has been rewritten or removed since we looked
+        raise StaleRead  # it was replaced or removed in the meantime
     return not verified.damage
 
 
 def _write(
     source: Organization,
-    originals: Sequence[CopySource],
-    lost: Mapping[int, Outcome],
-    keeper: StagedCopies,
+    sources: Sequence[CopySource],
+    unavailable: Mapping[int, Outcome],
+    staged: StagedCopies,
     overwrite: bool,
     actor: Actor,
     before_commit: BeforeCommit,
 ) -> dict[int, Outcome]:
-    """One transaction: files, short hashes, pictures, audit, counters; files and pictures in the order of hashes."""
-    destination = keeper.organization
+    """Write files, short hashes, images, audit events and counters in one transaction; return the outcomes by ID."""
+    destination = staged.organization
     with transaction.atomic():
-        there = _existing(destination, originals, held=overwrite)
-        outcomes = dict(lost)
-        for one in originals:
-            outcome = _outcome(there.get(one.hash), overwrite)
-            if outcome not in WRITTEN or one.id not in lost:
+        existing = _get_existing(destination, sources, for_update=overwrite)
+        outcomes = dict(unavailable)
+        for one in sources:
+            outcome = _outcome(existing.get(one.hash), overwrite)
+            if outcome not in WRITTEN or one.id not in unavailable:
                 outcomes[one.id] = outcome
-        created = {one.hash: one for one in originals if outcomes[one.id] is Outcome.CREATED}
-        changed = {one.id: there[one.hash][0] for one in originals if outcomes[one.id] is Outcome.OVERWRITTEN}
-        files = {one.binary_hash: one for one in originals if outcomes[one.id] in WRITTEN}
-        mended = {hash: keeper.harmed[hash] for hash in files.keys() & keeper.harmed.keys() & keeper.copies.keys()}
-        new = sorted(files.keys() & keeper.copies.keys() - mended.keys())
-        # Files, then pictures, each in an order that everybody keeps to, or two copies of the same deadlock.
-        _check_row_count(len(new), bulk_sql.copy_file_rows([keeper.copies[hash] for hash in new], destination))
-        more = replace_by_copies(mended, keeper.copies, actor) if mended else 0
-        names = assign_short_hashes(destination, created)
+        created = {one.hash: one for one in sources if outcomes[one.id] is Outcome.CREATED}
+        changed = {one.id: existing[one.hash][0] for one in sources if outcomes[one.id] is Outcome.OVERWRITTEN}
+        files = {one.binary_hash: one for one in sources if outcomes[one.id] in WRITTEN}
+        repaired = {hash: staged.damaged[hash] for hash in files.keys() & staged.damaged.keys() & staged.copies.keys()}
+        new = sorted(files.keys() & staged.copies.keys() - repaired.keys())
+        # Files first, then images, each by ascending hash: or two copies of the same images deadlock.
+        _check_row_count(len(new), bulk_sql.copy_file_rows([staged.copies[hash] for hash in new], destination))
+        size_change = replace_by_copies(repaired, staged.copies, actor) if repaired else 0
+        short_hashes = assign_short_hashes(destination, created)
         failpoints.failpoint("copy.stored")
         if actor.job_id is None and changed:
             _record_overwritten(changed.values(), source, destination, actor)
         _check_row_count(
-            len(created), bulk_sql.copy_image_rows([(created[hash].id, names[hash]) for hash in names], destination)
+            len(created),
+            bulk_sql.copy_image_rows([(created[hash].id, short) for hash, short in short_hashes.items()], destination),
         )
         _check_row_count(len(changed), bulk_sql.overwrite_image_rows(list(changed.items()), destination, actor))
-        _expect_protection(source, originals)
+        _check_protection(source, sources)
         _index(source, destination, created, changed, set(new))
         if actor.job_id is None:
             _record_created(list(created), source, destination, actor)
@@ -284,11 +286,11 @@ def _write(
         if not before_commit(outcomes):
             transaction.set_rollback(True)
             return {}
-        counters.add(destination, images=len(created), bytes=more + sum(files[hash].size for hash in new))
-        keeper.check_deadline()
+        counters.add(destination, images=len(created), bytes=size_change + sum(files[hash].size for hash in new))
+        staged.check_deadline()
     failpoints.failpoint("copy.committed")
-    keeper.needed |= {keeper.copies[hash][1] for hash in [*new, *mended]}
-    keeper.replaced = [file.key for file, _ in mended.values()]
+    staged.committed |= {staged.copies[hash][1] for hash in [*new, *repaired]}
+    staged.replaced = [file.key for file, _ in repaired.values()]
     return outcomes
 
 
@@ -299,32 +301,35 @@ def _index(
     changed: Mapping[int, int],
     new: set[str],
 ) -> None:
-    """What is searched of the copies: the rows of what they are copies of, unless it may say something else here.
+    """Index the copies: by copying the entries of the source images, if they are the same at the destination.
 
-    That is so where stems are of another language, and where the bytes were here before, and described then.
+    They differ if the organizations have different languages, or if the destination had the file before, whose
+    metadata may differ.
     """
-    same_rows = indexing.have_same_entries(source, destination)
-    alike = [(one.id, hash) for hash, one in created.items() if same_rows and one.binary_hash in new]
-    indexing.copy(alike, destination)
-    if alike and not indexing.have_same_entries(source, destination):
-        raise StaleRead  # the source has begun to be indexed in another language
-    others = created.keys() - {hash for _, hash in alike}
+    same_entries = indexing.have_same_entries(source, destination)
+    to_copy = [(one.id, hash) for hash, one in created.items() if same_entries and one.binary_hash in new]
+    indexing.copy(to_copy, destination)
+    if to_copy and not indexing.have_same_entries(source, destination):
+        raise StaleRead  # the language of the source was changed in the meantime
+    others = created.keys() - {hash for _, hash in to_copy}
     indexing.remove(changed.values())
-    here = destination.images.active().select_related("organization", "file")
-    if images := [*here.filter(hash__in=others), *here.filter(pk__in=changed.values())]:
+    copies = destination.images.active().select_related("organization", "file")
+    if images := [*copies.filter(hash__in=others), *copies.filter(pk__in=changed.values())]:
         indexing.add(images)
 
 
-def _existing(destination: Organization, originals: Sequence[CopySource], *, held: bool) -> dict[str, tuple[int, bool]]:
-    """The living pictures of these hashes at the destination: their ids, and whether they are locked."""
-    images = destination.images.active().filter(hash__in=[one.hash for one in originals])
-    if held:
+def _get_existing(
+    destination: Organization, sources: Sequence[CopySource], *, for_update: bool
+) -> dict[str, tuple[int, bool]]:
+    """ID and lock of the active images with these hashes at the destination, by hash."""
+    images = destination.images.active().filter(hash__in=[one.hash for one in sources])
+    if for_update:
         images = images.order_by("id").select_for_update()
     return {hash: (id, locked) for hash, id, locked in images.values_list("hash", "id", "locked")}
 
 
 def _outcome(target: tuple[int, bool] | None, overwrite: bool) -> Outcome:
-    """What becomes of a picture that finds this one at the destination."""
+    """The outcome for an image with this target, given as ID and lock, at the destination."""
     if target is None:
         return Outcome.CREATED
     if not overwrite:
@@ -333,15 +338,15 @@ def _outcome(target: tuple[int, bool] | None, overwrite: bool) -> Outcome:
     return Outcome.LOCKED if locked else Outcome.OVERWRITTEN
 
 
-def _check_row_count(wanted: int, found: int) -> None:
-    """What is gone since we looked was not copied: look again."""
-    if found != wanted:
+def _check_row_count(expected: int, written: int) -> None:
+    """Raises StaleRead if source rows were deleted in the meantime."""
+    if written != expected:
         raise StaleRead
 
 
-def _expect_protection(source: Organization, originals: Sequence[CopySource]) -> None:
-    """An image that was protected since we looked, without another hash, is not one that anybody may copy."""
-    unprotected = [one.id for one in originals if not one.protected]
+def _check_protection(source: Organization, sources: Sequence[CopySource]) -> None:
+    """Raises StaleRead if an image was protected in the meantime: copying it needs a permission."""
+    unprotected = [one.id for one in sources if not one.protected]
     if source.images.filter(pk__in=unprotected, protected=True).exists():
         raise StaleRead
 

@@ -1,4 +1,4 @@
-"""Deleting. A deleted image points to a tombstone; its file stays until that expires. For the way back see restore."""
+"""Deleting images. A deleted image refers to a tombstone; image and file are purged after that expires."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -19,7 +19,7 @@ from sourceimages.models import SourceImage, Tombstone
 
 @transaction.atomic
 def delete_image(image: SourceImage, *, reason: Tombstone.Reason = Tombstone.Reason.API, actor: Actor) -> Tombstone:
-    """Move the picture to the trash. Raises ImageLocked; ImageNotFound if it is there already."""
+    """Move the image to the trash. Raises ImageLocked; ImageNotFound if it is in the trash already."""
     image = get_for_update(image)
     check_not_locked(image)
     tombstone = move_to_trash([image], reason, actor)
@@ -29,27 +29,27 @@ def delete_image(image: SourceImage, *, reason: Tombstone.Reason = Tombstone.Rea
 
 @transaction.atomic
 def delete_by_binary_hash(organization: Organization, binary_hash: str, *, actor: Actor) -> Tombstone:
-    """Move all pictures made of these bytes to the trash, or none. Raises ImageLocked, ImageNotFound."""
+    """Move all images of this file to the trash, or none. Raises ImageLocked, ImageNotFound."""
     lock_file(organization, binary_hash)
-    found = organization.images.active().by_binary_hash(binary_hash).list_for_update()
-    if not found:
+    images = organization.images.active().by_binary_hash(binary_hash).list_for_update()
+    if not images:
         raise ImageNotFound(f"No source image found for the binary hash {binary_hash[:80]!r} in {organization.name!r}.")
-    for image in found:
+    for image in images:
         check_not_locked(image)
-    tombstone = move_to_trash(found, Tombstone.Reason.BINARY_HASH, actor)
-    counters.add(organization, images=-len(found))
+    tombstone = move_to_trash(images, Tombstone.Reason.BINARY_HASH, actor)
+    counters.add(organization, images=-len(images))
     return tombstone
 
 
 @transaction.atomic
 def expire_tombstone(tombstone: Tombstone, *, actor: Actor) -> None:
-    """Let the next purge take what lies under it, before its time: from now on it cannot be brought back.
+    """Expire the deletion now: its images can no longer be restored, and the next purge deletes them permanently.
 
-    Raises JobUnderWay while a job restores it.
+    Raises JobInProgress while a job restores it.
     """
     tombstone = Tombstone.objects.select_for_update(of=("self",)).select_related("organization").get(pk=tombstone.pk)
     if Tombstone.objects.being_restored().filter(pk=tombstone.pk).exists():
-        raise JobInProgress("This deletion is being restored. Cancel that job first.")
+        raise JobInProgress("This deletion is being restored. Cancel the job first.")
     before, tombstone.expires_at = tombstone.expires_at, min(tombstone.expires_at, database_now())
     tombstone.purge_confirmed = True
     tombstone.save(update_fields=["expires_at", "purge_confirmed"])
@@ -66,7 +66,7 @@ def expire_tombstone(tombstone: Tombstone, *, actor: Actor) -> None:
 
 
 def create_tombstone(organization: Organization, reason: Tombstone.Reason, actor: Actor) -> Tombstone:
-    """One act of deleting, which expires in TRASH_RETENTION_DAYS by the database's clock."""
+    """A new deletion, which expires after TRASH_RETENTION_DAYS by the database's clock."""
     now = database_now()
     return Tombstone.objects.create(
         organization=organization,
@@ -78,25 +78,29 @@ def create_tombstone(organization: Organization, reason: Tombstone.Reason, actor
 
 
 def get_for_update(image: SourceImage) -> SourceImage:
-    """The living picture as it is now, locked until the transaction ends. Raises ImageNotFound."""
+    """The current row of an active image, locked until the transaction ends. Raises ImageNotFound."""
     try:
         return SourceImage.objects.active().select_related("organization", "file").get_for_update(image)
     except SourceImage.DoesNotExist as error:
-        raise ImageNotFound(f"No source image found for {image.hash!r} any more.") from error
+        raise ImageNotFound(f"No source image found for {image.hash!r}. It was deleted.") from error
 
 
 def check_not_locked(image: SourceImage) -> None:
+    """Raises ImageLocked."""
     if image.locked:
-        raise ImageLocked(f"Source image {image.short_hash} is locked: it can be neither deleted nor changed.")
+        raise ImageLocked(f"Source image {image.short_hash} is locked. Locked images can't be deleted or changed.")
 
 
 def lock_file(organization: Organization, binary_hash: str) -> None:
-    """Wait for everybody else who is about to look at all pictures of these bytes, and then change some."""
+    """Serialize transactions that read all images of a file and then change some of them."""
     list(organization.files.filter(binary_hash=binary_hash).select_for_update(no_key=True))
 
 
 def move_to_trash(images: list[SourceImage], reason: Tombstone.Reason, actor: Actor) -> Tombstone:
-    """Move pictures of one organization, which are held, to the trash by one act. The caller counts them down."""
+    """Move images of one organization, all selected for update, to the trash by one deletion.
+
+    The caller updates the counters.
+    """
     tombstone = create_tombstone(images[0].organization, reason, actor)
     SourceImage.objects.filter(pk__in=[image.pk for image in images]).update(tombstone=tombstone)
     record_events(actor, "image.deleted", images, tombstone_id=tombstone.pk)
@@ -112,7 +116,7 @@ def record_events(
     tombstone_id: UUID | None = None,
     job_id: UUID | None = None,
 ) -> None:
-    """Write down what was done to many pictures at once; `details` by their ids."""
+    """Record an audit event for each of the images; `details` are by their IDs."""
     AuditEvent.objects.bulk_create(
         event_of(
             actor,
@@ -131,7 +135,7 @@ def record_events(
 def record_event(
     actor: Actor, action: str, image: SourceImage, tombstone: Tombstone | None = None, **details: Any
 ) -> None:
-    """Write down what was done to one picture."""
+    """Record an audit event for the image."""
     record(
         actor,
         action,

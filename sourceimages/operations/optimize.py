@@ -1,8 +1,8 @@
-"""Rewriting what was uploaded with a wish for it: TIFF and PSD become PNG, JPEG or WebP.
+"""Optimization of uploaded files on request: TIFF and PSD are transcoded to PNG, JPEG or WebP.
 
-The wish stands in the file's row until it is fulfilled or found to be impossible; whoever works at it says so there,
-and is forgotten if nothing comes of it. The old file goes to the storage's trash when the row names the new one, never
-before, and the row remembers it: undo_optimize brings it back from there.
+The requested format is in the file's row until the file is optimized or skipped. A worker takes a lease on the row,
+which expires if the worker is killed. The original is moved to the storage trash after the row refers to the new file,
+and the row has its key, so that undo_optimize can restore it.
 """
 
 from datetime import datetime, timedelta
@@ -26,23 +26,23 @@ from sourceimages.operations.staging import StagedFiles
 from sourceimages.probing.transcoding import SECONDS, TranscodeResult, transcode
 from sourceimages.stored_files import local_file, move_to_trash
 
-LEASE = timedelta(seconds=SECONDS + 120)  # after which somebody who works at a file is taken for dead
-RETRY_AFTER = timedelta(days=1)  # after which a file is tried again whose process was killed
-BATCH = 100  # files that are looked up
+LEASE = timedelta(seconds=SECONDS + 120)  # after which a worker counts as killed
+RETRY_AFTER = timedelta(days=1)  # if the probe worker was killed
+BATCH = 100  # IDs returned by pending()
 
 log = structlog.get_logger()
 
 
 def pending(after: int = 0) -> list[int]:
-    """Files with a wish that nobody works at, behind an id. A locked picture stays as it is until it is unlocked."""
-    wishes = StoredFile.objects.exclude(optimize_to="").filter(_not_leased(), pk__gt=after).exclude(images__locked=True)
-    return list(wishes.order_by("id").values_list("id", flat=True)[:BATCH])
+    """IDs, greater than `after`, of files to optimize that no worker has a lease on. Those of locked images wait."""
+    files = StoredFile.objects.exclude(optimize_to="").filter(_not_leased(), pk__gt=after).exclude(images__locked=True)
+    return list(files.order_by("id").values_list("id", flat=True)[:BATCH])
 
 
 def optimize(file_id: int, *, actor: Actor = SYSTEM) -> bool:
-    """Fulfil the wish of the file, or write down why not; False if there is nothing to do now.
+    """Optimize the file, or record why it is skipped; False if there is nothing to do now.
 
-    ReadingInterrupted if the process that rewrites is killed: the file has its turn again a day later.
+    Raises ReadingInterrupted if the probe worker is killed; the file is tried again after RETRY_AFTER.
     """
     ownership.check_removable()
     if (
@@ -54,17 +54,18 @@ def optimize(file_id: int, *, actor: Actor = SYSTEM) -> bool:
     file = StoredFile.objects.select_related("organization").get(pk=file_id)
     try:
         return _optimize(file, actor)
-    except ReadingInterrupted:  # at once it would probably be killed again, and others by it
-        _release(file, taken_until=timezone.now() + RETRY_AFTER)
+    except ReadingInterrupted:  # an immediate retry would probably be killed again
+        _release(file, retry_at=timezone.now() + RETRY_AFTER)
         raise
     except BaseException:
         _release(file)
         raise
 
 
-def _release(file: StoredFile, *, taken_until: datetime | None = None) -> None:
-    mine = StoredFile.objects.filter(pk=file.pk, optimize_started_at=file.optimize_started_at)
-    mine.update(optimize_started_at=taken_until and taken_until - LEASE)
+def _release(file: StoredFile, *, retry_at: datetime | None = None) -> None:
+    """Release the lease, unless another worker has taken it; with `retry_at`, let it expire then."""
+    leased = StoredFile.objects.filter(pk=file.pk, optimize_started_at=file.optimize_started_at)
+    leased.update(optimize_started_at=retry_at and retry_at - LEASE)
 
 
 def _not_leased() -> Q:
@@ -75,46 +76,46 @@ def _optimize(file: StoredFile, actor: Actor) -> bool:
     originals = storage.originals()
     with (
         local_file(file) as path,
-        transcode(path, file.format, file.optimize_to, folder=originals.temp_dir) as picture,
-        StagedFiles(file.organization) as keeper,
+        transcode(path, file.format, file.optimize_to, folder=originals.temp_dir) as result,
+        StagedFiles(file.organization) as staged,
     ):
         failpoints.failpoint("optimize.rewritten")
-        if why := picture.skipped_reason or _verify(file, picture):
-            return _skip(file, why, actor)
+        if reason := result.skipped_reason or _verify(file, result):
+            return _skip(file, reason, actor)
         ownership.check_removable()
-        new = _content_of(picture, storage.new_key(file.organization_id, file.binary_hash))
-        keeper.placed.add(new.key)
-        originals.put(picture.path, new.key)
+        new = _content_of(result, storage.new_key(file.organization_id, file.binary_hash))
+        staged.written.add(new.key)
+        originals.put(result.path, new.key)
         failpoints.failpoint("optimize.placed")
         if not _switch(file, new, actor):
             return False
-        keeper.needed.add(new.key)
+        staged.committed.add(new.key)
     failpoints.failpoint("optimize.committed")
     move_to_trash([file.key])
     return True
 
 
-def _verify(file: StoredFile, picture: TranscodeResult) -> str:
-    """What a look at the new bytes, by those who look at every upload, finds wrong with them."""
+def _verify(file: StoredFile, result: TranscodeResult) -> str:
+    """Probe the new file like an upload; return what is wrong with it, or ""."""
     try:
-        found = probing.probe(picture.path)
-    except InvalidInput as error:  # what keeps us from looking says nothing about them
+        probe = probing.probe(result.path)
+    except InvalidInput as error:  # other errors, such as a timeout, don't mean that the file is bad
         return error.message
-    if (found.format, found.width, found.height) != (picture.format, file.width, file.height):
-        return f"what was written is a {found.format} of {found.width} × {found.height}"
+    if (probe.format, probe.width, probe.height) != (result.format, file.width, file.height):
+        return f"unexpected result: {probe.format}, {probe.width} × {probe.height}"
     return ""
 
 
-def _content_of(picture: TranscodeResult, key: str) -> Content:
-    probe = probing.probe(picture.path)
-    with picture.path.open("rb") as content:
+def _content_of(result: TranscodeResult, key: str) -> Content:
+    probe = probing.probe(result.path)
+    with result.path.open("rb") as content:
         content_hash = file_digest(content, "sha256").hexdigest()
-    return Content(key, picture.path.stat().st_size, content_hash, probe.format, probe.mimetype)
+    return Content(key, result.path.stat().st_size, content_hash, probe.format, probe.mimetype)
 
 
 @transaction.atomic
 def _switch(file: StoredFile, new: Content, actor: Actor) -> bool:
-    """The row and the images that show it name the new file, unless somebody was faster or locked one of them."""
+    """Point the row and its images to the new file; False if the row has changed or one of the images is locked."""
     row = _get_for_update(file)
     images = list(row.images.order_by("id").select_for_update()) if row else []
     if row is None or any(image.locked for image in images):
@@ -123,7 +124,7 @@ def _switch(file: StoredFile, new: Content, actor: Actor) -> bool:
     before = Content.of(row)
     row.optimized_from = before.as_json() | {"at": timezone.now().isoformat(timespec="seconds")}
     _save_result(row, {"from": before.format, "to": new.format, "from_size": before.size, "size": new.size})
-    more = replace_content(row, new)
+    size_change = replace_content(row, new)
     record(
         actor,
         "file.optimized",
@@ -133,28 +134,29 @@ def _switch(file: StoredFile, new: Content, actor: Actor) -> bool:
         after={"format": new.format, "size": new.size},
     )
     failpoints.failpoint("optimize.switched")
-    counters.add(row.organization, bytes=more)
+    counters.add(row.organization, bytes=size_change)
     return True
 
 
 @transaction.atomic
-def _skip(file: StoredFile, why: str, actor: Actor) -> bool:
+def _skip(file: StoredFile, reason: str, actor: Actor) -> bool:
+    """Record that the file can't be optimized; False if the row has changed."""
     row = _get_for_update(file)
     if row is None:
         return False
-    _save_result(row, {"wish": row.optimize_to, "left": why})
+    _save_result(row, {"requested": row.optimize_to, "skipped_reason": reason})
     row.save()
-    record(actor, "file.optimization_skipped", organization=row.organization, target=row.binary_hash, reason=why)
-    log.info("optimize.skipped", file=row.pk, reason=why)
+    record(actor, "file.optimization_skipped", organization=row.organization, target=row.binary_hash, reason=reason)
+    log.info("optimize.skipped", file=row.pk, reason=reason)
     return True
 
 
 def _get_for_update(file: StoredFile) -> StoredFile | None:
-    """The row, if it still is what we have worked at."""
+    """The row, locked; None if its file or the requested format has changed."""
     rows = StoredFile.objects.select_related("organization").select_for_update(of=("self",))
     return rows.filter(pk=file.pk, key=file.key, optimize_to=file.optimize_to).first()
 
 
-def _save_result(row: StoredFile, what: dict[str, Any]) -> None:
-    row.static_metadata = row.static_metadata | {"optimize": what}
+def _save_result(row: StoredFile, result: dict[str, Any]) -> None:
+    row.static_metadata = row.static_metadata | {"optimize": result}
     row.optimize_to, row.optimize_started_at = "", None

@@ -1,4 +1,4 @@
-"""Which short hash stands for a hash in an organization: the one given out before, else the shortest free prefix."""
+"""Short hashes: the one assigned before in the organization, or else the shortest free prefix of the hash."""
 
 from collections.abc import Iterable
 
@@ -9,31 +9,31 @@ from sourceimages import hashes
 from sourceimages.models import ShortHash
 
 
-def assign_short_hashes(organization: Organization, wanted: Iterable[str]) -> dict[str, str]:
-    """The short hash of each hash; new ones are written down, in the order of the hashes.
+def assign_short_hashes(organization: Organization, full_hashes: Iterable[str]) -> dict[str, str]:
+    """The short hash of each hash; new ones are saved, in the order of the hashes to avoid deadlocks.
 
-    Where another transaction gives out one of them at the same time, the database refuses ours (SAME_IMAGE).
+    If another transaction assigns one of them at the same time, a constraint is violated (IMAGE_CONSTRAINTS).
     """
-    unnamed = ordered = sorted(set(wanted))
-    names: dict[str, str] = {}
+    pending = ordered = sorted(set(full_hashes))
+    result: dict[str, str] = {}
     new: dict[str, str] = {}
     length = hashes.MIN_SHORT_HASH
-    while unnamed:  # nearly always once: few hashes begin with the same six characters
-        prefixes = {hash[:length] for hash in unnamed}
-        known = organization.short_hashes.filter(Q(hash__in=unnamed) | Q(short_hash__in=prefixes))
-        taken = dict(known.values_list("short_hash", "hash"))
-        names |= {hash: short_hash for short_hash, hash in taken.items()}
-        longer = []
-        for hash in unnamed:
-            if hash in names:
+    while pending:  # usually one iteration: few hashes share their first six characters
+        prefixes = {hash[:length] for hash in pending}
+        rows = organization.short_hashes.filter(Q(hash__in=pending) | Q(short_hash__in=prefixes))
+        assigned = dict(rows.values_list("short_hash", "hash"))
+        result |= {hash: short_hash for short_hash, hash in assigned.items()}
+        conflicting = []
+        for hash in pending:
+            if hash in result:
                 continue
-            if (prefix := hash[:length]) in taken:
-                longer.append(hash)
+            if (prefix := hash[:length]) in assigned:
+                conflicting.append(hash)
             else:
-                taken[prefix] = hash
-                names[hash] = new[hash] = prefix
-        unnamed, length = longer, length + 1
+                assigned[prefix] = hash
+                result[hash] = new[hash] = prefix
+        pending, length = conflicting, length + 1
     ShortHash.objects.bulk_create(
         ShortHash(organization=organization, short_hash=new[hash], hash=hash) for hash in ordered if hash in new
     )
-    return {hash: names[hash] for hash in ordered}
+    return {hash: result[hash] for hash in ordered}

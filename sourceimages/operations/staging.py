@@ -1,4 +1,4 @@
-"""Bytes on their way to a row: in their place before the row, and in the storage's trash if no row comes."""
+"""Staged files: stored before their rows are committed, and moved to the storage trash if they are not."""
 
 import time
 from collections.abc import Sequence
@@ -14,38 +14,35 @@ log = structlog.get_logger()
 
 
 class StagedFiles:
-    """Remembers which bytes were put where, and at the end moves to the trash what no row came to need."""
+    """A context that moves the files stored in it to the storage trash, except those of committed rows."""
 
     def __init__(self, organization: Organization) -> None:
         self.organization = organization
         self.storage = storage.originals()
-        self.placed: set[str] = set()  # keys that bytes were put under, or were about to be
-        self.needed: set[str] = set()  # keys that a committed row refers to
-        self.since = time.monotonic()
+        self.written: set[str] = set()  # keys of files that were written, or were about to be
+        self.committed: set[str] = set()  # keys that a committed row refers to
+        self.started = time.monotonic()
 
     def __enter__(self) -> "StagedFiles":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error is not None and not isinstance(error, DomainError):
-            return  # a lost connection does not say whether the commit happened; garbage collection will know
-        unneeded = sorted(self.placed - self.needed)
+            return  # after a lost connection, the commit may have happened; garbage collection moves the files if not
+        unused = sorted(self.written - self.committed)
         try:
-            stored_files.move_to_trash(unneeded)
-        except (DomainError, DatabaseError):  # garbage collection will find them
-            log.warning("storage.cleanup_failed", keys=unneeded, exc_info=True)
+            stored_files.move_to_trash(unused)
+        except (DomainError, DatabaseError):  # garbage collection will move them
+            log.warning("storage.cleanup_failed", keys=unused, exc_info=True)
 
     def check_deadline(self) -> None:
-        """Give up before garbage collection could take bytes without a row for left behind."""
-        if self.placed and grace_period.is_half_over(self.since):
-            raise Unavailable("Storing took too long. Try again.")
+        """Raise Unavailable before garbage collection could take the files for orphans."""
+        if self.written and grace_period.is_half_over(self.started):
+            raise Unavailable("Storing the files took too long. Try again.")
 
 
-def set_aside(keys: Sequence[str]) -> None:
-    """Take files away that no row names any more, because others took their place.
-
-    Nothing depends on it: what cannot be taken away now is garbage, and collected as such.
-    """
+def discard_replaced(keys: Sequence[str]) -> None:
+    """Move replaced files to the storage trash. If that fails, garbage collection moves them later."""
     if not keys:
         return
     try:

@@ -1,4 +1,4 @@
-"""Bringing back files as they were uploaded, while they lie in the storage's trash after they were optimized."""
+"""Undoing optimizations while the original files are in the storage trash."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -19,19 +19,19 @@ from sourceimages.stored_files import move_to_trash
 
 
 class Undone(StrEnum):
-    """What became of the attempt."""
+    """The result for a file, as the command prints it."""
 
-    DONE = "brought back"
+    DONE = "restored"
     LOCKED = "locked"
-    MISSING = "no longer in the storage's trash"
-    DAMAGED = "damaged in the storage's trash"
-    CHANGED = "changed meanwhile"
+    MISSING = "no longer in the storage trash"
+    DAMAGED = "damaged in the storage trash"
+    CHANGED = "changed in the meantime"
 
 
 def optimized_files(
     organization: Organization | None = None, names: list[str] | None = None, *, since: datetime | None = None
 ) -> QuerySet[StoredFile]:
-    """Files that were optimized and may still come back, by the hashes of their images or of what was uploaded."""
+    """Optimized files whose originals may still exist; `names` are hashes of images or binary hashes."""
     files = StoredFile.objects.filter(optimized_from__isnull=False).order_by("id")
     if organization is not None:
         files = files.filter(organization=organization)
@@ -46,7 +46,7 @@ def optimized_files(
 
 
 def undo_optimize(file_id: int, *, actor: Actor) -> Undone:
-    """The file as it was uploaded takes the place of the optimized one, which goes to the storage's trash."""
+    """Replace the optimized file by its original, and move it to the storage trash. Raises StorageMismatch."""
     file = StoredFile.objects.filter(pk=file_id, optimized_from__isnull=False).first()
     if file is None or file.optimized_from is None:
         return Undone.CHANGED
@@ -55,12 +55,12 @@ def undo_optimize(file_id: int, *, actor: Actor) -> Undone:
     ownership.check_removable()
     uploaded = Content(**{name: file.optimized_from[name] for name in Content.__slots__})
     originals = storage.originals()
-    if not _is_back(originals, uploaded.key):
+    if not _recover(originals, uploaded.key):
         StoredFile.objects.filter(pk=file.pk, key=file.key).update(optimized_from=None)
         return Undone.MISSING
     failpoints.failpoint("optimize.recovered")
-    # Whatever ends this now: a file without a row is garbage, which goes to the trash by itself.
-    if not _is_as_uploaded(originals, uploaded):
+    # If this fails from here on, garbage collection moves the recovered file to the trash again.
+    if not _is_intact(originals, uploaded):
         return Undone.DAMAGED
     outcome = _switch_back(file, uploaded, actor)
     if outcome is Undone.DONE:
@@ -69,8 +69,8 @@ def undo_optimize(file_id: int, *, actor: Actor) -> Undone:
     return outcome
 
 
-def _is_back(originals: storage.Storage, key: str) -> bool:
-    """Whether the file is under its key, from where an attempt that was killed may have left it."""
+def _recover(originals: storage.Storage, key: str) -> bool:
+    """Recover the file from the trash, unless an attempt that was killed has done so; False if it is missing."""
     if originals.recover(key):
         return True
     try:
@@ -80,7 +80,7 @@ def _is_back(originals: storage.Storage, key: str) -> bool:
     return True
 
 
-def _is_as_uploaded(originals: storage.Storage, uploaded: Content) -> bool:
+def _is_intact(originals: storage.Storage, uploaded: Content) -> bool:
     with originals.local_path(uploaded.key) as path, path.open("rb") as content:
         return path.stat().st_size == uploaded.size and file_digest(content, "sha256").hexdigest() == (
             uploaded.content_hash
@@ -89,6 +89,7 @@ def _is_as_uploaded(originals: storage.Storage, uploaded: Content) -> bool:
 
 @transaction.atomic
 def _switch_back(file: StoredFile, uploaded: Content, actor: Actor) -> Undone:
+    """Point the row and its images to the original, unless the row has changed or one of the images is locked."""
     rows = StoredFile.objects.select_related("organization").select_for_update(of=("self",))
     row = rows.filter(pk=file.pk, key=file.key, optimized_from__isnull=False).first()
     if row is None:
@@ -97,8 +98,8 @@ def _switch_back(file: StoredFile, uploaded: Content, actor: Actor) -> Undone:
         return Undone.LOCKED
     before = {"format": row.format, "size": row.size}
     row.optimized_from = None
-    row.static_metadata = {group: said for group, said in row.static_metadata.items() if group != "optimize"}
-    more = replace_content(row, uploaded)
+    row.static_metadata = {name: group for name, group in row.static_metadata.items() if name != "optimize"}
+    size_change = replace_content(row, uploaded)
     record(
         actor,
         "file.optimize_undone",
@@ -107,5 +108,5 @@ def _switch_back(file: StoredFile, uploaded: Content, actor: Actor) -> Undone:
         before=before,
         after={"format": row.format, "size": row.size},
     )
-    counters.add(row.organization, bytes=more)
+    counters.add(row.organization, bytes=size_change)
     return Undone.DONE

@@ -1,4 +1,4 @@
-"""What may be changed about a picture: its lock, its name, its user metadata, and whether it is protected."""
+"""Changes of images: lock, name, user metadata, dynamic metadata and protection."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ Kind = ImageVersion.Kind
 
 @transaction.atomic
 def set_locked(image: SourceImage, locked: bool, *, actor: Actor) -> SourceImage:
-    """Lock the picture against deletion and changes, or unlock it."""
+    """Lock the image against deletion and changes, or unlock it. Raises ImageNotFound."""
     image = get_for_update(image)
     set_locked_many([image], locked, actor)
     return image
 
 
 def set_locked_many(images: Sequence[SourceImage], locked: bool, actor: Actor) -> set[SourceImage]:
-    """Lock pictures of one organization, which are held, or unlock them; answers those that changed."""
+    """Lock or unlock images of one organization, all selected for update; return those that changed."""
     changed = [image for image in images if image.locked != locked]
     SourceImage.objects.filter(pk__in=[image.pk for image in changed]).update(locked=locked)
     for image in changed:
@@ -47,7 +47,7 @@ def set_locked_many(images: Sequence[SourceImage], locked: bool, actor: Actor) -
 
 @transaction.atomic
 def rename_image(image: SourceImage, name: str, *, actor: Actor) -> SourceImage:
-    """Give the picture another name, also a locked one. Raises InvalidName."""
+    """Rename the image, even if it is locked. Raises InvalidName."""
     name = clean_filename(name)
     image = get_for_update(image)
     if image.name != name:
@@ -61,7 +61,7 @@ def rename_image(image: SourceImage, name: str, *, actor: Actor) -> SourceImage:
 
 @transaction.atomic
 def change_user_metadata(image: SourceImage, changes: Mapping[str, Any], *, actor: Actor) -> SourceImage:
-    """Set the fields that are mentioned, in stored form, and remove those of None. Raises ImageLocked."""
+    """Set these fields, given in stored form; None removes a field. Raises ImageLocked."""
     image = get_for_update(image)
     check_not_locked(image)
     set_user_metadata_many({image: metadata.apply_changes(image.user_metadata, changes)}, actor)
@@ -70,19 +70,22 @@ def change_user_metadata(image: SourceImage, changes: Mapping[str, Any], *, acto
 
 @transaction.atomic
 def replace_user_metadata(image: SourceImage, fields: Mapping[str, Any], *, actor: Actor) -> SourceImage:
-    """These fields, in stored form, and no others. Raises ImageLocked."""
+    """Set these fields, given in stored form, and remove all others. Raises ImageLocked."""
     image = get_for_update(image)
     check_not_locked(image)
     set_user_metadata_many({image: metadata.apply_changes({}, fields)}, actor)
     return image
 
 
-def set_user_metadata_many(wanted: Mapping[SourceImage, dict[str, Any]], actor: Actor) -> set[SourceImage]:
-    """Give pictures of one organization, which are held and not locked, these fields; answers those that changed."""
-    changed = [image for image, after in wanted.items() if after != image.user_metadata]
+def set_user_metadata_many(metadata_by_image: Mapping[SourceImage, dict[str, Any]], actor: Actor) -> set[SourceImage]:
+    """Replace the user metadata of images of one organization, which are selected for update and not locked.
+
+    Returns those that changed.
+    """
+    changed = [image for image, after in metadata_by_image.items() if after != image.user_metadata]
     details, replaced = {}, {}
     for image in changed:
-        before, after = image.user_metadata, wanted[image]
+        before, after = image.user_metadata, metadata_by_image[image]
         replaced[image] = {"user_metadata": before}
         details[image.pk] = {
             "before": {key: value for key, value in before.items() if after.get(key) != value},
@@ -96,40 +99,46 @@ def set_user_metadata_many(wanted: Mapping[SourceImage, dict[str, Any]], actor: 
     return set(changed)
 
 
-# --- Changes that give another hash ---------------------------------------------------------------------------------
+# --- Changes of the hash --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class HashChange:
-    """The picture with the other hash; `changed` is false where the hash stayed."""
+    """The image with the new hash; `changed` is false if the hash did not change."""
 
     image: SourceImage
     changed: bool
 
 
 def set_protected(image: SourceImage, protected: bool, *, delete_previous: bool, actor: Actor) -> HashChange:
-    """The picture of the same content, protected or not. Raises ImageLocked if the locked one were to be deleted."""
+    """The image of the same content with this protection, created if necessary.
+
+    `delete_previous` moves the current one to the trash. Raises ImageLocked if that is locked.
+    """
     return derive(image, {}, protected=protected, delete_previous=delete_previous, actor=actor)
 
 
 def change_dynamic_metadata(
     image: SourceImage, changes: Mapping[str, Any], *, delete_previous: bool, actor: Actor
 ) -> HashChange:
-    """The picture with these entries set, in stored form, and without those of None. Raises ImageLocked as above."""
+    """The image with these entries, given in stored form; None removes one. Created if necessary.
+
+    `delete_previous` moves the current one to the trash. Raises ImageLocked if that is locked.
+    """
     return derive(image, changes, protected=None, delete_previous=delete_previous, actor=actor)
 
 
 @transaction.atomic
 def update_in_place(image: SourceImage, changes: Mapping[str, Any], *, actor: Actor) -> SourceImage:
-    """Change the entries of the picture itself, which keeps the hash that says otherwise. Raises ImageLocked."""
+    """Change the entries of the image without changing its hash. Raises ImageLocked."""
     image = get_for_update(image)
     check_not_locked(image)
     after = _merge(image.dynamic_metadata, changes)
-    return image if after == image.dynamic_metadata else _changed(image, after, image.protected, actor)
+    return image if after == image.dynamic_metadata else _update(image, after, image.protected, actor)
 
 
-def _changed(image: SourceImage, dynamic_metadata: dict[str, Any], protected: bool, actor: Actor) -> SourceImage:
-    """The picture itself with other properties, which its hash may not say."""
+def _update(image: SourceImage, dynamic_metadata: dict[str, Any], protected: bool, actor: Actor) -> SourceImage:
+    """Change properties of the image without changing its hash."""
     before = image.dynamic_metadata
     replaced = versions.set_values(image, {"dynamic_metadata": dynamic_metadata, "protected": protected})
     image.save(update_fields=["dynamic_metadata", "protected", "identity"])
@@ -148,15 +157,15 @@ def _merge(entries: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
 def derive(
     image: SourceImage, changes: Mapping[str, Any], *, protected: bool | None, delete_previous: bool, actor: Actor
 ) -> HashChange:
-    """The picture of the same bytes with these changes of what is part of its hash; None leaves protection alone.
+    """The image of the same file with these changes to its dynamic metadata and protection (None: not changed).
 
-    A living one is used as it is; otherwise it is made of the current one, with its name, age and user metadata, and
-    without its lock. `delete_previous` deletes the current one, if the hash really changed.
+    An active one is returned unchanged. Otherwise it is created from the current image, with its name, creation time
+    and user metadata, but not its lock. `delete_previous` moves the current image to the trash if the hash changed.
     """
-    # All pictures of these bytes: two that replace each other at once must not both be gone in the end.
+    # Lock all images of the file: two that replace each other concurrently must not both end up in the trash.
     lock_file(image.organization, image.binary_hash)
-    same_bytes = image.organization.images.active().by_binary_hash(image.binary_hash).list_for_update()
-    image = next((one for one in same_bytes if one.pk == image.pk), None) or get_for_update(image)
+    same_file = image.organization.images.active().by_binary_hash(image.binary_hash).list_for_update()
+    image = next((one for one in same_file if one.pk == image.pk), None) or get_for_update(image)
     dynamic_metadata = _merge(image.dynamic_metadata, changes)
     protected = image.protected if protected is None else protected
     if (image.dynamic_metadata, image.protected) == (dynamic_metadata, protected):
@@ -164,24 +173,24 @@ def derive(
     identity = hashes.identity(image.binary_hash, dynamic_metadata, protected=protected)
     if delete_previous:
         check_not_locked(image)
-    if identity == image.hash:  # its hash was kept when it was changed before: now it says the truth again
+    if identity == image.hash:  # an earlier change kept the hash: now the image matches it again
         check_not_locked(image)
-        return HashChange(_changed(image, dynamic_metadata, protected, actor), changed=False)
-    there = image.organization.images.active().same_content(identity).order_by("id").first()
-    target = there or _clone(image, identity, dynamic_metadata, protected)
-    if there is None:
+        return HashChange(_update(image, dynamic_metadata, protected, actor), changed=False)
+    existing = image.organization.images.active().same_content(identity).order_by("id").first()
+    target = existing or _clone(image, identity, dynamic_metadata, protected)
+    if existing is None:
         record_event(actor, "image.variant_created", target, before=image.hash)
     if delete_previous:
         move_to_trash([image], Tombstone.Reason.REPLACED, actor)
         if actor.job_id:
-            versions.record_versions(Kind.REPLACED, {image: {}}, actor, derived={} if there else {image: target.pk})
-    # In one go: whoever changes two slots in one transaction may deadlock with another who does.
-    counters.add(image.organization, images=int(there is None) - int(delete_previous))
+            versions.record_versions(Kind.REPLACED, {image: {}}, actor, derived={} if existing else {image: target.pk})
+    # Update the counter once: transactions that update two of its slots may deadlock.
+    counters.add(image.organization, images=int(existing is None) - int(delete_previous))
     return HashChange(target, changed=True)
 
 
 def _clone(image: SourceImage, identity: str, dynamic_metadata: dict[str, Any], protected: bool) -> SourceImage:
-    made = SourceImage(
+    clone = SourceImage(
         hash=identity,
         identity=identity,
         short_hash=assign_short_hashes(image.organization, [identity])[identity],
@@ -189,13 +198,13 @@ def _clone(image: SourceImage, identity: str, dynamic_metadata: dict[str, Any], 
         protected=protected,
     )
     for field in SHARED_FIELDS:
-        setattr(made, field, getattr(image, field))
-    made.save(force_insert=True)
-    indexing.add([made])
-    return made
+        setattr(clone, field, getattr(image, field))
+    clone.save(force_insert=True)
+    indexing.add([clone])
+    return clone
 
 
-# What pictures of the same bytes share when one is made of the other.
+# Fields that an image takes from the one that it is created from.
 SHARED_FIELDS = (
     "organization",
     "file",

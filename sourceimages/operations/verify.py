@@ -1,4 +1,4 @@
-"""Comparing a stored file with the sha256 that its row names."""
+"""Verification of a stored file against the SHA-256 in its row."""
 
 import errno
 from collections.abc import Iterable
@@ -19,14 +19,14 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class VerifiedFile:
-    """A file that was compared, and what is wrong with it, if anything."""
+    """A verified file and its damage, "" if it is intact."""
 
     file: StoredFile
     damage: str
 
 
 def content_hash(blocks: Iterable[bytes]) -> str:
-    """sha256 of what is read."""
+    """SHA-256 of the blocks, in hex."""
     digest = sha256()
     for block in blocks:
         digest.update(block)
@@ -34,27 +34,27 @@ def content_hash(blocks: Iterable[bytes]) -> str:
 
 
 def damage_of(file: StoredFile) -> str:
-    """What is wrong with the stored file, one of StoredFile.Damage or nothing. Raises StorageUnavailable."""
+    """The damage of the stored file, one of StoredFile.Damage or "". Raises StorageUnavailable."""
     try:
         intact = content_hash(open_file(file)) == file.content_hash
     except OriginalMissing:
         return StoredFile.Damage.MISSING
     except OSError as error:
         if error.errno != errno.EIO:
-            raise StorageUnavailable("The storage failed while a file was being read.") from error
-        intact = False  # the disk has lost a part of it
+            raise StorageUnavailable("The storage failed while reading a file.") from error
+        intact = False  # a part of the file is on a bad sector
     return "" if intact else StoredFile.Damage.CORRUPT
 
 
 def verify_file(file: StoredFile, *, actor: Actor = SYSTEM) -> VerifiedFile | None:
-    """Compare the file and write down what came of it; None if it was replaced or removed meanwhile."""
+    """Verify the file and save the result; None if it was replaced or removed in the meantime."""
     damage = damage_of(file)
     with transaction.atomic():
         rows = StoredFile.objects.select_related("organization").select_for_update(of=("self",))
         row = rows.filter(pk=file.pk, key=file.key).first()
         if row is None:
             return None
-        # By the clock of the database, as all times that something is decided by.
+        # Use the database's clock, as everywhere that decisions depend on a time.
         StoredFile.objects.filter(pk=row.pk).update(damage=damage, **({} if damage else {"verified_at": DatabaseNow()}))
         if damage and damage != row.damage:
             record(

@@ -1,4 +1,4 @@
-"""Putting back what a change replaced. That is a change too, and can be undone in the same way."""
+"""Restoring versions of images. That is a change too, which records another version."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,16 +16,18 @@ from sourceimages.search import indexing
 
 @transaction.atomic
 def restore_version(image: SourceImage, version_id: int, *, actor: Actor) -> SourceImage:
-    """Give the image the values that this version of it holds; other fields stay as they are.
+    """Set the values of this version on the image; other fields don't change.
 
     Raises VersionNotFound, VersionNotRestorable for a version without values, ImageLocked.
     """
     image = get_for_update(image)
     version = ImageVersion.objects.filter(image_id=image.pk, pk=version_id).first()
     if version is None:
-        raise VersionNotFound(f"Image {image.short_hash} has no version {version_id} in its history.")
+        raise VersionNotFound(f"Version {version_id} of image {image.short_hash} not found.")
     if not version.before:
-        raise VersionNotRestorable(f"Version {version_id} records that the image was {version.kind}: it has no values.")
+        raise VersionNotRestorable(
+            f"Version {version_id} can't be restored: it only records that the image was {version.kind}."
+        )
     check_not_locked(image)
     if alias := version.before.get("alias"):
         set_alias(image, alias, overwrite=True, actor=actor)
@@ -33,9 +35,9 @@ def restore_version(image: SourceImage, version_id: int, *, actor: Actor) -> Sou
     return image
 
 
-def put_back(wanted: Mapping[SourceImage, Mapping[str, Any]], actor: Actor) -> None:
-    """Give images of one organization, which are held and not locked, these values by field."""
-    replaced = {image: versions.set_values(image, values) for image, values in wanted.items()}
+def put_back(values_by_image: Mapping[SourceImage, Mapping[str, Any]], actor: Actor) -> None:
+    """Set these values, by field, on images of one organization, which are selected for update and not locked."""
+    replaced = {image: versions.set_values(image, values) for image, values in values_by_image.items()}
     replaced = {image: before for image, before in replaced.items() if before}
     if not replaced:
         return
@@ -44,7 +46,7 @@ def put_back(wanted: Mapping[SourceImage, Mapping[str, Any]], actor: Actor) -> N
     indexing.replace(list(replaced))
     versions.record_versions(ImageVersion.Kind.VERSION_RESTORED, replaced, actor)
     details = {
-        image.pk: {"before": versions.to_json(before), "after": versions.to_json(wanted[image])}
+        image.pk: {"before": versions.to_json(before), "after": versions.to_json(values_by_image[image])}
         for image, before in replaced.items()
     }
     record_events(actor, "image.version_restored", list(replaced), details)

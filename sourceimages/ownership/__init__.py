@@ -1,7 +1,7 @@
 """Whether database and storage belong together: the owner mark in the storage against the row `Instance`.
 
-A database that is empty, restored, copied or of somebody else knows nothing of files that others know: beside it, every
-file looks like garbage. So nothing is written or removed unless the two agree, and operators say when they do again.
+An empty, restored, copied or foreign database has no rows for files that another database needs: to it, they all look
+orphaned. So nothing is written or removed unless the two match, or an operator accepts the mismatch.
 """
 
 from sourceimages.ownership.checks import check_removable, check_writable, claim, current, generation, raise_counter

@@ -1,4 +1,4 @@
-"""What is asked before anything is written or removed."""
+"""Checks before files are written or removed."""
 
 import time
 from dataclasses import dataclass
@@ -15,116 +15,113 @@ from sourceimages.ownership.marks import Finding, Mark, examine
 from sourceimages.storage import Storage
 
 CACHE_SECONDS = 3
-RAISE_SECONDS = 60  # after which a process that removes files raises the counter again
+RAISE_SECONDS = 60  # between two increments of the counter by a process that removes files
 
 
 @dataclass(frozen=True, slots=True)
 class _CachedFinding:
     storage: Storage
     place: object
-    until: float  # by the monotonic clock
+    expires_at: float  # by the monotonic clock
     finding: Finding
 
-    def holds(self, originals: Storage) -> bool:
-        """Is it still true of this storage, as far as can be told for nothing?"""
-        return self.storage is originals and time.monotonic() < self.until and self.place == originals.place()
+    def is_valid(self, originals: Storage) -> bool:
+        """Whether it is recent, and still about this storage; checked without reading from it."""
+        return self.storage is originals and time.monotonic() < self.expires_at and self.place == originals.place()
 
 
-class _Memory:
+class _Cache:
     last: _CachedFinding | None = None
-    raised: tuple[Storage, float] | None = None  # which mark this process has raised, and when
+    raised: tuple[Storage, float] | None = None  # whose mark this process has raised, and when
 
 
-_memory = _Memory()
+_cache = _Cache()
 
 
 def check_writable() -> None:
-    """Raises StorageMismatch where database and storage do not agree: reads go on, nothing is written or removed.
+    """Raises StorageMismatch if database and storage don't belong together.
 
-    Cheap enough for every request that writes: the answer is cached for a few seconds in each process, unless a local
-    folder is not the one any more that it was about, as after a disk was unmounted.
+    Cheap enough for every request that writes: the finding is cached for a few seconds in each process, unless the
+    folder of a local storage was replaced, for example because a disk was unmounted.
     """
-    _refuse(current())
+    _check(current())
 
 
 def check_removable() -> None:
-    """The same, asked anew. Whatever moves or removes files calls it before each bounded round.
+    """Like check_writable, without the cache. Call it before each batch of files that are moved or removed.
 
-    Not in a transaction: now and then it raises the counter.
+    Call it outside transactions: about once a minute it raises the counter.
     """
-    finding, raised = current(fresh=True), _memory.raised
-    _refuse(finding)
+    finding, raised = current(fresh=True), _cache.raised
+    _check(finding)
     if raised is None or raised[0] is not storage.originals() or time.monotonic() > raised[1] + RAISE_SECONDS:
         _raise_counter(finding)
 
 
 def raise_counter() -> None:
-    """Raise the counter of both: a dump or a copy that was made before is told from what comes after.
-
-    Raises StorageMismatch.
-    """
+    """Increment the counter of both marks, so that older dumps and copies are recognized. Raises StorageMismatch."""
     finding = current(fresh=True)
-    _refuse(finding)
+    _check(finding)
     _raise_counter(finding)
 
 
 def current(*, fresh: bool = False) -> Finding:
-    """What is true of database and storage now, or, unless `fresh`, was a few seconds ago; new ones get their mark."""
-    originals, last = storage.originals(), _memory.last
-    if not fresh and last is not None and last.holds(originals):
+    """The state of database and storage, up to a few seconds old unless `fresh`. Marks new ones."""
+    originals, last = storage.originals(), _cache.last
+    if not fresh and last is not None and last.is_valid(originals):
         return last.finding
     finding = examine()
     if finding.new:
         claim()
         finding = examine()
-    _memory.last = _CachedFinding(originals, originals.place(), time.monotonic() + CACHE_SECONDS, finding)
+    _cache.last = _CachedFinding(originals, originals.place(), time.monotonic() + CACHE_SECONDS, finding)
     return finding
 
 
 def generation() -> str:
-    """Of the rows that this process may remember ids of; another one after a restore."""
-    last = _memory.last
+    """Identifies the state of the database; IDs that were cached under another generation are invalid."""
+    last = _cache.last
     return last.finding.generation if last and not last.finding.problem else ""
 
 
 def claim() -> None:
-    """Give a new database and a new storage their mark. Several processes may do so at once, and mean the same.
+    """Mark a new database and a new storage. Safe to run concurrently.
 
-    The counter leaves zero when the storage has its mark: until then another process may do all of it again.
+    The counter stays zero until the storage has its mark: until then another process may repeat all of it.
     """
-    facts = database.identify()
-    new = Instance(database=facts.identity)
+    identity = database.identify()
+    new = Instance(database=identity.name)
     Instance.objects.bulk_create([new], ignore_conflicts=True)
     unmarked = Instance.objects.filter(counter=0)
-    unmarked.update(database=facts.identity)
+    unmarked.update(database=identity.name)
     write_mark()
     failpoints.failpoint("owner.claimed")
-    unmarked.update(counter=1, newest_file=facts.newest_file, newest_image=facts.newest_image, raised_at=Now())
+    unmarked.update(counter=1, newest_file=identity.newest_file, newest_image=identity.newest_image, raised_at=Now())
     write_mark()
 
 
 def _raise_counter(finding: Finding) -> None:
-    """The database first, committed, then the storage: after a crash in between it is one ahead, and is followed."""
-    mark, own, facts = finding.in_storage, finding.in_database, finding.facts
+    """Commit to the database first, then write the mark: after a crash in between, the next call writes the mark."""
+    mark, own, identity = finding.in_storage, finding.in_database, finding.identity
     if mark and own and mark.counter == own.counter:
         Instance.objects.filter(counter=own.counter).update(
             counter=F("counter") + 1,
-            newest_file=facts.newest_file,
-            newest_image=facts.newest_image,
+            newest_file=identity.newest_file,
+            newest_image=identity.newest_image,
             raised_at=Now(),
         )
         failpoints.failpoint("owner.counted")
     write_mark()
-    _memory.raised = (storage.originals(), time.monotonic())
+    _cache.raised = (storage.originals(), time.monotonic())
 
 
 @transaction.atomic
 def write_mark() -> None:
-    """Write the row into the storage; under its lock, or a slow writer could put an older one over a newer one."""
+    """Write the row to the storage, while it is locked: or a slow writer could overwrite a newer mark."""
     row = Instance.objects.select_for_update().get()
     storage.originals().write_mark(Mark.of(row).serialized())
 
 
-def _refuse(finding: Finding) -> None:
+def _check(finding: Finding) -> None:
     if finding.problem:
         raise finding.problem.error

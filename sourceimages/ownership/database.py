@@ -1,4 +1,4 @@
-"""What tells a database from all others, also from its own copies."""
+"""The identity of a database, which differs even from that of its copies."""
 
 import os
 from contextlib import suppress
@@ -14,13 +14,13 @@ from sourceimages.models import Instance, SourceImage, StoredFile
 
 @dataclass(frozen=True, slots=True)
 class DatabaseIdentity:
-    """Which database this is, and how far it has come.
+    """Which database this is, and the latest IDs that it has assigned.
 
-    `build` changes when the tables are made anew, as a restore does. The ids are those that were given out last,
-    whether their rows are still there or not; while a dump is being restored, they are those of an empty database.
+    `build` changes when the tables are created again, as by a restore. The IDs count deleted rows too; while a dump is
+    being restored, they are those of an empty database.
     """
 
-    identity: str
+    name: str  # such as "postgresql:7312…:16384"
     build: str
     newest_file: int
     newest_image: int
@@ -31,7 +31,7 @@ def identify() -> DatabaseIdentity:
 
 
 def _of_postgresql() -> DatabaseIdentity:
-    """The cluster has an identifier of its own, which no dump carries along. Not everybody may ask for it."""
+    """By the identifier of the cluster, which no dump includes, or by its address if the user has no access to it."""
     tables = [model._meta.db_table for model in (Instance, StoredFile, SourceImage)]
     cluster, oid, build, newest_file, newest_image = _row(
         """
@@ -44,27 +44,27 @@ def _of_postgresql() -> DatabaseIdentity:
         """,
         tables,
     )
-    where = connection.settings_dict
-    server = cluster or f"{where['HOST'] or 'localhost'}:{where['PORT'] or 5432}"
+    config = connection.settings_dict
+    server = cluster or f"{config['HOST'] or 'localhost'}:{config['PORT'] or 5432}"
     return DatabaseIdentity(f"postgresql:{server}:{oid}", str(build), newest_file or 0, newest_image or 0)
 
 
 def _of_sqlite() -> DatabaseIdentity:
-    """Where the file is, seen from local files, so that both may move together; beside a bucket, which file it is."""
+    """By the path of the file relative to a local storage, so that both can be moved together; else by its inode."""
     path, originals, inode = Path(connection.settings_dict["NAME"]), storage.originals(), 0
     with suppress(OSError):
         inode = path.stat().st_ino
     if isinstance(originals, storage.LocalStorage):
-        identity = f"sqlite:{os.path.relpath(path.resolve(), Path(originals.location).resolve())}"
+        name = f"sqlite:{os.path.relpath(path.resolve(), Path(originals.location).resolve())}"
     else:
-        identity = f"sqlite:{_machine()}:{inode}"
+        name = f"sqlite:{_machine_id()}:{inode}"
     (newest_file,) = _row("SELECT MAX(seq) FROM sqlite_sequence WHERE name = %s", [StoredFile._meta.db_table])
     (newest_image,) = _row("SELECT MAX(seq) FROM sqlite_sequence WHERE name = %s", [SourceImage._meta.db_table])
-    return DatabaseIdentity(identity, str(inode), newest_file or 0, newest_image or 0)
+    return DatabaseIdentity(name, str(inode), newest_file or 0, newest_image or 0)
 
 
-def _machine() -> str:
-    """The machine's own id, where it has one: containers have none, and get another host name each time."""
+def _machine_id() -> str:
+    """The machine ID, or "" in a container, which has none; its host name changes with each start."""
     try:
         return Path("/etc/machine-id").read_text().strip()
     except OSError:

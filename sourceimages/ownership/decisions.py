@@ -1,4 +1,4 @@
-"""What an operator decides who has looked: this database and this storage belong together from now on."""
+"""Decisions of an operator: this database and this storage belong together from now on."""
 
 from dataclasses import dataclass
 from itertools import islice
@@ -12,58 +12,58 @@ from rokka.core.errors import Conflict
 from sourceimages import storage
 from sourceimages.models import Instance, StoredFile
 from sourceimages.ownership.checks import current, write_mark
-from sourceimages.ownership.marks import ACCEPT, ADOPT, SAMPLE, Finding, examine, is_there
+from sourceimages.ownership.marks import ACCEPT, ADOPT, SAMPLE, Finding, examine, is_stored
 
-KEY_LIMIT = 100_000  # keys that are looked at, at most
+KEY_LIMIT = 100_000  # keys that an inventory examines
 BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """How far rows and files fit each other: the newest rows, and the keys that the storage lists first."""
+    """How well rows and files match, in the newest rows and the first keys of the storage."""
 
-    rows: int  # newest rows that were looked at
+    rows: int  # that were examined
     rows_with_file: int
-    keys: int  # keys that were looked at
+    keys: int  # that were examined
     keys_without_row: int
-    everything: bool  # whether these were all keys
+    complete: bool  # whether these were all keys
 
 
 def inventory() -> Inventory:
     newest = list(StoredFile.objects.order_by("-id")[:SAMPLE])
     keys = unknown = 0
-    names = islice((held.key for held in storage.originals().list_objects()), KEY_LIMIT + 1)
+    names = islice((file.key for file in storage.originals().list_objects()), KEY_LIMIT + 1)
     while batch := list(islice(names, BATCH)):
         known = StoredFile.objects.filter(key__in=batch).count()
         keys, unknown = keys + len(batch), unknown + len(batch) - known
-    return Inventory(len(newest), sum(map(is_there, newest)), keys, unknown, keys <= KEY_LIMIT)
+    return Inventory(len(newest), sum(map(is_stored, newest)), keys, unknown, keys <= KEY_LIMIT)
 
 
 def adopt_storage(*, actor: Actor) -> Finding:
-    """This database takes over the storage, whose mark is missing or another's. Raises Conflict."""
+    """Make this database the owner of a storage without a mark, or with that of another instance. Raises Conflict."""
     return _decide(ADOPT, "storage.adopted", actor)
 
 
 def accept_restore(*, actor: Actor) -> Finding:
-    """The database goes on beside a storage that is newer, older, or was beside another database. Raises Conflict."""
+    """Accept a storage that is newer or older than the database, or a moved database. Raises Conflict."""
     return _decide(ACCEPT, "restore.accepted", actor)
 
 
 def _decide(command: str, action: str, actor: Actor) -> Finding:
     finding = examine()
     if finding.problem is None:
-        raise Conflict("Database and storage agree: there is nothing to decide.")
+        raise Conflict("Database and storage belong together. There is nothing to accept.")
     if finding.problem.command != command:
-        raise Conflict(f"This is not for {command}. {finding.problem.error.message}")
-    mark, own, facts = finding.in_storage, finding.in_database, finding.facts
+        raise Conflict(f"{command} can't resolve this mismatch. {finding.problem.error.message}")
+    mark, own, identity = finding.in_storage, finding.in_database, finding.identity
     with transaction.atomic():
-        Instance.objects.bulk_create([Instance(database=facts.identity)], ignore_conflicts=True)
+        Instance.objects.bulk_create([Instance(database=identity.name)], ignore_conflicts=True)
         Instance.objects.select_for_update().get()
         Instance.objects.update(
-            database=facts.identity,
+            database=identity.name,
             counter=max(mark.counter if mark else 0, own.counter if own else 0) + 1,
-            newest_file=facts.newest_file,
-            newest_image=facts.newest_image,
+            newest_file=identity.newest_file,
+            newest_image=identity.newest_image,
             accepted=F("accepted") + 1,
             accepted_at=Now(),
             raised_at=Now(),
@@ -76,7 +76,7 @@ def _decide(command: str, action: str, actor: Actor) -> Finding:
             problem=finding.problem.name.lower(),
             in_storage=mark.serialized() if mark else None,
             in_database=own.serialized() if own else None,
-            database=facts.identity,
+            database=identity.name,
         )
     write_mark()
     return current(fresh=True)

@@ -1,6 +1,6 @@
-"""A storage on this machine and one on a real S3 server, for tests of what has to hold on both.
+"""A local storage and one on a real S3 server, for tests that have to pass with both.
 
-With the database of production it is the storage of production.
+With PostgreSQL, the database for production, only S3 is used.
 """
 
 import pytest
@@ -11,7 +11,7 @@ from rokka.core import env
 
 @pytest.fixture(params=[pytest.param("local", marks=pytest.mark.any_database), "s3"])
 def storage(request, settings, tmp_path):
-    """A storage with nothing in it, which is the one of the settings too."""
+    """An empty storage, which the settings use."""
     if request.param == "s3":
         config = env.storage_config(request.getfixturevalue("empty_bucket"), temp_dir=tmp_path / "spool")
         settings.STORAGES = settings.STORAGES | {"originals": config}

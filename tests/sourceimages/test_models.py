@@ -35,12 +35,12 @@ def test_a_hash_may_lie_in_the_trash_many_times(image, tombstone):
     assert SourceImage.objects.count() == 3
 
 
-def test_a_locked_picture_cannot_have_a_tombstone(image, tombstone):
+def test_a_locked_image_cannot_have_a_tombstone(image, tombstone):
     with pytest.raises(IntegrityError), transaction.atomic():
         SourceImage.objects.update(locked=True, tombstone=tombstone)
 
 
-def test_bytes_are_kept_once_and_keys_are_never_shared(image):
+def test_files_are_stored_once_and_keys_are_never_shared(image):
     with pytest.raises(IntegrityError):
         again(image.file, key="another")
     with pytest.raises(IntegrityError):
@@ -53,7 +53,7 @@ def test_short_hashes_are_unique_both_ways(image, acme):
             ShortHash.objects.create(organization=acme, short_hash=short_hash, hash=hash)
 
 
-def test_an_alias_names_one_picture(image, acme):
+def test_an_alias_names_one_image(image, acme):
     Alias.objects.create(organization=acme, alias="logo", hash=image.hash)
     with pytest.raises(IntegrityError), transaction.atomic():
         Alias.objects.create(organization=acme, alias="logo", hash="0" * 40)
@@ -75,7 +75,7 @@ def test_text_is_compared_bytewise(acme):
 
 
 def test_lists_use_their_index(acme):
-    """The newest page of an organization must not sort all of its pictures."""
+    """The newest page of an organization must not sort all of its images."""
     if connection.vendor == "postgresql":  # which would rather sort the few rows of a test
         with connection.cursor() as cursor:
             for way in ("seqscan", "bitmapscan", "sort", "incremental_sort"):

@@ -1,4 +1,4 @@
-"""Database and storage know each other: where they do not belong together, reads go on and nothing else does."""
+"""If database and storage don't belong together, only reads are allowed."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +26,7 @@ from tests.support.storage import lose
 
 @pytest.fixture(params=["local", "s3"])
 def storage(request, settings, tmp_path):
-    """A storage with nothing in it, which is the one of the settings too."""
+    """An empty storage, which the settings use."""
     if request.param == "s3":
         config = env.storage_config(request.getfixturevalue("empty_bucket"), temp_dir=tmp_path / "spool")
         settings.STORAGES = settings.STORAGES | {"originals": config}
@@ -39,9 +39,9 @@ def marks(storage):
     return mark and mark["counter"], Instance.objects.values_list("counter", flat=True).first()
 
 
-def lose_memory():
-    """Let the cached answer be over."""
-    ownership.checks._memory.last = None
+def clear_cache():
+    """Expire the cached finding."""
+    ownership.checks._cache.last = None
 
 
 # --- Agreement --------------------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def other_instance(storage):
 
 
 def other_database(storage):
-    """A copy of the database, as staging has it."""
+    """A copy of the database, for example on a staging server."""
     Instance.objects.update(database="elsewhere")
 
 
@@ -165,7 +165,7 @@ def older_database(storage):
 
 
 def older_rows(storage):
-    """A dump of this very minute, of which the table of this row is back and the others are not yet."""
+    """A recent dump that is being restored: only the table of the instance is complete."""
     mark = storage.read_mark()
     storage.write_mark(mark | {"newest_file": mark["newest_file"] + 1})
 
@@ -206,11 +206,11 @@ def mismatch(request, storage, acme, image, alice):
     storage.put(spooled, "acme/ab/stray")
     ownership.raise_counter()
     request.param(storage)
-    lose_memory()
+    clear_cache()
     return DISAGREEMENTS[request.param]
 
 
-def test_reads_go_on_and_writes_are_refused(mismatch, acme, alice, image, client):
+def test_reads_work_and_writes_are_refused(mismatch, acme, alice, image, client):
     problem, command = mismatch
     link = f"/sourceimages/acme/{image.hash}"
     refused = [
@@ -266,7 +266,7 @@ def test_an_operator_accepts_it(mismatch, storage, acme, alice, client):
             actor=COMMAND
         )
     with pytest.raises(CommandError, match="--yes"):
-        call_command(command)  # nobody is there to be asked
+        call_command(command)  # not a terminal
     call_command(command, "--yes")
     assert alice.upload(acme, images.png(seed=1)).status_code == 200
     assert client.get("/health/ready").status_code == 200
@@ -275,7 +275,7 @@ def test_an_operator_accepts_it(mismatch, storage, acme, alice, client):
     ownership.raise_counter()
     in_storage, in_database = marks(storage)
     assert in_storage == in_database
-    with pytest.raises(CommandError, match="nothing to decide"):
+    with pytest.raises(CommandError, match="nothing to accept"):
         call_command(command, "--yes")
 
 
@@ -300,7 +300,7 @@ def test_staff_see_it_and_may_only_look(acme, image, client, django_user_model):
     boss = django_user_model.objects.create_superuser("boss", "long enough 1", email="boss@example.org")
     client.force_login(boss)
     no_row(None)
-    lose_memory()
+    clear_cache()
     page = f"/admin/sourceimages/sourceimage/{image.pk}/change/"
     assert "adopt_storage" in client.get("/admin/").content.decode()
     assert client.get(page).status_code == 200
@@ -324,7 +324,7 @@ def test_staff_see_it_and_may_only_look(acme, image, client, django_user_model):
 
 @pytest.mark.django_db(transaction=True)
 def test_ids_that_were_remembered_do_not_survive_a_restore(acme, alice):
-    """The same fields have other ids in the restored database, and the old ids are those of other fields."""
+    """Fields have different IDs in the restored database, and the old IDs belong to other fields."""
     alice.upload(acme, images.png(), **{"meta_user[0]": '{"artist": "kim", "place": "bern"}'})
     ids = dict(MetadataField.objects.filter(name__startswith="user:").values_list("name", "pk"))
     Instance.objects.update(counter=0)
@@ -335,7 +335,7 @@ def test_ids_that_were_remembered_do_not_survive_a_restore(acme, alice):
     MetadataField.objects.filter(pk=ids["user:artist"]).update(name="swapped")
     MetadataField.objects.filter(pk=ids["user:place"]).update(name="user:artist")
     MetadataField.objects.filter(name="swapped").update(name="user:place")
-    lose_memory()
+    clear_cache()
     assert alice.upload(acme, images.png(seed=1)).status_code == 503
     call_command("accept_restore", "--yes")
     new = alice.upload(acme, images.png(seed=1), **{"meta_user[0]": '{"artist": "ann"}'}).json()["items"][0]

@@ -4,12 +4,12 @@ from sourceimages.ownership import decisions
 
 
 class Command(DecisionCommand):
-    help = "Go on with a database that was restored or moved beside its storage, or with a storage that was restored."
-    question = "go on with this database and this storage as they are"
+    help = "Accept that the database was restored or moved, or that the storage was restored, and allow writes again."
+    action = "accept this database and this storage as they are"
 
     def decide(self) -> str:
         decisions.accept_restore(actor=COMMAND)
         return (
-            "Accepted. Files that are unknown to this database stay for their grace time, then go to the storage's "
-            "trash; `manage.py recover_orphans` makes images of them again."
+            "Accepted. Unknown files are moved to the storage trash after ORPHAN_GRACE_SECONDS. "
+            "Run manage.py recover_orphans to create images from them."
         )

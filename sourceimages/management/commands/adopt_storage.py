@@ -4,9 +4,9 @@ from sourceimages.ownership import decisions
 
 
 class Command(DecisionCommand):
-    help = "Let this database take over the storage, whose owner mark is missing or names another instance."
-    question = "make this database the only owner of the storage"
+    help = "Make this database the owner of a storage whose owner mark is missing or belongs to another instance."
+    action = "make this database the only owner of the storage"
 
     def decide(self) -> str:
         decisions.adopt_storage(actor=COMMAND)
-        return "The storage belongs to this database now. Another database beside it is refused."
+        return "This database now owns the storage. Other databases can't write to it."

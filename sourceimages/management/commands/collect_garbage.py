@@ -2,71 +2,69 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
-from django.template.defaultfilters import filesizeformat
 
 from organizations.management.base import OperationCommand
 from sourceimages import grace_period
 from sourceimages.maintenance import garbage_collection, storage_trash
 from sourceimages.maintenance.garbage_collection import Scan
 from sourceimages.maintenance.survey import survey_all
-from sourceimages.management.job_command import confirm
 from sourceimages.management.ownership import ImageCommand
+from sourceimages.management.terminal import add_dry_run_option, add_yes_option, confirm, count_label, size_label
 
 
 class Command(ImageCommand, OperationCommand):
     help = (
-        "Move files that nothing refers to to the storage's trash, and empty that of what is in it for longer than "
-        "STORAGE_TRASH_RETENTION_DAYS. Workers do the same, spread over a day. Exits with 1 if a decision is needed."
+        "Move orphaned files to the storage trash, and delete files that have been there for longer than "
+        "STORAGE_TRASH_RETENTION_DAYS. Workers do the same in steps over a day. Exits with 1 if it needs --confirm."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--confirm", action="store_true", help="also do what waits for an operator, after asking")
-        parser.add_argument("--yes", action="store_true", help="with --confirm: do not ask, for scripts")
-        parser.add_argument("--dry-run", action="store_true", help="only say what would be moved")
+        parser.add_argument(
+            "--confirm", action="store_true", help="also move and delete files that are held for an operator to confirm"
+        )
+        add_yes_option(parser, condition="with --confirm: ")
+        add_dry_run_option(parser)
         parser.add_argument(
             "--grace-seconds",
             type=int,
             metavar="N",
-            help="first set, for all processes, how long a file without a row may be an upload under way",
+            help="first set, for all processes, the minimum age of an orphaned file before it is moved",
         )
 
     def run(self, **options: Any) -> None:
         if options["grace_seconds"] is not None:
             grace_period.set_seconds(options["grace_seconds"])
         if options["confirm"] or options["dry_run"]:
-            found = garbage_collection.classify(survey_all())
+            scan = garbage_collection.classify(survey_all())
             if options["dry_run"]:
-                self.stdout.write(f"This would {sentence(found)}. Nothing was changed.\n{foreign_files(found)}")
+                self.stdout.write(f"[dry run] Would {describe(scan)}.\n{foreign_files(scan)}")
                 return
             if not options["yes"]:
-                confirm(sentence(found))
-            collected = garbage_collection.apply_scan(found, confirmed=True)
+                confirm(describe(scan))
+            collected = garbage_collection.apply_scan(scan, confirmed=True)
         else:
             collected = garbage_collection.collect_garbage(at_once=True)
         emptied = storage_trash.empty_trash(at_once=True, confirmed=options["confirm"])
-        self.stdout.write(f"{collected.moved} files moved to the storage's trash")
-        self.stdout.write(f"{collected.temporary} temporary files removed")
-        self.stdout.write(f"{emptied.recovered} files put back from the storage's trash, as they are needed")
-        self.stdout.write(f"{emptied.removed} files removed from the storage's trash for ever")
-        if collected.round:
-            self.stdout.write(foreign_files(collected.round))
+        self.stdout.write(f"{count_label(collected.moved, 'file')} moved to the storage trash")
+        self.stdout.write(f"{count_label(collected.temporary, 'temporary file')} deleted")
+        self.stdout.write(f"{count_label(emptied.recovered, 'file')} recovered from the storage trash")
+        self.stdout.write(f"{count_label(emptied.removed, 'file')} permanently deleted from the storage trash")
+        if collected.scan:
+            self.stdout.write(foreign_files(collected.scan))
         if held := " ".join(dict.fromkeys(filter(None, (collected.held, emptied.held)))):
-            raise CommandError(f"{held} --confirm does it all the same." if collected.round else held)
+            raise CommandError(f"{held} Pass --confirm to continue." if collected.scan else held)
 
 
-def sentence(found: Scan) -> str:
+def describe(scan: Scan) -> str:
     return (
-        f"move {found.count} files ({size(found.size)}) that nothing refers to to the storage's trash, "
-        f"where they stay for {settings.STORAGE_TRASH_RETENTION_DAYS} days"
+        f"move {count_label(scan.count, 'orphaned file')} ({size_label(scan.size)}) to the storage trash, "
+        f"and delete them after {settings.STORAGE_TRASH_RETENTION_DAYS} days"
     )
 
 
-def foreign_files(found: Scan) -> str:
-    survey = found.survey
-    examples = f", such as {', '.join(survey.foreign_examples)}" if survey.foreign else ""
-    return f"{survey.foreign} files ({size(survey.foreign_bytes)}) in the storage are not rokka's, and stay{examples}"
-
-
-def size(number: int) -> str:
-    return filesizeformat(number).replace("\xa0", " ")
+def foreign_files(scan: Scan) -> str:
+    survey = scan.survey
+    count = count_label(survey.foreign, "file")
+    examples = f", for example {', '.join(survey.foreign_examples)}" if survey.foreign else ""
+    return f"{count} ({size_label(survey.foreign_bytes)}) in the storage not created by rokka, skipped{examples}"

@@ -9,18 +9,21 @@ from organizations.management.base import organization
 from sourceimages import jobs
 from sourceimages.errors import InvalidDestination
 from sourceimages.management.job_command import JobCommand, JobPlan, add_filters, parse_filters
+from sourceimages.outcomes import Outcome
 
 
 class Command(JobCommand):
-    help = "Copy all pictures of an organization to another one. What is there already stays as it is."
-    outcomes = ("created", "skipped_existing", "overwritten", "locked")
+    help = "Copy all images of an organization to another one. Images that exist there are skipped."
+    outcomes = tuple(
+        outcome.value for outcome in (Outcome.CREATED, Outcome.SKIPPED_EXISTING, Outcome.OVERWRITTEN, Outcome.LOCKED)
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("source", help="an organization")
-        parser.add_argument("destination", help="another one")
+        parser.add_argument("source", help="name of the organization to copy from")
+        parser.add_argument("destination", help="name of the organization to copy to")
         parser.add_argument(
-            "--overwrite", action="store_true", help="replace what is there already, unless it is locked"
+            "--overwrite", action="store_true", help="overwrite existing images at the destination, except locked ones"
         )
         add_filters(parser)
 
@@ -30,14 +33,14 @@ class Command(JobCommand):
             raise InvalidDestination("The destination must be another organization.")
         overwrite, filters = options["overwrite"], parse_filters(options)
         images = source.images.active().filtered(filters)
-        there = destination.images.active().filter(hash=OuterRef("hash"))
-        work = JobPlan(
+        existing = destination.images.active().filter(hash=OuterRef("hash"))
+        plan = JobPlan(
             jobs.COPY_ALL,
             source,
             {"destination": destination.name, "overwrite": overwrite, "filters": filters},
             images,
-            f"copy {{}} from {source} to {destination}" + (", over what is there already" if overwrite else ""),
+            f"copy {{}} from {source} to {destination}" + (", overwriting existing images" if overwrite else ""),
             partial(jobs.start_copy_all, source, destination, overwrite=overwrite, filters=filters, actor=COMMAND),
-            remaining=images.exclude(Exists(there)),
+            remaining=images.exclude(Exists(existing)),
         )
-        self.execute_plan(work, **options)
+        self.execute_plan(plan, **options)

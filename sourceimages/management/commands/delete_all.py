@@ -10,10 +10,11 @@ from organizations.management.base import organization
 from organizations.models import Job
 from sourceimages import jobs
 from sourceimages.management.job_command import JobCommand, JobPlan, add_filters, parse_filters
+from sourceimages.management.terminal import count_label
 
 
 class Command(JobCommand):
-    help = "Move all pictures of an organization to the trash, but the locked ones. restore_all brings them back."
+    help = "Move all images of an organization to the trash, except locked ones. Undo it with restore_all."
     outcomes = ("deleted", "locked")
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -22,21 +23,21 @@ class Command(JobCommand):
         add_filters(parser)
 
     def run(self, **options: Any) -> None:
-        where, filters = organization(options["organization"]), parse_filters(options)
-        images = where.images.active().filtered(filters)
+        owner, filters = organization(options["organization"]), parse_filters(options)
+        images = owner.images.active().filtered(filters)
         locked = images.filter(locked=True).count()
-        work = JobPlan(
+        plan = JobPlan(
             jobs.DELETE_ALL,
-            where,
+            owner,
             {"filters": filters},
             images,
-            f"move {{}} of {where} to the trash, for {settings.TRASH_RETENTION_DAYS} days"
-            + (f"; locked ones stay: {locked}" if locked else ""),
-            partial(jobs.start_delete_all, where, filters=filters, actor=COMMAND),
+            f"move {{}} of {owner} to the trash, to be deleted permanently after {settings.TRASH_RETENTION_DAYS} days"
+            + (f", and skip {count_label(locked, 'locked image')}" if locked else ""),
+            partial(jobs.start_delete_all, owner, filters=filters, actor=COMMAND),
             affected=Q(locked=False),
             remaining=images.filter(locked=False),
         )
-        self.execute_plan(work, **options)
+        self.execute_plan(plan, **options)
 
     def summary_note(self, job: Job) -> str:
-        return f"restore_all {job.organization} --deletion {job.params['deletion_id']} brings them back."
+        return f"To undo: manage.py restore_all {job.organization} --deletion {job.params['deletion_id']}"

@@ -8,71 +8,79 @@ from organizations.audit import COMMAND
 from organizations.management.base import OperationCommand, organization
 from rokka.core.errors import DomainError
 from sourceimages import operations
-from sourceimages.management.job_command import confirm
 from sourceimages.management.ownership import ImageCommand
+from sourceimages.management.terminal import add_dry_run_option, add_yes_option, confirm, count_label
 from sourceimages.operations import Undone
 from sourceimages.search.periods import period
 
 
 class Command(ImageCommand, OperationCommand):
     help = (
-        "Rewrite now, in this process, what was uploaded with optimize_source and waits for it. "
-        "With --undo: bring files back as they were uploaded, as long as they lie in the storage's trash."
+        "Optimize files that were uploaded with optimize_source and are still pending, in this process. "
+        "With --undo: restore the original files of optimized ones while they are in the storage trash."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--undo", action="store_true", help="bring back files that were optimized")
+        parser.add_argument("--undo", action="store_true", help="restore the original files")
         parser.add_argument("organization", nargs="?", help="with --undo: only files of this organization")
-        parser.add_argument("hash", nargs="*", help="with --undo: only these, by hash, short hash or binary hash")
-        parser.add_argument("--since", metavar="TIME", help="with --undo: only what was optimized since; ISO 8601, UTC")
-        parser.add_argument("--dry-run", action="store_true", help="with --undo: only count them")
-        parser.add_argument("--yes", action="store_true", help="with --undo: do not ask, for scripts")
+        parser.add_argument("hash", nargs="*", help="with --undo: only these hashes, short hashes or binary hashes")
+        parser.add_argument(
+            "--since",
+            metavar="TIME",
+            help="with --undo: only files optimized at or after this time (ISO 8601, UTC)",
+        )
+        add_dry_run_option(parser, condition="with --undo: ")
+        add_yes_option(parser, condition="with --undo: ")
 
     def run(self, **options: Any) -> None:
         if options["undo"]:
             self._undo(**options)
         elif options["organization"] or options["since"] or options["dry_run"] or options["yes"]:
-            raise CommandError("An organization, hashes, --since, --dry-run and --yes are for --undo only.")
+            raise CommandError("An organization, hashes, --since, --dry-run and --yes require --undo.")
         else:
             self._optimize()
 
     def _optimize(self) -> None:
-        done, failed, last = 0, 0, 0
+        optimized, failed, last = 0, 0, 0
         while ids := operations.waiting_to_be_optimized(last):
             for last in ids:
                 try:
-                    done += operations.optimize(last)
+                    optimized += operations.optimize(last)
                 except DomainError as error:
                     failed += 1
-                    self.stderr.write(f"file {last}: {error.message}")
-        self.stdout.write(f"{done} files done")
+                    self.stderr.write(f"ERROR: file {last}: {error.message}")
+        self.stdout.write(f"{count_label(optimized, 'file')} processed")
         if failed:
-            raise CommandError(f"{failed} files failed.")
+            raise CommandError(f"{count_label(failed, 'file')} failed.")
 
     def _undo(self, *, dry_run: bool, yes: bool, **options: Any) -> None:
-        where = organization(options["organization"]) if options["organization"] else None
-        files = operations.optimized_files(where, options["hash"], since=_time(options["since"]))
+        owner = organization(options["organization"]) if options["organization"] else None
+        files = operations.optimized_files(owner, options["hash"], since=_parse_time(options["since"]))
         ids = list(files.values_list("id", flat=True))
-        if dry_run or not ids:
-            self.stdout.write(f"{len(ids)} optimized files found. Nothing was changed.")
+        action = f"restore the originals of {count_label(len(ids), 'optimized file')} of {owner or 'all organizations'}"
+        if dry_run:
+            self.stdout.write(f"[dry run] Would {action}.")
+            return
+        if not ids:
+            self.stdout.write(f"Nothing to do: would {action}.")
             return
         if not yes:
-            confirm(f"bring back {len(ids)} optimized files of {where or 'all organizations'} as they were uploaded")
+            confirm(action)
         outcomes: Counter[Undone] = Counter()
         for file_id in ids:
             outcomes[operations.undo_optimize(file_id, actor=COMMAND)] += 1
         for outcome in Undone:
             if outcomes[outcome]:
-                self.stdout.write(f"{outcomes[outcome]} files {outcome}")
-        if left := len(ids) - outcomes[Undone.DONE]:
-            raise CommandError(f"{left} files were not brought back.")
+                self.stdout.write(f"{count_label(outcomes[outcome], 'file')} {outcome}")
+        if skipped := len(ids) - outcomes[Undone.DONE]:
+            raise CommandError(f"{count_label(skipped, 'file')} not restored.")
 
 
-def _time(text: str | None) -> datetime | None:
+def _parse_time(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
         return period(text).start
     except ValueError as error:
-        raise CommandError(f"--since={text!r} is not a date or time in ISO 8601.") from error
+        raise CommandError(f"--since={text!r} is invalid. Use ISO 8601, for example 2026-11-29T10:00.") from error

@@ -1,7 +1,6 @@
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from tqdm import tqdm
 
 from organizations.audit import COMMAND
 from organizations.management.base import organization
@@ -10,17 +9,18 @@ from organizations.usage import counters
 from sourceimages import jobs
 from sourceimages.maintenance import consistency
 from sourceimages.management.ownership import ImageCommand
+from sourceimages.management.terminal import count_label, progress_bar
 from sourceimages.search import index_state
 
 
 class Command(ImageCommand):
-    help = "Make anew what pictures are searched by, and count them. Interrupted, it goes on when it is run again."
+    help = "Rebuild the search index and the usage counters. If interrupted, run it again to resume."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("organization", nargs="?", help="all if it is left out")
+        parser.add_argument("organization", nargs="?", help="name of an organization (default: all)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        name, troubled = options["organization"], []
+        name, errors = options["organization"], []
         for one in [organization(name)] if name else Organization.objects.order_by("name"):
             wanted = {"index": index_state.state_of(one.pk).wanted}
             job = jobs.find_interrupted(jobs.REINDEX, one, wanted, COMMAND.source) or jobs.start_reindex(
@@ -28,14 +28,14 @@ class Command(ImageCommand):
             )
             job = self._run(jobs.resume(job, actor=COMMAND))
             counters.recount(one, lambda one=one: consistency.expected_totals(one))  # type: ignore[misc]
-            self.stdout.write(f"{one.name}: {job.processed} pictures")
+            self.stdout.write(f"{one.name}: {count_label(job.processed)}")
             if job.state != Job.State.SUCCEEDED:
-                troubled.append(f"{one.name}: the job {job.pk} is {job.state}. {job.error}".strip())
-        if troubled:
-            raise CommandError("\n".join(troubled))
+                errors.append(f"{one.name}: job {job.pk} is {job.state}. {job.error}".strip())
+        if errors:
+            raise CommandError("\n".join(errors))
 
     def _run(self, job: Job) -> Job:
-        with tqdm(total=job.total, initial=job.processed, unit=" pictures", disable=None) as bar:
+        with progress_bar(job.total, job.processed) as bar:
 
             def watch(job: Job) -> None:
                 bar.update(job.processed - bar.n)

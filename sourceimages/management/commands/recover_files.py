@@ -5,27 +5,28 @@ from sourceimages import stored_files
 from sourceimages.maintenance import recovery
 from sourceimages.maintenance.survey import BATCH, batched
 from sourceimages.management.recovering import RecoveryCommand
+from sourceimages.management.terminal import count_label
 
 
 class Command(RecoveryCommand):
     help = (
-        "Put files back from the storage's trash to their place. What is at its place is never overwritten. Reading an "
-        "image does the same for its own file."
+        "Recover files from the storage trash. Existing files are never overwritten. "
+        "Files of images are also recovered automatically when they are read."
     )
-    since = "only files that were moved to the trash at this time or later"
+    timestamp = "moved to the storage trash"
 
     def run(self, **options: Any) -> None:
-        found = list(recovery.files_in_trash(self.file_filter(options)))
-        if not self.confirmed(found, "put back {} from the storage's trash", options):
+        files = list(recovery.files_in_trash(self.file_filter(options)))
+        if not self.confirmed(files, "recover {} from the storage trash", options):
             return
-        recovered, without_row = 0, 0
-        for batch in batched([held.key for held in found], BATCH):
-            back = stored_files.recover(batch, actor=COMMAND)
-            recovered += len(back)
-            without_row += len(back - stored_files.referenced_keys(back))
-        self.stdout.write(f"{recovered} files put back")
-        if without_row:
+        count, orphans = 0, 0
+        for batch in batched([file.key for file in files], BATCH):
+            recovered = stored_files.recover(batch, actor=COMMAND)
+            count += len(recovered)
+            orphans += len(recovered - stored_files.referenced_keys(recovered))
+        self.stdout.write(f"{count_label(count, 'file')} recovered")
+        if orphans:
             self.stdout.write(
-                f"{without_row} of them have no row, and go to the trash again after the grace time: "
-                "recover_orphans --recent makes images of them."
+                f"{orphans} of them belong to no image and are moved to the storage trash again after "
+                "ORPHAN_GRACE_SECONDS. Run manage.py recover_orphans --recent to create images from them."
             )

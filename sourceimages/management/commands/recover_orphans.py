@@ -8,36 +8,41 @@ from rokka.core.errors import DomainError
 from sourceimages.maintenance import recovery
 from sourceimages.maintenance.recovery import Outcome
 from sourceimages.management.recovering import RecoveryCommand
+from sourceimages.management.terminal import count_label
 
 
 class Command(RecoveryCommand):
     help = (
-        "Make images of files that have lost their row: organization and sha1 are in the key, and the content is "
-        "verified. Their names and metadata are lost; each is called by its sha1."
+        "Create images from orphaned files. Organization and SHA-1 are read from the storage key, and the content is "
+        "verified. Names and metadata are lost: each image is named after its SHA-1."
     )
-    since = "only files that were stored at this time or later"
+    timestamp = "stored"
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument(
-            "--recent", action="store_true", help="also files younger than the grace time, such as from recover_files"
+            "--recent",
+            action="store_true",
+            help="also files younger than ORPHAN_GRACE_SECONDS, such as those of recover_files",
         )
-        parser.add_argument("--protected", action="store_true", help="make protected images, which have other hashes")
+        parser.add_argument(
+            "--protected", action="store_true", help="create protected images (protection is part of their hash)"
+        )
 
     def run(self, **options: Any) -> None:
-        found = list(recovery.orphans(self.file_filter(options), recent=options["recent"]))
-        if not self.confirmed(found, "make images of {} without a row", options):
+        files = list(recovery.orphans(self.file_filter(options), recent=options["recent"]))
+        if not self.confirmed(files, "create images from {} without a row", options):
             return
         outcomes: Counter[Outcome] = Counter()
-        refused = 0
-        for held in found:
+        failed = 0
+        for file in files:
             try:
-                outcomes[recovery.recover_orphan(held.key, protected=options["protected"], actor=COMMAND)] += 1
+                outcomes[recovery.recover_orphan(file.key, protected=options["protected"], actor=COMMAND)] += 1
             except DomainError as error:
-                refused += 1
-                self.stderr.write(f"{held.key}: {error.message}")
-        self.stdout.write(f"{outcomes[Outcome.RECOVERED]} images recovered")
-        self.stdout.write(f"{outcomes[Outcome.KNOWN]} skipped: their organization has the same content already")
-        self.stdout.write(f"{outcomes[Outcome.CHANGED]} skipped: their content is not that of their sha1")
-        if refused:
-            raise CommandError(f"{refused} files could not be made images of.")
+                failed += 1
+                self.stderr.write(f"ERROR: {file.key}: {error.message}")
+        self.stdout.write(f"{count_label(outcomes[Outcome.RECOVERED])} recovered")
+        self.stdout.write(f"{outcomes[Outcome.KNOWN]} skipped: the organization has the same file already")
+        self.stdout.write(f"{outcomes[Outcome.CHANGED]} skipped: the content doesn't match its SHA-1")
+        if failed:
+            raise CommandError(f"{count_label(failed, 'file')} failed.")

@@ -6,36 +6,32 @@ from organizations.audit import COMMAND
 from organizations.management.base import OperationCommand, organization
 from sourceimages.maintenance import verify
 from sourceimages.management.ownership import ImageCommand
-from sourceimages.models import StoredFile
 from sourceimages.operations.verify import VerifiedFile
 
 
 class Command(ImageCommand, OperationCommand):
     help = (
-        "Read stored files and compare them with their sha256: those not verified for VERIFY_INTERVAL_DAYS, and those "
-        "known to be damaged. Removes nothing. Exits with 1 if a file is missing or corrupt."
+        "Read stored files and verify their SHA-256: files not verified for VERIFY_INTERVAL_DAYS, and files known to "
+        "be damaged. Removes nothing. Exits with 1 if a file is missing or corrupt."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("organization", nargs="?", help="verify only its files")
-        parser.add_argument("--all", action="store_true", help="verify every file, whenever it was verified last")
-        parser.add_argument("--limit", type=int, help="stop after this many files")
+        parser.add_argument("organization", nargs="?", help="only files of this organization")
+        parser.add_argument("--all", action="store_true", help="also verify files that were verified recently")
+        parser.add_argument("--limit", type=int, help="verify at most this many files")
 
     def run(self, **options: Any) -> None:
         owner = organization(options["organization"]) if options["organization"] else None
         files = verify.of_organization(owner)
-        wanted = files if options["all"] else files.filter(verify.due())
-        count = verify.verify(wanted, actor=COMMAND, limit=options["limit"], watch=self.report)
+        due = files if options["all"] else files.filter(verify.due())
+        count = verify.verify(due, actor=COMMAND, limit=options["limit"], watch=self.print_damage)
         self.stdout.write(f"{count:,} files verified")
         damaged = files.exclude(damage="").count()
         if damaged:
-            raise CommandError(f"{damaged:,} files are missing or corrupt")
+            raise CommandError(f"{damaged:,} files are missing or corrupt.")
 
-    def report(self, verified: VerifiedFile) -> None:
+    def print_damage(self, verified: VerifiedFile) -> None:
         if verified.damage:
-            self.stdout.write(describe(verified.file, verified.damage))
-
-
-def describe(file: StoredFile, damage: str) -> str:
-    return f"{damage}: {file.organization.name} {file.binary_hash} under {file.key}"
+            file = verified.file
+            self.stdout.write(f"ERROR: {verified.damage}: {file.organization.name} {file.binary_hash} ({file.key})")

@@ -71,7 +71,7 @@ def test_users_are_found_by_an_address_that_is_theirs_alone(acme, charlie, alice
     with pytest.raises(CommandError, match="Several users"):
         run("create_api_key", "alice@example.org")
     for nobody in ("nobody@example.org", "00000000-0000-0000-0000-000000000000"):
-        with pytest.raises(CommandError, match="no such user"):
+        with pytest.raises(CommandError, match="not found"):
             run("create_api_key", nobody)
 
 

@@ -1,4 +1,4 @@
-"""What garbage collection never moves, however wrong a database, a clock or a variable is."""
+"""Files that garbage collection never moves, even with a wrong database, clock or setting."""
 
 from datetime import timedelta
 
@@ -56,14 +56,14 @@ def test_a_storage_that_others_use_too_keeps_their_files(storage, acme, three, c
         put(key, b"theirs")
     set_grace_time(-5)
     call_command("collect_garbage")
-    assert "5 files (30 bytes) in the storage are not rokka's, and stay, such as" in capsys.readouterr().out
+    assert "5 files (30 bytes) in the storage not created by rokka, skipped, for example" in capsys.readouterr().out
     assert (keys(), trashed(), contradictions()) == (three | theirs, set(), [])
     page = logged_in(superuser()).get("/admin/").content.decode()
     assert "5 files, 30\xa0bytes. They are never touched." in page
 
 
 def test_a_file_older_than_its_organization_is_not_moved(storage, acme):
-    """Such as where the same storage was used with another database before."""
+    """For example, if the storage was used with another database before."""
     (key,) = orphans(acme, 1)
     Organization.objects.update(created=timezone.now() + timedelta(hours=1))
     assert collect() == 0
@@ -91,12 +91,12 @@ def test_names_that_are_no_unicode_do_not_stop_the_look(acme, own_files, monkeyp
 def test_a_round_that_would_move_too_much_moves_nothing_and_waits_for_an_operator(
     storage, acme, three, monkeypatch, capsys
 ):
-    """A fresh, old or restored database beside a full storage: all its rows are gone."""
+    """A new, old or restored database with a full storage: its rows are missing."""
     monkeypatch.setattr(garbage_collection, "MIN_LIMIT", 2)
     SourceImage.objects.all().delete()
     StoredFile.objects.all().delete()
     set_grace_time(-5)
-    with pytest.raises(CommandError, match=r"would move 3 files .* 2 are moved without asking"):
+    with pytest.raises(CommandError, match=r"would move 3 of .* files .* limit without confirmation is 2"):
         call_command("collect_garbage")
     assert (keys(), trashed()) == (three, set())
     (held,) = task_state.held()
@@ -106,7 +106,7 @@ def test_a_round_that_would_move_too_much_moves_nothing_and_waits_for_an_operato
     assert "Waiting for an operator" in page
     assert "manage.py collect_garbage --confirm" in page
 
-    with pytest.raises(CommandError, match="use --yes"):
+    with pytest.raises(CommandError, match="pass --yes to confirm"):
         call_command("collect_garbage", "--confirm")
     assert (keys(), trashed()) == (three, set())
     call_command("collect_garbage", "--confirm", "--yes")
@@ -144,14 +144,14 @@ def test_a_hold_ends_when_there_is_no_reason_for_it_any_more(storage, acme, monk
 def test_a_dry_run_moves_nothing(storage, acme, capsys):
     made = orphans(acme, 2)
     call_command("collect_garbage", "--dry-run")
-    assert "This would move 2 files (12 bytes)" in capsys.readouterr().out
+    assert "[dry run] Would move 2 orphaned files (12 bytes)" in capsys.readouterr().out
     assert keys() == set(made)
 
 
 # --- A look that is spread over a day ---------------------------------------------------------------------------------
 
 
-def test_the_look_goes_on_from_its_place_and_sees_each_key_once(storage, acme, three, monkeypatch):
+def test_the_survey_resumes_at_its_position_and_sees_each_key_once(storage, acme, three, monkeypatch):
     monkeypatch.setattr(survey, "KEYS_PER_STEP", 3)
     made = orphans(acme, 4)
     places = []
@@ -184,7 +184,7 @@ def test_of_two_who_look_at_the_same_keys_one_is_counted(storage, acme, three, m
 
 
 def copied_while(act, monkeypatch, acme, stage):
-    """Copy everything, and have something done between the files and their rows."""
+    """Copy all images, and call a function between copying files and inserting rows."""
     write = copy._write
 
     def later(*arguments):
@@ -210,7 +210,7 @@ def test_a_worker_two_hours_ahead_moves_no_copy_under_way(storage, acme, three, 
 
 
 def test_a_copy_that_was_moved_all_the_same_is_whole_at_the_first_look(storage, acme, three, stage, alice, monkeypatch):
-    """As if no clock could be compared: the grace time is over while the copies have no row yet."""
+    """Clocks are not compared: the grace period is over while the copies have no row yet."""
 
     def collected():
         set_grace_time(-5)
@@ -237,7 +237,7 @@ def test_the_grace_time_can_be_made_longer_by_anyone_and_shorter_by_command_only
     assert grace_period.seconds() == 7200
     settings.ORPHAN_GRACE_SECONDS = 3600  # another process, which has no such variable
     assert grace_period.seconds() == 7200
-    with pytest.raises(CommandError, match="less than 3600"):
+    with pytest.raises(CommandError, match="at least 3600"):
         call_command("collect_garbage", "--grace-seconds", "60")
     assert grace_period.seconds() == 7200
     call_command("collect_garbage", "--grace-seconds", "3600")

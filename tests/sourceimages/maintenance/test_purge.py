@@ -1,4 +1,4 @@
-"""No clock that is wrong empties anybody's trash, and no purge of a great part goes without a day to object."""
+"""A wrong clock never empties the trash, and a large purge waits for a day."""
 
 from datetime import timedelta
 
@@ -37,7 +37,7 @@ def trash(storage, acme, alice) -> Tombstone:
 
 
 def expire(tombstone: Tombstone) -> None:
-    """Its time is over, without anybody's doing."""
+    """Let the deletion expire."""
     Tombstone.objects.filter(pk=tombstone.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
 
 
@@ -46,7 +46,7 @@ def nothing_happened() -> bool:
 
 
 def ago(task: str, **changes: timedelta) -> None:
-    """As if it had been so much earlier."""
+    """Move columns of the task back by these durations."""
     MaintenanceTask.objects.filter(pk=task).update(**{name: F(name) - time for name, time in changes.items()})
 
 
@@ -66,7 +66,7 @@ def test_the_clock_compares_as_exactly_as_columns_store(acme):
 
 
 @pytest.mark.parametrize("storage", ["local"], indirect=True)  # S3 refuses requests of a machine with a wrong clock
-def test_a_purge_by_a_machine_31_days_ahead_empties_nobodys_trash(trash, acme, alice):
+def test_a_purge_by_a_machine_31_days_ahead_deletes_nothing(trash, acme, alice):
     with time_machine.travel(timezone.now() + timedelta(days=31)):
         for _ in range(3):
             assert purge.purge_expired() == 0
@@ -76,7 +76,7 @@ def test_a_purge_by_a_machine_31_days_ahead_empties_nobodys_trash(trash, acme, a
 
 
 @pytest.mark.parametrize("storage", ["local"], indirect=True)  # S3 refuses requests of a machine with a wrong clock
-def test_when_the_clock_is_set_right_the_purge_goes_on(trash):
+def test_when_the_clock_is_set_right_the_purge_resumes(trash):
     with time_machine.travel(timezone.now() + timedelta(days=31)):
         purge.purge_expired()
     expire(trash)
@@ -121,7 +121,7 @@ def test_after_two_days_without_a_purge_it_waits_for_a_day(trash):
     assert (task_state.held(), len(keys()), len(trashed()), contradictions()) == ([], 1, 3, [])
 
 
-def test_another_leap_begins_the_day_anew(trash):
+def test_another_clock_jump_restarts_the_day(trash):
     expire(trash)
     ago(purge.TASK, last_run=timedelta(days=3))
     purge.purge_expired()
@@ -145,14 +145,14 @@ def test_more_than_a_tenth_of_all_images_waits_for_a_day(trash, monkeypatch):
     assert purge.purge_expired() == 0
     assert nothing_happened()
     (held,) = task_state.held()
-    assert held.held_reason.startswith("3 are to be removed at once")
+    assert held.held_reason.startswith("3 items would be removed at once")
     page = logged_in(superuser()).get("/admin/").content.decode()
     assert "manage.py purge_trash --confirm" in page
     ago(purge.TASK, held_since=doubts.HOLD_TIME)
     assert purge.purge_expired() == 3
 
 
-def test_as_many_again_begin_the_day_anew(trash, alice, acme, monkeypatch):
+def test_as_many_again_restart_the_day(trash, alice, acme, monkeypatch):
     monkeypatch.setattr(purge, "MIN_LIMIT", 0)
     Tombstone.objects.exclude(pk=trash.pk).delete()
     second = Tombstone.objects.create(organization=acme, expires_at=timezone.now() + timedelta(days=1), reason="api")
@@ -170,13 +170,13 @@ def test_as_many_again_begin_the_day_anew(trash, alice, acme, monkeypatch):
 def test_an_operator_confirms_and_sees_what(trash, monkeypatch, capsys):
     monkeypatch.setattr(purge, "MIN_LIMIT", 2)
     expire(trash)
-    with pytest.raises(CommandError, match=r"The purge waits\. 3 are to be removed"):
+    with pytest.raises(CommandError, match=r"Purge on hold\. 3 items would be removed"):
         call_command("purge_trash")
-    with pytest.raises(CommandError, match=r"remove 3 pictures \(.*\) for ever: use --yes"):
+    with pytest.raises(CommandError, match=r"permanently delete 3 images \(.*\)\. Not a terminal: pass --yes"):
         call_command("purge_trash", "--confirm")
     assert nothing_happened()
     call_command("purge_trash", "--confirm", "--yes")
-    assert "3 pictures removed for ever." in capsys.readouterr().out
+    assert "3 images permanently deleted." in capsys.readouterr().out
     assert (task_state.held(), len(trashed()), contradictions()) == ([], 3, [])
 
 

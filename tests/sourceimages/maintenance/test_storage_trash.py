@@ -1,4 +1,4 @@
-"""Nothing unlinks an original: what is moved to the storage's trash comes back at the first look."""
+"""Originals are never unlinked: a file that is moved to the storage trash by mistake is recovered on first access."""
 
 import io
 import time
@@ -70,7 +70,7 @@ def test_emptying_removes_from_the_trash_only(storage):
     assert (content(KEY), trashed()) == (b"at its place", set())
 
 
-def test_a_file_begins_to_age_anew_in_the_trash_and_when_it_comes_back(storage):
+def test_a_file_starts_to_age_again_in_the_trash_and_when_it_comes_back(storage):
     put(KEY, b"content")
     time.sleep(2.1)  # S3 counts in seconds
     storage.move_to_trash([KEY])
@@ -81,7 +81,7 @@ def test_a_file_begins_to_age_anew_in_the_trash_and_when_it_comes_back(storage):
     assert next(storage.list_objects()).age < 2
 
 
-def test_a_listing_goes_on_behind_any_key_and_shows_neither_trash_nor_owner_mark(storage):
+def test_a_listing_starts_after_any_key_and_shows_neither_trash_nor_owner_mark(storage):
     wanted = ["a-b", "a/b", "a/c/d", "a0", "b/c", "s/t", "trashed", "zebra"]
     for key in [*wanted, "rokka-owner.json", KEY]:
         put(key, b"")
@@ -115,7 +115,7 @@ def moved(storage, image):
 
 
 def healed(image) -> bool:
-    """At its place, in the audit trail, and counted; once."""
+    """The file was recovered, audited and counted once."""
     events = AuditEvent.objects.filter(action="file.recovered", organization=image.organization)
     assert [event.target for event in events] == [image.binary_hash]
     assert task_state.progress_of(storage_trash.TASK)["recovered"] == 1
@@ -167,7 +167,7 @@ def test_a_file_in_the_trash_comes_back_when_it_is_optimized(storage, acme, alic
     call_command("optimize_pending")
     file = StoredFile.objects.get()
     assert (file.format, keys(), trashed()) == ("png", {file.key}, {before.key})
-    # Whoever still has the old row in hand does not bring back what no row names any more.
+    # A process with the old row does not recover a file that no row refers to any more.
     with pytest.raises(OriginalMissing):
         stored_files.open_file(before)
     assert (keys(), trashed(), contradictions()) == ({file.key}, {before.key}, [])
@@ -182,12 +182,11 @@ def test_what_is_nowhere_is_missing_as_ever(storage, image, alice):
 
 def test_the_consistency_check_says_where_a_missing_file_is(moved, capsys):
     assert contradictions() == [
-        f"file {moved.file_id}: the bytes under {moved.file.key} are missing; "
-        "they are in the storage's trash: manage.py recover_files"
+        f"file {moved.file_id}: {moved.file.key} is missing; it is in the storage trash: run manage.py recover_files"
     ]
-    with pytest.raises(CommandError, match="1 contradictions"):
+    with pytest.raises(CommandError, match="1 problem found"):
         call_command("check_consistency")
-    assert "1 files with" in capsys.readouterr().err
+    assert "1 files (" in capsys.readouterr().err
     assert trashed() == {moved.file.key}  # it looks and changes nothing
 
 
@@ -240,7 +239,7 @@ def test_after_a_leap_of_the_clock_the_trash_is_not_emptied_for_a_day(storage, i
     task_state.MaintenanceTask.objects.filter(pk=storage_trash.TASK).update(last_run="2020-01-01T00:00Z")
     settings.STORAGE_TRASH_RETENTION_DAYS = -1
     for _ in range(2):
-        assert "a clock has leapt" in storage_trash.empty_trash().held
+        assert "a clock jumped" in storage_trash.empty_trash().held
         assert len(trashed()) == 1
     held_for(storage_trash.TASK, doubts.HOLD_TIME)
     assert storage_trash.empty_trash().removed == 1
@@ -252,7 +251,7 @@ def held_for(task: str, time) -> None:
     task_state.MaintenanceTask.objects.filter(pk=task).update(held_since=row.held_since - time)
 
 
-def test_the_look_over_the_trash_goes_on_from_its_place(storage, acme, settings, monkeypatch):
+def test_the_scan_of_the_trash_resumes_at_its_position(storage, acme, settings, monkeypatch):
     monkeypatch.setattr(storage_trash, "KEYS_PER_STEP", 2)
     settings.STORAGE_TRASH_RETENTION_DAYS = -1
     made = sorted(new_key(acme.pk, f"{number:040x}") for number in range(5))
@@ -277,14 +276,14 @@ def test_what_was_purged_by_mistake_comes_back_as_an_image(storage, image, alice
     call_command("recover_files", "--organization", "acme", "--since", "2020-01-01", "--dry-run")
     assert (keys(), trashed()) == (set(), {key})
     call_command("recover_files", "--organization", "acme", "--since", "2020-01-01", "--yes")
-    assert "1 of them have no row" in capsys.readouterr().out
+    assert "1 of them belong to no image" in capsys.readouterr().out
     assert (keys(), trashed()) == ({key}, set())
     assert AuditEvent.objects.get(action="file.recovered").source == "command"
 
-    call_command("recover_orphans", "--yes")  # it came back this moment, as an upload under way would
+    call_command("recover_orphans", "--yes")  # it is new, like the file of an upload in progress
     assert not image.organization.images.exists()
     call_command("recover_orphans", "--recent", "--yes")
-    assert "1 images recovered" in capsys.readouterr().out
+    assert "1 image recovered" in capsys.readouterr().out
     again = image.organization.images.get()
     assert (again.hash, again.name) == (image.hash, f"{image.binary_hash}.png")
     assert AuditEvent.objects.get(action="image.recovered").target == image.hash
@@ -319,7 +318,7 @@ def test_orphans_become_images_only_if_their_content_is_that_of_their_key(storag
     before = keys()
     call_command("recover_orphans", "--recent", "--protected", "--yes")
     said = capsys.readouterr().out
-    for line in ("1 images recovered", "1 skipped: their organization has", "1 skipped: their content is not"):
+    for line in ("1 image recovered", "1 skipped: the organization has", "1 skipped: the content doesn't match"):
         assert line in said
     assert acme.images.exclude(pk=image.pk).get().protected
     assert keys() == before - {good} | {StoredFile.objects.exclude(pk=image.file_id).get().key}
@@ -330,7 +329,7 @@ def test_nothing_is_recovered_without_a_yes(storage, image):
     storage.move_to_trash([image.file.key])
     with pytest.raises(CommandError):
         call_command("recover_files")
-    with pytest.raises(CommandError, match="is not a time"):
+    with pytest.raises(CommandError, match="Invalid time"):
         call_command("recover_files", "--since", "yesterday")
     assert trashed() == {image.file.key}
     assert Organization.objects.count() == 1

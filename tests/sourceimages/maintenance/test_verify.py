@@ -1,4 +1,4 @@
-"""Stored files are read in turn and compared: rot and loss are found on real files, and nothing is removed.
+"""Stored files are verified in turn: missing and corrupt ones are found, and nothing is removed.
 
 On local files and on a real S3 server.
 """
@@ -29,7 +29,7 @@ def five(acme, alice, storage):
 
 @pytest.fixture
 def elapse():
-    """Lets so many days of the round go by."""
+    """Let this many days of the cycle pass."""
 
     def let(days):
         task = MaintenanceTask.objects.get(pk=verify.NAME)
@@ -51,8 +51,8 @@ def test_rot_and_loss_are_found_and_nothing_is_removed(storage, five, capsys):
     with pytest.raises(CommandError, match="2 files are missing or corrupt"):
         call_command("verify")
     told = capsys.readouterr().out
-    assert f"corrupt: acme {five[1].binary_hash} under {five[1].key}" in told
-    assert f"missing: acme {five[3].binary_hash} under {five[3].key}" in told
+    assert f"ERROR: corrupt: acme {five[1].binary_hash} ({five[1].key})" in told
+    assert f"ERROR: missing: acme {five[3].binary_hash} ({five[3].key})" in told
     assert "5 files verified" in told
     assert {one.key for one in storage.list_objects()} == keys
     assert [file.damage for file in StoredFile.objects.order_by("id")] == ["", "corrupt", "", "missing", ""]
@@ -137,7 +137,7 @@ def test_a_round_takes_its_time_and_reads_every_file_once(five, elapse):
     assert (verify.verify_due(), verified()) == (5, 5)
 
 
-def test_what_missed_runs_left_is_made_up_for_in_bounded_steps(five, elapse):
+def test_missed_runs_are_caught_up_in_bounded_steps(five, elapse):
     verify.verify_due()
     elapse(90)
     assert [verify.verify_due(seconds=0) for _ in range(6)] == [1, 1, 1, 1, 1, 0]

@@ -1,4 +1,4 @@
-"""What operators do with all pictures at once: terminals, pictures, and jobs that end in the middle."""
+"""Fixtures for commands that process all images: terminals, images, interruptions."""
 
 import io
 import re
@@ -31,8 +31,8 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture(autouse=True)
-def ctrl_c_is_heard() -> Iterator[None]:
-    """Also where these tests were started in the background, whose shell has it ignored."""
+def default_sigint_handler() -> Iterator[None]:
+    """Restore the default handler: shells ignore SIGINT in background processes."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -40,7 +40,7 @@ def ctrl_c_is_heard() -> Iterator[None]:
 
 @pytest.fixture
 def run(capsys, monkeypatch):
-    """Runs a command and answers what it printed; with `typed`, a person is at the terminal."""
+    """Run a command and return its output; with `typed`, standard input is a terminal."""
 
     def call(*arguments: str, typed: str | None = None) -> str:
         monkeypatch.setattr("sys.stdin", io.StringIO() if typed is None else Terminal(typed))
@@ -52,7 +52,7 @@ def run(capsys, monkeypatch):
 
 @pytest.fixture
 def refused(run, capsys):
-    """Runs a command that must fail, and answers what it printed and said; `status` is what a shell sees."""
+    """Run a command that must fail with the exit status; return its output and its error."""
 
     def call(*arguments: str, typed: str | None = None, status: int = 1) -> str:
         with pytest.raises(CommandError) as error:
@@ -70,7 +70,7 @@ def other(db) -> Organization:
 
 @pytest.fixture
 def six(acme, alice) -> list[SourceImage]:
-    """Six pictures of acme, which are done in batches of two."""
+    """Six images of acme, processed in batches of two."""
     for number in range(6):
         alice.upload(acme, images.png(seed=number), name=f"{number}.png")
     return list(acme.images.order_by("id"))
@@ -84,16 +84,16 @@ def small_batches(monkeypatch):
 
 @pytest.fixture
 def at_batch(monkeypatch):
-    """Does something before a batch of a kind of job, once."""
+    """Call a function before the batch with this number."""
 
-    def plan(kind: str, number: int, act: Callable[[], object]) -> None:
+    def plan(kind: str, number: int, callback: Callable[[], object]) -> None:
         step, count = jobs.KINDS[kind].run_batch, 0
 
         def stepping(job_id):
             nonlocal count
             count += 1
             if count == number:
-                act()
+                callback()
             return step(job_id)
 
         monkeypatch.setattr(jobs.KINDS[kind], "run_batch", stepping)
@@ -102,10 +102,10 @@ def at_batch(monkeypatch):
 
 
 def raising(error: BaseException) -> Callable[..., None]:
-    def act(*arguments: object, **options: object) -> None:
+    def call(*arguments: object, **options: object) -> None:
         raise error
 
-    return act
+    return call
 
 
 def ctrl_c() -> None:
@@ -113,15 +113,15 @@ def ctrl_c() -> None:
 
 
 def state(organization: Organization) -> list[dict[str, object]]:
-    """All there is to know of its pictures."""
+    """All columns of its images."""
     return list(organization.images.order_by("id").values())
 
 
-def size_of(pictures: list[SourceImage]) -> str:
-    return filesizeformat(sum(image.size for image in pictures)).replace("\xa0", " ")
+def size_of(rows: list[SourceImage]) -> str:
+    return filesizeformat(sum(image.size for image in rows)).replace("\xa0", " ")
 
 
-def living(organization: Organization) -> set[str]:
+def active_hashes(organization: Organization) -> set[str]:
     hashes = list(organization.images.active().values_list("hash", flat=True))
     assert counters.totals(organization).images == len(hashes) == len(set(hashes))
     return set(hashes)
@@ -132,7 +132,7 @@ def nothing_happened() -> bool:
 
 
 def age(job: Job) -> None:
-    """Whoever did the job has been silent for a while."""
+    """Let the last heartbeat of the job be too old."""
     Job.objects.filter(pk=job.pk).update(heartbeat=timezone.now() - timedelta(seconds=job_command.STALE_SECONDS + 1))
 
 

@@ -1,65 +1,65 @@
-"""Nobody loses anything by a slip: commands count, ask, and take filters."""
+"""Commands count images, ask for confirmation, and take filters."""
 
 import pytest
 from django.core.management import CommandError, call_command
 
 from organizations.models import Job, Organization
 from tests.conftest import contradictions
-from tests.sourceimages.management.conftest import living, nothing_happened, raising, size_of, state
+from tests.sourceimages.management.conftest import active_hashes, nothing_happened, raising, size_of, state
 from tests.support import images
 
 pytestmark = pytest.mark.any_database
 
-# --- Asking -----------------------------------------------------------------------------------------------------------
+# --- Confirmation -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("command", [("copy_all", "acme", "other"), ("delete_all", "acme")])
-def test_nothing_happens_unless_somebody_says_so(acme, other, six, run, refused, monkeypatch, command):
-    assert "use --yes" in refused(*command)
+def test_nothing_happens_without_confirmation(acme, other, six, run, refused, monkeypatch, command):
+    assert "pass --yes to confirm" in refused(*command)
     for typed in ("n\n", "\n", "", "maybe\n"):
         assert "Nothing was changed" in refused(*command, typed=typed)
     monkeypatch.setattr("builtins.input", raising(KeyboardInterrupt()))
     assert "Nothing was changed" in refused(*command, typed="")
     monkeypatch.undo()
     assert nothing_happened()
-    assert len(living(acme)) == 6
-    assert living(other) == set()
+    assert len(active_hashes(acme)) == 6
+    assert active_hashes(other) == set()
 
 
 def test_without_standard_input_nothing_happens(acme, six, monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
-    with pytest.raises(CommandError, match="use --yes"):
+    with pytest.raises(CommandError, match="pass --yes to confirm"):
         call_command("delete_all", "acme")
     assert nothing_happened()
 
 
-def test_whoever_is_asked_knows_what_about(acme, other, six, run):
-    assert f"copy 6 pictures ({size_of(six)}) from acme to other. Go on?" in run(
+def test_the_confirmation_names_the_images(acme, other, six, run):
+    assert f"copy 6 images ({size_of(six)}) from acme to other. Continue?" in run(
         "copy_all", "acme", "other", typed="y\n"
     )
-    assert "move 6 pictures" in run("delete_all", "acme", typed="Yes\n")
+    assert "move 6 images" in run("delete_all", "acme", typed="Yes\n")
     assert str(acme.tombstones.get().pk) in run("restore_all", "acme", typed="y\n")
-    assert living(acme) == living(other) == {image.hash for image in six}
+    assert active_hashes(acme) == active_hashes(other) == {image.hash for image in six}
 
 
 def test_restoring_asks_too(acme, six, run, refused):
     run("delete_all", "acme", "--yes")
     before = state(acme)
-    assert "use --yes" in refused("restore_all", "acme")
+    assert "pass --yes to confirm" in refused("restore_all", "acme")
     assert "Nothing was changed" in refused("restore_all", "acme", typed="n\n")
     assert state(acme) == before
     assert Job.objects.count() == 1
 
 
 def test_a_dry_run_changes_nothing(acme, other, six, run):
-    assert f"copy 6 pictures ({size_of(six)})" in run("copy_all", "acme", "other", "--dry-run")
-    assert "copy 1 picture (" in run("copy_all", "acme", "other", "--dry-run", "--name", "3")
-    assert f"move 6 pictures ({size_of(six)})" in run("delete_all", "acme", "--dry-run")
+    assert f"copy 6 images ({size_of(six)})" in run("copy_all", "acme", "other", "--dry-run")
+    assert "copy 1 image (" in run("copy_all", "acme", "other", "--dry-run", "--name", "3")
+    assert f"move 6 images ({size_of(six)})" in run("delete_all", "acme", "--dry-run")
     assert nothing_happened()
-    assert len(living(acme)) == 6
+    assert len(active_hashes(acme)) == 6
     run("delete_all", "acme", "--yes")
-    assert f"bring back 6 pictures ({size_of(six)})" in run("restore_all", "acme", "--dry-run")
-    assert living(acme) == living(other) == set()
+    assert f"restore 6 images ({size_of(six)})" in run("restore_all", "acme", "--dry-run")
+    assert active_hashes(acme) == active_hashes(other) == set()
     assert Job.objects.count() == 1
 
 
@@ -68,7 +68,7 @@ def test_a_dry_run_changes_nothing(acme, other, six, run):
 
 @pytest.fixture
 def years(acme, alice) -> Organization:
-    """One picture of each year from 2001 to 2004; the last one is a JPEG."""
+    """One image of each year from 2001 to 2004; the last one is a JPEG."""
     alice.upload(acme, images.png(seed=1), name="ant.png")
     alice.upload(acme, images.png(seed=2), name="antelope.png")
     alice.upload(acme, images.png(seed=3), name="Ant.png")
@@ -129,4 +129,4 @@ def test_only_some_are_taken(years, other, run, filters, expected):
 def test_filters_that_cannot_be_are_refused(acme, other, six, refused, command, option, value):
     assert refused(*command, "--yes", option, value).startswith(f"{option}=")
     assert nothing_happened()
-    assert living(other) == set()
+    assert active_hashes(other) == set()

@@ -1,4 +1,4 @@
-"""Copying everything from one organization to another by command."""
+"""The command copy_all."""
 
 from organizations.audit import COMMAND
 from organizations.models import AuditEvent
@@ -6,13 +6,13 @@ from organizations.usage import counters
 from sourceimages.management import job_command
 from sourceimages.operations import rename_image, set_locked
 from tests.conftest import contradictions
-from tests.sourceimages.management.conftest import facts, living, nothing_happened, state
+from tests.sourceimages.management.conftest import active_hashes, facts, nothing_happened, state
 
 
 def test_everything_is_copied(acme, other, six, run):
     printed = run("copy_all", "acme", "other", "--yes")
     assert facts(printed) == {"created": 6, "skipped_existing": 0, "overwritten": 0, "locked": 0, "failed": 0}
-    assert living(other) == living(acme) == {image.hash for image in six}
+    assert active_hashes(other) == active_hashes(acme) == {image.hash for image in six}
     assert [event.source for event in AuditEvent.objects.filter(action__startswith="job.")] == ["command", "command"]
     assert contradictions() == []
 
@@ -43,37 +43,37 @@ def test_nothing_is_named_without_end(acme, other, six, run, refused, monkeypatc
     monkeypatch.setattr(job_command, "NAME_LIMIT", 2)
     acme.images.update(locked=True)
     printed = run("delete_all", "acme", "--yes")
-    assert "nothing to do" in printed  # locked ones are left, and there are no others
+    assert "Nothing to do" in printed  # all are locked
     run("copy_all", "acme", "other", "--yes")
     other.images.update(locked=True)
     printed = refused("copy_all", "acme", "other", "--yes", "--overwrite", status=3)
     assert printed.count(".png") == 2
-    assert "… and others" in printed
+    assert "… and more" in printed
 
 
-def test_pictures_that_cannot_be_copied_fail_the_command(acme, other, six, refused, own_files):
+def test_images_that_cannot_be_copied_fail_the_command(acme, other, six, refused, own_files):
     lost = six[3]
     (own_files / lost.file.key).unlink()
     said = refused("copy_all", "acme", "other", "--yes", status=3)
     assert facts(said) == {"created": 5, "skipped_existing": 0, "overwritten": 0, "locked": 0, "failed": 1}
-    assert "1 picture failed: their bytes are missing" in said
+    assert "1 image failed: the image or its file no longer exists" in said
     assert f"Skipped or failed:\n  {lost.hash} 3.png: It, or its bytes, were gone" in said
-    assert living(other) == {image.hash for image in six} - {lost.hash}
+    assert active_hashes(other) == {image.hash for image in six} - {lost.hash}
 
 
-def test_other_bytes_at_the_destination_fail_the_command(acme, other, six, run, refused):
+def test_a_different_file_at_the_destination_with_the_same_sha1_fail_the_command(acme, other, six, run, refused):
     run("copy_all", "acme", "other", "--yes", "--name", "0")
     other.images.get().delete()
     counters.add(other, images=-1)
     other.files.update(uploaded_sha256="0" * 64)
     said = refused("copy_all", "acme", "other", "--yes", status=3)
-    assert "1 picture failed: other bytes with the same sha1" in said
-    assert living(other) == {image.hash for image in six[1:]}
+    assert "1 image failed: a different file with the same SHA-1" in said
+    assert active_hashes(other) == {image.hash for image in six[1:]}
 
 
 def test_a_destination_that_cannot_be_is_refused(acme, six, refused):
     assert "another organization" in refused("copy_all", "acme", "acme", "--yes")
     assert "another organization" in refused("copy_all", "acme", "acme", "--dry-run")
-    assert "no organization called 'nobody'" in refused("copy_all", "acme", "nobody", "--yes")
-    assert "no organization called 'nobody'" in refused("copy_all", "nobody", "acme", "--yes")
+    assert "Organization 'unknown' not found" in refused("copy_all", "acme", "unknown", "--yes")
+    assert "Organization 'unknown' not found" in refused("copy_all", "unknown", "acme", "--yes")
     assert nothing_happened()

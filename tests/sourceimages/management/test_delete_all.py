@@ -1,4 +1,4 @@
-"""Deleting everything, bringing it back, and purging what is past its time."""
+"""The commands delete_all, restore_all and purge_trash."""
 
 import pytest
 from django.utils import timezone
@@ -12,7 +12,7 @@ from sourceimages.models import StoredFile, Tombstone
 from sourceimages.operations import change_user_metadata, delete_image, restore_image, set_locked, set_protected
 from sourceimages.storage import LocalStorage
 from tests.conftest import contradictions
-from tests.sourceimages.management.conftest import committing, ctrl_c, facts, living, raising, state
+from tests.sourceimages.management.conftest import active_hashes, committing, ctrl_c, facts, raising, state
 from tests.support import images
 
 NOTHING_LEFT = dict.fromkeys(("restored", "merged", "skipped_existing", "conflicting", "locked", "failed"), 0)
@@ -30,39 +30,39 @@ def test_everything_goes_to_the_trash_at_once_and_comes_back(acme, other, six, r
     assert tombstone.reason == "delete_all"
     assert set(acme.images.values_list("tombstone", flat=True)) == {tombstone.pk}
     assert f"restore_all acme --deletion {tombstone.pk}" in printed
-    assert living(acme) == set()
-    assert len(living(other)) == 6
+    assert active_hashes(acme) == set()
+    assert len(active_hashes(other)) == 6
     assert facts(run("restore_all", "acme", "--yes")) == NOTHING_LEFT | {"restored": 6}
     assert state(acme) == before
     assert contradictions() == []
 
 
-def test_locked_pictures_stay_and_are_named(acme, six, run, refused):
+def test_locked_images_are_skipped_and_listed(acme, six, run, refused):
     set_locked(six[2], True, actor=COMMAND)
-    assert "locked ones stay: 1." in run("delete_all", "acme", "--dry-run")
+    assert "skip 1 locked image." in run("delete_all", "acme", "--dry-run")
     printed = refused("delete_all", "acme", "--yes", status=3)
     assert facts(printed) == {"deleted": 5, "locked": 1, "failed": 0}
     assert f"Skipped or failed:\n  {six[2].hash} 2.png: Image is locked.\n" in printed
-    assert living(acme) == {six[2].hash}
+    assert active_hashes(acme) == {six[2].hash}
     assert contradictions() == []
 
 
 def test_nothing_to_delete_leaves_no_tombstone(acme, six, run):
     run("delete_all", "acme", "--yes")
-    assert "nothing to do" in run("delete_all", "acme", "--yes")
-    assert "nothing to do" in run("delete_all", "acme", "--yes", "--format", "jpg")
+    assert "Nothing to do" in run("delete_all", "acme", "--yes")
+    assert "Nothing to do" in run("delete_all", "acme", "--yes", "--format", "jpg")
     assert acme.tombstones.count() == 1
 
 
-def test_the_latest_act_of_deleting_is_undone(acme, six, run):
+def test_the_latest_deletion_is_restored(acme, six, run):
     earlier = delete_image(six[0], actor=COMMAND)
     run("delete_all", "acme", "--yes", "--name", "1")
     run("delete_all", "acme", "--yes", "--name", "2")
     run("restore_all", "acme", "--yes")
-    assert living(acme) == {image.hash for image in six[2:]}
-    assert "nothing to do" in run("restore_all", "acme", "--yes")  # the latest is undone, and it stays the latest
+    assert active_hashes(acme) == {image.hash for image in six[2:]}
+    assert "Nothing to do" in run("restore_all", "acme", "--yes")  # the latest is undone, and it stays the latest
     run("restore_all", "acme", "--yes", "--deletion", str(earlier.pk))
-    assert living(acme) == {image.hash for image in six} - {six[1].hash}
+    assert active_hashes(acme) == {image.hash for image in six} - {six[1].hash}
     assert contradictions() == []
 
 
@@ -73,13 +73,13 @@ def test_images_that_were_uploaded_again_stay_in_the_trash(acme, alice, six, run
     again = alice.upload(acme, images.png(seed=3), name="3.png").json()["items"][0]["hash"]
     printed = run("restore_all", "acme", "--yes")
     assert facts(printed) == NOTHING_LEFT | {"restored": 4, "skipped_existing": 1, "merged": 1}
-    assert "Existing and merged ones stay in the trash" in printed
+    assert "stay in the trash" in printed
     assert acme.images.active().get(hash=again).user_metadata == {"title": "Harbour"}
-    assert living(acme) == {image.hash for image in six}
+    assert active_hashes(acme) == {image.hash for image in six}
     assert contradictions() == []
 
 
-def test_images_that_a_restore_left_fail_the_command_and_are_shown_before_they_are_purged(
+def test_images_that_a_restore_skipped_fail_the_command_and_are_shown_before_they_are_purged(
     acme, alice, six, run, refused
 ):
     run("delete_all", "acme", "--yes")
@@ -93,14 +93,14 @@ def test_images_that_a_restore_left_fail_the_command_and_are_shown_before_they_a
     Tombstone.objects.update(expires_at=timezone.now())
     for options in (["--dry-run"], []):
         lines = run("purge_trash", *options).splitlines()
-        assert lines[0] == "Deletions with images that were left by a restore:"
-        assert lines[1].endswith("delete_all: 1 picture")
-        assert "2 pictures" in lines[2]
-    assert living(acme) == {image.hash for image in six[1:]}
+        assert lines[0] == "Partially restored deletions:"
+        assert lines[1].endswith("delete_all: 1 image")
+        assert "2 images" in lines[2]
+    assert active_hashes(acme) == {image.hash for image in six[1:]}
     assert contradictions() == []
 
 
-def test_what_was_replaced_is_not_the_latest_act_of_deleting(acme, six, run):
+def test_what_was_replaced_is_not_the_latest_deletion(acme, six, run):
     delete_image(six[0], actor=COMMAND)
     set_protected(six[1], True, delete_previous=True, actor=COMMAND)
     assert "(api, " in run("restore_all", "acme", "--dry-run")
@@ -130,7 +130,7 @@ def test_tombstones_that_are_not_there_are_refused(acme, other, six, refused):
     Tombstone.objects.update(expires_at=timezone.now())
     assert "no such act" in refused("restore_all", "acme", "--yes")
     assert "no such act" in refused("restore_all", "acme", "--yes", "--deletion", str(tombstone.pk))
-    assert len(living(acme)) == 5
+    assert len(active_hashes(acme)) == 5
     assert not Job.objects.exists()
 
 
@@ -153,7 +153,7 @@ def test_deleting_everything_twice_at_once_is_refused(acme, six, refused):
 
 @pytest.fixture
 def expired(acme, six, monkeypatch) -> Tombstone:
-    """Three pictures that are past their time, and one that is not yet."""
+    """Three expired images, and one that is not."""
     monkeypatch.setattr("sourceimages.maintenance.purge.BATCH", 2)
     delete_image(six[5], actor=COMMAND)
     tombstone = delete_image(six[0], actor=COMMAND)
@@ -165,26 +165,26 @@ def expired(acme, six, monkeypatch) -> Tombstone:
 
 
 def test_what_is_past_its_time_is_removed(acme, expired, run):
-    assert "would remove 3 pictures" in run("purge_trash", "--dry-run")
+    assert "Would permanently delete 3 images" in run("purge_trash", "--dry-run")
     assert acme.images.count() == StoredFile.objects.count() == 6
-    assert run("purge_trash") == "3 pictures removed for ever.\n"
+    assert run("purge_trash") == "3 images permanently deleted.\n"
     assert acme.images.count() == StoredFile.objects.count() == 3
     assert acme.images.in_trash().count() == 1
     events = AuditEvent.objects.filter(action="deletion.purged")
     assert {event.source for event in events} == {"command"}
     assert sum(event.count for event in events) == 3
-    assert run("purge_trash") == "0 pictures removed for ever.\n"
+    assert run("purge_trash") == "0 images permanently deleted.\n"
     assert contradictions() == []
 
 
 @committing
-def test_purging_stops_after_ctrl_c_and_goes_on(acme, expired, run, refused, monkeypatch):
+def test_purging_is_paused_by_ctrl_c_and_resumed(acme, expired, run, refused, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("rokka.core.failpoints.failpoint", lambda name: ctrl_c() if name == "purge.committed" else None)
-        assert "Stopped: 2 pictures removed" in refused("purge_trash", status=130)
+        assert "Paused: 2 images permanently deleted" in refused("purge_trash", status=130)
     assert acme.images.count() == 4
     assert contradictions() == []
-    assert run("purge_trash") == "1 picture removed for ever.\n"
+    assert run("purge_trash") == "1 image permanently deleted.\n"
     assert contradictions() == []
 
 

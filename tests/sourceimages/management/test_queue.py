@@ -1,4 +1,4 @@
-"""Commands that let workers do it and watch, and the bar that they show."""
+"""Commands with --background, and the progress bar."""
 
 import pytest
 from django.core.management import call_command
@@ -8,14 +8,14 @@ from organizations.models import Job
 from sourceimages import jobs
 from sourceimages.management import job_command
 from tests.conftest import contradictions
-from tests.sourceimages.management.conftest import Terminal, ctrl_c, facts, living, raising
+from tests.sourceimages.management.conftest import Terminal, active_hashes, ctrl_c, facts, raising
 
-# --- The queue --------------------------------------------------------------------------------------------------------
+# --- Background -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def workers(settings, monkeypatch) -> list[object]:
-    """Jobs that were handed to workers, which do one batch each time that somebody looks."""
+    """IDs of enqueued jobs; each poll of their progress runs one batch."""
     settings.CELERY_TASK_ALWAYS_EAGER = False
     handed: list[object] = []
     monkeypatch.setattr(job_command, "enqueue_job", handed.append)
@@ -28,7 +28,7 @@ def test_without_redis_the_queue_is_this_process(acme, other, six, run, settings
     printed = run("copy_all", "acme", "other", "--yes", "--background")
     assert "no workers" in printed
     assert facts(printed)["created"] == 6
-    assert living(other) == living(acme)
+    assert active_hashes(other) == active_hashes(acme)
     assert contradictions() == []
 
 
@@ -37,7 +37,7 @@ def test_workers_are_watched_until_they_are_done(acme, other, six, run, workers)
     assert facts(run("delete_all", "acme", "--yes", "--background"))["deleted"] == 6
     assert facts(run("restore_all", "acme", "--yes", "--background"))["restored"] == 6
     assert workers == [job.pk for job in Job.objects.order_by("created")]
-    assert living(other) == living(acme) == {image.hash for image in six}
+    assert active_hashes(other) == active_hashes(acme) == {image.hash for image in six}
 
 
 def test_ctrl_c_while_watching_ends_only_the_watching(acme, other, six, run, refused, workers, monkeypatch):
@@ -46,24 +46,24 @@ def test_ctrl_c_while_watching_ends_only_the_watching(acme, other, six, run, ref
         said = refused("delete_all", "acme", "--yes", "--background", status=130)
     job = Job.objects.get()
     assert job.state == Job.State.QUEUED
-    assert f"DELETE /jobs/acme/{job.pk} stops it" in said
-    assert "Somebody is doing this" in refused("delete_all", "acme", "--yes")
+    assert f"DELETE /jobs/acme/{job.pk}." in said
+    assert "Another run is in progress" in refused("delete_all", "acme", "--yes")
     run("delete_all", "acme", "--yes", "--background")
     assert Job.objects.get().state == Job.State.SUCCEEDED
-    assert living(acme) == set()
+    assert active_hashes(acme) == set()
 
 
-def test_an_interrupted_command_is_gone_on_with_by_workers(acme, other, six, run, refused, at_batch, workers):
+def test_an_interrupted_command_is_resumed_by_workers(acme, other, six, run, refused, at_batch, workers):
     at_batch(jobs.COPY_ALL, 2, ctrl_c)
     refused("copy_all", "acme", "other", "--yes", status=130)
-    assert "has come to 4 of 6" in run("copy_all", "acme", "other", "--yes", "--background")
+    assert "(4 of 6 processed)" in run("copy_all", "acme", "other", "--yes", "--background")
     assert workers == [Job.objects.get().pk]
-    assert living(other) == living(acme)
+    assert active_hashes(other) == active_hashes(acme)
 
 
-def test_a_job_that_is_stopped_ends_the_watching(acme, other, six, refused, workers, at_batch):
+def test_a_cancelled_job_ends_the_progress(acme, other, six, refused, workers, at_batch):
     at_batch(jobs.COPY_ALL, 2, lambda: jobs.cancel(Job.objects.get(), actor=COMMAND))
-    assert "Somebody has stopped it: 2 of 6" in refused("copy_all", "acme", "other", "--yes", "--background")
+    assert "The job was cancelled: 2 of 6" in refused("copy_all", "acme", "other", "--yes", "--background")
 
 
 def test_missing_workers_are_mentioned(acme, other, six, workers, monkeypatch, capsys):
@@ -72,7 +72,7 @@ def test_missing_workers_are_mentioned(acme, other, six, workers, monkeypatch, c
     assert capsys.readouterr().err.count("Is a worker running?") == 1
 
 
-# --- The bar ----------------------------------------------------------------------------------------------------------
+# --- Progress bar -----------------------------------------------------------------------------------------------------
 
 
 def test_progress_is_shown_at_a_terminal_only(acme, other, six, run, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""Undoing what a job has done, at a terminal."""
+"""The command undo_job."""
 
 import uuid
 
@@ -10,7 +10,7 @@ from sourceimages import jobs
 from sourceimages.jobs import undo
 from sourceimages.operations import rename_image
 from tests.conftest import contradictions
-from tests.sourceimages.management.conftest import committing, ctrl_c, facts, living, state
+from tests.sourceimages.management.conftest import active_hashes, committing, ctrl_c, facts, state
 
 
 @pytest.fixture
@@ -23,11 +23,11 @@ def copied(acme, other, six, run, monkeypatch):
 @committing
 def test_a_copy_is_undone(acme, other, copied, run):
     before = state(acme)
-    assert "6 pictures" in run("undo_job", str(copied.pk), "--dry-run")
-    assert len(living(other)) == 6
+    assert "6 images" in run("undo_job", str(copied.pk), "--dry-run")
+    assert len(active_hashes(other)) == 6
     printed = run("undo_job", str(copied.pk), "--yes")
     assert facts(printed)["undone"] == 6
-    assert (living(other), state(acme)) == (set(), before)
+    assert (active_hashes(other), state(acme)) == (set(), before)
     assert contradictions() == []
 
 
@@ -37,16 +37,16 @@ def test_what_was_changed_since_is_named(acme, other, copied, refused):
     rename_image(mine, "mine.png", actor=COMMAND)
     printed = refused("undo_job", str(copied.pk), "--yes", status=3)
     assert f"Skipped or failed:\n  {mine.hash} mine.png: It was changed after the job.\n" in printed
-    assert living(other) == {mine.hash}
+    assert active_hashes(other) == {mine.hash}
 
 
 @committing
-def test_an_interrupted_undo_goes_on(acme, other, copied, run, refused, at_batch):
+def test_an_interrupted_undo_is_resumed(acme, other, copied, run, refused, at_batch):
     at_batch(jobs.UNDO, 2, ctrl_c)
     refused("undo_job", str(copied.pk), "--yes", status=130)
-    assert 0 < len(living(other)) < 6
-    assert "An earlier run began" in run("undo_job", str(copied.pk), "--yes")
-    assert (living(other), Job.objects.filter(kind="undo").count()) == (set(), 1)
+    assert 0 < len(active_hashes(other)) < 6
+    assert "Resuming the run started" in run("undo_job", str(copied.pk), "--yes")
+    assert (active_hashes(other), Job.objects.filter(kind="undo").count()) == (set(), 1)
 
 
 @committing
@@ -58,10 +58,10 @@ def test_a_deletion_is_undone_by_restoring_it(acme, six, run):
 
 
 def test_a_job_that_does_not_exist_is_refused(db, refused):
-    assert "is not the id of a job" in refused("undo_job", "x", "--yes")
-    assert "There is no job" in refused("undo_job", str(uuid.uuid4()), "--yes")
+    assert "is not a valid job ID" in refused("undo_job", "x", "--yes")
+    assert "not found" in refused("undo_job", str(uuid.uuid4()), "--yes")
 
 
-def test_nobody_there_to_be_asked_changes_nothing(acme, other, copied, refused):
-    assert "use --yes" in refused("undo_job", str(copied.pk))
-    assert len(living(other)) == 6
+def test_nothing_happens_without_a_terminal(acme, other, copied, refused):
+    assert "pass --yes to confirm" in refused("undo_job", str(copied.pk))
+    assert len(active_hashes(other)) == 6

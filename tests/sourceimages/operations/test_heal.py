@@ -1,4 +1,4 @@
-"""A 200 means that the file is there: what is lost or rotten is mended by the next upload of the same content.
+"""A 200 means that the file is stored: an upload of the same content repairs a missing or corrupt one.
 
 On local files and on a real S3 server.
 """
@@ -28,14 +28,14 @@ SCAN = photos.tiff(photos.noise(61, 43, 3))
 
 @pytest.fixture(autouse=True)
 def consistent(db, storage):
-    """In the end, every row has its file, unchanged, and there is none too many."""
+    """At the end, every row has its file, unchanged, and there are no others."""
     yield
     assert contradictions() == []
 
 
 @pytest.fixture(autouse=True)
 def later(monkeypatch):
-    """Nothing is optimized until a test does it."""
+    """Don't optimize files unless a test does."""
     monkeypatch.setattr(tasks, "enqueue_optimize", lambda files: None)
 
 
@@ -44,7 +44,7 @@ def lost(storage, file):
 
 
 def rot(storage, file):
-    """Other bytes of the same number: only reading them tells."""
+    """Replace the content by another one of the same size, which only a read can detect."""
     lose(file.key)
     put(file.key, b"x" * file.size)
 
@@ -98,7 +98,7 @@ def test_a_file_that_was_lost_is_there_after_the_same_upload(storage, acme, alic
     assert [one.key for one in storage.list_objects()] == [file.key]
 
 
-def test_a_rotten_file_that_was_found_is_mended(storage, acme, alice):
+def test_a_corrupt_file_that_was_found_is_repaired(storage, acme, alice):
     first = upload(alice)
     rot(storage, StoredFile.objects.get())
     with pytest.raises(CommandError):
@@ -110,7 +110,7 @@ def test_a_rotten_file_that_was_found_is_mended(storage, acme, alice):
     call_command("verify")
 
 
-def test_a_file_that_is_there_is_asked_for_once_and_left(storage, acme, alice, monkeypatch):
+def test_a_file_that_is_there_is_checked_once_and_not_replaced(storage, acme, alice, monkeypatch):
     upload(alice)
     before = list(StoredFile.objects.values())
     asked = []
@@ -147,7 +147,7 @@ def test_a_locked_image_gets_its_file_back(storage, acme, alice):
 
 
 def test_others_have_no_part_in_it(storage, acme, alice, stage):
-    """The same content in another organization is another file, which is not touched."""
+    """The same content in another organization is a different file, which must not change."""
     upload(alice)
     alice.upload(stage, CONTENT)
     lose(acme.files.get().key)
@@ -295,7 +295,7 @@ def test_many_who_mend_the_same_file_at_once_leave_one(storage, acme, alice, con
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_file_that_is_purged_while_it_is_mended_is_new(storage, acme, alice, monkeypatch):
+def test_a_file_that_is_purged_while_it_is_repaired_is_new(storage, acme, alice, monkeypatch):
     upload(alice)
     lose(StoredFile.objects.get().key)
     alice.api.delete(f"/sourceimages/acme/{acme.images.get().hash}")
@@ -314,7 +314,7 @@ def test_a_file_that_is_purged_while_it_is_mended_is_new(storage, acme, alice, m
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_file_that_is_optimized_while_it_is_mended_is_looked_at_again(storage, acme, alice, monkeypatch):
+def test_a_file_that_is_optimized_while_it_is_repaired_is_looked_at_again(storage, acme, alice, monkeypatch):
     item = upload(alice, SCAN, optimize_source="true")
     file = StoredFile.objects.get()
     StoredFile.objects.update(damage="corrupt")

@@ -1,4 +1,4 @@
-"""What becomes of TIFF and PSD files that were uploaded with a wish to be optimized."""
+"""Optimization of TIFF and PSD files."""
 
 import io
 import struct
@@ -38,7 +38,7 @@ def uploaded(acme, alice, monkeypatch):
 
 
 def done():
-    """All wishes fulfilled or written off; the file."""
+    """Run all pending optimizations; return the file."""
     for file_id in operations.waiting_to_be_optimized():
         operations.optimize(file_id)
     assert operations.waiting_to_be_optimized() == []
@@ -84,7 +84,7 @@ def test_a_psd_becomes_a_png_with_the_same_pixels(uploaded, name, packed, large)
     before = uploaded(photos.psd(image, packed=packed, large=large, alpha=image.bands == 4), name="design.psd")
     assert before["format"] == "psd"
     file = done()
-    assert file.static_metadata["optimize"].get("left") is None
+    assert file.static_metadata["optimize"].get("skipped_reason") is None
     written = pixels(content_of(file))
     assert (written.format, written.bands) == (image.format, image.bands)
     assert (written == image).min() == 255
@@ -95,7 +95,7 @@ def test_black_and_white_stays_one_bit(uploaded):
     original = photos.tiff(image, bitdepth=1, compression="ccittfax4")
     uploaded(original)
     content = content_of(done())
-    assert content[24:26] == b"\x01\x00"  # bit depth and colour type in the header of PNG
+    assert content[24:26] == b"\x01\x00"  # bit depth and color type in the PNG header
     assert (pixels(content) == pixels(original)).min() == 255
 
 
@@ -113,7 +113,7 @@ def test_profile_orientation_and_resolution_stay(uploaded):
     assert bytes(written.get("icc-profile-data")) == photos.SRGB
 
 
-def test_what_photoshop_says_of_a_picture_stays(uploaded):
+def test_photoshop_metadata_is_preserved(uploaded):
     resources = photos.resource(1005, struct.pack(">I4xI4x", 300 << 16, 300 << 16)) + photos.resource(1039, photos.SRGB)
     uploaded(photos.psd(photos.noise(40, 30, 3), resources=resources), name="design.psd")
     written = pixels(content_of(done()))
@@ -238,7 +238,7 @@ def test_a_camera_raw_that_was_taken_for_a_tiff_is_not_rewritten(uploaded):
     StoredFile.objects.update(format="tif", mimetype="image/tiff", optimize_to="png")  # as before raws were known
     SourceImage.objects.update(format="tif", mimetype="image/tiff")
     file = done()
-    assert file.static_metadata["optimize"]["left"] == "it is a camera raw (dng)"
+    assert file.static_metadata["optimize"]["skipped_reason"] == "it is a camera raw (dng)"
     assert content_of(file) == tiffs.dng()
 
 
@@ -246,45 +246,42 @@ GREY = tiffs.pixels(40, 30)
 MORE = {  # what a TIFF may have beside its pixels that other formats have no place for
     "geotiff": ({33550: (1, 1, 0), 33922: (0, 0, 0, 7, 8, 0), 34735: (1, 1, 0, 0)}, "GeoTIFF"),
     "layers of photoshop": ({37724: b"Adobe Photoshop Document Data Block\0"}, "ImageSourceData"),
-    "tag of nobody": ({65000: "for us alone"}, "tag 65000"),
+    "unknown tag": ({65000: "for us alone"}, "tag 65000"),
     "images below": ({330: [tiffs.image(4, 3, reduced=True)]}, "SubIFDs"),
     "notes of the maker": ({34665: [{37500: b"anything"}]}, "MakerNote"),
-    "exif of nobody": ({34665: [{64999: 1}]}, "tag 64999"),
-    "exif that is nowhere": ({34665: (10**8,)}, "can't be read"),
-    "exif of an unknown type": ({34665: "where?"}, "has a type"),
+    "unknown exif tag": ({34665: [{64999: 1}]}, "tag 64999"),
+    "exif that is nowhere": ({34665: (10**8,)}, "cannot be read"),
+    "exif of an unknown type": ({34665: "where?"}, "of a type"),
     "preview of a larger image": ({254: 1}, "preview"),
     "two captions": (
         {33723: tiffs.iptc(caption="One"), 34377: photos.resource(1028, tiffs.iptc(caption="Other"))},
-        "two different IPTC",
+        "IPTC twice",
     ),
     "xmp in latin-1": ({700: tiffs.XMP.replace(b"\xc3\xbc", b"\xfc")}, "UTF-8"),
-    "exif that nobody reads": ({34377: photos.resource(1058, tiffs.build(tiffs.exif()))}, "changed in the conversion"),
+    "exif that is not read": ({34377: photos.resource(1058, tiffs.build(tiffs.exif()))}, "could not be read back"),
 }
 
 
 @pytest.mark.parametrize(("tags", "reason"), MORE.values(), ids=MORE.keys())
-def test_a_tiff_with_more_than_the_new_format_holds_is_left_alone(uploaded, tags, reason):
+def test_a_tiff_with_more_than_the_new_format_holds_is_skipped(uploaded, tags, reason):
     content = tiffs.build(GREY | tags)
     uploaded(content)
     file = done()
-    assert reason in file.static_metadata["optimize"]["left"]
+    assert reason in file.static_metadata["optimize"]["skipped_reason"]
     assert (file.format, content_of(file)) == ("tif", content)
 
 
 TOO_MUCH = {
-    "long xmp": (
-        GREY | {700: tiffs.XMP.replace(b"Rating", b"Rating" + bytes(70_000).hex().encode())},
-        "XMP is too long",
-    ),
-    "long exif": (GREY | {270: "a" * 70_000}, "EXIF is too long"),
-    "long path": (GREY | {34377: photos.resource(2000, bytes(70_000))}, "too long"),
+    "long xmp": (GREY | {700: tiffs.XMP.replace(b"Rating", b"Rating" + bytes(70_000).hex().encode())}, "XMP is longer"),
+    "long exif": (GREY | {270: "a" * 70_000}, "EXIF is longer"),
+    "long path": (GREY | {34377: photos.resource(2000, bytes(70_000))}, "longer"),
 }
 
 
 @pytest.mark.parametrize(("tags", "reason"), TOO_MUCH.values(), ids=TOO_MUCH.keys())
-def test_what_a_jpeg_has_no_room_for_is_left_alone_and_fits_into_a_png(uploaded, tags, reason):
+def test_what_a_jpeg_has_no_room_for_is_skipped_and_fits_into_a_png(uploaded, tags, reason):
     uploaded(tiffs.build(tags), "jpg")
-    assert reason in done().static_metadata["optimize"]["left"]
+    assert reason in done().static_metadata["optimize"]["skipped_reason"]
     StoredFile.objects.update(optimize_to="png")
     assert done().format == "png"
 
@@ -292,13 +289,13 @@ def test_what_a_jpeg_has_no_room_for_is_left_alone_and_fits_into_a_png(uploaded,
 def test_webp_has_no_place_for_iptc(uploaded):
     resources = photos.resource(1028, tiffs.iptc(caption="Hafen"))
     uploaded(photos.psd(photos.noise(40, 30, 4), resources=resources, alpha=True), "jpg", name="design.psd")
-    assert "IPTC" in done().static_metadata["optimize"]["left"]
+    assert "IPTC" in done().static_metadata["optimize"]["skipped_reason"]
 
 
 @pytest.mark.parametrize("content", [tiffs.build(GREY), photos.psd(photos.noise(40, 30, 3))], ids=["tif", "psd"])
 def test_what_a_program_put_behind_the_end_is_not_lost(uploaded, content):
     uploaded(content + b"0\0\0\0?cbipcbbl")
-    assert done().static_metadata["optimize"]["left"] == "it has data after its end"
+    assert done().static_metadata["optimize"]["skipped_reason"] == "it has something behind its end"
 
 
 LEFT = {
@@ -308,17 +305,17 @@ LEFT = {
     "float": (float32(), "png", "float"),
     "float as a photo": (float32(), "jpg", "float"),
     "premultiplied": (premultiplied(), "png", "multiplied"),
-    "damaged": (damaged(), "png", "can't be read"),
-    "cut off psd": (photos.psd(photos.noise(60, 40, 3), packed=True)[:-500], "png", "can't be read"),
+    "damaged": (damaged(), "png", "cannot be read"),
+    "cut off psd": (photos.psd(photos.noise(60, 40, 3), packed=True)[:-500], "png", "cannot be read"),
     "psd with a mask": (photos.psd(photos.noise(60, 40, 4)), "png", "channels beyond"),
 }
 
 
 @pytest.mark.parametrize(("content", "wish", "reason"), LEFT.values(), ids=LEFT.keys())
-def test_what_another_format_cannot_hold_is_left_alone_and_said_so(uploaded, acme, content, wish, reason):
+def test_what_another_format_cannot_hold_is_skipped_with_a_reason(uploaded, acme, content, wish, reason):
     before = uploaded(content, wish)
     file = done()
-    assert reason in file.static_metadata["optimize"]["left"]
+    assert reason in file.static_metadata["optimize"]["skipped_reason"]
     assert (file.format, file.size, content_of(file)) == (before["format"], len(content), content)
     assert AuditEvent.objects.filter(action="file.optimization_skipped").count() == 1
 
@@ -343,7 +340,7 @@ def test_everything_that_shows_the_file_follows(uploaded, acme, alice, own_files
     assert kept == {file.key, "trash/" + file.optimized_from["key"]}
 
 
-def test_a_second_upload_of_the_original_is_the_same_picture_and_rewrites_nothing(uploaded):
+def test_a_second_upload_of_the_original_is_the_same_image_and_optimizes_nothing(uploaded):
     original = photos.tiff(photos.noise(61, 43, 3))
     first = uploaded(original, "false")
     second = uploaded(original, "true")
@@ -361,13 +358,13 @@ def test_the_original_is_known_after_it_was_rewritten(uploaded):
     assert SourceImage.objects.count() == 1
 
 
-def test_other_formats_are_left_without_a_word(uploaded):
+def test_other_formats_are_ignored(uploaded):
     uploaded(images.png(), name="a.png")
     assert operations.waiting_to_be_optimized() == []
     assert "optimize" not in StoredFile.objects.get().static_metadata
 
 
-def test_a_locked_picture_waits_until_it_is_unlocked(uploaded, alice):
+def test_a_locked_image_waits_until_it_is_unlocked(uploaded, alice):
     uploaded(photos.tiff(photos.noise(61, 43, 3)))
     image = set_locked(SourceImage.objects.get(), True, actor=alice.actor)
     assert operations.waiting_to_be_optimized() == []
@@ -377,7 +374,7 @@ def test_a_locked_picture_waits_until_it_is_unlocked(uploaded, alice):
     assert done().format == "png"
 
 
-def test_a_copy_takes_the_wish_along(uploaded, stage):
+def test_a_copy_has_the_requested_format_too(uploaded, stage):
     uploaded(photos.tiff(photos.noise(61, 43, 3)))
     image = SourceImage.objects.select_related("organization").get()
     copy_image(image, stage, overwrite=False, actor=COMMAND)
@@ -387,7 +384,7 @@ def test_a_copy_takes_the_wish_along(uploaded, stage):
     assert set(SourceImage.objects.values_list("format", "size")) == {("png", StoredFile.objects.first().size)}
 
 
-def test_a_copy_that_began_before_the_switch_takes_the_new_bytes(uploaded, stage, monkeypatch):
+def test_a_copy_that_began_before_the_switch_takes_the_new_file(uploaded, stage, monkeypatch):
     uploaded(photos.tiff(photos.noise(61, 43, 3)))
     image = SourceImage.objects.select_related("organization").get()
     real, rewritten = storage.LocalStorage.copy, []
@@ -404,7 +401,7 @@ def test_a_copy_that_began_before_the_switch_takes_the_new_bytes(uploaded, stage
     assert content_of(stage.files.get()) == content_of(image.organization.files.get())
 
 
-def test_who_works_at_a_file_is_left_alone_until_taken_for_dead(uploaded):
+def test_a_lease_is_respected_until_it_expires(uploaded):
     uploaded(photos.tiff(photos.noise(61, 43, 3)))
     file = StoredFile.objects.get()
     StoredFile.objects.update(optimize_started_at=timezone.now())
@@ -439,14 +436,14 @@ def test_a_purged_file_is_nothing_to_do(uploaded):
     assert operations.optimize(StoredFile.objects.get().pk + 1) is False
 
 
-def test_the_wish_is_fulfilled_in_process_without_a_queue(acme, alice, in_process, django_capture_on_commit_callbacks):
+def test_files_are_optimized_in_process_without_a_queue(acme, alice, in_process, django_capture_on_commit_callbacks):
     with django_capture_on_commit_callbacks(execute=True):
         item = alice.upload(acme, photos.tiff(photos.noise(61, 43, 3)), optimize_source="true").json()["items"][0]
     assert item["format"] == "tif"  # as received
     assert alice.api.get(item["link"]).json()["format"] == "png"
 
 
-def test_a_download_that_began_before_the_switch_finds_the_new_bytes(uploaded, alice, monkeypatch):
+def test_a_download_that_began_before_the_switch_finds_the_new_file(uploaded, alice, monkeypatch):
     item = uploaded(photos.tiff(photos.noise(61, 43, 3)))
     real = storage.LocalStorage.open
     rewritten = []
@@ -470,7 +467,7 @@ def test_real_files_become_png_or_say_why_not(uploaded, corpus, format):
         for file_id in operations.waiting_to_be_optimized():
             operations.optimize(file_id)
         said = StoredFile.objects.latest("pk").static_metadata["optimize"]
-        assert said.get("to") == "png" or said["left"]
+        assert said.get("to") == "png" or said["skipped_reason"]
 
 
 def test_an_optimized_file_is_newer_than_it_was(uploaded, alice):

@@ -1,4 +1,4 @@
-"""What exiftool, which knows nothing of us, reads in a file before and after it was rewritten."""
+"""Metadata that exiftool reads in a file before and after its optimization."""
 
 import json
 import shutil

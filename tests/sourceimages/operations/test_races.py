@@ -1,4 +1,4 @@
-"""Two who want different things of the same pictures at the same moment: one of the allowed ends, never in between."""
+"""Concurrent operations on the same images end in one of the allowed states, never in between."""
 
 import random
 import time
@@ -49,7 +49,7 @@ def small_batches(monkeypatch):
 
 @pytest.fixture
 def fifty(acme: Organization, alice: Person) -> list[SourceImage]:
-    """Fifty pictures of twenty files."""
+    """Fifty images of twenty files."""
     hashes = uploaded(alice, acme, *(images.png(seed=seed) for seed in range(20)))
     for number in range(30):
         image = acme.images.get(hash=hashes[number % len(hashes)])
@@ -59,7 +59,7 @@ def fifty(acme: Organization, alice: Person) -> list[SourceImage]:
 
 
 def together(*calls: Callable[[], Any]) -> list[Any]:
-    """What each call answers, or is refused with, when all begin at once, each with a connection of its own."""
+    """The result or the error of each call; all start at once, each with its own connection."""
     barrier = Barrier(len(calls))
 
     def run(call: Callable[[], Any]) -> Any:
@@ -77,14 +77,14 @@ def together(*calls: Callable[[], Any]) -> list[Any]:
 
 
 def uploaded(person: Person, organization: Organization, *contents: bytes) -> list[str]:
-    """The hashes of the pictures, in the order of their contents."""
+    """The hashes of the images, in the order of their contents."""
     response = person.upload(organization, *contents)
     assert response.status_code == 200, response.json()
     return [item["hash"] for item in response.json()["items"]]
 
 
 def uploaded_at_last(person: Person, organization: Organization, *contents: bytes) -> list[str]:
-    """As a client does who is told that others are in the way, and to try again."""
+    """Retry after a conflict, as clients do."""
     while (response := person.upload(organization, *contents)).status_code == 409:
         continue
     assert response.status_code == 200, response.json()
@@ -92,14 +92,14 @@ def uploaded_at_last(person: Person, organization: Organization, *contents: byte
 
 
 def in_trash(image: SourceImage, *, expires_in: float = -1) -> SourceImage:
-    """Delete the picture, for so many more seconds to be restored."""
+    """Delete the image, which expires in this many seconds."""
     tombstone = delete_image(image, actor=COMMAND)
     Tombstone.objects.filter(pk=tombstone.pk).update(expires_at=timezone.now() + timedelta(seconds=expires_in))
     return image
 
 
 def finished(job: Job) -> Job:
-    """Do the job to its end, as a worker does, who tries again where others were in the way."""
+    """Run the job to its end, with retries after conflicts, as a worker does."""
     while True:
         try:
             return jobs.run(job.pk)
@@ -113,8 +113,8 @@ def download(person: Person, organization: Organization, hash: str) -> bytes:
     return b"".join(response.streaming_content)
 
 
-def strays() -> set[str]:
-    """Bytes that no row names. Whoever loses a race takes back what it has stored."""
+def orphans() -> set[str]:
+    """Orphaned files. There must be none: an operation that loses a race removes its files."""
     return {held.key for held in storage.originals().list_objects()} - set(
         StoredFile.objects.values_list("key", flat=True)
     )
@@ -123,7 +123,7 @@ def strays() -> set[str]:
 # --- The trash --------------------------------------------------------------------------------------------------------
 
 
-def test_bytes_that_are_uploaded_while_they_are_purged_are_there(acme, alice):
+def test_files_that_are_uploaded_while_they_are_purged_are_stored(acme, alice):
     for seed in range(ROUNDS):
         content = images.png(seed=seed)
         [hash] = uploaded(alice, acme, content)
@@ -135,11 +135,11 @@ def test_bytes_that_are_uploaded_while_they_are_purged_are_there(acme, alice):
         acme.images.update(tombstone=None)
         in_trash(acme.images.get())
         purge.purge_expired()
-    assert strays() == set()
+    assert orphans() == set()
     assert contradictions() == []
 
 
-def test_bytes_that_many_upload_while_two_purge_them_are_there(acme, alice):
+def test_files_that_many_upload_while_two_purge_them_are_stored(acme, alice):
     contents = [images.png(seed=seed) for seed in range(8)]
     hashes = uploaded(alice, acme, *contents)
     for _ in range(ROUNDS // 2):
@@ -151,11 +151,11 @@ def test_bytes_that_many_upload_while_two_purge_them_are_there(acme, alice):
         uploaded(alice, acme, *contents)
         assert acme.images.count() == acme.images.active().count() == len(contents)
     assert [download(alice, acme, hash) for hash in hashes] == contents
-    assert strays() == set()
+    assert orphans() == set()
     assert contradictions() == []
 
 
-def test_a_picture_is_restored_or_purged_when_its_time_is_over(acme, alice):
+def test_an_image_is_restored_or_purged_when_it_expires(acme, alice):
     for seed in range(2 * ROUNDS):
         content = images.png(seed=seed)
         [hash] = uploaded(alice, acme, content)
@@ -171,11 +171,11 @@ def test_a_picture_is_restored_or_purged_when_its_time_is_over(acme, alice):
             time.sleep(2 * HEAD_START)
             assert purged + purge.purge_expired() == 1  # too late for the one, and maybe too early for the other
             assert not acme.images.filter(hash=hash).exists()
-    assert strays() == set()
+    assert orphans() == set()
     assert contradictions() == []
 
 
-def test_what_is_restored_and_uploaded_at_once_is_one_picture(acme, alice):
+def test_what_is_restored_and_uploaded_at_once_is_one_image(acme, alice):
     for seed in range(ROUNDS):
         content = images.png(seed=seed)
         [hash] = uploaded(alice, acme, content)
@@ -189,11 +189,11 @@ def test_what_is_restored_and_uploaded_at_once_is_one_picture(acme, alice):
         assert response.json()["items"][0]["hash"] == hash
         assert acme.images.filter(hash=hash).count() == (1 if living.pk == before.pk else 2)
         assert acme.files.filter(binary_hash=living.binary_hash).count() == 1
-    assert strays() == set()
+    assert orphans() == set()
     assert contradictions() == []
 
 
-def test_a_picture_that_many_restore_comes_back_once(acme, image):
+def test_an_image_that_many_restore_is_restored_once(acme, image):
     for turn in range(ROUNDS):
         in_trash(image, expires_in=3600)
         restored = together(*[lambda: restore_image(acme, image.hash, actor=COMMAND)] * 4)
@@ -202,7 +202,7 @@ def test_a_picture_that_many_restore_comes_back_once(acme, image):
     assert contradictions() == []
 
 
-def test_a_picture_that_many_delete_is_deleted_once(acme, image):
+def test_an_image_that_many_delete_is_deleted_once(acme, image):
     for turn in range(ROUNDS):
         done = together(*[lambda: delete_image(image, actor=COMMAND)] * 4)
         assert sorted(type(one).__name__ for one in done) == [*["ImageNotFound"] * 3, "Tombstone"]
@@ -214,7 +214,7 @@ def test_a_picture_that_many_delete_is_deleted_once(acme, image):
 # --- Locks ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_picture_is_deleted_or_locked(acme, alice):
+def test_an_image_is_deleted_or_locked(acme, alice):
     for seed in range(ROUNDS):
         [hash] = uploaded(alice, acme, images.png(seed=seed))
         path = f"/sourceimages/acme/{hash}"
@@ -227,7 +227,7 @@ def test_a_picture_is_deleted_or_locked(acme, alice):
     assert contradictions() == []
 
 
-def test_all_pictures_of_some_bytes_are_deleted_or_one_is_locked(acme, alice):
+def test_all_images_of_a_file_are_deleted_or_one_is_locked(acme, alice):
     for seed in range(ROUNDS):
         [hash] = uploaded(alice, acme, images.png(seed=seed))
         image = acme.images.get(hash=hash)
@@ -271,7 +271,7 @@ def test_deleting_everything_leaves_what_is_locked_meanwhile(acme, fifty):
 # --- Protecting -------------------------------------------------------------------------------------------------------
 
 
-def test_protecting_at_once_makes_one_picture(acme, alice):
+def test_protecting_at_once_creates_one_image(acme, alice):
     for seed in range(ROUNDS):
         [hash] = uploaded(alice, acme, images.png(seed=seed))
         image = acme.images.get(hash=hash)
@@ -282,7 +282,7 @@ def test_protecting_at_once_makes_one_picture(acme, alice):
     assert contradictions() == []
 
 
-def test_two_who_replace_a_picture_by_a_protected_one_leave_just_that(acme, alice):
+def test_two_who_replace_an_image_by_a_protected_one_create_just_that(acme, alice):
     for seed in range(ROUNDS):
         [hash] = uploaded(alice, acme, images.png(seed=seed))
         image = acme.images.get(hash=hash)
@@ -293,7 +293,7 @@ def test_two_who_replace_a_picture_by_a_protected_one_leave_just_that(acme, alic
     assert contradictions() == []
 
 
-def test_two_who_replace_each_others_picture_leave_one(acme, alice):
+def test_one_remains_of_two_images_that_replace_each_other(acme, alice):
     for seed in range(ROUNDS):
         [hash] = uploaded(alice, acme, images.png(seed=seed))
         open_one = acme.images.get(hash=hash)
@@ -306,7 +306,7 @@ def test_two_who_replace_each_others_picture_leave_one(acme, alice):
     assert contradictions() == []
 
 
-def test_many_who_replace_pictures_of_one_organization_do_not_get_in_each_others_way(acme, alice):
+def test_many_who_replace_images_of_one_organization_do_not_get_in_each_others_way(acme, alice):
     uploaded(alice, acme, *(images.png(seed=seed) for seed in range(8)))
     for turn in range(2 * ROUNDS):
         protected = turn % 2 == 0
@@ -321,7 +321,7 @@ def test_many_who_replace_pictures_of_one_organization_do_not_get_in_each_others
     assert contradictions() == []
 
 
-def test_a_picture_that_is_protected_while_its_bytes_are_deleted_goes_with_them_or_is_not_made(acme, alice):
+def test_an_image_that_is_protected_while_its_file_is_deleted_is_deleted_or_not_created(acme, alice):
     for seed in range(2 * ROUNDS):
         [hash] = uploaded(alice, acme, images.png(seed=seed))
         image = acme.images.get(hash=hash)
@@ -338,7 +338,7 @@ def test_a_picture_that_is_protected_while_its_bytes_are_deleted_goes_with_them_
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_two_jobs_that_copy_the_same_copy_every_picture_once(acme, stage, fifty, overwrite):
+def test_two_jobs_that_copy_the_same_copy_every_image_once(acme, stage, fifty, overwrite):
     for turn in range(2):
         both = [jobs.start_copy_all(acme, stage, overwrite=overwrite, actor=COMMAND) for _ in range(2)]
         done = together(*[lambda job=job: finished(job) for job in both])
@@ -349,11 +349,11 @@ def test_two_jobs_that_copy_the_same_copy_every_picture_once(acme, stage, fifty,
         assert sum(job.counts.get("created", 0) for job in done) == (50 if turn == 0 else 0)
     assert set(stage.images.values_list("hash", flat=True)) == {image.hash for image in fifty}
     assert (stage.images.count(), stage.files.count()) == (50, 20)
-    assert strays() == set()
+    assert orphans() == set()
     assert contradictions() == []
 
 
-def test_a_job_that_several_do_at_once_copies_every_picture_once(acme, stage, fifty):
+def test_a_job_that_several_do_at_once_copies_every_image_once(acme, stage, fifty):
     job = jobs.start_copy_all(acme, stage, overwrite=False, actor=COMMAND)
     together(*[lambda: finished(job)] * 3)
     job.refresh_from_db()
@@ -362,7 +362,7 @@ def test_a_job_that_several_do_at_once_copies_every_picture_once(acme, stage, fi
     assert set(stage.images.values_list("hash", flat=True)) == {image.hash for image in fifty}
     assert (stage.images.count(), stage.files.count()) == (50, 20)
     assert AuditEvent.objects.filter(action="job.succeeded", job_id=job.pk).count() == 1
-    assert strays() == set()
+    assert orphans() == set()
     assert contradictions() == []
 
 
@@ -375,7 +375,7 @@ def test_copying_there_and_back_at_once_leaves_all_in_both(acme, stage, alice, f
         assert sum(job.counts.values()) == job.processed == job.total
     for organization in (acme, stage):
         assert organization.images.count() == 70
-    assert strays() == set()
+    assert orphans() == set()
     assert contradictions() == []
 
 
@@ -390,11 +390,11 @@ def test_what_is_copied_to_where_all_is_deleted_stays_and_the_numbers_add_up(acm
         assert deleted.counts.get("deleted", 0) == deleted.processed == before
         assert sum(copied.counts.values()) == copied.processed == copied.total == 50
         assert stage.images.active().count() == copied.counts.get("created", 0)
-    assert strays() == set()
+    assert orphans() == set()
     assert contradictions() == []
 
 
-def test_what_is_copied_to_where_its_bytes_are_purged_has_bytes(acme, stage, fifty):
+def test_copies_have_files_although_these_are_purged_at_the_destination(acme, stage, fifty):
     for _ in range(2):
         copy_images(acme, ids(fifty), stage, overwrite=False, actor=COMMAND)
         finished(jobs.start_delete_all(stage, actor=COMMAND))
@@ -407,7 +407,7 @@ def test_what_is_copied_to_where_its_bytes_are_purged_has_bytes(acme, stage, fif
         finished(jobs.start_delete_all(stage, actor=COMMAND))
         Tombstone.objects.update(expires_at=timezone.now())
         assert purge.purge_expired() == 50
-    assert strays() == set()
+    assert orphans() == set()
     assert contradictions() == []
 
 
@@ -419,7 +419,7 @@ def test_what_is_deleted_while_it_is_copied_is_copied_or_not(acme, stage, fifty)
     assert copied.counts.get("created", 0) == stage.images.active().count()
     assert sum(copied.counts.values()) == copied.processed == 50
     assert acme.images.active().count() == 0
-    assert strays() == set()
+    assert orphans() == set()
     assert contradictions() == []
 
 
@@ -428,7 +428,7 @@ def ids(images: Sequence[SourceImage]) -> list[int]:
 
 
 def paused(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Copying waits so long after the bytes, before the rows."""
+    """Let copying wait between files and rows."""
     write = copy._write
 
     def after_a_pause(*arguments: Any) -> Any:
@@ -439,10 +439,10 @@ def paused(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 
 
 def swept_during(call: Callable[[], Any]) -> Any:
-    """What the call answers while one sweep follows another."""
+    """The result of the call while garbage collection runs continuously."""
     over = Event()
 
-    def sweeps() -> None:
+    def collects() -> None:
         while not over.is_set():
             collect()
 
@@ -452,11 +452,11 @@ def swept_during(call: Callable[[], Any]) -> Any:
         finally:
             over.set()
 
-    answer, _ = together(watched, sweeps)
+    answer, _ = together(watched, collects)
     return answer
 
 
-def test_bytes_of_a_copy_under_way_are_not_swept(acme, stage, fifty, alice, settings, monkeypatch):
+def test_files_of_a_copy_in_progress_are_not_collected(acme, stage, fifty, alice, settings, monkeypatch):
     set_grace_time(20)
     paused(monkeypatch, 0.5)
     outcomes = swept_during(lambda: copy_images(acme, ids(fifty), stage, overwrite=False, actor=COMMAND))
@@ -464,12 +464,12 @@ def test_bytes_of_a_copy_under_way_are_not_swept(acme, stage, fifty, alice, sett
     set_grace_time(-1)
     collect()
     assert download(alice, stage, fifty[0].hash) == download(alice, acme, fifty[0].hash)
-    assert strays() == set()
+    assert orphans() == set()
     assert contradictions() == []
 
 
 @pytest.mark.parametrize("seconds", [0.7, 1.5])
-def test_a_copy_that_takes_too_long_for_the_sweep_gives_up(acme, stage, fifty, settings, monkeypatch, seconds):
+def test_a_copy_that_takes_too_long_for_garbage_collection_fails(acme, stage, fifty, settings, monkeypatch, seconds):
     set_grace_time(1)
     monkeypatch.setattr("sourceimages.grace_period.MIN_SECONDS", 1)
     settings.ORPHAN_GRACE_SECONDS = 1
@@ -477,7 +477,7 @@ def test_a_copy_that_takes_too_long_for_the_sweep_gives_up(acme, stage, fifty, s
     refusal = swept_during(lambda: copy_images(acme, ids(fifty), stage, overwrite=False, actor=COMMAND))
     assert isinstance(refusal, Unavailable)
     assert (stage.images.count(), stage.files.count(), acme.images.active().count()) == (0, 0, 50)
-    assert strays() == set()
+    assert orphans() == set()
     assert contradictions() == []
 
 
@@ -522,12 +522,12 @@ def test_what_is_uploaded_while_everything_is_deleted_is_kept(acme, alice):
         living = set(acme.images.active().values_list("hash", flat=True))
         assert living - set(again) == {*first, *second}
         assert acme.images.in_trash().filter(tombstone_id=job.params["deletion_id"]).count() == len(gone)
-    assert strays() == set()
+    assert orphans() == set()
     assert contradictions() == []
 
 
 def one_by_one(alice: Person, acme: Organization) -> list[bytes]:
-    """Contents of pictures whose order of hashes is not the order of their rows."""
+    """Contents of images whose hashes are not in the order of their rows."""
     contents = [images.png(seed=seed) for seed in range(20)]
     for content in contents:
         uploaded(alice, acme, content)
@@ -541,7 +541,7 @@ def test_metadata_of_many_is_uploaded_while_everything_is_deleted(acme, alice):
         job = jobs.start_delete_all(acme, actor=COMMAND)
 
         def delete(job: Job = job) -> Job:
-            time.sleep(random.random() * 0.2)  # while the upload changes one picture after the other
+            time.sleep(random.random() * 0.2)  # while the upload updates one image after the other
             return finished(job)
 
         deleted, response = together(delete, lambda fields=fields: alice.upload(acme, *contents, **fields))
@@ -562,12 +562,12 @@ def test_what_is_uploaded_while_everything_is_restored_is_there_once(acme, alice
         job = jobs.start_restore(acme, actor=COMMAND)
 
         def restore(job: Job = job) -> Job:
-            time.sleep(random.random() * 0.2)  # while the upload makes one picture after the other
+            time.sleep(random.random() * 0.2)  # while the upload creates one image after the other
             return finished(job)
 
         restored, hashes = together(restore, lambda: uploaded(alice, acme, *contents))
         assert sum(restored.counts.values()) == restored.processed == 20
         assert restored.counts.keys() <= {"restored", "existing"}
         assert sorted(hashes) == sorted(acme.images.active().values_list("hash", flat=True))
-    assert strays() == set()
+    assert orphans() == set()
     assert contradictions() == []

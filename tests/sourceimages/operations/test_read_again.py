@@ -1,4 +1,4 @@
-"""A reader that is killed never makes a file unreadable, and never leaves a guess for ever."""
+"""Files whose probe worker was killed are read again later."""
 
 from datetime import timedelta
 
@@ -91,7 +91,7 @@ def _artist():
     return exif
 
 
-def test_colours_are_looked_for_again_when_their_reader_was_killed(acme, alice, killed):
+def test_colors_are_extracted_again_when_their_reader_was_killed(acme, alice, killed):
     alice.upload(acme, images.jpeg(64, 64))
     file = StoredFile.objects.get()
     assert file.colors_pending
@@ -139,7 +139,7 @@ def test_a_preview_whose_reader_is_killed_is_not_remembered_as_none(acme, alice,
     assert thumbnails.preview(file, "small")
 
 
-def test_an_image_that_could_not_be_looked_at_in_time_is_told_to_be_damaged_later(acme, alice, killed):
+def test_an_image_that_could_not_be_read_in_time_is_found_damaged_later(acme, alice, killed):
     content = images.jpeg(160, 120)
     patch = killed("damage")
     item = alice.upload(acme, content[: content.index(b"\xff\xda") + 14]).json()["items"][0]

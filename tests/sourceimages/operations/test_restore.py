@@ -1,4 +1,4 @@
-"""Bringing back from the trash: what a restore answers is true, and nothing is lost that it leaves behind."""
+"""Restoring from the trash: results are correct, and no values of skipped images are lost."""
 
 import json
 from datetime import timedelta
@@ -66,7 +66,7 @@ def events(image: SourceImage) -> list[AuditEvent]:
 # --- The time that it takes -------------------------------------------------------------------------------------------
 
 
-def test_whoever_begins_to_restore_has_time_for_it(acme, deleted):
+def test_starting_a_restore_extends_the_deletion(acme, deleted):
     Tombstone.objects.update(expires_at=timezone.now() + timedelta(seconds=30))
     jobs.start_restore(acme, actor=COMMAND)
     deleted.refresh_from_db()
@@ -91,7 +91,7 @@ def test_a_restore_that_is_refused_gives_no_time(acme, deleted):
     assert deleted.expires_at == soon
 
 
-def test_a_restore_that_goes_on_has_time_again_and_none_if_it_is_too_late(acme, deleted):
+def test_a_resumed_restore_extends_the_deletion_again_and_none_if_it_is_too_late(acme, deleted):
     job = jobs.start_restore(acme, actor=COMMAND)
     jobs.run_one_batch(job.pk)
     jobs.stop(job, Job.State.PAUSED, actor=COMMAND)
@@ -136,7 +136,7 @@ def test_a_restore_whose_time_runs_out_on_the_way_is_never_done(acme, five, dele
 
 
 def test_a_restore_whose_images_were_purged_on_the_way_is_never_done(acme, five, deleted, monkeypatch):
-    """By a server of an earlier version, say, which does not know that it must not."""
+    """For example, by a server with an earlier version, which doesn't check for the restore."""
     job = jobs.start_restore(acme, actor=COMMAND)
     jobs.run_one_batch(job.pk)
     Job.objects.filter(pk=job.pk).update(state="cancelled")
@@ -157,7 +157,7 @@ def test_images_that_others_have_restored_meanwhile_are_not_missed(acme, five, d
     assert (job.state, job.counts) == ("succeeded", {"restored": 4})
 
 
-def test_nobody_expires_what_is_being_restored(acme, five, deleted):
+def test_a_deletion_that_is_being_restored_cannot_be_expired(acme, five, deleted):
     jobs.start_restore(acme, actor=COMMAND)
     deleted.refresh_from_db()
     until = deleted.expires_at
@@ -196,7 +196,7 @@ def test_what_another_hash_has_replaced_is_restored_if_it_is_named(acme, five):
 
 @pytest.fixture
 def again(acme, alice, image) -> SourceImage:
-    """What a client has uploaded again, empty, after the image with its metadata was deleted."""
+    """An image that was uploaded again without metadata after it was deleted."""
     change_user_metadata(image, KNOWN, actor=COMMAND)
     delete_image(image, actor=COMMAND)
     alice.upload(acme, images.png(), name=image.name)
@@ -254,7 +254,7 @@ def test_what_a_locked_image_did_not_take_over_is_in_its_history(acme, alice, im
 
 
 def test_undoing_a_restore_takes_no_values_of_a_conflict(acme, alice, image, again):
-    """They never were values of the active image."""
+    """The active image never had these values."""
     change_user_metadata(again, {"int:year": 2024}, actor=COMMAND)
     rename_image(again, "other.png", actor=COMMAND)
     restored = jobs.run(jobs.start_restore(acme, actor=COMMAND).pk)
@@ -307,7 +307,7 @@ def test_a_job_merges_what_was_uploaded_again_and_says_what_it_left(acme, alice,
 
 
 def test_several_copies_of_an_image_in_one_deletion_lose_nothing(acme, alice, image, again):
-    """The second one came into the deletion while it was under way, in place of the first."""
+    """The second one was added to the deletion while it was in progress, instead of the first."""
     change_user_metadata(again, {"place": "Basel"}, actor=COMMAND)
     tombstone = delete_image(again, actor=COMMAND)
     acme.images.update(tombstone=tombstone)
@@ -328,7 +328,7 @@ def test_restoring_a_selected_image_merges_it(acme, image, again):
 
 @pytest.fixture
 def copies(acme, alice) -> list[str]:
-    """Ids of three deletions of one image, the oldest first; its title says which it was."""
+    """IDs of three deletions of one image, the oldest first; its title is the number of the deletion."""
     for fields in ({"title": "0", "note": "old"}, {"title": "1"}, {"title": "2"}):
         alice.upload(acme, images.png(), name="a.png", **{"meta_user[0]": json.dumps(fields)})
         delete_image(acme.images.active().get(), actor=COMMAND)
@@ -340,7 +340,7 @@ def restored(person, hash: str, deletion: str):
 
 
 def trash(person) -> dict[str, str]:
-    """Ids of deletions by the title of the image."""
+    """IDs of deletions by the title of the image."""
     items = person.api.get("/sourceimages/acme?deleted=true").json()["items"]
     return {item["user_metadata"]["title"]: item["deletion"] for item in items}
 

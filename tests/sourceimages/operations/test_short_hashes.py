@@ -22,7 +22,7 @@ def some_hashes(numbers):
 
 
 def by_hand(wanted, given_out):
-    """One after the other: the name of each, or the shortest beginning that is nobody's."""
+    """A naive implementation: the assigned short hash, or the shortest free prefix, one hash after the other."""
     names = {hash: short_hash for short_hash, hash in given_out.items()}
     for hash in sorted(set(wanted)):
         if hash not in names:
@@ -32,7 +32,7 @@ def by_hand(wanted, given_out):
 
 @given(st.lists(st.lists(st.integers(0, 60), max_size=40), max_size=4))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_everybody_gets_the_shortest_free_prefix_and_keeps_it(from_one_character, acme, batches):
+def test_hashes_get_the_shortest_free_prefix_and_keep_it(from_one_character, acme, batches):
     acme.short_hashes.all().delete()
     expected: dict[str, str] = {}
     for batch in batches:

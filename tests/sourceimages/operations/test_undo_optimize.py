@@ -1,4 +1,4 @@
-"""Files that were optimized come back as they were uploaded, while they lie in the storage's trash."""
+"""Original files of optimized ones can be restored while they are in the storage trash."""
 
 from datetime import timedelta
 
@@ -32,7 +32,7 @@ def originals(request, settings, tmp_path):
 
 @pytest.fixture
 def optimized(acme, alice, monkeypatch):
-    """Uploads a TIFF and makes a PNG of it; answers its row."""
+    """Upload a TIFF and optimize it to PNG; return its row."""
     monkeypatch.setattr(tasks, "enqueue_optimize", lambda files: None)
 
     def make(content=ORIGINAL):
@@ -172,9 +172,9 @@ def formats():
 def test_the_command_brings_back_what_is_named(optimized, capsys):
     first, second = optimized(), optimized(photos.tiff(photos.noise(30, 20, 3)))
     image = SourceImage.objects.get(file=second)
-    assert run(capsys, "--undo", "acme", image.short_hash, "--yes") == "1 files brought back"
+    assert run(capsys, "--undo", "acme", image.short_hash, "--yes") == "1 file restored"
     assert formats() == ["png", "tif"]
-    assert run(capsys, "--undo", "acme", first.binary_hash, "--yes") == "1 files brought back"
+    assert run(capsys, "--undo", "acme", first.binary_hash, "--yes") == "1 file restored"
     assert formats() == ["tif", "tif"]
 
 
@@ -183,14 +183,14 @@ def test_the_command_brings_back_what_was_optimized_since(optimized, capsys):
     long_ago = (timezone.now() - timedelta(days=2)).isoformat(timespec="seconds")
     StoredFile.objects.filter(pk=first.pk).update(optimized_from=first.optimized_from | {"at": long_ago})
     yesterday = (timezone.now() - timedelta(days=1)).date().isoformat()
-    assert run(capsys, "--undo", "--since", yesterday, "--yes") == "1 files brought back"
+    assert run(capsys, "--undo", "--since", yesterday, "--yes") == "1 file restored"
     assert formats() == ["png", "tif"]
 
 
 def test_the_command_asks_and_counts(optimized, capsys):
     optimized()
     before = state()
-    assert run(capsys, "--undo", "--dry-run") == "1 optimized files found. Nothing was changed."
+    assert run(capsys, "--undo", "--dry-run").startswith("[dry run] Would restore the originals of 1 optimized file")
     with pytest.raises(CommandError, match="--yes"):
         run(capsys, "--undo", "acme")
     for wrong in (["acme"], ["--since", "2026-01-01"], ["--undo", "nobody"], ["--undo", "--since", "yesterday"]):
@@ -202,9 +202,9 @@ def test_the_command_asks_and_counts(optimized, capsys):
 def test_the_command_fails_where_something_could_not_come_back(optimized, alice, capsys):
     optimized()
     set_locked(SourceImage.objects.get(), True, actor=alice.actor)
-    with pytest.raises(CommandError, match="1 files were not brought back"):
+    with pytest.raises(CommandError, match="1 file not restored"):
         run(capsys, "--undo", "acme", "--yes")
-    assert "1 files locked" in capsys.readouterr().out
+    assert "1 file locked" in capsys.readouterr().out
 
 
 def test_garbage_collection_leaves_what_can_come_back(originals, optimized, settings):

@@ -1,4 +1,4 @@
-"""Changes at the same moment lose no value: it is in the image, or in its history."""
+"""Concurrent changes lose no value: it is in the image or in its history."""
 
 import itertools
 

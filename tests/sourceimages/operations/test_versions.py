@@ -1,4 +1,4 @@
-"""What changes replace is kept, can be put back, and goes after HISTORY_RETENTION_DAYS."""
+"""Replaced values are stored as versions, can be restored, and are deleted after HISTORY_RETENTION_DAYS."""
 
 from datetime import timedelta
 
@@ -121,7 +121,7 @@ def test_what_changes_nothing_has_no_version(described, alice, stage):
 
 
 def test_an_area_that_replaces_the_image_is_undone_from_the_trash(described, alice):
-    """The other hash is another image; the one before lies in the trash as it was."""
+    """The image with the new hash is a different one; the previous one is unchanged in the trash."""
     change_dynamic_metadata(described, AREA, delete_previous=True, actor=alice.actor)
     assert (fresh(described).tombstone.reason, ImageVersion.objects.count()) == ("replaced", 0)
 

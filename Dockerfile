@@ -1,10 +1,10 @@
-# The image of web, worker and beat. Nothing in it is secret, and nothing in it is writable but /data and /tmp.
+# Image of web, worker and beat. It contains no secrets. Only /data and /tmp are writable.
 FROM python:3.12-slim AS build
 COPY requirements.txt /
 RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --disable-pip-version-check -r /requirements.txt
 
 FROM python:3.12-slim
-# The processes that read strangers' files take network and exec away from themselves with libseccomp.
+# Probe workers, which read untrusted files, drop network and exec with libseccomp.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libseccomp2 \
     && rm -rf /var/lib/apt/lists/* \
@@ -14,7 +14,7 @@ COPY --from=build /venv /venv
 WORKDIR /app
 COPY . .
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1
-# Files of the back-office and the API page. The settings want to be given everything; nothing of it is used or kept.
+# Static files of the admin and the API docs. The settings require values, which are not used or stored.
 RUN ROKKA_MODE=production DATA_DIR=/tmp ALLOWED_HOSTS=build \
     SECRET_KEY=only-while-this-image-is-being-built TOKEN_SECRETS=only-while-this-image-is-being-built \
     DATABASE_URL=sqlite:////tmp/build REDIS_URL=redis://build STORAGE_URL=file:///tmp/build \
@@ -25,7 +25,7 @@ ENV ROKKA_MODE=production SANDBOX=required DATA_DIR=/data
 USER rokka
 VOLUME /data
 EXPOSE 8000
-# Asks for a host that ALLOWED_HOSTS allows, as Django answers no other.
+# Django only accepts a Host header in ALLOWED_HOSTS.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s CMD ["python", "-c", "\
 import os, urllib.request as web; \
 host = os.environ.get('ALLOWED_HOSTS', '').split(',')[0].strip().lstrip('.*') or 'localhost'; \

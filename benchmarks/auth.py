@@ -1,4 +1,4 @@
-"""What authentication costs: one picture, beside the same view on a server that lets everybody in."""
+"""The cost of authentication: GET of an image, compared with the same view on a server without authentication."""
 
 import argparse
 import http.client
@@ -14,15 +14,15 @@ from benchmarks.common import ORGANIZATION, Server, installation, jpeg, options,
 PATH = f"/sourceimages/{ORGANIZATION}"
 WITHOUT_LIMITS = {"RATE_LIMIT_ENABLED": "false"}
 LIMITS = ["RATE_LIMIT_PER_KEY", "RATE_LIMIT_PER_ORGANIZATION", "RATE_LIMIT_PER_ADDRESS", "RATE_LIMIT_AUTH_FAILURES"]
-WITH_LIMITS = {"RATE_LIMIT_ENABLED": "true"} | dict.fromkeys(LIMITS, "1000000000")  # counted, and never reached
+WITH_LIMITS = {"RATE_LIMIT_ENABLED": "true"} | dict.fromkeys(LIMITS, "1000000000")  # counted, but never exceeded
 
 
 @dataclass
 class Overhead:
-    """Requests a second of ours beside the open server, in turns; the overhead is the median of that of each run."""
+    """Requests per second with and without authentication, measured alternately; the overhead is the median."""
 
     name: str
-    aim: float  # extra time of a request, as a share of the open one
+    aim: float  # maximum overhead, as a share of the time without authentication
     ours: list[float] = field(default_factory=list)
     theirs: list[float] = field(default_factory=list)
 
@@ -42,15 +42,15 @@ def main(arguments: argparse.Namespace) -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-", dir=arguments.directory)))
         installed = stack.enter_context(installation(arguments))
-        everybody = stack.enter_context(installed.server("benchmarks.open:application", **WITHOUT_LIMITS))
+        open_server = stack.enter_context(installed.server("benchmarks.open:application", **WITHOUT_LIMITS))
         unlimited = stack.enter_context(installed.server(**WITHOUT_LIMITS))
         limited = stack.enter_context(installed.server(**WITH_LIMITS))
-        token = unlimited.get("/user/apikeys/token")["token"]  # bound to our address, as they are unless asked
+        token = unlimited.get("/user/apikeys/token")["token"]  # bound to the address, the default
         bearer = replace(unlimited, headers={"Authorization": f"Bearer {token}"})
 
-        unlimited.load(PATH, file=jpeg(folder / "small.jpg", 100_000), clients=8, count=arguments.pictures)
-        pictures = [item["link"] for item in unlimited.get(f"{PATH}?limit=2000")["items"]]
-        check(everybody, unlimited, bearer, limited, pictures[0])
+        unlimited.load(PATH, file=jpeg(folder / "small.jpg", 100_000), clients=8, count=arguments.images)
+        images = [item["link"] for item in unlimited.get(f"{PATH}?limit=2000")["items"]]
+        check(open_server, unlimited, bearer, limited, images[0])
 
         variants = [
             ("Api-Key", unlimited, 0.25),
@@ -62,21 +62,21 @@ def main(arguments: argparse.Namespace) -> None:
             for clients in (1, 8)
             for name, server, aim in variants
         ]
-        for server in everybody, unlimited, limited, bearer:
-            server.load(*pictures, clients=8, seconds=1)
+        for server in open_server, unlimited, limited, bearer:
+            server.load(*images, clients=8, seconds=1)
         for run, (overhead, clients, ours) in itertools.product(range(arguments.runs), rows):
-            theirs = replace(everybody, headers=ours.headers)  # the requests are the same
+            theirs = replace(open_server, headers=ours.headers)  # send identical requests
             turns = [(ours, overhead.ours), (theirs, overhead.theirs)]
             for server, results in turns if run % 2 else reversed(turns):
-                results.append(server.load(*pictures, clients=clients, seconds=arguments.seconds))
-    heads = ["one picture", "unit", "rokka", "open", "overhead (lowest to highest)", "aim"]
+                results.append(server.load(*images, clients=clients, seconds=arguments.seconds))
+    heads = ["one image", "unit", "rokka", "open", "overhead (lowest to highest)", "aim"]
     print_table(heads, [overhead.cells() for overhead, _, _ in rows])
 
 
-def check(everybody: Server, unlimited: Server, bearer: Server, limited: Server, path: str) -> None:
-    """Each server does what its name says: without Redis, for one, limits would silently not be counted."""
+def check(open_server: Server, unlimited: Server, bearer: Server, limited: Server, path: str) -> None:
+    """Check that each server behaves as named: without Redis, for example, limits would silently not be counted."""
     expected = [
-        (replace(everybody, headers={}), 200, False),
+        (replace(open_server, headers={}), 200, False),
         (replace(unlimited, headers={}), 403, False),
         (unlimited, 200, False),
         (bearer, 200, False),
@@ -88,10 +88,10 @@ def check(everybody: Server, unlimited: Server, bearer: Server, limited: Server,
             answer = connection.getresponse()
         seen = answer.status, answer.getheader("X-RateLimit-Remaining") is not None
         if seen != (status, counted):
-            raise SystemExit(f"Check {number}: status and counting are {seen}, not {(status, counted)}.")
+            raise SystemExit(f"Check {number} failed: status and counting are {seen}, expected {(status, counted)}.")
 
 
 if __name__ == "__main__":
     parser = options(__doc__ or "")
-    parser.add_argument("--pictures", type=int, default=500, help="uploaded first; at most 2000 (500)")
+    parser.add_argument("--images", type=int, default=500, help="images to upload first; at most 2000 (default 500)")
     main(parser.parse_args())

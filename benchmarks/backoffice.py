@@ -1,7 +1,7 @@
-"""How fast pages of the back-office answer, with few pictures and with many: over HTTP, to somebody who is logged in.
+"""Response times of admin pages with few and many images, over HTTP, for a logged-in user.
 
-One organization has as many pictures as a size says. Times are p50 and p95 in milliseconds, of the page alone: its
-small pictures and its counts are fetched when it is there. On PostgreSQL, unless --database-url says otherwise.
+One organization has --sizes images. Times are p50 and p95 in milliseconds, of the HTML page without its thumbnails and
+counts, which are fetched later. Uses PostgreSQL unless --database-url is given.
 """
 
 import argparse
@@ -19,25 +19,25 @@ from benchmarks.common import ROOT, Installation, installation, options, print_t
 
 CHILD = "from benchmarks import backoffice; backoffice.fill()"
 POSTGRESQL = "postgres://postgres@127.0.0.1:5432/benchmark"
-ASKED = 20  # times each
-ANEW = 5  # times, where what is asked for would be remembered
-PICTURES = "/admin/sourceimages/sourceimage/?organization=benchmark"
+REQUESTS = 20  # per page
+UNCACHED_REQUESTS = 5  # per page whose content is cached, each on a new server
+IMAGES = "/admin/sourceimages/sourceimage/?organization=benchmark"
 PAGES = {
-    "start": "/admin/",
-    "start: its numbers, counted anew": "/admin/statistics/",
-    "pictures: grid": f"{PICTURES}&view=grid",
-    "pictures: table": f"{PICTURES}&view=table",
-    "pictures: page 100": f"{PICTURES}&offset=5940",
-    "pictures: largest first": f"{PICTURES}&sort=size+desc",
-    "pictures: by name": f"{PICTURES}&sort=name+asc",
-    "pictures: a format that all have": f"{PICTURES}&format=jpg",
-    "pictures: a word, 0.4 %": f"{PICTURES}&q=user:text:caption:word17",
-    "pictures: an artist, 0.05 %": f"{PICTURES}&q=user:artist:artist-998",
-    "pictures: nothing found": f"{PICTURES}&q=user:artist:nobody",
-    "pictures: trash": f"{PICTURES}&state=trash",
-    "pictures of all organizations": "/admin/sourceimages/sourceimage/?organization=",
-    "counts of the filters, counted anew": "/admin/sourceimages/sourceimage/counts/?organization=benchmark",
-    "a picture": "/admin/sourceimages/sourceimage/{picture}/change/",
+    "dashboard": "/admin/",
+    "dashboard: statistics, uncached": "/admin/statistics/",
+    "images: grid": f"{IMAGES}&view=grid",
+    "images: table": f"{IMAGES}&view=table",
+    "images: page 100": f"{IMAGES}&offset=5940",
+    "images: largest first": f"{IMAGES}&sort=size+desc",
+    "images: by name": f"{IMAGES}&sort=name+asc",
+    "images: a format of all images": f"{IMAGES}&format=jpg",
+    "images: a word, 0.4 %": f"{IMAGES}&q=user:text:caption:word17",
+    "images: an artist, 0.05 %": f"{IMAGES}&q=user:artist:artist-998",
+    "images: nothing found": f"{IMAGES}&q=user:artist:nobody",
+    "images: trash": f"{IMAGES}&state=trash",
+    "images of all organizations": "/admin/sourceimages/sourceimage/?organization=",
+    "counts of the filters, uncached": "/admin/sourceimages/sourceimage/counts/?organization=benchmark",
+    "image": "/admin/sourceimages/sourceimage/{image}/change/",
     "organizations": "/admin/organizations/organization/",
     "trash": "/admin/sourceimages/tombstone/",
 }
@@ -63,21 +63,22 @@ def _measure(arguments: argparse.Namespace, size: int) -> dict[str, tuple[float,
             text=True,
             stdout=subprocess.PIPE,
         )
-        picture = json.loads(filled.stdout)["picture"]
+        image = json.loads(filled.stdout)["image"]
         return {
-            name: _times(installed, page.format(picture=picture), anew="anew" in name) for name, page in PAGES.items()
+            name: _times(installed, page.format(image=image), uncached="uncached" in name)
+            for name, page in PAGES.items()
         }
 
 
-def _times(installed: Installation, page: str, *, anew: bool) -> tuple[float, float]:
-    """On one server, after a request that nobody counts; or each on a server that has just started."""
+def _times(installed: Installation, page: str, *, uncached: bool) -> tuple[float, float]:
+    """Measure on one server after a warm-up request or, with `uncached`, each time on a new server."""
     taken: list[float] = []
-    while len(taken) < (ANEW if anew else ASKED):
+    while len(taken) < (UNCACHED_REQUESTS if uncached else REQUESTS):
         with installed.server() as server:
             address = f"http://127.0.0.1:{server.port}"
             session = _logged_in(address)
-            session.get(f"{address}/admin/raw-tables/" if anew else address + page)
-            for _ in range(1 if anew else ASKED):
+            session.get(f"{address}/admin/raw-tables/" if uncached else address + page)
+            for _ in range(1 if uncached else REQUESTS):
                 began = time.perf_counter()
                 answer = session.get(address + page)
                 taken.append((time.perf_counter() - began) * 1000)
@@ -95,7 +96,7 @@ def _logged_in(address: str) -> requests.Session:
 
 
 def fill() -> None:
-    """In a child: pictures, and somebody who may see them."""
+    """Run in a subprocess: create images, and a user who can view them."""
     django.setup()
     from django.db import connection
 
@@ -116,11 +117,11 @@ def fill() -> None:
     User.objects.filter(username="ines").update(is_superuser=True)
     newest = organization.images.active().order_by("-id").first()
     assert newest
-    json.dump({"picture": newest.pk}, sys.stdout)
+    json.dump({"image": newest.pk}, sys.stdout)
 
 
 if __name__ == "__main__":
     parser = options(__doc__ or "")
     parser.set_defaults(database_url=POSTGRESQL)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 1_000_000], help="pictures")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 1_000_000], help="numbers of images")
     main(parser.parse_args())

@@ -1,7 +1,7 @@
-"""How fast a job does something to each picture that was chosen, beside one UPDATE of as many rows.
+"""Speed of bulk actions on selected images, compared with one UPDATE of as many rows.
 
-What the UPDATE does not do, and a job does: hold each picture and look at its lock, write down who did what to it, keep
-what is searched up to date, and remember how far it is. On PostgreSQL, unless --database-url= stands for SQLite.
+Unlike the UPDATE, a job locks each row, checks whether the image is locked, logs audit events, updates the search index
+and stores its progress. Uses PostgreSQL, or SQLite with --database-url= (empty).
 """
 
 import argparse
@@ -26,10 +26,10 @@ from benchmarks.common import (
 )
 from benchmarks.jobs import POSTGRESQL, check, in_child
 
-CHILD = "from benchmarks import acts; acts.do()"
-COUNT = 2000  # pictures; protecting makes a new one of each
+CHILD = "from benchmarks import bulk_actions; bulk_actions.do()"
+COUNT = 2000  # images; protecting creates a new one for each
 CHANGES = {"title": "Another title", "int:year": 1999}
-BARE: dict[str, dict[str, Any]] = {  # the columns of each kind, and nothing that the job would find done
+BARE: dict[str, dict[str, Any]] = {  # columns to set per kind, to values that differ from the current ones
     "lock": {"locked": False},
     "unlock": {"locked": True},
     "set_metadata": {"user_metadata": CHANGES | {"int:year": 1950}},
@@ -40,7 +40,7 @@ BARE: dict[str, dict[str, Any]] = {  # the columns of each kind, and nothing tha
 
 
 def main(arguments: argparse.Namespace) -> None:
-    comparisons = {kind: Comparison(kind, "pictures/s", "UPDATE", bound=True) for kind in BARE}
+    comparisons = {kind: Comparison(kind, "images/s", "UPDATE", bound=True) for kind in BARE}
     for _ in range(arguments.runs):
         with installation(arguments) as installed:
             in_child(installed, "fill", count=COUNT)
@@ -55,7 +55,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _measured(installed: Installation, kind: str, *, bare: bool) -> float:
-    """Pictures a second, done by a process of its own, whose start is not counted."""
+    """Images per second, measured in a subprocess without its startup time."""
     ran = subprocess.run(
         [sys.executable, "-c", CHILD],
         check=True,
@@ -69,7 +69,7 @@ def _measured(installed: Installation, kind: str, *, bare: bool) -> float:
 
 
 def do() -> None:
-    """In a child: what standard input says, and how many seconds it took."""
+    """Run in a subprocess: execute the task from standard input and print the seconds it took."""
     django.setup()
     from sourceimages.models import SourceImage
 
@@ -79,7 +79,7 @@ def do() -> None:
     done = SourceImage.objects.active().update(**BARE[kind]) if bare else _job(kind)
     seconds = time.monotonic() - began
     if done != COUNT:
-        raise SystemExit(f"{kind}: {done} pictures instead of {COUNT}.")
+        raise SystemExit(f"{kind}: processed {done} images, expected {COUNT}.")
     print(seconds)
 
 
@@ -92,7 +92,7 @@ def _job(kind: str) -> int:
     every = Selection(Organization.objects.get(name=ORGANIZATION), in_trash=False)
     arguments = {"changes": CHANGES} if kind == "set_metadata" else {}
     job = jobs.run(jobs.start_bulk_action(kind, every, actor=COMMAND, **arguments).pk)
-    (done,) = job.counts.values()  # all of them became the same
+    (done,) = job.counts.values()  # all images have the same outcome
     return int(done)
 
 

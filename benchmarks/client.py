@@ -1,7 +1,7 @@
-"""The load: keep-alive connections from a process of its own, with requests that are made beforehand.
+"""The load generator: keep-alive connections in a separate process, with prebuilt requests.
 
-A `Job` comes in as JSON on standard input, {"requests", "seconds"} goes out: a client library would take more of the
-processor than the server does, and both run on the same machine.
+It reads a `Job` as JSON from standard input and prints {"requests", "seconds"}. It uses sockets directly: an HTTP
+library would use more CPU time than the server, and both run on the same machine.
 """
 
 import itertools
@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TypedDict
 
 BOUNDARY = "-----------------------------benchmark"
-UNIQUE = 16  # last bytes of an uploaded file, new in every request
+UNIQUE = 16  # last bytes of an uploaded file, different in every request
 
 
 class Job(TypedDict):
-    """GET of `paths`, or POST of `file` to the first of them, until `count` or `seconds` have passed."""
+    """GET `paths`, or POST `file` to the first path, until `count` requests or `seconds` are reached."""
 
     port: int
     headers: dict[str, str]
@@ -34,7 +34,7 @@ class Job(TypedDict):
 
 
 def requests_to_send(job: Job) -> Iterator[bytes | bytearray]:
-    """Endless; a POST is always the same buffer, changed in place."""
+    """Generate requests endlessly. POST requests reuse one buffer, which is changed in place."""
     common = "".join(f"{name}: {value}\r\n" for name, value in {"Host": "127.0.0.1", **job["headers"]}.items())
     if not job["file"]:
         requests = [f"GET {path} HTTP/1.1\r\n{common}\r\n".encode() for path in job["paths"]]
@@ -42,7 +42,7 @@ def requests_to_send(job: Job) -> Iterator[bytes | bytearray]:
         yield from itertools.cycle(requests)
     part = (
         f"--{BOUNDARY}\r\n"
-        'Content-Disposition: form-data; name="filedata"; filename="picture.jpg"\r\n'
+        'Content-Disposition: form-data; name="filedata"; filename="image.jpg"\r\n'
         "Content-Type: image/jpeg\r\n\r\n"
     )
     tail = f"\r\n--{BOUNDARY}--\r\n".encode()
@@ -66,14 +66,14 @@ class Connection:
         self.view = memoryview(self.buffer)
 
     def ask(self, request: bytes | bytearray) -> None:
-        """Send the request and read the answer to its end. Anything but 200 ends the benchmark."""
+        """Send the request and read the whole response. Raises RuntimeError unless the status is 200."""
         self.socket.sendall(request)
         filled = 0
         while (end := self.buffer.find(b"\r\n\r\n", 0, filled)) < 0:
             filled += self._receive(filled)
         head = bytes(self.buffer[: end + 2]).lower()
         if b" 200 " not in head[:13]:
-            raise RuntimeError(f"answered {self.buffer[:filled][:2000]!r}")
+            raise RuntimeError(f"unexpected response {self.buffer[:filled][:2000]!r}")
         length = int(head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0])
         left = length - (filled - end - 4)
         while left > 0:
@@ -87,7 +87,7 @@ class Connection:
 
 
 def worker(job: Job, start: threading.Barrier, more: Callable[[], bool]) -> tuple[int, float, float]:
-    """Requests answered, and when the first began and the last ended."""
+    """Returns the number of responses, the start of the first request and the end of the last one."""
     requests, connection, answered = requests_to_send(job), Connection(job["port"]), 0
     request = next(requests)
     start.wait()
@@ -101,7 +101,7 @@ def worker(job: Job, start: threading.Barrier, more: Callable[[], bool]) -> tupl
 
 def run(job: Job) -> dict[str, float]:
     start = threading.Barrier(job["clients"])
-    tickets = itertools.count()  # next() of it is atomic
+    tickets = itertools.count()  # next() is atomic
     deadline: list[float] = []
 
     def more() -> bool:

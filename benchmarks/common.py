@@ -1,4 +1,4 @@
-"""What the benchmarks share: servers as processes of their own, load, comparisons by run, tables."""
+"""Shared code of the benchmarks: server processes, load, comparisons and tables."""
 
 import argparse
 import contextlib
@@ -23,18 +23,18 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 ORGANIZATION = "benchmark"
-STARTING = 30  # seconds
+START_TIMEOUT = 30  # seconds
 MEGABYTE = 1_000_000
-TOUCHED = 1000 * MEGABYTE  # more than any measurement writes and holds
+TOUCHED_BYTES = 1000 * MEGABYTE  # more than any measurement uses
 
 
 def options(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--runs", type=int, default=3, help="the tables show their medians (3)")
-    parser.add_argument("--seconds", type=float, default=2, help="of each measurement of small requests (2)")
-    parser.add_argument("--database-url", help="postgres://user@host:port/NAME; databases NAME_… are made and dropped")
-    parser.add_argument("--redis-url", default="", help="redis://host:port/number (none)")
-    parser.add_argument("--directory", help="where everything is written; mind that /tmp may be in memory (/tmp)")
+    parser.add_argument("--runs", type=int, default=3, help="number of runs; tables show the median (default 3)")
+    parser.add_argument("--seconds", type=float, default=2, help="seconds per measurement (default 2)")
+    parser.add_argument("--database-url", help="postgres://user@host:port/NAME; creates and drops databases NAME_…")
+    parser.add_argument("--redis-url", default="", help="redis://host:port/number (default none)")
+    parser.add_argument("--directory", help="directory for data (default /tmp, which may be in memory)")
     return parser
 
 
@@ -43,7 +43,7 @@ def options(description: str) -> argparse.ArgumentParser:
 
 @dataclass
 class Server:
-    """A server process and what a client has to say to it."""
+    """A server process, and the headers its clients send."""
 
     port: int
     process: subprocess.Popen[bytes]
@@ -63,7 +63,7 @@ class Server:
         seconds: float | None = None,
         file: Path | None = None,
     ) -> float:
-        """Requests a second: GET of the paths, or uploads of the file, a different one each time."""
+        """Measure requests per second: GET of the paths, or uploads of the file, which is changed for each request."""
         job = {"port": self.port, "headers": self.headers, "paths": paths, "file": str(file) if file else None}
         job |= {"clients": clients, "count": count, "seconds": seconds}
         if file:
@@ -77,15 +77,15 @@ class Server:
             stdout=subprocess.PIPE,
         )
         if ran.returncode:
-            raise SystemExit("The load ended with an error, see above.")
+            raise SystemExit("The load failed. See the error above.")
         result = json.loads(ran.stdout)
         return float(result["requests"] / result["seconds"])
 
     def peak_memory(self) -> tuple[int, list[int]]:
-        """The most that the web process ever had in memory, and each of its probing children, in bytes."""
+        """Peak memory of the web process and of each of its probe workers, in bytes."""
         peaks, parents, probing = {}, {}, []
         for status in Path("/proc").glob("[0-9]*/status"):
-            with contextlib.suppress(OSError):  # it has ended meanwhile
+            with contextlib.suppress(OSError):  # it has exited
                 facts = dict(line.split(":", 1) for line in status.read_text().splitlines())
                 pid = int(facts["Pid"])
                 peaks[pid] = int(facts.get("VmHWM", "0 kB").split()[0]) * 1024
@@ -97,27 +97,27 @@ class Server:
 
 
 def settle() -> None:
-    """Let no measurement pay for the one before, nor profit from it.
+    """Make measurements independent of each other: flush writes to the disk, and touch memory.
 
-    What was written is brought to the disk, and memory is touched and given back: in a virtual machine, writing to
-    pages that were never used costs several times as much, and whoever came second would find them ready.
+    In a virtual machine, the first write to a memory page takes several times as long, so that the first measurement
+    would be slower than the second.
     """
     os.sync()
-    memory = bytearray(b"1") * TOUCHED
+    memory = bytearray(b"1") * TOUCHED_BYTES
     del memory
 
 
 @dataclass
 class Installation:
-    """The product, with an organization: any number of servers may share its database and files."""
+    """A rokka installation with an organization. Several servers can share its database and files."""
 
     environment: dict[str, str]
     headers: dict[str, str]
-    root: Path = ROOT  # of the checkout whose code runs
+    root: Path = ROOT  # of the checkout to run
 
     @contextlib.contextmanager
     def server(self, application: str = "rokka.wsgi:application", **variables: str) -> Iterator[Server]:
-        """Started as bin/run does, with these variables besides."""
+        """Start a server like bin/run, with additional environment variables."""
         with _server(application, self.environment | variables, self.root) as (port, process):
             yield Server(port, process, self.headers)
 
@@ -134,14 +134,14 @@ def installation(arguments: argparse.Namespace, root: Path = ROOT) -> Iterator[I
 
 @contextlib.contextmanager
 def rokka(arguments: argparse.Namespace) -> Iterator[Server]:
-    """One server of the product, which counts nobody."""
+    """A server of rokka without rate limits."""
     with installation(arguments) as installed, installed.server(RATE_LIMIT_ENABLED="false") as server:
         yield server
 
 
 @contextlib.contextmanager
 def baseline(arguments: argparse.Namespace) -> Iterator[Server]:
-    """The least Django, on the same server, with a database of the same kind."""
+    """The minimal Django project, on the same HTTP server and a database of the same type."""
     with _environment(arguments, "baseline") as environment:
         environment["DJANGO_SETTINGS_MODULE"] = "benchmarks.baseline.settings"
         migrate = [sys.executable, "-m", "django", "migrate", "--run-syncdb", "--verbosity", "0"]
@@ -152,7 +152,7 @@ def baseline(arguments: argparse.Namespace) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def _environment(arguments: argparse.Namespace, name: str) -> Iterator[dict[str, str]]:
-    """A folder and a database of its own, which are gone afterwards."""
+    """A temporary folder and database."""
     with tempfile.TemporaryDirectory(prefix=f"benchmark-{name}-", dir=arguments.directory) as folder:
         environment = {"PATH": os.environ["PATH"], "DATA_DIR": folder, "REDIS_URL": arguments.redis_url}
         if not arguments.database_url:
@@ -182,10 +182,10 @@ def _server(
     with path.open("wb") as log:
         process = subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
-        deadline = time.monotonic() + STARTING
+        deadline = time.monotonic() + START_TIMEOUT
         while not _answers(port):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"{application} did not start:\n{path.read_text()[-3000:]}")
+                raise SystemExit(f"{application} failed to start:\n{path.read_text()[-3000:]}")
             time.sleep(0.05)
         yield port, process
     finally:
@@ -205,12 +205,12 @@ def _answers(port: int) -> bool:
     return True
 
 
-# --- Pictures ---------------------------------------------------------------------------------------------------------
+# --- Images -----------------------------------------------------------------------------------------------------------
 
 
 def jpeg(path: Path, size: int) -> Path:
-    """A picture of exactly this size: noise, and a few bytes after its end that a client may change."""
-    side = int((size / 0.8) ** 0.5)  # such noise takes 0.73 to 0.77 bytes a pixel
+    """A JPEG of noise with exactly this size, including a few bytes after its end that the client changes."""
+    side = int((size / 0.8) ** 0.5)  # noise takes 0.73 to 0.77 bytes per pixel
     Image.effect_noise((side, side), 64).save(path, "JPEG", quality=90)
     with path.open("ab") as file:
         file.write(os.urandom(size - path.stat().st_size))
@@ -222,13 +222,13 @@ def jpeg(path: Path, size: int) -> Path:
 
 @dataclass
 class Comparison:
-    """Ours beside theirs, measured in turns; the ratio is the median of the ratios of each run, with their spread."""
+    """Rokka compared with a baseline, measured alternately. The ratio is the median, shown with its range."""
 
     name: str
     unit: str
     beside: str = ""
     aim: float | None = None
-    bound: bool = False  # nothing can be faster than what it is beside
+    bound: bool = False  # the baseline is an upper bound
     ours: list[float] = field(default_factory=list)
     theirs: list[float] = field(default_factory=list)
 
@@ -245,7 +245,7 @@ class Comparison:
         ratio = "" if self.ratio is None else f"{self.ratio:.2f} ({min(self.ratios):.2f}–{max(self.ratios):.2f})"
         verdict = ""
         if self.bound and self.ratio is not None and self.ratio > 1:
-            verdict = "above the limit: measured wrongly"
+            verdict = "above the upper bound: invalid measurement"
         elif self.aim is not None and self.ratio is not None:
             verdict = f"≥ {self.aim}: {'met' if self.ratio >= self.aim else 'MISSED'}"
         return [self.name, self.unit, ours, theirs, self.beside, ratio, verdict]

@@ -1,6 +1,7 @@
-"""What other users notice while one key, which may only upload, asks for files of servers that send a byte a second.
+"""Effect on other users while a key with the role `upload` fetches files from servers that send one byte per second.
 
-The table has the times that lists take, calm and under attack; with --unbounded all threads may wait for such servers.
+The table has the response times of lists, in calm and under attack. With --unbounded, all threads can wait for such
+servers.
 """
 
 import argparse
@@ -21,12 +22,12 @@ ATTACKERS = 80
 READERS = 4
 LIST = f"/sourceimages/{ORGANIZATION}?limit=20"
 BOUNDARY = "attack"
-WITHOUT_BOUND = "4096"  # threads, as far as the bound knows
+UNBOUNDED_THREADS = "4096"  # WEB_THREADS, from which the bound is derived
 
 
 def main(arguments: argparse.Namespace) -> None:
     variables = {"FETCH_ALLOWED_NETWORKS": f"{DRIPPING}/32", "RATE_LIMIT_ENABLED": "false"}
-    variables["WEB_THREADS"] = WITHOUT_BOUND if arguments.unbounded else "16"
+    variables["WEB_THREADS"] = UNBOUNDED_THREADS if arguments.unbounded else "16"
     with installation(arguments) as installed, installed.server(**variables) as server, closing(dripping()) as source:
         key = uploader(server)
         for number in range(20):
@@ -47,7 +48,7 @@ def main(arguments: argparse.Namespace) -> None:
     ]
     print_table(["", "lists", "p50, ms", "p95, ms", "p99, ms"], rows)
     print(f"p95 under attack / calm: {ms(attacked, 95) / ms(calm, 95):.2f}")
-    print(f"Answers to the attackers: { ({status: statuses.count(status) for status in sorted(set(statuses))}) }")
+    print(f"Responses to the attackers: { ({status: statuses.count(status) for status in sorted(set(statuses))}) }")
 
 
 def ms(times: list[float], share: int) -> float:
@@ -65,7 +66,7 @@ def ask(server: Server, method: str, path: str, headers: dict[str, str], body: A
 
 
 def uploader(server: Server) -> str:
-    """The key of a new user who may only upload."""
+    """The key of a new user with the role `upload`."""
     body = json.dumps({"email": "mallory@example.org", "roles": ["upload"]})
     status, answer = ask(server, "POST", f"/organizations/{ORGANIZATION}/memberships", server.headers, body)
     assert status == 201, answer
@@ -83,7 +84,7 @@ def svg(number: int) -> bytes:
 
 
 def read(server: Server, seconds: float) -> list[float]:
-    """How long each list took, in seconds, of some users who ask one after the other."""
+    """Response times of lists in seconds, for users who send one request after the other."""
     until = time.monotonic() + seconds
 
     def reader() -> list[float]:
@@ -100,7 +101,7 @@ def read(server: Server, seconds: float) -> list[float]:
 
 
 def attack(server: Server, key: str, url: str, stop: threading.Event, statuses: list[int]) -> None:
-    """One upload after the other; whoever is refused comes again after a second."""
+    """Upload by URL repeatedly; after an error, wait a second."""
     while not stop.is_set():
         path = f"/sourceimages/{ORGANIZATION}"
         with suppress(OSError, http.client.HTTPException):
@@ -109,11 +110,11 @@ def attack(server: Server, key: str, url: str, stop: threading.Event, statuses: 
 
 
 def dripping() -> socket.socket:
-    """A server that sends the head of an answer, and then a byte a second."""
+    """A server that sends the headers of a response and then one byte per second."""
     listening = socket.create_server((DRIPPING, 0), backlog=200)
 
     def serve() -> None:
-        with suppress(OSError):  # closed
+        with suppress(OSError):  # the socket is closed
             while True:
                 connection, _ = listening.accept()
                 threading.Thread(target=drip, args=[connection], daemon=True).start()
@@ -133,5 +134,5 @@ def drip(connection: socket.socket) -> None:
 
 if __name__ == "__main__":
     parser = options(__doc__ or "")
-    parser.add_argument("--unbounded", action="store_true", help="let all threads wait, as if there were no bound")
+    parser.add_argument("--unbounded", action="store_true", help="let all threads wait for slow servers")
     main(parser.parse_args())

@@ -1,8 +1,8 @@
-"""What it costs to keep what changes replace, and how fast that is put back.
+"""The cost of storing previous versions of metadata, and the speed of undoing jobs.
 
-Each change is done with history and without, in turns and by a process of its own, whose start is not counted: the rows
-of overwriting alone, in batches as a copy does them; whole jobs; undoing those. Images are rows without files, as
-nothing here reads one. On PostgreSQL, unless --database-url= stands for SQLite.
+Each change is measured with and without history, alternately, in a subprocess without its startup time: overwriting
+rows in batches as a copy does, whole jobs, and undoing them. Images are rows without files, because none is read. Uses
+PostgreSQL, or SQLite with --database-url= (empty).
 """
 
 import argparse
@@ -29,10 +29,10 @@ from benchmarks.common import (
 )
 from benchmarks.jobs import DESTINATION, OFFSET, POSTGRESQL, in_sql, manage, organization
 
-# Models are imported within functions: only the children set Django up, each for the database it is given.
+# Models are imported inside functions: only subprocesses set up Django, each with its own database.
 
 CHILD = "from benchmarks import history; history.do()"
-BATCH = 2000  # rows in one transaction, as in a job that copies
+BATCH = 2000  # rows per transaction, as in a copy job
 FIELDS = {"title": "Another title", "int:year": 1999}
 
 
@@ -62,7 +62,7 @@ def main(arguments: argparse.Namespace) -> None:
                     )
     print_comparisons(comparisons)
     print()
-    print_table(["images changed once", "MB of history", "bytes a version", "versions removed a second"], rows)
+    print_table(["images changed once", "MB of history", "bytes per version", "versions removed per second"], rows)
 
 
 JOBS = {"copy_job": "copy-all with overwrite", "metadata_job": "set_metadata"}
@@ -72,7 +72,7 @@ in_child = partial(job_benchmark.in_child, child=CHILD)
 
 
 def do() -> None:
-    """In a child: the task that standard input names."""
+    """Run in a subprocess: execute the task from standard input."""
     django.setup()
     order = json.load(sys.stdin)
     connection.ensure_connection()
@@ -80,7 +80,7 @@ def do() -> None:
 
 
 def fill(count: int) -> None:
-    """So many images, and as many of the same hashes in the destination."""
+    """Create images, and images with the same hashes in the destination."""
     from sourceimages.models import SourceImage, StoredFile
     from tests.support import bulk_data
 
@@ -99,7 +99,7 @@ def fill(count: int) -> None:
 
 
 def make_different() -> None:
-    """There is something to replace in every image, and no history yet."""
+    """Change all images, so that there is something to overwrite, and delete the history."""
     from sourceimages.models import ImageVersion, SourceImage
 
     with connection.cursor() as cursor:
@@ -116,7 +116,7 @@ def make_different() -> None:
 
 
 def keep_nothing() -> None:
-    """From now on, this process changes images without history."""
+    """Disable the history in this process."""
     from sourceimages import bulk_sql, versions
 
     bulk_sql._versions_of_overwritten = lambda targets, actor: (  # type: ignore[assignment]
@@ -127,7 +127,7 @@ def keep_nothing() -> None:
 
 
 def overwrite(keeping: bool, count: int) -> dict[str, Any]:
-    """The statement alone, in as many transactions as a job has batches."""
+    """Run only the statement, in as many transactions as a job has batches."""
     from organizations.audit import COMMAND
     from sourceimages import bulk_sql
     from sourceimages.models import ImageVersion
@@ -169,7 +169,7 @@ def metadata_job(keeping: bool, count: int) -> dict[str, Any]:
 
 
 def undo() -> dict[str, Any]:
-    """The job that was done last, which kept what it replaced."""
+    """The last job with history."""
     from organizations.audit import COMMAND
     from organizations.models import Job
     from sourceimages import jobs
@@ -179,7 +179,7 @@ def undo() -> dict[str, Any]:
 
 
 def run_job(keeping: bool, start: Callable[[], Any]) -> dict[str, Any]:
-    """From asking for the job to its end, or for SECONDS."""
+    """Run a job from its creation to its end, or for SECONDS."""
     from sourceimages import jobs
     from sourceimages.jobs.progress import actor_of
 
@@ -193,11 +193,11 @@ def run_job(keeping: bool, start: Callable[[], Any]) -> dict[str, Any]:
     return {"count": job.processed, "seconds": seconds}
 
 
-SECONDS = 60  # of a job: its speed does not depend on how many images there are
+SECONDS = 60  # limit per job: its speed does not depend on the number of images
 
 
 def measure() -> dict[str, Any]:
-    """How large the history is, and how fast it is removed once its time is over."""
+    """Measure the size of the history, and the speed of removing expired versions."""
     from sourceimages.maintenance import versions
     from sourceimages.models import ImageVersion
 
@@ -211,7 +211,7 @@ def measure() -> dict[str, Any]:
 
 
 def size_of(table: str) -> int:
-    """With its indexes, in bytes."""
+    """Size of the table and its indexes in bytes."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SELECT pg_total_relation_size(%s)", [table])
@@ -230,7 +230,7 @@ TASKS: dict[str, Callable[..., Any]] = {
 
 if __name__ == "__main__":
     parser = options(__doc__ or "")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000], help="how many images (10000)")
-    parser.add_argument("--rows", action="store_true", help="leave the jobs out, as for a million images")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000], help="numbers of images (default 10000)")
+    parser.add_argument("--rows", action="store_true", help="skip the jobs, for example with a million images")
     parser.set_defaults(database_url=POSTGRESQL)
     main(parser.parse_args())

@@ -1,8 +1,8 @@
-"""How long it takes to tell what a file is, and to rewrite TIFF beside the command lines of vips and ImageMagick.
+"""Speed of probing files, and of transcoding TIFF compared with the command-line tools of vips and ImageMagick.
 
-Files are looked at by the warm child processes of the product. Each picture is rewritten by a process of its own, whose
-start counts, as it does for the others; ours also decodes what it wrote, and compares all pixels. Without `vips` or
-`convert` (Debian: libvips-tools, imagemagick) their columns are empty.
+Files are probed by running probe workers. Each image is transcoded in a new process, whose startup counts, as it does
+for the other tools; rokka also decodes the result and compares all pixels. Without `vips` or `convert` (Debian:
+libvips-tools, imagemagick), their columns are empty.
 """
 
 import argparse
@@ -22,11 +22,11 @@ import pyvips
 
 from benchmarks.common import MEGABYTE, ROOT, print_table, settle
 
-SIDES = {1: (1000, 1000), 24: (6000, 4000), 100: (10_000, 10_000)}  # pixels, by megapixels
+SIDES = {1: (1000, 1000), 24: (6000, 4000), 100: (10_000, 10_000)}  # width and height by megapixels
 LIMIT = (15_000, 15_000)  # 225 megapixels
 QUESTIONS = "header", "opaque", "describe", "colors"
 AIM_SECONDS, AIM_MEMORY = 1.3, 1000 * MEGABYTE  # times vips; bytes
-CHILD = "from benchmarks import ingest; ingest.rewrite()"
+CHILD = "from benchmarks import ingest; ingest.run_transcode()"
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -38,11 +38,11 @@ def main(arguments: argparse.Namespace) -> None:
             print()
 
 
-# --- Pictures ---------------------------------------------------------------------------------------------------------
+# --- Images -----------------------------------------------------------------------------------------------------------
 
 
-def picture(width: int, height: int, *, bands: int = 3, bits: int = 8) -> pyvips.Image:
-    """Something between a gradient and noise, of which PNG makes about half."""
+def generate_image(width: int, height: int, *, bands: int = 3, bits: int = 8) -> pyvips.Image:
+    """A mix of a gradient and noise, which PNG compresses to about half."""
     flat = pyvips.Image.xyz(width, height)
     noise = pyvips.Image.gaussnoise(width, height, sigma=6, mean=0)
     planes = [(flat[0] * (band + 1) / 40 + flat[1] / (band + 20) + noise) % 251 for band in range(min(bands, 3))]
@@ -82,7 +82,7 @@ def psd(image: pyvips.Image, path: Path) -> None:
     path.write_bytes(photos.psd(image))
 
 
-MAKERS: dict[str, tuple[int, int, Callable[[pyvips.Image, Path], None]]] = {  # bands, most megapixels, how
+MAKERS: dict[str, tuple[int, int, Callable[[pyvips.Image, Path], None]]] = {  # bands, maximum megapixels, function
     "jpg": (3, 100, lambda image, path: image.jpegsave(str(path), Q=85)),
     "png": (3, 100, lambda image, path: image.pngsave(str(path), compression=1)),
     "png with alpha": (4, 100, lambda image, path: image.pngsave(str(path), compression=1)),
@@ -96,10 +96,10 @@ MAKERS: dict[str, tuple[int, int, Callable[[pyvips.Image, Path], None]]] = {  # 
 }
 
 
-# --- Looking at files -------------------------------------------------------------------------------------------------
+# --- Probing ----------------------------------------------------------------------------------------------------------
 
 
-def looking(folder: Path, arguments: argparse.Namespace) -> None:
+def measure_probing(folder: Path, arguments: argparse.Namespace) -> None:
     import django
 
     django.setup()
@@ -111,7 +111,7 @@ def looking(folder: Path, arguments: argparse.Namespace) -> None:
             if megapixels > most:
                 continue
             path = folder / f"{name.replace(' ', '-')}-{megapixels}"
-            make(picture(width, height, bands=bands), path)
+            make(generate_image(width, height, bands=bands), path)
             format, times = name.split()[0], dict[str, float]()
             for question in QUESTIONS:
                 request = {"ask": question, "path": str(path)} | ({} if question == "header" else {"format": format})
@@ -119,16 +119,16 @@ def looking(folder: Path, arguments: argparse.Namespace) -> None:
             size = path.stat().st_size / MEGABYTE
             rows.append([name, f"{megapixels}", f"{size:.1f}", *(f"{times[question]:.1f}" for question in QUESTIONS)])
             path.unlink()
-    print_table(["file", "megapixels", "MB", "what it is, ms", "opaque, ms", "what it tells, ms", "colours, ms"], rows)
+    print_table(["file", "megapixels", "MB", "header, ms", "opaque, ms", "metadata, ms", "colours, ms"], rows)
     print()
     small = folder / "small.png"
-    picture(8, 8).pngsave(str(small))
+    generate_image(8, 8).pngsave(str(small))
     request = {"ask": "header", "path": str(small)}
     here = median_ms(lambda: read_here(small), 200)
     child = median_ms(lambda: _pool.ask(request, seconds=5), 200)
     print_table(
-        ["what a small PNG is", "ms"],
-        [["asked in this process", f"{here:.3f}"], ["asked of a child", f"{child:.3f}"]],
+        ["header of a small PNG", "ms"],
+        [["in this process", f"{here:.3f}"], ["in a probe worker", f"{child:.3f}"]],
     )
     _pool.close()
 
@@ -141,7 +141,7 @@ def read_here(path: Path) -> None:
 
 
 def median_ms(call: Callable[[], object], runs: int) -> float:
-    call()  # modules are imported when they are first needed
+    call()  # imports modules on first use
     times = []
     for _ in range(runs):
         began = time.perf_counter()
@@ -150,7 +150,7 @@ def median_ms(call: Callable[[], object], runs: int) -> float:
     return statistics.median(times)
 
 
-# --- Rewriting --------------------------------------------------------------------------------------------------------
+# --- Transcoding ------------------------------------------------------------------------------------------------------
 
 TIFFS: dict[str, dict[str, Any]] = {
     "24 megapixels": {"size": SIDES[24]},
@@ -161,11 +161,11 @@ TIFFS: dict[str, dict[str, Any]] = {
 }
 
 
-def rewriting(folder: Path, arguments: argparse.Namespace) -> None:
+def measure_transcoding(folder: Path, arguments: argparse.Namespace) -> None:
     rows = []
     for name, facts in TIFFS.items():
         source = folder / "source.tif"
-        image = picture(*facts["size"], bits=facts.get("bits", 8))
+        image = generate_image(*facts["size"], bits=facts.get("bits", 8))
         image.tiffsave(str(source), compression="lzw", bigtiff=True)
         for to in "png", "jpg":
             out = folder / f"out.{to}"
@@ -207,9 +207,9 @@ def cells(seconds: dict[str, list[float]], memory: dict[str, int], sizes: dict[s
 
 
 def measured(command: list[str]) -> tuple[float, int]:
-    """Seconds, and the most memory that the process ever had, in bytes.
+    """Elapsed time in seconds and peak memory of a command in bytes.
 
-    wait4 would answer for the process that it was forked from, too, if that had more.
+    wait4 would include the memory of the process it was forked from.
     """
     began = time.monotonic()
     process = subprocess.Popen(command, cwd=ROOT)
@@ -220,28 +220,30 @@ def measured(command: list[str]) -> tuple[float, int]:
         time.sleep(0.01)
     taken = time.monotonic() - began
     if process.returncode:
-        raise SystemExit(f"{command[0]} ended with an error, see above.")
+        raise SystemExit(f"{command[0]} failed. See the error above.")
     return taken, peak
 
 
-def rewrite() -> None:
-    """In a process of its own: what the product's child does, and nothing else."""
+def run_transcode() -> None:
+    """Run in a subprocess: transcode as a probe worker does."""
     sys.path.insert(0, str(ROOT / "sourceimages" / "probing"))
-    from readers import rewriting, sandbox  # type: ignore[import-not-found]
+    from readers import sandbox, transcode  # type: ignore[import-not-found]
 
     source, to, name = sys.argv[1:]
-    places = [rewriting.Place(path, os.open(path, os.O_WRONLY | os.O_CREAT)) for path in (name, f"{name}.scratch")]
+    outputs = [
+        transcode.OutputFile(path, os.open(path, os.O_WRONLY | os.O_CREAT)) for path in (name, f"{name}.scratch")
+    ]
     sandbox.enter(writes=True)
-    answer = rewriting.rewrite(source, "tif", to, *places)
-    if "left" in answer:
-        raise SystemExit(answer["left"])
+    result = transcode.transcode(source, "tif", to, *outputs)
+    if "skipped_reason" in result:
+        raise SystemExit(result["skipped_reason"])
 
 
-PARTS = {"looking": looking, "rewriting": rewriting}
+PARTS = {"probing": measure_probing, "transcoding": measure_transcoding}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=5, help="of each; the tables show medians (5)")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="looking, rewriting or both")
-    parser.add_argument("--directory", type=Path, help="where files are written")
+    parser.add_argument("--runs", type=int, default=5, help="number of runs; tables show the median (default 5)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="probing, transcoding or both")
+    parser.add_argument("--directory", type=Path, help="directory for files")
     main(parser.parse_args())

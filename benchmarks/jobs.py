@@ -1,7 +1,7 @@
-"""How fast everything is copied, deleted and restored, beside the bare work on the same tables and the same files.
+"""Speed of the jobs that copy, delete and restore all images, compared with plain SQL and file operations.
 
-Each job and each bare work is done by a process of its own, whose start is not counted: about a second for a job.
-On PostgreSQL, unless --database-url is given without a value: --database-url= stands for SQLite.
+Each measurement runs in a subprocess, without its startup time of about a second. Uses PostgreSQL, or SQLite with
+--database-url= (empty).
 """
 
 import argparse
@@ -42,16 +42,16 @@ from benchmarks.common import (
 if TYPE_CHECKING:
     from organizations.models import Job, Organization
 
-# Models are imported within functions: only the children set Django up, each for the database it is given.
+# Models are imported inside functions: only subprocesses set up Django, each with its own database.
 
 DESTINATION = "destination"
-SIZE = 1000  # bytes of a picture
-AT_ONCE = 2000  # rows and files made in one go
-FEW = 10_000  # up to so many pictures, all runs are done and everything is checked after each
-OFFSET = 1_000_000_000  # from the id of a file to that of its bare copy
-REQUESTS = 500  # pictures that are deleted and restored one by one
+SIZE = 1000  # bytes per image
+BATCH = 2000  # rows and files created at once
+FEW = 10_000  # up to this number of images, do all runs and check consistency after each
+OFFSET = 1_000_000_000  # between the ID of a file and that of its baseline copy
+REQUESTS = 500  # images that are deleted and restored one by one
 POSTGRESQL = "postgres://postgres@127.0.0.1:5432/benchmark"
-CHILD = "from benchmarks import lifecycle; lifecycle.do()"
+CHILD = "from benchmarks import jobs; jobs.do()"
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -65,7 +65,7 @@ def main(arguments: argparse.Namespace) -> None:
     comparisons += one_by_one(arguments)
     print_comparisons(comparisons)
     print()
-    print_table(["first run", "seconds", "first half", "second half", "cleaning up", "peak memory, MB"], details)
+    print_table(["first run", "seconds", "first half", "second half", "cleanup", "peak memory, MB"], details)
 
 
 def prepare(installed: Installation, size: int) -> None:
@@ -74,7 +74,7 @@ def prepare(installed: Installation, size: int) -> None:
 
 
 def check(installed: Installation) -> None:
-    """What is fast and wrong does not count."""
+    """Check consistency: a measurement only counts if its result is correct."""
     manage(installed, "check_consistency")
 
 
@@ -82,11 +82,11 @@ def manage(installed: Installation, *command: str) -> None:
     python = [sys.executable, "manage.py", *command]
     ran = subprocess.run(python, check=False, cwd=ROOT, env=installed.environment, text=True, stdout=subprocess.PIPE)
     if ran.returncode:
-        raise SystemExit(f"{command[0]} ended with an error, see above.\n{ran.stdout[-3000:]}")
+        raise SystemExit(f"{command[0]} failed. See the error above.\n{ran.stdout[-3000:]}")
 
 
 def in_child(installed: Installation, task: str, *, child: str = CHILD, **arguments: Any) -> dict[str, Any]:
-    """What one of the tasks below answers, or of those of another module, done by a process of its own."""
+    """Run a task of this or another module in a subprocess and return its result."""
     ran = subprocess.run(
         [sys.executable, "-c", child],
         check=False,
@@ -97,12 +97,12 @@ def in_child(installed: Installation, task: str, *, child: str = CHILD, **argume
         stdout=subprocess.PIPE,
     )
     if ran.returncode:
-        raise SystemExit(f"{task} ended with an error, see above.")
+        raise SystemExit(f"{task} failed. See the error above.")
     result: dict[str, Any] = json.loads(ran.stdout)
     return result
 
 
-# --- Everything at once -----------------------------------------------------------------------------------------------
+# --- Jobs -------------------------------------------------------------------------------------------------------------
 
 
 def all_at_once(installed: Installation, size: int, runs: int, details: list[list[str]]) -> list[Comparison]:
@@ -112,11 +112,11 @@ def all_at_once(installed: Installation, size: int, runs: int, details: list[lis
         "restore": ("restore", "UPDATE", None),
     }
     comparisons = {
-        task: Comparison(f"{name}, {size:,}", "pictures/s", what, aim, bound=True)
+        task: Comparison(f"{name}, {size:,}", "images/s", what, aim, bound=True)
         for task, (name, what, aim) in beside.items()
     }
     for run in range(runs):
-        # Copies are removed before the other one copies; who deletes also restores.
+        # Copies are removed before the next run; each run that deletes also restores.
         turns = [("copy",), ("bare_copy",), ("delete", "restore"), ("bare_delete", "bare_restore")]
         if run % 2:
             turns.reverse()
@@ -128,7 +128,7 @@ def all_at_once(installed: Installation, size: int, runs: int, details: list[lis
             comparison = comparisons[task.removeprefix("bare_")]
             (comparison.theirs if bare else comparison.ours).append(size / done["seconds"])
             if done["count"] != size:
-                raise SystemExit(f"{task}: {done['count']} pictures instead of {size}.")
+                raise SystemExit(f"{task}: {done['count']} images, expected {size}.")
             if not bare and size <= FEW:
                 check(installed)
             if run == 0 and not bare:
@@ -140,7 +140,7 @@ def all_at_once(installed: Installation, size: int, runs: int, details: list[lis
 
 
 def do() -> None:
-    """In a child: the task that standard input names."""
+    """Run in a subprocess: execute the task from standard input."""
     django.setup()
     order = json.load(sys.stdin)
     answer = TASKS[order["task"]](**order["params"])
@@ -172,12 +172,12 @@ def index_tables() -> list[Any]:
 
 
 def fill(count: int) -> None:
-    """So many pictures, as if uploaded. Each has a file of its own, as one file could not have 100,000 names."""
+    """Create images as if uploaded. Each has its own file, because a file can't have 100,000 hard links."""
     from organizations.usage import counters
 
     content = os.urandom(SIZE)
-    for start in range(0, count, AT_ONCE):
-        upload(range(start, min(start + AT_ONCE, count)), content)
+    for start in range(0, count, BATCH):
+        upload(range(start, min(start + BATCH, count)), content)
     counters.add(organization(ORGANIZATION), images=count, bytes=count * len(content))
 
 
@@ -212,8 +212,8 @@ def upload(numbers: range, content: bytes) -> None:
                 file=file,
                 hash=hash,
                 identity=hash,
-                name=f"picture-{number}.jpg",
-                user_metadata={"title": f"Picture {number}"},
+                name=f"image-{number}.jpg",
+                user_metadata={"title": f"Image {number}"},
                 binary_hash=sha1_of_number,
                 **same,
             )
@@ -227,9 +227,9 @@ def upload(numbers: range, content: bytes) -> None:
 
 
 def make_even() -> None:
-    """Nobody finds the tables and their indexes in another state than the one before, and nothing waits to be written.
+    """Bring tables and indexes to the same state before each measurement, and flush pending writes.
 
-    SQLite is not told to ANALYZE, as nobody else does it there.
+    ANALYZE is skipped on SQLite, where rokka doesn't run it either.
     """
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
@@ -242,7 +242,7 @@ def make_even() -> None:
 
 
 def empty_destination() -> None:
-    """As if nothing had ever been copied."""
+    """Remove all copies."""
     from sourceimages.models import ImageVersion
 
     destination = organization(DESTINATION)
@@ -260,11 +260,11 @@ def in_sql(organization: "Organization") -> Any:
     return organization._meta.pk.get_db_prep_value(organization.pk, connection)
 
 
-# Ours: the jobs.
+# rokka's jobs
 
 
 def run_job(begin: Callable[[], "Job"]) -> dict[str, Any]:
-    """From asking for the job to its end. What comes after the last batch is cleaning up."""
+    """Run a job from its creation to its end. Time after the last batch counts as cleanup."""
     from organizations.models import Job
     from sourceimages import jobs
 
@@ -274,7 +274,7 @@ def run_job(begin: Callable[[], "Job"]) -> dict[str, Any]:
     job = jobs.run(begin().pk, watch=lambda job: progress.append((time.monotonic(), job.processed)))
     ended = time.monotonic()
     if job.state != Job.State.SUCCEEDED:
-        raise SystemExit(f"The job {job} has ended with {job.counts} {job.error}.")
+        raise SystemExit(f"Job {job} ended with {job.counts} {job.error}.")
     half = next(moment for moment, done in progress if done >= job.processed / 2)
     last = progress[-1][0]
     return {
@@ -288,7 +288,7 @@ def run_job(begin: Callable[[], "Job"]) -> dict[str, Any]:
 
 
 def peak_memory() -> int:
-    """Of this process, in bytes. getrusage would answer that of the process it was forked from, if that had more."""
+    """Peak memory of this process in bytes. getrusage would include that of the process it was forked from."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
@@ -317,11 +317,11 @@ def restore() -> dict[str, Any]:
     return run_job(lambda: jobs.start_restore(source, actor=COMMAND))
 
 
-# Theirs: what nobody can do without who wants the same rows and files in the end.
+# The baseline: the minimal work for the same rows and files.
 
 
 def bare_copy() -> dict[str, Any]:
-    """One more name for each file, and the rows in one statement for each table, all in one transaction."""
+    """Hard-link all files, and copy the rows with one statement per table, in one transaction."""
     from sourceimages.models import StoredFile
 
     source, destination, folder = organization(ORGANIZATION), organization(DESTINATION), files()
@@ -344,7 +344,7 @@ def bare_copy() -> dict[str, Any]:
             f"SELECT {', '.join(values)} FROM {model._meta.db_table} WHERE organization_id = %s"
         )
     names = [table._meta.db_table for table in index_tables()]
-    searched = [  # with the fields of the source, as nobody looks
+    searched = [  # with the fields of the source, which doesn't matter here
         f"INSERT INTO {name} (field_id, value, image_id) SELECT m.field_id, m.value, i.id FROM {name} m "
         "JOIN sourceimages_sourceimage o ON o.id = m.image_id JOIN sourceimages_sourceimage i "
         "ON i.hash = o.hash AND i.organization_id = %s WHERE o.organization_id = %s"
@@ -401,13 +401,13 @@ def one_by_one(arguments: argparse.Namespace) -> list[Comparison]:
         prepare(installed, REQUESTS)
         ours = stack.enter_context(installed.server(RATE_LIMIT_ENABLED="false"))
         theirs = stack.enter_context(baseline(arguments))
-        pictures = [item["link"] for item in ours.get(f"/sourceimages/{ORGANIZATION}?limit={REQUESTS}")["items"]]
-        delete_and_restore(ours, pictures, clients=8, seconds=1)
+        images = [item["link"] for item in ours.get(f"/sourceimages/{ORGANIZATION}?limit={REQUESTS}")["items"]]
+        delete_and_restore(ours, images, clients=8, seconds=1)
         theirs.load("/trivial", clients=8, seconds=1)
         rows = list(zip(numbers, comparisons, strict=True))
         for run, (clients, comparison) in itertools.product(range(arguments.runs), rows):
             turns: list[tuple[list[float], Callable[[int], float]]] = [
-                (comparison.ours, lambda number: delete_and_restore(ours, pictures, number, arguments.seconds)),
+                (comparison.ours, lambda number: delete_and_restore(ours, images, number, arguments.seconds)),
                 (comparison.theirs, lambda number: theirs.load("/trivial", clients=number, seconds=arguments.seconds)),
             ]
             for results, measure in turns if run % 2 else reversed(turns):
@@ -417,18 +417,18 @@ def one_by_one(arguments: argparse.Namespace) -> list[Comparison]:
     return comparisons
 
 
-def delete_and_restore(server: Server, pictures: list[str], clients: int, seconds: float) -> float:
-    """Requests a second; every client has pictures of its own."""
+def delete_and_restore(server: Server, images: list[str], clients: int, seconds: float) -> float:
+    """Requests per second. Every client uses different images."""
     headers = "".join(f"{name}: {value}\r\n" for name, value in {"Host": "127.0.0.1", **server.headers}.items())
 
     def work(number: int) -> int:
         connection = Connection(server.port)
-        for count, path in enumerate(itertools.cycle(pictures[number::clients])):
+        for count, path in enumerate(itertools.cycle(images[number::clients])):
             if time.monotonic() > deadline:
                 return 2 * count
             ask_without_content(connection, f"DELETE {path} HTTP/1.1\r\n{headers}\r\n".encode())
             connection.ask(f"POST {path}/restore HTTP/1.1\r\n{headers}Content-Length: 0\r\n\r\n".encode())
-        raise SystemExit("There are fewer pictures than clients.")
+        raise SystemExit("There are fewer images than clients.")
 
     began = time.monotonic()
     deadline = began + seconds
@@ -438,7 +438,7 @@ def delete_and_restore(server: Server, pictures: list[str], clients: int, second
 
 
 def ask_without_content(connection: Connection, request: bytes) -> None:
-    """Anything but 204, which ends with its head, ends the benchmark."""
+    """Send a request. Raises RuntimeError unless the status is 204, which has no body."""
     connection.socket.sendall(request)
     answer = b""
     while b"\r\n\r\n" not in answer:
@@ -447,7 +447,7 @@ def ask_without_content(connection: Connection, request: bytes) -> None:
             raise RuntimeError("the server closed the connection")
         answer += received
     if b" 204 " not in answer[:13]:
-        raise RuntimeError(f"answered {answer!r}")
+        raise RuntimeError(f"unexpected response {answer!r}")
 
 
 if __name__ == "__main__":
@@ -458,6 +458,6 @@ if __name__ == "__main__":
         type=int,
         nargs="+",
         default=[10_000, 100_000],
-        help="how many pictures; a third of the runs above 10,000 (10000 100000)",
+        help="numbers of images; above 10,000, a third of the runs (default 10000 100000)",
     )
     main(parser.parse_args())

@@ -1,4 +1,4 @@
-"""The same application without authentication: everybody is one member of the organization and may do everything."""
+"""The application without authentication: all requests come from one member with all permissions."""
 
 from functools import cache
 
@@ -15,7 +15,7 @@ __all__ = ["application"]
 
 @cache
 def everything(name: str) -> Access:
-    """Looked up once. Of the organization as much is loaded as for a caller who is asked."""
+    """Looked up once. Loads the same fields of the organization as with authentication."""
     organization = Organization.objects.only("id", "name").get(name=name)
     key = ApiKey.objects.select_related("user").filter(user__memberships__organization=organization)[0]
     return Access(organization, key.user, key.pk, frozenset(Permission))

@@ -1,4 +1,4 @@
-"""How fast pictures are looked up, listed and downloaded, beside trivial views on the same server."""
+"""Speed of getting, listing and downloading images, compared with minimal views on the same HTTP server."""
 
 import argparse
 import itertools
@@ -10,7 +10,7 @@ from benchmarks.common import MEGABYTE, ORGANIZATION, Comparison, baseline, jpeg
 
 PATH = f"/sourceimages/{ORGANIZATION}"
 LARGE = 50 * MEGABYTE
-DOWNLOADS = 10  # of the large file in one measurement
+DOWNLOADS = 10  # of the large file per measurement
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -19,26 +19,26 @@ def main(arguments: argparse.Namespace) -> None:
         ours, theirs = stack.enter_context(rokka(arguments)), stack.enter_context(baseline(arguments))
         small, large = jpeg(folder / "small.jpg", 100_000), jpeg(folder / "large.jpg", LARGE)
         for server, path in (ours, PATH), (theirs, "/upload"):
-            server.load(path, file=small, clients=8, count=arguments.pictures)
+            server.load(path, file=small, clients=8, count=arguments.images)
             server.load(path, file=large, count=1)
-        # The newest comes first, which is the large one.
+        # The list starts with the newest image, the large one.
         newest, *others = [item["link"] for item in ours.get(f"{PATH}?limit=2000")["items"]]
-        numbers = range(1, arguments.pictures + 1)
+        numbers = range(1, arguments.images + 1)
 
-        pictures = [f"/pictures/{number}" for number in numbers]
+        images = [f"/images/{number}" for number in numbers]
         measurements = [
-            (Comparison("get one", "a second", "DRF view, one query", 0.5), others, pictures),
+            (Comparison("get one", "a second", "DRF view, one query", 0.5), others, images),
             (Comparison("get one", "a second", "trivial Django view"), others, ["/trivial"]),
             (Comparison("list 100", "a second"), [PATH], []),
             (
                 Comparison("download 100 KB", "a second", "FileResponse, one query"),
                 downloads(others),
-                downloads(pictures),
+                downloads(images),
             ),
             (
                 Comparison("download 50 MB", "MB/s", "FileResponse, one query"),
                 downloads([newest]),
-                downloads([f"/pictures/{arguments.pictures + 1}"]),
+                downloads([f"/images/{arguments.images + 1}"]),
             ),
         ]
         rows = []
@@ -51,7 +51,7 @@ def main(arguments: argparse.Namespace) -> None:
                     comparison.aim,
                 )
                 rows.append((named, clients, our_paths, their_paths))
-        for server, paths in (ours, others), (theirs, pictures):
+        for server, paths in (ours, others), (theirs, images):
             server.load(*paths, clients=8, seconds=1)
         for run, (comparison, clients, our_paths, their_paths) in itertools.product(range(arguments.runs), rows):
             turns = [(ours, our_paths, comparison.ours), (theirs, their_paths, comparison.theirs)]
@@ -71,5 +71,5 @@ def downloads(paths: list[str]) -> list[str]:
 
 if __name__ == "__main__":
     parser = options(__doc__ or "")
-    parser.add_argument("--pictures", type=int, default=1999, help="uploaded first; at most 1999 (1999)")
+    parser.add_argument("--images", type=int, default=1999, help="images to upload first; at most 1999 (default 1999)")
     main(parser.parse_args())

@@ -1,7 +1,7 @@
-"""What a request costs: milliseconds of computing of the server and of its connections to PostgreSQL.
+"""CPU time per request: milliseconds of the server and its connections to PostgreSQL.
 
-One request after the other, each kind in turns by two checkouts of the project, whose servers run side by side: this
-one and the one that --before names. Computing is measured, not time, so other work on the machine disturbs little.
+Requests are sent one after the other, alternately to the servers of two checkouts: this one and the one of --before.
+CPU time is measured instead of elapsed time, so that other load on the machine has little effect.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from benchmarks.common import MEGABYTE, ORGANIZATION, ROOT, Server, installation
 
 IMAGES = f"/sourceimages/{ORGANIZATION}"
 TICK = 1000 / os.sysconf("SC_CLK_TCK")  # milliseconds
-FEW = 20  # requests with large files in one turn
+FEW = 20  # requests with large files per turn
 
 
 class Request(NamedTuple):
-    """A request, and the status of its answer."""
+    """A request, and the expected status of the response."""
 
     method: str
     path: str
@@ -50,7 +50,7 @@ def main(arguments: argparse.Namespace) -> None:
             installed = stack.enter_context(installation(arguments, root))
             server = stack.enter_context(installed.server(RATE_LIMIT_ENABLED="false", LOG_LEVEL="WARNING"))
             measured[name] = Measured(server, installed.environment.get("DATABASE_URL"), files)
-        for run in range(arguments.runs + 1):  # the first one warms up
+        for run in range(arguments.runs + 1):  # the first run is a warm-up
             for kind in KINDS:
                 for name, one in measured.items():
                     cost = one.cost_of(kind, arguments.count)
@@ -61,11 +61,11 @@ def main(arguments: argparse.Namespace) -> None:
         medians = {name: statistics.median(values) for name, values in found.items()}
         ratio = f"{medians['this'] / medians['before']:.2f}" if "before" in medians else ""
         rows.append([kind, f"{medians['this']:.1f}", f"{medians['before']:.1f}" if ratio else "", ratio])
-    print_table(["milliseconds of computing a request", "this", "before", "ratio"], rows)
+    print_table(["CPU time per request, ms", "this", "before", "ratio"], rows)
 
 
 class Measured:
-    """A server, and what was uploaded to it."""
+    """A server, and the files uploaded to it."""
 
     def __init__(self, server: Server, database_url: str | None, files: dict[int, bytes]) -> None:
         self.server, self.files = server, files
@@ -76,8 +76,8 @@ class Measured:
         self.deleted: list[str] = []
 
     def cost_of(self, kind: str, count: int) -> float:
-        """Milliseconds a request."""
-        requests = list(KINDS[kind](self, count))  # made beforehand
+        """CPU time per request in milliseconds."""
+        requests = list(KINDS[kind](self, count))  # build the requests before the measurement
         before = self.computed()
         answers = [self.send(request) for request in requests]
         cost = (self.computed() - before) / len(requests)
@@ -95,7 +95,7 @@ class Measured:
         return content
 
     def computed(self) -> float:
-        """Milliseconds that the server, its children and its connections to PostgreSQL have computed until now."""
+        """Total CPU time of the server, its child processes and its connections to PostgreSQL, in milliseconds."""
         pids = {int(path.name) for path in Path("/proc").glob("[0-9]*") if _session(path) == self.server.process.pid}
         pids |= self.readers(pids)
         if self.database_url:
@@ -107,12 +107,12 @@ class Measured:
         return sum(map(_computed, pids))
 
     def readers(self, parents: set[int]) -> set[int]:
-        """The processes that read files, each of which leads a session of its own."""
+        """The probe workers, each of which is a session leader."""
         return {int(path.name) for path in Path("/proc").glob("[0-9]*") if _parent(path) in parents}
 
 
 def _stat(process: Path) -> list[str]:
-    """The fields of proc(5), from the state on; none if the process has ended."""
+    """The fields of /proc/PID/stat, starting with the state; empty if the process has exited."""
     try:
         return (process / "stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -200,7 +200,7 @@ KINDS: dict[str, Callable[[Measured, int], Requests]] = {
 
 def parser() -> argparse.ArgumentParser:
     made: Any = options(__doc__ or "")
-    made.add_argument("--count", type=int, default=200, help="requests of a kind in one turn (200)")
+    made.add_argument("--count", type=int, default=200, help="requests per kind and turn (default 200)")
     made.add_argument("--before", type=Path, help="another checkout of the project, with the same .venv")
     return made
 

@@ -1,8 +1,8 @@
-"""How fast pictures are found among many, beside SQL written by hand for the same question and the same tables.
+"""Speed of searches, compared with handwritten SQL for the same query and tables.
 
-One organization has as many pictures as a size says, nine others a twentieth of that each. Questions are asked in one
-process, from parameters to rows, with another value each time; times are p50 and p95 in milliseconds. Where a page is
-asked for, the exact total is, too. On PostgreSQL, unless --database-url says otherwise.
+One organization has --sizes images, nine others a twentieth of that each. Queries run in one process, from parameters
+to rows, with a different value each time; times are p50 and p95 in milliseconds. Queries for a page include the exact
+total. Uses PostgreSQL unless --database-url is given.
 """
 
 import argparse
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 CHILD = "from benchmarks import search; search.measure()"
 POSTGRESQL = "postgres://postgres@127.0.0.1:5432/benchmark"
-ASKED = 40  # times each question is asked, and a tenth of that where it takes long
-PAGES = 10_000  # of the cursor that is followed
-FIRST = 1001  # number of the first picture; those before it are inserted one by one
+REPETITIONS = 40  # per query, and a tenth of that for slow queries
+PAGES = 10_000  # followed by cursor
+FIRST = 1001  # number of the first generated image; those before it are inserted one by one
 FIELDS = {
     "artist": "artist-7",
     "int:year": 1999,
@@ -50,7 +50,7 @@ def main(arguments: argparse.Namespace) -> None:
                 stdout=subprocess.PIPE,
             )
             if ran.returncode:
-                raise SystemExit("The measurement ended with an error, see above.")
+                raise SystemExit("The measurement failed. See the error above.")
             results[size] = json.loads(ran.stdout)
     heads = ["question"]
     for size in arguments.sizes:
@@ -61,7 +61,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def measure() -> None:
-    """In a child: fill the tables, ask, print the times as JSON."""
+    """Run in a subprocess: fill the tables, run the queries, print the times as JSON."""
     django.setup()
     from django.db import connection
 
@@ -94,17 +94,17 @@ def times(ask: Callable[[int], Any]) -> tuple[float, float]:
     """p50 and p95 in milliseconds."""
     ask(0)
     taken: list[float] = []
-    for number in range(1, ASKED + 1):
+    for number in range(1, REPETITIONS + 1):
         began = time.perf_counter()
         ask(number)
         taken.append((time.perf_counter() - began) * 1000)
-        if number >= ASKED // 10 and sum(taken) > 4000:
+        if number >= REPETITIONS // 10 and sum(taken) > 4000:
             break
     return statistics.median(taken), sorted(taken)[max(0, round(len(taken) * 0.95) - 1)]
 
 
 def by_hand(statements: list[str], number: int) -> None:
-    """The statements, with the hash of another picture each time for `{hash}`."""
+    """Run the statements, with the hash of a different image for `{hash}` each time."""
     from django.db import connection
 
     hash = f"{FIRST + number * 97:040x}"
@@ -115,7 +115,7 @@ def by_hand(statements: list[str], number: int) -> None:
 
 
 def inserts(organization: "Organization", first: int) -> tuple[float, float]:
-    """One picture with five fields, as an upload writes it, without bytes; each in a transaction of its own."""
+    """Insert images with five fields like an upload, without files, each in its own transaction."""
     from django.db import transaction
 
     from sourceimages import hashes
@@ -146,7 +146,7 @@ def inserts(organization: "Organization", first: int) -> tuple[float, float]:
 
 
 def questions(organization: "Organization", size: int) -> list[tuple[str, Ask, list[str]]]:
-    """Name, our way to ask, and the statements that somebody would write by hand."""
+    """Name, query with rokka, and handwritten statements."""
     from django.db import connection
     from django.http import QueryDict
 
@@ -176,10 +176,10 @@ def questions(organization: "Organization", size: int) -> list[tuple[str, Ask, l
 
     owner = organization._meta.pk.get_db_prep_value(organization.pk, connection)
     ids = {one.name: one.pk for one in MetadataField.objects.filter(organization=organization)}
-    living = f"i.organization_id = '{owner}' AND i.tombstone_id IS NULL"
+    active = f"i.organization_id = '{owner}' AND i.tombstone_id IS NULL"
     image = "SELECT i.*, f.* FROM sourceimages_sourceimage i JOIN sourceimages_storedfile f ON f.id = i.file_id"
-    newest = f"{image} WHERE {living} ORDER BY i.created DESC, i.hash, i.id LIMIT 101"
-    counted = f"SELECT count(*) FROM sourceimages_sourceimage i WHERE {living}"
+    newest = f"{image} WHERE {active} ORDER BY i.created DESC, i.hash, i.id LIMIT 101"
+    counted = f"SELECT count(*) FROM sourceimages_sourceimage i WHERE {active}"
 
     def found(*conditions: str) -> list[str]:
         more = "".join(f" AND {condition}" for condition in conditions)
@@ -195,7 +195,7 @@ def questions(organization: "Organization", size: int) -> list[tuple[str, Ask, l
         more = "".join(f" AND {condition}" for condition in conditions)
         return [
             "SELECT value, count(*) FROM sourceimages_metadatastring m JOIN sourceimages_sourceimage i "
-            f"ON i.id = m.image_id WHERE m.field_id = {ids['user:tags']} AND {living}{more} "
+            f"ON i.id = m.image_id WHERE m.field_id = {ids['user:tags']} AND {active}{more} "
             "GROUP BY value ORDER BY 2 DESC, 1 LIMIT 1000"
         ]
 
@@ -214,23 +214,23 @@ def questions(organization: "Organization", size: int) -> list[tuple[str, Ask, l
         (
             "by hash",
             named(lambda images, hash: images.named(hash)),
-            [f"{image} WHERE {living} AND i.hash = '{{hash}}'"],
+            [f"{image} WHERE {active} AND i.hash = '{{hash}}'"],
         ),
         (
             "by short hash",
             named(lambda images, hash: images.named(hash[32:])),
-            [f"{image} WHERE {living} AND i.short_hash = '{{short}}'"],
+            [f"{image} WHERE {active} AND i.short_hash = '{{short}}'"],
         ),
         (
             "by binary hash",
             named(lambda images, hash: images.by_binary_hash(hash)),
-            [f"{image} WHERE {living} AND i.binary_hash = '{{hash}}'"],
+            [f"{image} WHERE {active} AND i.binary_hash = '{{hash}}'"],
         ),
         ("first page", listed("limit=100"), [newest]),
         ("page 10,000 by cursor", listed(f"limit=100&offset={deep.cursor}"), [newest]),
         ("int, 1 %", listed("user:int:year=1950"), found(within("number", "user:year", "value = 1950"))),
         ("int range, 10 %", listed("user:int:year=[1950,1960}"), found(decade)),
-        ("date range, 60 pictures", listed(dates), found(morning)),
+        ("date range, 60 images", listed(dates), found(morning)),
         ("str, 0.1 %", listed("user:artist=artist-998"), found(within("string", "user:artist", rare))),
         (
             "beginning of name, 1 %",
@@ -256,7 +256,7 @@ def questions(organization: "Organization", size: int) -> list[tuple[str, Ask, l
         (
             "sort by a user int",
             listed("sort=user:int:year desc"),
-            [f"{image} {by_year} WHERE {living} ORDER BY m.value DESC, i.id DESC LIMIT 101"],
+            [f"{image} {by_year} WHERE {active} ORDER BY m.value DESC, i.id DESC LIMIT 101"],
         ),
         ("facet of all", listed("limit=0&facets=user:array:tags"), facet()),
         (
@@ -271,5 +271,5 @@ def questions(organization: "Organization", size: int) -> list[tuple[str, Ask, l
 if __name__ == "__main__":
     parser = options(__doc__ or "")
     parser.set_defaults(database_url=POSTGRESQL)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="pictures")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="numbers of images")
     main(parser.parse_args())

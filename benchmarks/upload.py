@@ -1,4 +1,4 @@
-"""How fast pictures come in, beside a trivial upload in Django and beside hashing and writing alone."""
+"""Speed of uploads, compared with a minimal upload in Django, and with only hashing and writing the file."""
 
 import argparse
 import itertools
@@ -27,12 +27,12 @@ from benchmarks.common import (
 PATH = f"/sourceimages/{ORGANIZATION}"
 BLOCK = 256 * 1024
 SIZES = {"100 KB": 100_000, "3 MB": 3 * MEGABYTE, "50 MB": 50 * MEGABYTE, "150 MB": 150 * MEGABYTE}
-VOLUME = 300 * MEGABYTE  # uploaded in one measurement of large files
+VOLUME = 300 * MEGABYTE  # uploads per measurement of large files
 TRIVIAL, LIMIT = "trivial Django upload", "hash, write, fsync, rename"
 
 
 def write_alone(content: bytes, folder: Path, count: int) -> float:
-    """Files a second: what nobody can do without who wants both hashes and a file that survives a power cut."""
+    """Files per second with the minimal work: two hashes, and a file that survives a power failure."""
     settle()
     started = time.monotonic()
     for number in range(count):

@@ -1,4 +1,4 @@
-"""Make the bucket that STORAGE_URL names, unless it is there. Run from the folder of manage.py, with PYTHONPATH=."""
+"""Create the bucket of STORAGE_URL if it does not exist. Run in the directory of manage.py, with PYTHONPATH=."""
 
 import os
 
@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rokka.settings")
 django.setup()
 
-from sourceimages import storage  # noqa: E402 (it needs the settings)
+from sourceimages import storage  # noqa: E402 (requires the settings)
 
 
 def create_bucket() -> None:

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs in the container of SeaweedFS: write who may use the S3 server, and start it. Only the S3 port listens to others;
-# the ports behind it ask for no credentials.
+# Entrypoint of the SeaweedFS container: writes the credentials and starts the server. Only the S3 port is reachable from
+# other containers; the internal ports don't require credentials.
 set -eu
 config=/tmp/s3.json
 
@@ -17,7 +17,7 @@ cat >"$config" <<JSON
 }
 JSON
 if [ "$(id -u)" = 0 ]; then
-    chown seaweed "$config" # the image's own script goes on as this user
+    chown seaweed "$config" # the image's entrypoint switches to this user
 fi
 
 exec /entrypoint.sh server -dir=/data -ip=127.0.0.1 -ip.bind=127.0.0.1 \

@@ -1,4 +1,4 @@
-"""Who acts, and the record of it. Every change calls `record` inside its own transaction."""
+"""Actors, and the audit log of what they change. Every change calls `record` inside its own transaction."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,18 +9,18 @@ from organizations.models import AuditEvent, AuditSource, Organization, User
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Somebody or something that changes things."""
+    """The user, command or scheduled task that makes a change."""
 
     source: AuditSource
     user: User | None = None
     api_key_id: UUID | None = None
     address: str | None = None
     request_id: str = ""
-    job_id: UUID | None = None  # the job that acts on behalf of them
+    job_id: UUID | None = None  # the job that runs for them
 
 
 def staff_actor(user: User, *, address: str | None = None, request_id: str = "") -> Actor:
-    """A person in the back-office."""
+    """The actor for a user of the admin."""
     return Actor(AuditEvent.Source.STAFF, user=user, address=address, request_id=request_id)
 
 
@@ -40,9 +40,9 @@ def record(
     job_id: UUID | None = None,
     **details: Any,
 ) -> None:
-    """Write down that `actor` did `action`; `target` is what people call the thing, `target_id` its row.
+    """Add an event to the audit log. `target` is the user-visible name of the object, `target_id` its primary key.
 
-    What concerns a user and none of the organizations in particular has no organization.
+    Events about a user, such as `user.created`, have no organization.
     """
     event_of(
         actor,
@@ -58,7 +58,7 @@ def record(
 
 
 def event_of(actor: Actor, action: str, **fields: Any) -> AuditEvent:
-    """An event that is not stored yet; `fields` are those of the model."""
+    """Build an unsaved event. `fields` are fields of the model."""
     return AuditEvent(
         action=action,
         source=actor.source,

@@ -1,4 +1,4 @@
-"""The database's own refusal to change the audit trail, whatever code asks for it."""
+"""Database triggers that reject UPDATE and DELETE on the audit log."""
 
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 

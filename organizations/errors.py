@@ -1,35 +1,36 @@
-"""The refusals of this app."""
+"""Errors of the accounts app."""
 
 from rokka.core.errors import Conflict, Forbidden, InvalidInput, NotFound
 
 
 class InvalidOrganizationName(InvalidInput):
-    """Organization names are 1 to 63 of a-z, 0-9 and hyphens, without a hyphen at either end."""
+    """The organization name is malformed: it must be 1-63 lowercase letters, digits or inner hyphens."""
 
     reason = "invalid_organization_name"
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name[:80]!r} is no organization name: 1 to 63 of a-z, 0-9 and hyphens, without a hyphen at either end."
+            f"Invalid organization name {name[:80]!r}. "
+            "Use 1–63 lowercase letters, digits or hyphens, with no hyphen at either end."
         )
 
 
 class OrganizationNameTaken(InvalidInput):
-    """Another organization has this name, and a new one was asked for."""
+    """Another organization already has this name."""
 
     reason = "organization_name_taken"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"There is already an organization called {name!r}.")
+        super().__init__(f"An organization named {name!r} already exists. Choose another name.")
 
 
 class NotOrganizationAdmin(Conflict):
-    """An organization of this name exists, and the caller is no admin of it."""
+    """The organization exists, and the caller is not one of its admins."""
 
     reason = "not_organization_admin"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"There is already an organization called {name!r}, and you are no admin of it.")
+        super().__init__(f"An organization named {name!r} already exists, and you are not one of its admins.")
 
 
 class OrganizationNotFound(NotFound):
@@ -38,88 +39,88 @@ class OrganizationNotFound(NotFound):
     reason = "organization_not_found"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"There is no organization called {name!r}.")
+        super().__init__(f"Organization {name!r} not found.")
 
 
 class InvalidOption(InvalidInput):
-    """An option of an organization that is unknown, or a value that it cannot have."""
+    """The option is unknown, or its value is invalid."""
 
     reason = "invalid_option"
 
 
 class NotAMember(Forbidden):
-    """The key belongs to somebody who is no active member of the organization."""
+    """The caller is not an active member of the organization."""
 
     reason = "not_a_member"
 
 
 class RoleMissing(Forbidden):
-    """None of the caller's roles allows this."""
+    """None of the caller's roles grants the required permission."""
 
     reason = "role_missing"
 
 
 class PublicUser(Forbidden):
-    """The caller's key is meant to be public, so it cannot manage the account."""
+    """The caller is a public user, which can't manage its account."""
 
     reason = "public_user"
 
 
 class SignupDisabled(Forbidden):
-    """Nobody can sign up at this server by themselves."""
+    """Sign-up is disabled on this server."""
 
     reason = "signup_disabled"
 
 
 class TokenNotRenewable(Forbidden):
-    """The token may not fetch its successor, or not one that is worth more than itself."""
+    """The token can't be renewed, or the request asks for a longer lifetime or more addresses than it has."""
 
     reason = "token_not_renewable"
 
 
 class InvalidRoles(InvalidInput):
-    """No role, or a name that is none."""
+    """The list of roles is empty or contains an unknown role."""
 
     reason = "invalid_roles"
 
 
 class MembershipNotFound(NotFound):
-    """No such user is a member of the organization."""
+    """The user is not a member of the organization."""
 
     reason = "membership_not_found"
 
 
 class MembershipNotAccepted(Forbidden):
-    """Another user made the caller a member, and the caller has not accepted that."""
+    """The caller was added by another user and has not accepted the membership yet."""
 
     reason = "membership_not_accepted"
 
 
 class UserNotFound(NotFound):
-    """There is no such user."""
+    """No user has this ID."""
 
     reason = "user_not_found"
 
 
 class LastAdmin(Conflict):
-    """The organization would be left without an active admin."""
+    """The change would leave the organization without an active admin."""
 
     reason = "last_admin"
 
 
 class KeyNotFound(NotFound):
-    """The caller has no such key."""
+    """No API key or signing key of the caller has this ID."""
 
     reason = "key_not_found"
 
 
 class KeyInUse(Conflict):
-    """The key is the one that the request itself was made with, or the last of its kind."""
+    """The key is the one used for this request, or the last signing key of the organization."""
 
     reason = "key_in_use"
 
 
 class TooManyKeys(InvalidInput):
-    """The limit of keys is reached."""
+    """The maximum number of keys is reached."""
 
     reason = "too_many_keys"

@@ -1,4 +1,4 @@
-"""Organizations, the people and keys that act for them, and the record of what they did."""
+"""Organizations, users, keys, memberships, jobs and the audit log."""
 
 import secrets
 import string
@@ -23,12 +23,12 @@ LETTERS_AND_DIGITS = string.ascii_letters + string.digits
 
 class OrganizationQuerySet(models.QuerySet["Organization"]):
     def get_for_update(self, organization: "Organization") -> "Organization":
-        """The row as it is now, locked against changes until the transaction ends; rows may still refer to it."""
+        """Reload and lock the row until the transaction ends. Rows that refer to it can still be inserted."""
         return self.select_for_update(no_key=True).get(pk=organization.pk)
 
 
 class Organization(models.Model):
-    """A tenant. Everything that is kept belongs to exactly one; the name never changes."""
+    """A tenant. All stored data belongs to exactly one organization. The name can't be changed."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = BytewiseCharField(max_length=63, validators=[RegexValidator(ORGANIZATION_NAME)])
@@ -48,7 +48,7 @@ class Organization(models.Model):
 
 
 class SigningKey(models.Model):
-    """A secret with which an organization signs URLs. Several may be valid at once, so that one can replace another."""
+    """A secret with which an organization signs URLs. Several can be valid at once, so that keys can be rotated."""
 
     MAX_KEYS = 10
 
@@ -65,7 +65,7 @@ class SigningKey(models.Model):
 
     @property
     def fingerprint(self) -> str:
-        """What it is called where the key itself must not be written."""
+        """The ID of the key, for use where the secret must not appear (16 hex digits)."""
         return sha256(self.key.encode()).hexdigest()[:16]
 
 
@@ -78,14 +78,14 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractBaseUser, PermissionsMixin):
-    """Somebody who acts: through the API with keys, or as staff with a username and a password.
+    """A user of the API, with keys, or of the admin, with a username and a password.
 
-    One person may have several users, so e-mail addresses are not unique. Only staff have a usable password.
+    A person can have several users, so email addresses are not unique. Only staff users have a usable password.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     email = models.EmailField()
-    username = models.CharField(max_length=150, null=True, blank=True)  # noqa: DJ001 (many without, none doubled)
+    username = models.CharField(max_length=150, null=True, blank=True)  # noqa: DJ001 (unique, but most have none)
     is_staff = models.BooleanField(default=False)
     is_active = models.BooleanField(default=True)
     created = models.DateTimeField(default=timezone.now)
@@ -104,9 +104,9 @@ class User(AbstractBaseUser, PermissionsMixin):
 
 
 class ApiKey(models.Model):
-    """A key to the API. Only its sha256 is kept: the key itself is shown once, when it is made."""
+    """A key to the API. Only its SHA-256 is stored; the key itself is shown once, when it is created."""
 
-    MAX_KEYS = 5  # for one user
+    MAX_KEYS = 5  # per user
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(User, models.PROTECT, related_name="api_keys")
@@ -124,7 +124,7 @@ class ApiKey(models.Model):
 
     @staticmethod
     def new_key(user: User) -> str:
-        """64 characters: the user's id without hyphens, then 32 random ones (190 bits)."""
+        """Generate a key of 64 characters: the user's ID without hyphens, then 32 random characters (190 bits)."""
         return user.pk.hex + "".join(secrets.choice(LETTERS_AND_DIGITS) for _ in range(32))
 
     @staticmethod
@@ -133,7 +133,7 @@ class ApiKey(models.Model):
 
 
 class Membership(models.Model):
-    """What a user may do in an organization."""
+    """The roles of a user in an organization."""
 
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="memberships", db_index=False)
     user = models.ForeignKey(User, models.PROTECT, related_name="memberships")
@@ -142,7 +142,7 @@ class Membership(models.Model):
     comment = models.CharField(max_length=255, blank=True)
     created = models.DateTimeField(default=timezone.now)
     last_access = models.DateTimeField(null=True, blank=True)
-    # Null: another organization's admin made it, and the user has not consented yet (organizations/auth/consent.py).
+    # Null: added by another user, and not accepted by this one yet (organizations/auth/consent.py).
     accepted_at = models.DateTimeField(default=timezone.now, null=True, blank=True)
 
     class Meta:
@@ -153,7 +153,7 @@ class Membership(models.Model):
 
     @property
     def member_name(self) -> str:
-        """How the user is called in this organization: by no e-mail address before the membership is accepted."""
+        """The username or email of the member; the email is hidden until the membership is accepted."""
         return str(self.user) if self.accepted_at else self.user.username or str(self.user_id)
 
     @property
@@ -162,9 +162,9 @@ class Membership(models.Model):
 
 
 class UsageCounter(models.Model):
-    """A share of an organization's numbers. Several slots, so that many uploads at once don't queue at one row.
+    """One slot of an organization's usage counters. With several slots, concurrent uploads don't wait for one row.
 
-    The sum over the slots counts; a single slot may be negative.
+    The usage is the sum of all slots; a single slot can be negative.
     """
 
     SLOTS = 8
@@ -182,12 +182,12 @@ class UsageCounter(models.Model):
 
 
 class DailyStats(models.Model):
-    """An organization's numbers of one day (UTC): the last that were seen of it, and what was downloaded in all."""
+    """An organization's usage on one day (UTC): the last snapshot of the day, and the bytes downloaded that day."""
 
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="daily_stats", db_index=False)
     day = models.DateField()
-    images = models.BigIntegerField(null=True, blank=True)  # living pictures; null: not seen on that day
-    bytes = models.BigIntegerField(null=True, blank=True)  # of all stored files
+    images = models.BigIntegerField(null=True, blank=True)  # active images; null: no snapshot on that day
+    bytes = models.BigIntegerField(null=True, blank=True)  # of all stored files; null: no snapshot on that day
     bytes_downloaded = models.BigIntegerField(default=0)
 
     class Meta:
@@ -199,7 +199,7 @@ class DailyStats(models.Model):
 
 
 class AuditSource(models.TextChoices):
-    """By which way somebody acted."""
+    """The interface through which an actor made a change."""
 
     API = "api"
     STAFF = "staff"
@@ -212,12 +212,12 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.filter(state__in=Job.UNFINISHED)
 
     def get_for_update(self, job_id: uuid.UUID) -> "Job":
-        """The row as it is now, locked until the transaction ends."""
+        """Reload and lock the row until the transaction ends."""
         return self.select_for_update(of=("self",)).select_related("organization").get(pk=job_id)
 
 
 class Job(models.Model):
-    """Long work, done in batches. Its position lives here, so that it survives a killed worker."""
+    """A long-running task, processed in batches. Its position is stored here, so that it survives a killed worker."""
 
     class State(models.TextChoices):
         QUEUED = "queued"
@@ -226,7 +226,7 @@ class Job(models.Model):
         SUCCEEDED_WITH_ERRORS = "succeeded_with_errors", "Completed with errors"  # some images were skipped or failed
         FAILED = "failed"
         CANCELLED = "cancelled"
-        PAUSED = "paused"  # by a person at a terminal, who may go on later
+        PAUSED = "paused"  # with Ctrl-C in a terminal; can be resumed
 
     UNFINISHED = (State.QUEUED, State.RUNNING)
     WITH_ERRORS = (State.FAILED, State.SUCCEEDED_WITH_ERRORS)
@@ -239,21 +239,21 @@ class Job(models.Model):
     total = models.BigIntegerField(null=True, blank=True)
     processed = models.BigIntegerField(default=0)
     failed = models.BigIntegerField(default=0)
-    skipped = models.BigIntegerField(default=0, db_default=0)  # not done for a reason: locked, removed meanwhile
-    frozen = models.BooleanField(default=False, db_default=False)  # its images were written down when it was created
-    processed_id = models.BigIntegerField(default=0)  # the id of the last row that is dealt with
-    last_id = models.BigIntegerField(default=0)  # the highest id there was at the start
-    counts = models.JSONField(default=dict, blank=True)  # how many of what
-    errors = models.JSONField(default=list, blank=True)  # pictures that were left, and why: {"hash", "message"}
+    skipped = models.BigIntegerField(default=0, db_default=0)  # for a reason such as: locked, removed in the meantime
+    frozen = models.BooleanField(default=False, db_default=False)  # its images were recorded when it was created
+    processed_id = models.BigIntegerField(default=0)  # the ID of the last processed row
+    last_id = models.BigIntegerField(default=0)  # the highest row ID at the start
+    counts = models.JSONField(default=dict, blank=True)  # images per outcome
+    errors = models.JSONField(default=list, blank=True)  # images that failed or were skipped: {"hash", "message"}
     heartbeat = models.DateTimeField(null=True, blank=True)
     error = models.TextField(blank=True)
-    # What went wrong since the last progress; in the row, so that a restarted worker does not start at 0.
-    attempts = models.PositiveIntegerField(default=0, db_default=0)  # unforeseen errors
-    single_until_id = models.BigIntegerField(default=0, db_default=0)  # batches of one image up to this id
-    working_since = models.DateTimeField(null=True, blank=True)  # while a batch is done; a killed worker leaves it
-    stuck_since = models.DateTimeField(null=True, blank=True)  # the first time that something did not answer
-    retry_at = models.DateTimeField(null=True, blank=True)  # not before this
-    # Who asked for it, as in the audit trail.
+    # Failures since the last progress; stored in the row, so that a restarted worker does not start at 0.
+    attempts = models.PositiveIntegerField(default=0, db_default=0)  # failed attempts with an unexpected error
+    single_until_id = models.BigIntegerField(default=0, db_default=0)  # batches of one image up to this row ID
+    working_since = models.DateTimeField(null=True, blank=True)  # set while a batch runs; a killed worker leaves it set
+    stuck_since = models.DateTimeField(null=True, blank=True)  # since when a dependency has been unavailable
+    retry_at = models.DateTimeField(null=True, blank=True)  # no retry before this time
+    # Who started it, as in the audit log.
     source = models.CharField(max_length=10, choices=AuditSource, default=AuditSource.COMMAND)
     user = models.ForeignKey(User, models.PROTECT, null=True, blank=True, related_name="jobs")
     api_key_id = models.UUIDField(null=True, blank=True)
@@ -271,9 +271,8 @@ class Job(models.Model):
                 condition=Q(state__in=["queued", "running"], kind__in=["delete_all", "restore_deletion"]),
                 name="job_exclusive",
             ),
-            models.CheckConstraint(
-                condition=Q(processed__lte=F("total")), name="job_processed_within_total"
-            ),  # or no total
+            # Also holds while `total` is null.
+            models.CheckConstraint(condition=Q(processed__lte=F("total")), name="job_processed_within_total"),
         ]
         indexes = [
             models.Index(fields=["heartbeat"], condition=Q(state__in=["queued", "running"]), name="job_unfinished"),
@@ -290,16 +289,16 @@ class Job(models.Model):
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
     def update(self, **kwargs: Any) -> NoReturn:
-        raise TypeError("Audit events are never changed.")
+        raise TypeError("Audit events can't be changed.")
 
     def delete(self) -> NoReturn:
-        raise TypeError("Audit events are never deleted.")
+        raise TypeError("Audit events can't be deleted.")
 
 
 class AuditEvent(models.Model):
-    """Who did what, to what, when and from where. Written once; the database refuses UPDATE and DELETE.
+    """An event in the audit log. Written once; the database rejects UPDATE and DELETE.
 
-    What was touched is kept by value, not by foreign key: the record outlives it.
+    The target is stored by value, not as a foreign key: the event outlives it.
     """
 
     Source = AuditSource
@@ -334,11 +333,11 @@ class AuditEvent(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         if not self._state.adding:
-            raise TypeError("Audit events are never changed.")
+            raise TypeError("Audit events can't be changed.")
         super().save(*args, **kwargs)
 
     def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise TypeError("Audit events are never deleted.")
+        raise TypeError("Audit events can't be deleted.")
 
 
 def new_signing_key() -> str:

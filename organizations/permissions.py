@@ -1,19 +1,19 @@
-"""Who may do what, as data. A membership holds roles, a role grants permissions, an endpoint names what it needs."""
+"""Roles and permissions. A membership has roles, a role grants permissions, an endpoint requires permissions."""
 
 from collections.abc import Iterable
 from enum import StrEnum
 
 
 class Requirement(StrEnum):
-    """What an endpoint asks for that belongs to no organization."""
+    """What an endpoint requires that does not depend on an organization."""
 
     ANONYMOUS = "nothing"
     CREDENTIALS = "credentials"  # a key or a token
-    ACCOUNT = "account"  # the credentials of somebody who is no public user
+    ACCOUNT = "account"  # credentials of a user that is not public
 
 
 class Permission(StrEnum):
-    """One thing an endpoint of an organization asks for."""
+    """A permission in an organization."""
 
     ORGANIZATION_READ_BASIC = "organization.read_basic"
     ORGANIZATION_READ = "organization.read"
@@ -38,7 +38,7 @@ class Permission(StrEnum):
 
 
 class Role(StrEnum):
-    """A name that a membership may hold, as the API spells it."""
+    """A role of a membership, as spelled in the API."""
 
     ADMIN = "admin"
     ADMIN_READ = "admin:read"
@@ -81,20 +81,21 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
 
 ROLE_NAMES = frozenset(role.value for role in Role)
 
-# Keys with these roles are built into pages and apps: a user who has nothing else, anywhere, manages no account.
+# Keys with these roles are embedded in web pages and apps, so a user who has such a role in all its organizations is
+# public and can't manage its account.
 PUBLIC_ROLES = frozenset({Role.READ, Role.UPLOAD, Role.IMAGES_READ})
 
 
 def has_public_role(roles: Iterable[str]) -> bool:
-    """Whether one of the roles of a membership is public."""
+    """Return whether one of the roles is public."""
     return not PUBLIC_ROLES.isdisjoint(roles)
 
 
 def granted(roles: Iterable[str]) -> frozenset[Permission]:
-    """Everything that these roles allow together; a name that is no role (any more) allows nothing."""
+    """Return the union of the permissions of these roles. Unknown role names are ignored."""
     return frozenset().union(*(ROLE_PERMISSIONS[Role(name)] for name in roles if name in ROLE_NAMES))
 
 
 def roles_granting(*needed: Permission) -> list[str]:
-    """The roles that allow at least one of these."""
+    """Return the roles that grant at least one of these permissions."""
     return [role.value for role, grants in ROLE_PERMISSIONS.items() if not grants.isdisjoint(needed)]

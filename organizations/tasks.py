@@ -1,4 +1,4 @@
-"""Celery faces of what time brings here."""
+"""Scheduled Celery tasks of the accounts app."""
 
 from celery import shared_task
 

@@ -1,4 +1,4 @@
-"""Celery, for work outside requests. Without REDIS_URL tasks run where they are called."""
+"""The Celery application. Without REDIS_URL, tasks run in the calling process."""
 
 import os
 from typing import Any
@@ -14,4 +14,4 @@ app.autodiscover_tasks()
 
 @signals.setup_logging.connect
 def disable_celery_logging(**kwargs: Any) -> None:
-    """Somebody listening here is what keeps Celery from replacing the logging of our settings."""
+    """A receiver of this signal keeps Celery from replacing the logging configuration of the settings."""

@@ -1,4 +1,4 @@
-"""Two questions of load balancers and orchestrators: does the process live, and can it serve?"""
+"""Liveness and readiness checks for load balancers and orchestrators."""
 
 import os
 import secrets
@@ -25,35 +25,35 @@ log = structlog.get_logger()
 
 
 def read_only_json(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Only to be read, and wrong methods are answered in the shape of every error."""
+    """Allow GET, HEAD and OPTIONS; other methods answer 405 in JSON."""
 
     @csrf_exempt
     @wraps(view)
-    def answer(request: HttpRequest) -> HttpResponse:
+    def wrapper(request: HttpRequest) -> HttpResponse:
         if request.method in ("GET", "HEAD"):
             return view(request)
         if request.method == "OPTIONS":
             return HttpResponse(status=204, headers={"Allow": METHODS})
-        refusal = error_response(405, f"Method {request.method} is not allowed here.", "method_not_allowed")
-        refusal["Allow"] = METHODS
-        return refusal
+        response = error_response(405, f"Method {request.method} is not allowed. Use GET.", "method_not_allowed")
+        response["Allow"] = METHODS
+        return response
 
-    return answer
+    return wrapper
 
 
 @read_only_json
 def live(request: HttpRequest) -> JsonResponse:
-    """200 as long as requests are answered at all."""
+    """Answers 200 while the process is running."""
     return JsonResponse({"status": "ok"})
 
 
 @read_only_json
 def ready(request: HttpRequest) -> JsonResponse:
-    """200 if all is well; else 503, with the checks that failed, and in `problems` why, as far as it may be told."""
+    """Answers 200 if all checks pass, else 503 with the failed checks and, in `problems`, the reasons."""
     checks = {
         "database": check_database,
         "migrations": check_migrations,
-        "owner": check_owner,  # before the storage, whose folder it makes the first time
+        "owner": check_owner,  # before the storage, whose folder it creates on the first run
         "storage": check_storage,
         "cache": check_cache,
     }
@@ -63,19 +63,19 @@ def ready(request: HttpRequest) -> JsonResponse:
             check()
         except Exception as error:
             log.warning("health.check_failed", check=name, exc_info=True)
-            problems[name] = response(error)
+            problems[name] = public_message(error)
     state = {name: "failed" if name in problems else "ok" for name in checks}
-    answer = {"status": "failed" if problems else "ok", "checks": state}
-    return JsonResponse(answer | ({"problems": problems} if problems else {}), status=503 if problems else 200)
+    data = {"status": "failed" if problems else "ok", "checks": state}
+    return JsonResponse(data | ({"problems": problems} if problems else {}), status=503 if problems else 200)
 
 
-def response(error: Exception) -> str:
-    """Our own sentence, or only the kind of what others say: that may quote an address or a password."""
+def public_message(error: Exception) -> str:
+    """The message of a DomainError; of other errors only the type, because messages can contain hosts or passwords."""
     return error.message if isinstance(error, DomainError) else type(error).__name__
 
 
 def check_database() -> None:
-    """Raises Unavailable where it can only be read: a standby, a file that belongs to somebody else, a maintenance."""
+    """Raise Unavailable if the database is read-only, such as a standby or a file owned by another user."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1 FROM organizations_organization LIMIT 1")
         cursor.execute("PRAGMA query_only" if connection.vendor == "sqlite" else "SHOW transaction_read_only")
@@ -90,14 +90,14 @@ def _is_writable_file() -> bool:
 
 
 def check_migrations() -> None:
-    """Raises Unavailable unless the tables are exactly those that this code knows."""
+    """Raise Unavailable unless exactly the migrations of this version are applied."""
     applied, known = set(MigrationRecorder(connection).applied_migrations()), known_migrations()
     apps = {app for app, _ in known}
     newer = {one for one in applied - known if one[0] in apps}
     if newer:
-        raise Unavailable(f"The database is newer than this code, which does not know {_listed(newer)}. Upgrade it.")
+        raise Unavailable(f"The database has unknown migrations: {_list(newer)}. Upgrade rokka.")
     if known - applied:
-        raise Unavailable(f"The database lacks {_listed(known - applied)}. Run `manage.py migrate`.")
+        raise Unavailable(f"Migrations are not applied: {_list(known - applied)}. Run `manage.py migrate`.")
 
 
 @cached
@@ -105,12 +105,12 @@ def known_migrations() -> frozenset[tuple[str, str]]:
     return frozenset(MigrationLoader(None, ignore_no_migrations=True).disk_migrations)
 
 
-def _listed(migrations: Iterable[tuple[str, str]]) -> str:
+def _list(migrations: Iterable[tuple[str, str]]) -> str:
     return ", ".join(f"{app}.{name}" for app, name in sorted(migrations))
 
 
 def check_owner() -> None:
-    """Raises StorageMismatch unless database and storage belong together."""
+    """Raise StorageMismatch unless database and storage belong together."""
     if problem := ownership.current(fresh=True).problem:
         raise problem.error
 

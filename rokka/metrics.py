@@ -1,4 +1,4 @@
-"""Numbers for monitoring in Prometheus' text format, read from the database: every process answers the same."""
+"""Metrics in Prometheus text format. They are read from the database, so that all processes report the same."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,13 +19,15 @@ from sourceimages.models import MaintenanceTask
 class DatabaseCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         held = GaugeMetricFamily(
-            "rokka_maintenance_held", "1 if the scheduled task waits for an operator.", labels=["task"]
+            "rokka_maintenance_held", "1 if the scheduled task is on hold until an operator acts.", labels=["task"]
         )
         last_run = GaugeMetricFamily(
-            "rokka_maintenance_last_run_timestamp_seconds", "When the scheduled task last ran.", labels=["task"]
+            "rokka_maintenance_last_run_timestamp_seconds",
+            "Time of the scheduled task's last run.",
+            labels=["task"],
         )
         recovered = CounterMetricFamily(
-            "rokka_files_recovered", "Files that were missing at their place and came back from the storage's trash."
+            "rokka_files_recovered", "Missing files that were recovered from the storage's trash."
         )
         for task in MaintenanceTask.objects.order_by("name"):
             if task.name == stored_files.TASK:
@@ -33,23 +35,23 @@ class DatabaseCollector(Collector):
             held.add_metric([task.name], task.held_since is not None)
             if task.last_run:
                 last_run.add_metric([task.name], task.last_run.timestamp())
-        jobs = GaugeMetricFamily("rokka_jobs_unfinished", "Jobs that wait or run.", labels=["kind", "state"])
+        jobs = GaugeMetricFamily("rokka_jobs_unfinished", "Queued and running jobs.", labels=["kind", "state"])
         for kind, state, count in (
             Job.objects.unfinished().values_list("kind", "state").annotate(Count("pk")).order_by()
         ):
             jobs.add_metric([kind, state], count)
         yield from (held, last_run, recovered, jobs)
-        with suppress(Unavailable):  # /health/ready says so
+        with suppress(Unavailable):  # /health/ready reports it
             yield GaugeMetricFamily(
                 "rokka_storage_mismatch",
-                "1 if database and storage do not belong together, so that nothing is written.",
+                "1 if database and storage do not belong together; writes are disabled.",
                 value=ownership.current().problem is not None,
             )
 
 
 @read_only_json
 def view(request: HttpRequest) -> HttpResponse:
-    """All metrics. Names no organization and no image; the shipped proxy answers outside callers 404 all the same."""
+    """Returns all metrics. They name no organization or image; still, the bundled proxy hides them from the outside."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(DatabaseCollector())
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

@@ -1,7 +1,7 @@
-"""Settings of the whole project, all from the environment. docs/settings.md lists every variable.
+"""Settings, read from environment variables. docs/settings.md lists all of them.
 
-A value that is not understood stops the start with the variable's name: a typing mistake in production
-must not silently mean "default".
+An invalid value stops the process with the name of the variable: in production, a typo must not silently become the
+default.
 """
 
 import os
@@ -37,7 +37,7 @@ DATA_DIR = env("DATA_DIR", lambda text: Path(text).resolve(), BASE_DIR / "data")
 
 
 def load_or_create_secret_key() -> str:
-    """The embedded mode makes its secret once, for itself; production must be given one."""
+    """Return the secret key of standalone mode, which creates and stores its own. Production requires SECRET_KEY."""
     path = DATA_DIR / "secret_key"
     try:
         return path.read_text()
@@ -47,7 +47,7 @@ def load_or_create_secret_key() -> str:
         with open(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(48))
         try:
-            os.link(draft, path)  # two first starts at once agree on one key, and nobody reads half of it
+            os.link(draft, path)  # atomic, so that concurrent first starts use the same key
         except FileExistsError:
             pass
         finally:
@@ -67,25 +67,23 @@ ALLOWED_HOSTS = env(
 TRUSTED_PROXIES = env("TRUSTED_PROXIES", networks, EMPTY_LIST)
 SIGNUP_ENABLED = env("SIGNUP_ENABLED", boolean, STANDALONE)
 RATE_LIMIT_ENABLED = env("RATE_LIMIT_ENABLED", boolean, True)
-RATE_LIMIT_PER_KEY = env("RATE_LIMIT_PER_KEY", positive_int, 12_000)  # a minute, as are all but sign-ups
+RATE_LIMIT_PER_KEY = env("RATE_LIMIT_PER_KEY", positive_int, 12_000)  # per minute, as all but sign-ups
 RATE_LIMIT_PER_ORGANIZATION = env("RATE_LIMIT_PER_ORGANIZATION", positive_int, 30_000)
-RATE_LIMIT_PER_ADDRESS = env("RATE_LIMIT_PER_ADDRESS", positive_int, 600)  # calls that need no credentials
-RATE_LIMIT_AUTH_FAILURES = env(
-    "RATE_LIMIT_AUTH_FAILURES", positive_int, 60
-)  # unknown keys and wrong passwords, an address
-RATE_LIMIT_SIGNUPS = env("RATE_LIMIT_SIGNUPS", positive_int, 20)  # an hour, an address
+RATE_LIMIT_PER_ADDRESS = env("RATE_LIMIT_PER_ADDRESS", positive_int, 600)  # requests without credentials
+RATE_LIMIT_AUTH_FAILURES = env("RATE_LIMIT_AUTH_FAILURES", positive_int, 60)  # invalid keys and passwords, per address
+RATE_LIMIT_SIGNUPS = env("RATE_LIMIT_SIGNUPS", positive_int, 20)  # per hour and address
 HSTS_SECONDS = env("HSTS_SECONDS", non_negative_int, 0 if STANDALONE else 365 * 86_400)
 FETCH_ALLOWED_NETWORKS = env("FETCH_ALLOWED_NETWORKS", networks, EMPTY_LIST)
-WEB_THREADS = env("WEB_THREADS", positive_int, 16 if STANDALONE else 32)  # of each web process; the server is told so
-FETCH_TIMEOUT_SECONDS = env("FETCH_TIMEOUT_SECONDS", positive_int, 60)  # for all URLs of a request
+WEB_THREADS = env("WEB_THREADS", positive_int, 16 if STANDALONE else 32)  # per web process; passed to the server
+FETCH_TIMEOUT_SECONDS = env("FETCH_TIMEOUT_SECONDS", positive_int, 60)  # for all URLs of a request together
 LOG_LEVEL = env("LOG_LEVEL", choice("DEBUG", "INFO", "WARNING", "ERROR"), "INFO")
-DEBUG = False  # errors are JSON in every mode, and nobody's browser sees our variables
+DEBUG = False  # debug pages would expose settings; errors are JSON in every mode
 
-# --- What may come in -------------------------------------------------------------------------------------------------
+# --- Upload limits and retention --------------------------------------------------------------------------------------
 
 MAX_FILE_SIZE = env("MAX_FILE_SIZE", positive_int, 150_000_000)  # bytes
 MAX_REQUEST_SIZE = env("MAX_REQUEST_SIZE", positive_int, 1_000_000_000)  # bytes
-MAX_FILES_PER_REQUEST = env("MAX_FILES_PER_REQUEST", positive_int, 20)  # in one request
+MAX_FILES_PER_REQUEST = env("MAX_FILES_PER_REQUEST", positive_int, 20)
 MAX_MEGAPIXELS = env("MAX_MEGAPIXELS", positive_int, 225)  # JPEG and WebP are exempt
 FORMATS = [
     "png",
@@ -133,40 +131,34 @@ FORMATS = [
     "woff2",
 ]
 ALLOWED_FORMATS = env("ALLOWED_FORMATS", lambda text: [choice(*FORMATS)(word) for word in comma_list(text)], FORMATS)
-REFUSE_DAMAGED_FILES = env("REFUSE_DAMAGED_FILES", boolean, False)  # those of which only a part can be decoded
+REFUSE_DAMAGED_FILES = env("REFUSE_DAMAGED_FILES", boolean, False)  # files that can only be decoded in part
 TRASH_RETENTION_DAYS = env("TRASH_RETENTION_DAYS", positive_int, 30)
-HISTORY_RETENTION_DAYS = env("HISTORY_RETENTION_DAYS", positive_int, 90)  # for which what changes replaced is kept
-STORAGE_TRASH_RETENTION_DAYS = env(
-    "STORAGE_TRASH_RETENTION_DAYS", positive_int, 14
-)  # of files that were moved to the storage's trash
-ORPHAN_GRACE_SECONDS = env(
-    "ORPHAN_GRACE_SECONDS", positive_int, 3600
-)  # how long files without a row may be an upload under way
-VERIFY_INTERVAL_DAYS = env(
-    "VERIFY_INTERVAL_DAYS", positive_int, 30
-)  # in which every stored file is read and compared once
+HISTORY_RETENTION_DAYS = env("HISTORY_RETENTION_DAYS", positive_int, 90)  # of previous versions of metadata
+STORAGE_TRASH_RETENTION_DAYS = env("STORAGE_TRASH_RETENTION_DAYS", positive_int, 14)  # of files in the storage's trash
+ORPHAN_GRACE_SECONDS = env("ORPHAN_GRACE_SECONDS", positive_int, 3600)  # a newer orphan may be an upload in progress
+VERIFY_INTERVAL_DAYS = env("VERIFY_INTERVAL_DAYS", positive_int, 30)  # in which every stored file is verified once
 SANDBOX = env("SANDBOX", choice("auto", "required"), "auto")
-PROBE_WORKERS = env("PROBE_WORKERS", positive_int, 2)  # children that read files, per web or worker process
+PROBE_WORKERS = env("PROBE_WORKERS", positive_int, 2)  # probe workers per web or worker process
 
-# Django's own limits on form fields, which answer 400 through rokka.core.http; files are bounded by ours.
+# Django's limits on form fields. Files have the limits above.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_500_000
 DATA_UPLOAD_MAX_NUMBER_FILES = None
 
-# --- Where it is kept -------------------------------------------------------------------------------------------------
+# --- Database, storage and caches -------------------------------------------------------------------------------------
 
 DATABASES = {
     "default": env(
         "DATABASE_URL", database_config, database_config(f"sqlite:///{DATA_DIR}/rokka.sqlite3") if STANDALONE else None
     )
 }
-TEMP_UPLOAD_DIR = DATA_DIR / "spool"  # of storages that cannot take files in themselves
+TEMP_UPLOAD_DIR = DATA_DIR / "tmp"  # for storages other than local files, which use a folder of their own
 REDIS_URL = env("REDIS_URL", redis_url, "" if STANDALONE else None)
 STORAGES = {
     "originals": env(
         "STORAGE_URL",
-        lambda url: storage_config(url, spool=TEMP_UPLOAD_DIR),
-        storage_config(f"file://{DATA_DIR}/files", spool=TEMP_UPLOAD_DIR) if STANDALONE else None,
+        lambda url: storage_config(url, temp_dir=TEMP_UPLOAD_DIR),
+        storage_config(f"file://{DATA_DIR}/files", temp_dir=TEMP_UPLOAD_DIR) if STANDALONE else None,
     ),
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
@@ -178,7 +170,7 @@ CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
     if REDIS_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}},
-    "previews": {  # of pictures in the back-office: too many bytes for memory, and easily made again
+    "previews": {  # thumbnails in the admin: too large for memory, and cheap to recreate
         "BACKEND": "rokka.core.caches.RandomCullFileCache",
         "LOCATION": THUMBNAIL_CACHE,
         "TIMEOUT": 30 * 86_400,
@@ -190,7 +182,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # --- Django -----------------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "rokka.backoffice.apps.RokkaAdminConfig",  # django.contrib.admin with our site
+    "rokka.backoffice.apps.RokkaAdminConfig",  # django.contrib.admin with RokkaAdminSite
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -226,7 +218,7 @@ MIDDLEWARE = [
 ]
 ROOT_URLCONF = "rokka.urls"
 CSRF_FAILURE_VIEW = "rokka.core.http.csrf_failure"
-APPEND_SLASH = False  # TolerantPath accepts both; a redirect would lose the body of a POST
+APPEND_SLASH = False  # NormalizePathMiddleware accepts both; a redirect would lose the body of a POST
 WSGI_APPLICATION = "rokka.wsgi.application"
 AUTH_USER_MODEL = "organizations.User"
 AUTH_PASSWORD_VALIDATORS = [
@@ -249,13 +241,13 @@ TEMPLATES = [
 ]
 LANGUAGE_CODE = "en"
 USE_I18N = False
-DATETIME_FORMAT = "Y-m-d H:i"  # in the back-office; UTC
+DATETIME_FORMAT = "Y-m-d H:i"  # in the admin; UTC
 USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "rokka" / "backoffice" / "static"]
 STATIC_ROOT = None if STANDALONE else BASE_DIR / "static"
-WHITENOISE_USE_FINDERS = STANDALONE  # nothing to collect when trying it out
+WHITENOISE_USE_FINDERS = STANDALONE  # standalone mode works without collectstatic
 LOGGING_CONFIG = None
 logs.configure(level=LOG_LEVEL, console=STANDALONE and sys.stderr.isatty())
 
@@ -264,9 +256,9 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not STANDALONE
 SESSION_COOKIE_AGE = 12 * 3600
 SECURE_HSTS_SECONDS = HSTS_SECONDS
 SILENCED_SYSTEM_CHECKS = [
-    "security.W005",  # what else is below our host names, and whether it has TLS, is not ours to say
-    "security.W008",  # TLS is done in front of us; a redirect would come after the key has travelled in the clear
-    "security.W021",  # lists in browsers are for their owners to enter
+    "security.W005",  # HSTS for subdomains: other services may run there without TLS
+    "security.W008",  # SSL redirect: the proxy terminates TLS, and a redirect comes after the key was sent in the clear
+    "security.W021",  # HSTS preload: up to the owner of the domain
 ]
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
@@ -330,7 +322,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "The open image origin you can host yourself. It speaks the API of rokka.io.",
     "VERSION": tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project"]["version"],
     "LICENSE": {"name": "MIT", "url": "https://opensource.org/license/mit"},
-    "SERVERS": [{"url": "/", "description": "The server that this document is from."}],
+    "SERVERS": [{"url": "/", "description": "The server that serves this document."}],
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
@@ -346,7 +338,7 @@ SPECTACULAR_SETTINGS = {
     ],
 }
 
-# --- Work outside requests --------------------------------------------------------------------------------------------
+# --- Celery -----------------------------------------------------------------------------------------------------------
 
 CELERY_BROKER_URL = REDIS_URL or "memory://"
 CELERY_TASK_ALWAYS_EAGER = not REDIS_URL
@@ -355,7 +347,7 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "interactive"
-MAINTENANCE_QUEUE = {"queue": "upkeep"}
+MAINTENANCE_QUEUE = {"queue": "maintenance"}
 CELERY_TASK_ROUTES = {
     "sourceimages.tasks.collect_garbage": MAINTENANCE_QUEUE,
     "sourceimages.tasks.empty_storage_trash": MAINTENANCE_QUEUE,
@@ -384,9 +376,9 @@ CELERY_BEAT_SCHEDULE = {
     "remove_old_versions": {"task": "sourceimages.tasks.remove_old_versions", "schedule": 3600},
     "resume_jobs": {"task": "sourceimages.tasks.resume_jobs", "schedule": 20},
     "index_stale": {"task": "sourceimages.tasks.index_stale", "schedule": 60},
-    "forget_old_jobs": {"task": "sourceimages.tasks.delete_old_job_images", "schedule": 3600},
-    "optimize_waiting": {"task": "sourceimages.tasks.optimize_pending", "schedule": 60},
-    "find_colours": {"task": "sourceimages.tasks.extract_colors", "schedule": 20},
+    "delete_old_job_images": {"task": "sourceimages.tasks.delete_old_job_images", "schedule": 3600},
+    "optimize_pending": {"task": "sourceimages.tasks.optimize_pending", "schedule": 60},
+    "extract_colors": {"task": "sourceimages.tasks.extract_colors", "schedule": 20},
     "read_again": {"task": "sourceimages.tasks.read_again", "schedule": 600},
     "verify": {"task": "sourceimages.tasks.verify", "schedule": 600},
     "snapshot_stats": {"task": "organizations.tasks.snapshot_stats", "schedule": 600},

@@ -1,4 +1,4 @@
-"""The root and what is public: a page for browsers, the list of resources for API keys, what stacks may say."""
+"""The root (a page for browsers, a credentials check for API clients), the stack catalogue and the API docs."""
 
 from threading import Lock
 from typing import Any
@@ -24,7 +24,7 @@ CREDENTIALS = ("Api-Key", "Authorization")
 
 
 class RootViewSet(AuthenticatedViewSet):
-    """One address for two: API keys learn that they are valid, browsers, which have none, get a page."""
+    """Checks API credentials; browsers, which send none, get the welcome page."""
 
     tag = "Server"
     required_permissions = {"root": Requirement.CREDENTIALS}
@@ -37,7 +37,7 @@ class RootViewSet(AuthenticatedViewSet):
         return super().dispatch(request, *args, **kwargs)
 
     @extend_schema(
-        summary="Check the credentials",
+        summary="Check credentials",
         responses={
             200: inline_serializer(
                 "Root",
@@ -50,38 +50,38 @@ class RootViewSet(AuthenticatedViewSet):
         },
     )
     def root(self, request: Request) -> Response:
-        """What clients call to find out whether a key is valid."""
+        """Answers 200 if the API key or token is valid."""
         return Response({"resources": RESOURCES, "environment": settings.ROKKA_MODE})
 
 
 class CatalogueViewSet(AuthenticatedViewSet):
-    """What stacks may say. Nothing here renders yet."""
+    """The catalogue of stack operations and options. This server doesn't render images."""
 
     tag = "Stacks"
     required_permissions = {"operations": Requirement.ANONYMOUS, "stack_options": Requirement.ANONYMOUS}
     serializer_class = serializers.Serializer
 
     @extend_schema(
-        summary="List operations of stacks",
+        summary="List stack operations",
         auth=[],
         responses={200: OpenApiTypes.OBJECT, **errors(429)},
     )
     def operations(self, request: Request) -> Response:
-        """By name: description, properties and which of them are required."""
+        """Returns the operations by name, with description, properties and required properties."""
         return Response(OPERATIONS)
 
     @extend_schema(
-        summary="List options of stacks",
+        summary="List stack options",
         auth=[],
         responses={200: OpenApiTypes.OBJECT, **errors(429)},
     )
     def stack_options(self, request: Request) -> Response:
-        """All options that a stack may have."""
+        """Returns all options that a stack can have."""
         return Response(STACK_OPTIONS)
 
 
 class OpenAPIView(PlainOptions, SpectacularJSONAPIView):
-    """The OpenAPI document; made by one thread at a time, as making it is not safe for several."""
+    """The OpenAPI document. A lock guards its generation, which is not thread-safe."""
 
     lock = Lock()
 
@@ -92,7 +92,7 @@ class OpenAPIView(PlainOptions, SpectacularJSONAPIView):
 
 
 class OpenAPIPage(PlainOptions, SpectacularSwaggerSplitView):
-    """The OpenAPI document for people, who can try it."""
+    """Swagger UI."""
 
 
 def welcome_page(request: HttpRequest) -> HttpResponse:

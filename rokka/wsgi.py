@@ -1,4 +1,4 @@
-"""The application for WSGI servers. Importing the package `rokka` has named the settings already."""
+"""The WSGI application. Importing the package `rokka` has set DJANGO_SETTINGS_MODULE."""
 
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application

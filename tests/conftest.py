@@ -1,6 +1,6 @@
-"""The cast: Alice administrates acme, Bob helps there with whatever role a test gives him, Charlie is a stranger.
+"""The cast: Alice is an admin of acme, Bob is a member with the roles a test gives him, Charlie is a stranger.
 
-Everything runs against the database of DATABASE_URL; bytes go to a fresh folder.
+Tests use the database of DATABASE_URL and store files in a temporary folder.
 """
 
 import gc
@@ -52,7 +52,7 @@ ALLOWED_SKIPS = (
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody with a key."""
+    """A user with an API key."""
 
     user: User
     key: str
@@ -77,7 +77,7 @@ def acme(db: None) -> Organization:
 
 @pytest.fixture
 def member(acme: Organization) -> Callable[..., Person]:
-    """Makes somebody with these roles in acme."""
+    """Creates a user with these roles in acme."""
 
     def make(*roles: str, email: str = "bob@example.org", active: bool = True) -> Person:
         user = User.objects.create(email=email, password="!")
@@ -94,7 +94,7 @@ def alice(member: Callable[..., Person]) -> Person:
 
 @pytest.fixture
 def stage(acme: Organization, alice: Person) -> Organization:
-    """Another organization that Alice administrates."""
+    """Another organization with Alice as an admin."""
     stage = create_organization_with_admin("stage", email="stage@example.org", actor=COMMAND).organization
     set_roles(stage, alice.user.pk, [Role.ADMIN], comment=None, actor=COMMAND)
     return stage
@@ -114,8 +114,8 @@ def image(acme: Organization, alice: Person) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def own_files(settings: Any, tmp_path: Path) -> Path:
-    """Bytes of this test go to a folder of its own, and so do previews of them."""
+def storage_dir(settings: Any, tmp_path: Path) -> Path:
+    """A temporary folder per test for stored files, and another for cached thumbnails."""
     folder = tmp_path / "files"
     settings.CACHES = settings.CACHES | {"previews": settings.CACHES["previews"] | {"LOCATION": tmp_path / "previews"}}
     settings.STORAGES = settings.STORAGES | {
@@ -125,15 +125,15 @@ def own_files(settings: Any, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def no_waiting(settings: Any) -> None:
-    """Passwords are hashed fast, and a client of Django's, which is a new server, looks for no static files."""
+def fast_settings(settings: Any) -> None:
+    """Fast password hashes, and no scan for static files whenever a test client is created."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.WHITENOISE_USE_FINDERS = False
 
 
 @pytest.fixture(autouse=True)
-def fresh_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What other tests counted is forgotten, and downloads are written down only when a test asks for it."""
+def clear_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clear caches and download counts of other tests; downloads are written only when a test calls flush()."""
     cache.clear()
     indexing.clear_cache()
     monkeypatch.setattr(daily_stats.downloads, "flush_interval", None)
@@ -141,18 +141,18 @@ def fresh_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """What is stored, or being received, in a folder of local files: all but the owner mark and a lock."""
+    """Stored and temporary files in a folder, without the owner mark and the lock."""
     return [path for path in folder.rglob("*") if path.is_file() and path.name not in (OWNER_MARK, "trash.lock")]
 
 
-def contradictions(*, verify_checksums: bool = True) -> list[str]:
-    """Everything that must not be, stray bytes included: the last line of every test of a race or a crash."""
+def consistency_errors(*, verify_checksums: bool = True) -> list[str]:
+    """Problems found by check_consistency, including orphaned files. Tests of races and crashes end with it."""
     return [finding.message for finding in consistency.check(verify_checksums=verify_checksums)]
 
 
 @pytest.fixture
 def in_process(settings: Any) -> Iterator[None]:
-    """Tasks run where they are called, whatever queue there is."""
+    """Run tasks in process, even with a queue."""
     settings.CELERY_TASK_ALWAYS_EAGER, before = True, celery_app.conf.task_always_eager
     celery_app.conf.task_always_eager = True
     yield
@@ -161,24 +161,24 @@ def in_process(settings: Any) -> Iterator[None]:
 
 @pytest.fixture
 def consistent(db: None) -> Iterator[None]:
-    """In the end, nothing contradicts anything."""
+    """Check at the end of the test that database and storage are consistent."""
     yield
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(
     tmp_path_factory: pytest.TempPathFactory, django_db_modify_db_settings_parallel_suffix: None
 ) -> None:
-    """SQLite in a file, as it runs for users, not in memory, which knows neither WAL nor a second process."""
+    """Use SQLite in a file, as in production: in memory, it supports neither WAL nor a second process."""
     if connection.vendor == "sqlite":
         name = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
         connection.settings_dict["TEST"]["NAME"] = name
 
 
 @pytest.fixture(autouse=True, scope="session")
-def emptied_between_tests() -> Iterator[None]:
-    """SQLite empties tables with DELETE, which the audit trail refuses: tests may, between two of them."""
+def flushable_audit_log() -> Iterator[None]:
+    """Let Django flush the audit log between tests: on SQLite it uses DELETE, which the triggers reject."""
     operations = DatabaseWrapper.ops_class
     execute_sql_flush = operations.execute_sql_flush
 
@@ -197,29 +197,29 @@ def emptied_between_tests() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def corpus() -> Path:
-    """The folder with real files of all formats, and what independent tools say of them."""
+    """The folder with sample files of all formats, and their metadata according to independent tools."""
     folder = os.environ.get("TEST_CORPUS")
     if not folder:
-        pytest.skip("TEST_CORPUS is not set: it names the folder with images/images.json and hostile/hostile.json")
+        pytest.skip("TEST_CORPUS is not set: the folder with images/images.json and hostile/hostile.json")
     return Path(folder)
 
 
 @pytest.fixture(scope="session")
 def s3_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
-    """STORAGE_URL of a real S3 server, with a bucket for this process: TEST_S3_URL's, else one that is started here.
+    """STORAGE_URL of an S3 server, with a bucket for this process: that of TEST_S3_URL, or one started here.
 
-    An empty TEST_S3_URL stands for none: what needs S3 is left out.
+    If TEST_S3_URL is empty, tests that need S3 are skipped.
     """
     given = os.environ.get("TEST_S3_URL")
     if given == "":
-        pytest.skip("TEST_S3_URL is empty: what needs S3 was left out")
+        pytest.skip("TEST_S3_URL is empty: skipping tests that need S3")
     if given:
         server, question_mark, options = given.partition("?")
         yield f"{server}-{worker_id}{question_mark}{options}"
         return
     folder = str(tmp_path_factory.mktemp("s3"))
     script = ROOT / "bin" / "s3-server"
-    port = str(random.randrange(10_000, 17_000))  # runs beside each other each have their own
+    port = str(random.randrange(10_000, 17_000))  # so that parallel runs use different ports
     started = subprocess.run([script, "start", folder, port], capture_output=True, text=True)
     if started.returncode == 3:
         pytest.skip(f"no S3 server: {started.stderr.strip()}")
@@ -232,19 +232,19 @@ def s3_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator
 
 @pytest.fixture
 def empty_bucket(s3_url: str, tmp_path: Path) -> str:
-    """STORAGE_URL of a bucket with nothing in it."""
+    """STORAGE_URL of an empty bucket."""
     bucket = S3Storage(**env.storage_config(s3_url, temp_dir=tmp_path)["OPTIONS"])
-    bucket.client.create_bucket(Bucket=bucket.bucket_name)  # again means nothing
+    bucket.client.create_bucket(Bucket=bucket.bucket_name)  # no effect if it exists
     empty(bucket)
     return s3_url
 
 
 @pytest.fixture(scope="session")
 def node() -> str:
-    """The node program, with the JavaScript client installed beside the tests."""
+    """Path of node. Skips the test if node or the JavaScript client is not installed."""
     program = shutil.which("node")
     if program is None:
-        pytest.skip("node is not installed: the JavaScript client was left out")
+        pytest.skip("node is not installed: skipping tests of the JavaScript client")
     if not (ROOT / "tests" / "clients" / "node_modules" / "rokka").is_dir():
         pytest.skip("the JavaScript client is not installed: npm ci in tests/clients")
     return program
@@ -252,54 +252,54 @@ def node() -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """A server closes what it has sent. Here nobody does, and a stream that was not read keeps its query open."""
-    made: list[StreamingHttpResponse] = []
+    """Close streaming responses after each test, as a server does: an unread stream keeps its query open."""
+    responses: list[StreamingHttpResponse] = []
     original = StreamingHttpResponse.__init__
 
-    def remembered(self: StreamingHttpResponse, *arguments: Any, **options: Any) -> None:
+    def recording_init(self: StreamingHttpResponse, *arguments: Any, **options: Any) -> None:
         original(self, *arguments, **options)
-        made.append(self)
+        responses.append(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(StreamingHttpResponse, "__init__", remembered)
+        patch.setattr(StreamingHttpResponse, "__init__", recording_init)
         try:
             yield
         finally:
-            for response in made:
+            for response in responses:
                 for close in response._resource_closers:
                     with suppress(Exception):  # as Django does
                         close()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """What is imported and collected stays: the garbage collector need not look at it again and again."""
+    """Exclude imported modules and collected tests from garbage collection, which speeds up the run."""
     gc.collect()
     gc.freeze()
 
 
-# Tests that start whole processes take longest: begun first, and the short ones fill up the end.
-WITH_PROCESSES = (ROOT / "tests" / "outside", ROOT / "tests" / "browser")
+# Tests that start processes take longest, so they run first.
+WITH_PROCESSES = (ROOT / "tests" / "system", ROOT / "tests" / "browser")
 
 
-@pytest.hookimpl(trylast=True)  # after those who order by kind of database access
+@pytest.hookimpl(trylast=True)  # after pytest-django, which sorts by database access
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not any(item.path.is_relative_to(folder) for folder in WITH_PROCESSES))
 
 
 def pytest_report_header() -> str:
-    """What this run is about, and how to have the other one."""
+    """Name the database and Redis of this run."""
     if connection.vendor == "postgresql":
         return f"database: PostgreSQL; Redis: {os.environ.get('REDIS_URL') or 'none, REDIS_URL is not set'}"
-    return "database: SQLite; PostgreSQL is left out, DATABASE_URL=postgres://… runs these tests there"
+    return "database: SQLite; set DATABASE_URL=postgres://… to run the tests on PostgreSQL"
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """With CI=true nothing is left out in silence."""
+    """With CI=true, fail the run on unexpected skips."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or os.environ.get("CI") != "true":
         return
     reasons = [str(report.longrepr) for report in reporter.stats.get("skipped", [])]
     unexpected = [reason for reason in reasons if not any(allowed in reason for allowed in ALLOWED_SKIPS)]
     if unexpected:
-        reporter.write_line(f"\nCI=true, and {len(unexpected)} tests were left out unexpectedly", red=True)
+        reporter.write_line(f"\nCI=true, and {len(unexpected)} tests were skipped unexpectedly", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,7 +1,7 @@
-"""rokka's settings for tests: a folder that is gone at the end, never the data of a rokka that runs from here.
+"""Settings for tests. The data folder is temporary, never that of an installation in this directory.
 
-Several processes may run tests at once. With Redis each has two databases of its own, counted from that of REDIS_URL:
-one for what it does itself, one for the servers and workers that it starts.
+Several processes can run tests at once. With Redis, each uses two databases, starting at that of REDIS_URL: one for
+itself, one for the servers and workers it starts.
 """
 
 import os

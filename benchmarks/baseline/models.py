@@ -1,13 +1,13 @@
 from django.db import models
 
 
-class Picture(models.Model):
+class Image(models.Model):
     name = models.CharField(max_length=100)
     key = models.CharField(max_length=100)
     size = models.BigIntegerField()
     created = models.DateTimeField(auto_now_add=True)
 
-    objects: models.Manager["Picture"] = models.Manager()
+    objects: models.Manager["Image"] = models.Manager()
 
     def __str__(self) -> str:
         return self.name

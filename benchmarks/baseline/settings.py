@@ -1,4 +1,4 @@
-"""The least Django that does a comparable thing, with the database exactly as rokka sets it up."""
+"""A minimal Django project for comparison, with the database configuration of rokka."""
 
 from pathlib import Path
 

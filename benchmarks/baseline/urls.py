@@ -1,4 +1,4 @@
-"""The views that rokka is compared with."""
+"""Views to compare rokka with."""
 
 from pathlib import Path
 from typing import cast
@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from benchmarks.baseline.models import Picture
+from benchmarks.baseline.models import Image
 
 
 def trivial(request: HttpRequest) -> HttpResponse:
@@ -22,19 +22,19 @@ def trivial(request: HttpRequest) -> HttpResponse:
 
 
 def upload(request: HttpRequest) -> HttpResponse:
-    """Save the file as Django does, which is without fsync, and insert one row."""
+    """Save the file with Django's storage, which doesn't call fsync, and insert one row."""
     file = cast(UploadedFile, request.FILES["filedata"])
     key = default_storage.save(uuid4().hex, file)
-    picture = Picture.objects.create(name=file.name, key=key, size=file.size)
-    return JsonResponse({"id": picture.pk})
+    image = Image.objects.create(name=file.name, key=key, size=file.size)
+    return JsonResponse({"id": image.pk})
 
 
 def download(request: HttpRequest, pk: int) -> FileResponse:
-    picture = Picture.objects.get(pk=pk)
-    return FileResponse(Path(settings.MEDIA_ROOT, picture.key).open("rb"), content_type="image/jpeg")
+    image = Image.objects.get(pk=pk)
+    return FileResponse(Path(settings.MEDIA_ROOT, image.key).open("rb"), content_type="image/jpeg")
 
 
-class PictureSerializer(serializers.Serializer):
+class ImageSerializer(serializers.Serializer):
     id = serializers.IntegerField()
     name = serializers.CharField()
     key = serializers.CharField()
@@ -42,14 +42,14 @@ class PictureSerializer(serializers.Serializer):
     created = serializers.DateTimeField()
 
 
-class PictureView(APIView):
+class ImageView(APIView):
     def get(self, request: Request, pk: int) -> Response:
-        return Response(PictureSerializer(Picture.objects.get(pk=pk)).data)
+        return Response(ImageSerializer(Image.objects.get(pk=pk)).data)
 
 
 urlpatterns = [
     path("trivial", trivial),
     path("upload", upload),
-    path("pictures/<int:pk>", PictureView.as_view()),
-    path("pictures/<int:pk>/download", download),
+    path("images/<int:pk>", ImageView.as_view()),
+    path("images/<int:pk>/download", download),
 ]

@@ -1,4 +1,4 @@
-"""Who calls: an API key, looked up by its sha256, or a token that was made with one."""
+"""Authentication of API requests, by an API key (looked up by its SHA-256) or a token issued for one."""
 
 from uuid import UUID
 
@@ -14,32 +14,32 @@ HINT = "Send a valid key in the Api-Key header."
 
 
 def credentials(request: Request) -> Credentials:
-    """What the request shows; a key counts before a token. Raises Unauthenticated, InvalidToken."""
+    """Read the credentials of a request; a key takes precedence over a token. Raises Unauthenticated, InvalidToken."""
     if key := request.headers.get("Api-Key", "").strip():
         return Credentials(digest=ApiKey.digest_of(key))
     scheme, _, text = request.headers.get("Authorization", "").strip().partition(" ")
     if scheme.lower() == "bearer":
         return Credentials(token=tokens.verify(text.strip(), address=address_of(request)))
-    raise Unauthenticated(f"There is no Api-Key in this request. {HINT}")
+    raise Unauthenticated(f"API key missing. {HINT}")
 
 
-def api_key_for(shown: Credentials) -> ApiKey:
-    """The key itself, with its user. Raises Unauthenticated, InvalidToken."""
-    key = resolve_key(shown)
-    if key is None and shown.token:
-        raise InvalidToken("The Api-Key that this token was made with is gone.")
+def api_key_for(credentials: Credentials) -> ApiKey:
+    """Return the API key, with its user. Raises Unauthenticated, InvalidToken."""
+    key = resolve_key(credentials)
+    if key is None and credentials.token:
+        raise InvalidToken("The API key of this token was deleted. Get a new token with another key.")
     if key is None:
-        raise Unauthenticated(f"This Api-Key is not valid. {HINT}")
+        raise Unauthenticated(f"Invalid API key. {HINT}")
     return key
 
 
 def address_of(request: Request) -> str:
-    """The address of the client, as far as it is known (TRUSTED_PROXIES)."""
+    """The client's IP address, behind trusted proxies too (TRUSTED_PROXIES); empty if unknown."""
     return request.META.get("REMOTE_ADDR") or ""
 
 
 class CredentialsAuthentication(BaseAuthentication):
-    """(user, id of the key), for views that are no scope's."""
+    """Sets (user, key ID) on requests to views outside of AuthenticatedViewSet."""
 
     def authenticate(self, request: Request) -> tuple[User, UUID]:
         key = api_key_for(credentials(request))

@@ -1,10 +1,11 @@
-"""The one place that decides whether a caller may come near something at all: each viewset of the API is a scope."""
+"""Base viewsets of the API. They authenticate, check permissions and apply rate limits before any action runs."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 from uuid import UUID
 
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -19,21 +20,22 @@ from organizations.errors import InvalidOrganizationName, NotAMember, Organizati
 from organizations.models import ORGANIZATION_NAME, AuditEvent, Organization, User
 from organizations.permissions import Permission, Requirement
 from rokka.core import ratelimits
-from rokka.core.errors import Unauthenticated
+from rokka.core.errors import FeatureUnavailable, Unauthenticated
 from rokka.core.methods import PlainOptions
+from rokka.core.openapi import errors
 from rokka.core.ratelimits import RateLimitState
 
 
 class AuthenticatedViewSet(PlainOptions, GenericViewSet):
-    """A viewset that finds out who calls and whether they may, and counts how often, before anything else.
+    """A viewset that authenticates, authorizes and rate-limits the caller before anything else.
 
-    `needs` names what each action asks for, several permissions meaning one of them; an action that names nothing
-    does not exist.
+    `required_permissions` maps each action to what it requires; of a tuple of permissions, one is enough. An action
+    without an entry answers 405.
     """
 
-    tag: ClassVar[str]  # under which the OpenAPI document has the actions
+    tag: ClassVar[str]  # of the actions in the OpenAPI document
     required_permissions: ClassVar[Mapping[str, Requirement | Permission | tuple[Permission, ...]]]
-    unthrottled_actions: ClassVar[set[str]] = set()  # actions that are never answered 429
+    unthrottled_actions: ClassVar[set[str]] = set()  # actions that never answer 429
 
     credentials: Credentials
     user: User | None = None
@@ -50,8 +52,11 @@ class AuthenticatedViewSet(PlainOptions, GenericViewSet):
 
     @property
     def required_permission(self) -> Requirement | Permission | tuple[Permission, ...]:
-        """What the action asks for. Who calls what does not exist is asked who they are, if anybody is here."""
-        public = all(need == Requirement.ANONYMOUS for need in self.required_permissions.values())
+        """What the action requires.
+
+        An unknown action requires credentials, unless all actions of the viewset are anonymous.
+        """
+        public = all(required == Requirement.ANONYMOUS for required in self.required_permissions.values())
         return self.required_permissions.get(
             self.action or "", Requirement.ANONYMOUS if public else Requirement.CREDENTIALS
         )
@@ -68,7 +73,7 @@ class AuthenticatedViewSet(PlainOptions, GenericViewSet):
         if self.action not in self.required_permissions:
             raise MethodNotAllowed(request.method or "")
         if self.required_permission == Requirement.ACCOUNT and self.user is not None and is_public(self.user):
-            raise PublicUser("This key is meant to be public, by its roles: it cannot see or change an account.")
+            raise PublicUser("This key belongs to a public user, which can't view or change its account.")
 
     def check_throttles(self, request: Request) -> None:
         if self.action not in self.unthrottled_actions:
@@ -87,8 +92,8 @@ class AuthenticatedViewSet(PlainOptions, GenericViewSet):
 
     @property
     def caller(self) -> User:
-        """Who calls an action that asks for credentials."""
-        assert self.user is not None  # noqa: S101 (such an action is not reached without)
+        """The user who calls an action that requires credentials."""
+        assert self.user is not None  # noqa: S101 (perform_authentication has set it)
         return self.user
 
     @property
@@ -107,27 +112,29 @@ class AuthenticatedViewSet(PlainOptions, GenericViewSet):
 
 
 class OrganizationScope(AuthenticatedViewSet):
-    """A viewset below `/…/{org}`: resolves organization and membership, and refuses before anything is looked up."""
+    """A viewset below `/…/{org}`: resolves the organization and the membership before anything else is looked up."""
 
     organization: Organization
     granted_permissions: frozenset[Permission]
 
     def perform_authentication(self, request: Request) -> None:
-        """Who calls and what they may do here are one question; only a refusal asks again, to say why."""
+        """Resolve user and permissions in one query; only a refused request runs more, to find the reason."""
         if isinstance(self.required_permissions.get(self.action or ""), Requirement):
             return super().perform_authentication(request)
         name = self.kwargs["organization"]
         self.credentials = credentials(request)
-        if re.match(ORGANIZATION_NAME, name) and (found := resolve_access(self.credentials, name)):
-            self.organization, self.granted_permissions = found.organization, found.granted
-            return self._set_caller(request, found.user, found.key_id)
+        if re.match(ORGANIZATION_NAME, name) and (access := resolve_access(self.credentials, name)):
+            self.organization, self.granted_permissions = access.organization, access.granted
+            return self._set_caller(request, access.user, access.key_id)
         api_key_for(self.credentials)
         raise access_error(name)
 
     def check_permissions(self, request: Request) -> None:
         super().check_permissions(request)
-        need = self.required_permission
-        if not isinstance(need, Requirement) and not self.granted(*(need if isinstance(need, tuple) else (need,))):
+        required = self.required_permission
+        if isinstance(required, Requirement):
+            return
+        if not self.granted(*(required if isinstance(required, tuple) else (required,))):
             raise RoleMissing(f"Your roles in {self.organization.name!r} do not allow this.")
 
     def throttle_keys(self) -> list[tuple[ratelimits.Limit, str]]:
@@ -135,12 +142,40 @@ class OrganizationScope(AuthenticatedViewSet):
         return super().throttle_keys() + ([(PER_ORGANIZATION, organization.pk.hex)] if organization else [])
 
     def granted(self, *permissions: Permission) -> bool:
-        """Does the caller have one of these here?"""
+        """Return whether the caller has at least one of the permissions in the organization."""
         return not self.granted_permissions.isdisjoint(permissions)
 
 
+def unsupported_action(
+    summary: str,
+    message: str,
+    *,
+    parameters: list[OpenApiParameter],
+    lookup: Callable[..., object] | None = None,
+) -> Callable[..., Response]:
+    """An action for an endpoint of rokka.io that this server does not support.
+
+    It raises FeatureUnavailable once the caller is authorized. `lookup(organization, *path_parameters)` can raise
+    NotFound before that.
+    """
+
+    def action(self: OrganizationScope, request: Request, organization: str, **path_parameters: str) -> Response:
+        if lookup is not None:
+            lookup(self.organization, *path_parameters.values())
+        raise FeatureUnavailable(message)
+
+    schema = extend_schema(
+        summary=summary,
+        description=f"Not supported: always refused with `feature_unavailable`. {message}",
+        parameters=parameters,
+        request=None,
+        responses=errors(400, 401, 403, 404, 429),
+    )
+    return schema(action)
+
+
 def access_error(name: str) -> Exception:
-    """Why somebody whose credentials are valid has no access to the organization of this name."""
+    """The error for a caller with valid credentials but no access to the organization of this name."""
     if not re.match(ORGANIZATION_NAME, name):
         return InvalidOrganizationName(name)
     if not Organization.objects.filter(name=name).exists():

@@ -1,6 +1,4 @@
-"""Who belongs to an organization."""
-
-from uuid import UUID
+"""Memberships of an organization."""
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -21,8 +19,10 @@ from organizations.errors import MembershipNotFound, PublicUser, RoleMissing, Us
 from organizations.operations import MembershipChange, add_member_with_new_user, remove_member, set_roles
 from organizations.permissions import Permission
 from rokka.core.openapi import ORGANIZATION, errors
+from rokka.core.parsers import parse_uuid
 
 USER_ID = OpenApiParameter("user_id", OpenApiTypes.UUID, OpenApiParameter.PATH)
+NOT_A_MEMBER = "This user is not a member of the organization."
 
 
 class MembershipViewSet(OrganizationScope):
@@ -35,7 +35,7 @@ class MembershipViewSet(OrganizationScope):
         "retrieve": Permission.MEMBERSHIPS_READ,
         "create": Permission.MEMBERSHIPS_WRITE,
         "update": Permission.MEMBERSHIPS_WRITE,
-        "destroy": Permission.ORGANIZATION_READ_BASIC,  # to leave; others are removed by those who may
+        "destroy": Permission.ORGANIZATION_READ_BASIC,  # enough to leave; removing others takes MEMBERSHIPS_WRITE
     }
 
     @extend_schema(
@@ -44,7 +44,7 @@ class MembershipViewSet(OrganizationScope):
         responses={200: MembershipsSerializer, **errors(400, 401, 403, 404, 429)},
     )
     def list(self, request: Request, organization: str) -> Response:
-        """All of them, the first member first."""
+        """Returns all members, oldest first."""
         members = self.organization.memberships.select_related("user").order_by("created", "id")
         items = MembershipSerializer(members, many=True).data
         return Response({"total": len(items), "items": items})
@@ -55,11 +55,12 @@ class MembershipViewSet(OrganizationScope):
         responses={200: MembershipSerializer, **errors(400, 401, 403, 404, 429)},
     )
     def retrieve(self, request: Request, organization: str, user_id: str) -> Response:
-        """By the id of the user."""
+        """Returns the membership of a user."""
         members = self.organization.memberships.select_related("user")
-        member = members.filter(user=parse_uuid(user_id, MembershipNotFound("This user is no member."))).first()
+        not_found = MembershipNotFound(NOT_A_MEMBER)
+        member = members.filter(user=parse_uuid("user_id", user_id, error=not_found)).first()
         if member is None:
-            raise MembershipNotFound("This user is no member.")
+            raise not_found
         return Response(MembershipSerializer(member).data)
 
     @extend_schema(
@@ -69,17 +70,17 @@ class MembershipViewSet(OrganizationScope):
         responses={201: NewMemberSerializer, **errors(400, 401, 403, 404, 413, 429)},
     )
     def create(self, request: Request, organization: str) -> Response:
-        """Make a user with the caller's e-mail address, its key, and its membership."""
-        wanted = validated(RolesSerializer, request.data)
+        """Creates a user with the caller's email address, an API key and a membership."""
+        fields = validated(RolesSerializer, request.data)
         new = add_member_with_new_user(
             self.organization,
-            wanted["roles"],
+            fields["roles"],
             email=self.caller.email,
-            comment=wanted["comment"] or "",
+            comment=fields["comment"] or "",
             actor=self.actor,
         )
-        shape = MembershipSerializer(new.membership).data | {"api_key": new.api_key}
-        return Response(shape, status=status.HTTP_201_CREATED)
+        data = MembershipSerializer(new.membership).data | {"api_key": new.api_key}
+        return Response(data, status=status.HTTP_201_CREATED)
 
     @extend_schema(
         summary="Set the roles of a member",
@@ -93,18 +94,18 @@ class MembershipViewSet(OrganizationScope):
         },
     )
     def update(self, request: Request, organization: str, user_id: str) -> Response:
-        """201: is a member now. 200: has other roles now. 204: nothing has changed."""
-        wanted = validated(RolesSerializer, request.data)
+        """Adds a user as a member (201), changes the roles of a member (200), or changes nothing (204)."""
+        fields = validated(RolesSerializer, request.data)
         membership, outcome = set_roles(
             self.organization,
-            parse_uuid(user_id, UserNotFound("There is no user with this id.")),
-            wanted["roles"],
-            comment=wanted["comment"],
+            parse_uuid("user_id", user_id, error=UserNotFound("User not found.")),
+            fields["roles"],
+            comment=fields["comment"],
             actor=self.actor,
         )
         if outcome is MembershipChange.UNCHANGED:
             return Response(status=status.HTTP_204_NO_CONTENT)
-        created = outcome is MembershipChange.ADDED
+        created = outcome is MembershipChange.CREATED
         return Response(MembershipSerializer(membership).data, status=201 if created else 200)
 
     @extend_schema(
@@ -113,25 +114,16 @@ class MembershipViewSet(OrganizationScope):
         responses={204: None, **errors(400, 401, 403, 404, 409, 429)},
     )
     def destroy(self, request: Request, organization: str, user_id: str) -> Response:
-        """Admins remove any member; every member can leave, but not with the key of a public user.
+        """Admins can remove any member. Members can leave, unless the key belongs to a public user.
 
-        The user and its keys remain. The last admin cannot be removed.
+        The user and its keys are not deleted. The last admin can't be removed.
         """
-        may_remove = self.granted(Permission.MEMBERSHIPS_WRITE)
+        can_remove = self.granted(Permission.MEMBERSHIPS_WRITE)
         not_allowed = RoleMissing(f"Your roles in {self.organization.name!r} do not allow removing other members.")
-        unknown = MembershipNotFound("This user is no member.") if may_remove else not_allowed
-        user = parse_uuid(user_id, unknown)
-        if user != self.caller.pk and not may_remove:
+        user = parse_uuid("user_id", user_id, error=MembershipNotFound(NOT_A_MEMBER) if can_remove else not_allowed)
+        if user != self.caller.pk and not can_remove:
             raise not_allowed
         if user == self.caller.pk and is_public(self.caller):
-            raise PublicUser("This key is meant to be public, by its roles: it cannot end a membership.")
+            raise PublicUser("This key belongs to a public user, which can't leave an organization.")
         remove_member(self.organization, user, actor=self.actor)
         return Response(status=status.HTTP_204_NO_CONTENT)
-
-
-def parse_uuid(text: str, otherwise: Exception) -> UUID:
-    """The id, or the error of what cannot be one; e-mail addresses, which are not unique, name nobody."""
-    try:
-        return UUID(text)
-    except ValueError:
-        raise otherwise from None

@@ -1,4 +1,4 @@
-"""Organizations: what they say of themselves, their options and signing keys."""
+"""Organizations, their options and their signing keys."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -34,11 +34,11 @@ from rokka.core.openapi import ORGANIZATION, errors
 from rokka.core.parsers import json_or_text
 
 ANYTHING = {"application/json": OpenApiTypes.ANY}
-OPTION = OpenApiParameter("name", OpenApiTypes.STR, OpenApiParameter.PATH, enum=list(OPTIONS))
+OPTION_NAME = OpenApiParameter("name", OpenApiTypes.STR, OpenApiParameter.PATH, enum=list(OPTIONS))
 
 
 class OrganizationsViewSet(AuthenticatedViewSet):
-    """All organizations of the caller."""
+    """The organizations of the caller."""
 
     tag = "Organizations"
     required_permissions = {"list": Requirement.CREDENTIALS}
@@ -49,11 +49,11 @@ class OrganizationsViewSet(AuthenticatedViewSet):
         responses={200: OrganizationsSerializer, **errors(401, 403, 429)},
     )
     def list(self, request: Request) -> Response:
-        """Each as much as the caller's roles there allow to see."""
+        """Returns the organizations the user is an active member of. The fields depend on the user's roles there."""
         memberships = self.caller.memberships.filter(active=True).order_by("organization__name")
         items = [
-            organization_data(one.organization, one.granted)
-            for one in memberships.select_related("organization__master_organization")
+            organization_data(membership.organization, membership.granted)
+            for membership in memberships.select_related("organization__master_organization")
         ]
         return Response({"total": len(items), "items": items})
 
@@ -78,7 +78,7 @@ class OrganizationViewSet(OrganizationScope):
         responses={200: OrganizationSerializer, **errors(400, 401, 403, 404, 429)},
     )
     def retrieve(self, request: Request, organization: str) -> Response:
-        """Every member sees the basic fields, `read` the options, `admin` also signing keys and billing address."""
+        """Members see basic fields, `read` also the options, `admin` also the signing keys and the billing email."""
         return Response(organization_data(self.organization, self.granted_permissions))
 
     @extend_schema(
@@ -92,19 +92,19 @@ class OrganizationViewSet(OrganizationScope):
         },
     )
     def upsert(self, request: Request, organization: str) -> Response:
-        """Make an organization with the caller as its admin; its admins change it."""
-        facts = validated(OrganizationChangeSerializer, request.data)
-        master = facts.pop("master_organization", None)
-        named = {"admin": self.caller, "master": master, "actor": self.actor}
+        """Creates an organization with the caller as its admin, or changes it. Only admins can change it."""
+        fields = validated(OrganizationChangeSerializer, request.data)
+        master = fields.pop("master_organization", None)
+        options = {"admin": self.caller, "master": master, "actor": self.actor}
         created = not Organization.objects.filter(name=organization).exists()
         try:
             operation = create_organization if created else update_organization
-            done = operation(organization, facts, **named)
-        except OrganizationNameTaken as error:  # somebody was faster
+            saved = operation(organization, fields, **options)
+        except OrganizationNameTaken as error:  # created by another request in the meantime
             raise NotOrganizationAdmin(organization) from error
-        everything = frozenset(Permission)
         return Response(
-            organization_data(done, everything), status=status.HTTP_201_CREATED if created else status.HTTP_200_OK
+            organization_data(saved, frozenset(Permission)),
+            status=status.HTTP_201_CREATED if created else status.HTTP_200_OK,
         )
 
     @extend_schema(
@@ -114,24 +114,21 @@ class OrganizationViewSet(OrganizationScope):
         responses={200: OrganizationSerializer, **errors(400, 401, 403, 404, 413, 429)},
     )
     def set_options(self, request: Request, organization: str) -> Response:
-        """A JSON object: its options are set, those of null removed, others stay."""
+        """Sets the options in the JSON object. `null` removes an option; options that are not sent are unchanged."""
         options = {} if request.data in (None, []) else request.data
         if not isinstance(options, dict):
-            raise InvalidInput("Options are a JSON object.")
-        return self._changed(options)
+            raise InvalidInput("The body must be a JSON object of options.")
+        return self._update_options(options)
 
     @extend_schema(
         summary="Set an option",
-        parameters=[
-            ORGANIZATION,
-            OpenApiParameter("name", OpenApiTypes.STR, OpenApiParameter.PATH, enum=list(OPTIONS)),
-        ],
+        parameters=[ORGANIZATION, OPTION_NAME],
         request=ANYTHING,
         responses={200: OrganizationSerializer, **errors(400, 401, 403, 404, 413, 429)},
     )
     def set_option(self, request: Request, organization: str, name: str) -> Response:
-        """The body is the value, as JSON or as plain text; null removes the option."""
-        return self._changed({name: json_or_text(request)})
+        """The body is the value, as JSON or plain text. `null` removes the option."""
+        return self._update_options({name: json_or_text(request)})
 
     @extend_schema(
         summary="Add a signing key",
@@ -140,7 +137,7 @@ class OrganizationViewSet(OrganizationScope):
         responses={201: SigningKeySerializer, **errors(400, 401, 403, 404, 429)},
     )
     def add_signing_key(self, request: Request, organization: str) -> Response:
-        """Valid at once, beside those there are: to change keys, add one, use it, then remove the old one."""
+        """The new key is valid immediately. To rotate keys, add one, start using it, then remove the old one."""
         key = add_signing_key(self.organization, actor=self.actor)
         return Response(SigningKeySerializer(key).data, status=status.HTTP_201_CREATED)
 
@@ -150,16 +147,16 @@ class OrganizationViewSet(OrganizationScope):
         responses={204: None, **errors(400, 401, 403, 404, 409, 429)},
     )
     def remove_signing_key(self, request: Request, organization: str, key_id: str) -> Response:
-        """URLs that were signed with it are not valid any more. The last one stays."""
+        """URLs signed with it become invalid. The last key can't be removed."""
         remove_signing_key(self.organization, key_id, actor=self.actor)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
-    def _changed(self, options: dict[str, Any]) -> Response:
-        changed = update_options(self.organization, options, actor=self.actor)
-        return Response(organization_data(changed, self.granted_permissions))
+    def _update_options(self, options: dict[str, Any]) -> Response:
+        organization = update_options(self.organization, options, actor=self.actor)
+        return Response(organization_data(organization, self.granted_permissions))
 
 
 def organization_data(organization: Organization, granted: Iterable[permissions.Permission]) -> dict[str, Any]:
-    """As much of an organization as these permissions allow to see."""
+    """Serialize an organization with the fields that these permissions allow to see."""
     context = {"full": Permission.ORGANIZATION_READ in granted, "admin": Permission.ORGANIZATION_WRITE in granted}
     return dict(OrganizationSerializer(organization, context=context).data)

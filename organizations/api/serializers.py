@@ -1,4 +1,4 @@
-"""The shapes of accounts: what is taken, and what is answered."""
+"""Serializers of requests and responses of the accounts API."""
 
 from typing import Any
 
@@ -12,9 +12,12 @@ from organizations.usage.daily_stats import DayStats
 from rokka.core.http import rfc3339
 
 
-def validated(kind: type[serializers.Serializer], data: Any, **options: Any) -> dict[str, Any]:
-    """The body of a request in the shape of `kind`; nothing, and the empty array of PHP, count as an empty object."""
-    serializer = kind(data={} if data in (None, []) else data, **options)
+def validated(serializer_class: type[serializers.Serializer], data: Any, **options: Any) -> dict[str, Any]:
+    """Validate a request body. No body, and the empty array that PHP sends, count as an empty object.
+
+    Raises ValidationError.
+    """
+    serializer = serializer_class(data={} if data in (None, []) else data, **options)
     serializer.is_valid(raise_exception=True)
     return dict(serializer.validated_data)
 
@@ -28,13 +31,13 @@ def format_datetime(value: Any) -> str | None:
 
 @extend_schema_field(OpenApiTypes.STR)
 class CommentField(serializers.Field):
-    """A text, or an array of texts; nothing is an empty text."""
+    """A string, or an array of strings that are joined with spaces. null counts as an empty string."""
 
-    MAX_KEYS = 255
+    MAX_LENGTH = 255
 
     def __init__(self, **options: Any) -> None:
         super().__init__(required=False, allow_null=True, **options)
-        self.text = serializers.CharField(allow_blank=True, max_length=self.MAX_KEYS)
+        self.text = serializers.CharField(allow_blank=True, max_length=self.MAX_LENGTH)
 
     def to_internal_value(self, data: Any) -> str:
         if isinstance(data, list) and all(isinstance(part, str) for part in data):
@@ -52,13 +55,13 @@ class NewKeySerializer(serializers.Serializer):
 
 
 class OrganizationChangeSerializer(serializers.Serializer):
-    billing_email = serializers.CharField(required=False, max_length=254, help_text="Required for a new one.")
+    billing_email = serializers.CharField(required=False, max_length=254, help_text="Required for a new organization.")
     display_name = serializers.CharField(required=False, max_length=255)
     master_organization = serializers.CharField(required=False, allow_null=True, max_length=63)
 
 
 class RolesSerializer(serializers.Serializer):
-    """`roles`, or the `role` of older clients."""
+    """`roles`, or `role` as older clients send it."""
 
     roles = serializers.ListField(child=serializers.CharField(max_length=80), required=False, max_length=100)
     role = serializers.CharField(required=False, max_length=80)
@@ -69,16 +72,16 @@ class RolesSerializer(serializers.Serializer):
         return {"roles": roles, "comment": (attrs["comment"] or "") if "comment" in attrs else None}
 
 
-# --- Answers ----------------------------------------------------------------------------------------------------------
+# --- Responses --------------------------------------------------------------------------------------------------------
 
 
 class KeySerializer(serializers.Serializer):
-    """An API key, without the key itself."""
+    """An API key without its secret."""
 
     id = serializers.UUIDField()
     comment = serializers.CharField(allow_null=True)
     created = serializers.DateTimeField()
-    accessed = serializers.DateTimeField(allow_null=True, help_text="Refreshed once in 24 hours.")
+    accessed = serializers.DateTimeField(allow_null=True, help_text="Updated at most once in 24 hours.")
 
     def to_representation(self, key: ApiKey) -> dict[str, Any]:
         return {
@@ -90,17 +93,17 @@ class KeySerializer(serializers.Serializer):
 
 
 class AddedKeySerializer(KeySerializer):
-    api_key = serializers.CharField(help_text="Shown only now.")
+    api_key = serializers.CharField(help_text="Returned only in this response.")
 
 
 class NewUserSerializer(serializers.Serializer):
     id = serializers.UUIDField()
     email = serializers.CharField()
-    api_key = serializers.CharField(help_text="Shown only now.")
+    api_key = serializers.CharField(help_text="Returned only in this response.")
 
 
 class UserSerializer(serializers.Serializer):
-    """The caller; public users see their id alone."""
+    """The caller. Public users get only their ID."""
 
     user_id = serializers.UUIDField()
     email = serializers.CharField(required=False)
@@ -108,12 +111,12 @@ class UserSerializer(serializers.Serializer):
 
 
 class TokenPayloadSerializer(serializers.Serializer):
-    id = serializers.UUIDField(help_text="Of the user.")
-    exp = serializers.IntegerField(help_text="When it ends, in seconds since 1970.")
-    expt = serializers.IntegerField(help_text="For how many seconds it was made.")
-    ips = serializers.ListField(child=serializers.CharField(), help_text="Where it is valid; empty: everywhere.")
-    rn = serializers.BooleanField(help_text="Whether it may fetch its successor.")
-    key = serializers.UUIDField(help_text="Of the key behind it.")
+    id = serializers.UUIDField(help_text="User ID.")
+    exp = serializers.IntegerField(help_text="Expiry, in seconds since 1970.")
+    expt = serializers.IntegerField(help_text="Lifetime in seconds.")
+    ips = serializers.ListField(child=serializers.CharField(), help_text="Valid from these addresses. Empty: any.")
+    rn = serializers.BooleanField(help_text="Whether it can be renewed.")
+    key = serializers.UUIDField(help_text="ID of the API key it was issued for.")
 
 
 class TokenSerializer(serializers.Serializer):
@@ -137,19 +140,22 @@ class SigningKeySerializer(serializers.Serializer):
 
 
 class OrganizationSerializer(serializers.Serializer):
-    """An organization. `context["granted"]` says how much of it the caller may see."""
+    """An organization.
+
+    `context["full"]` includes the options, `context["admin"]` the billing email and the signing keys.
+    """
 
     id = serializers.UUIDField()
     name = serializers.CharField()
     display_name = serializers.CharField()
-    billing_email = serializers.CharField(allow_blank=True, help_text="Empty for all but admins.")
+    billing_email = serializers.CharField(allow_blank=True, help_text="Empty unless you are an admin.")
     created = serializers.DateTimeField()
     master_organization = serializers.CharField()
     options = serializers.DictField()
-    signing_keys = SigningKeySerializer(many=True, help_text="Newest first; empty for all but admins.")
+    signing_keys = SigningKeySerializer(many=True, help_text="Newest first. Empty unless you are an admin.")
 
     def to_representation(self, organization: Organization) -> dict[str, Any]:
-        may_see, is_admin = self.context["full"], self.context["admin"]
+        is_full, is_admin = self.context["full"], self.context["admin"]
         keys = organization.signing_keys.order_by("-created", "-id") if is_admin else []
         return {
             "id": str(organization.pk),
@@ -158,12 +164,12 @@ class OrganizationSerializer(serializers.Serializer):
             "billing_email": organization.billing_email if is_admin else "",
             "created": rfc3339(organization.created),
             "master_organization": str(organization.master_organization or organization.name),
-            "options": organization.options if may_see else {},
+            "options": organization.options if is_full else {},
             "signing_keys": SigningKeySerializer(keys, many=True).data,
         }
 
 
-@extend_schema_serializer(many=False)  # the answer of a list is an object, as are the next ones
+@extend_schema_serializer(many=False)  # the response is one object
 class OrganizationsSerializer(serializers.Serializer):
     total = serializers.IntegerField()
     items = OrganizationSerializer(many=True)
@@ -176,7 +182,7 @@ class MembershipSerializer(serializers.Serializer):
     roles = serializers.ListField(child=serializers.ChoiceField([role.value for role in Role]))
     active = serializers.BooleanField()
     created = serializers.DateTimeField()
-    last_access = serializers.DateTimeField(allow_null=True, help_text="Refreshed once in 24 hours.")
+    last_access = serializers.DateTimeField(allow_null=True, help_text="Updated at most once in 24 hours.")
     comment = serializers.CharField(allow_null=True)
 
     def to_representation(self, membership: Membership) -> dict[str, Any]:
@@ -193,7 +199,7 @@ class MembershipSerializer(serializers.Serializer):
 
 
 class NewMemberSerializer(MembershipSerializer):
-    api_key = serializers.CharField(help_text="Of the user that was made. Shown only now.")
+    api_key = serializers.CharField(help_text="API key of the new user. Returned only in this response.")
 
 
 @extend_schema_serializer(many=False)
@@ -203,7 +209,7 @@ class MembershipsSerializer(serializers.Serializer):
 
 
 class OwnMembershipSerializer(serializers.Serializer):
-    """A membership as its member sees it."""
+    """A membership, as the member sees it."""
 
     organization = serializers.CharField()
     organization_id = serializers.UUIDField()
@@ -237,7 +243,7 @@ class ValueSerializer(serializers.Serializer):
 
 
 class StatsSerializer(serializers.Serializer):
-    """Day by day, newest first."""
+    """Statistics by day, newest first."""
 
     space_in_bytes = ValueSerializer(many=True)
     number_of_files = ValueSerializer(many=True)
@@ -249,42 +255,42 @@ class StatsSerializer(serializers.Serializer):
         fields = {"space_in_bytes": "bytes", "number_of_files": "images", "bytes_downloaded": "bytes_downloaded"}
         return {
             name: [
-                {"timestamp": f"{one.day}T00:00:00+00:00", "value": getattr(one, field), "unit": self.UNITS[name]}
-                for one in days
+                {"timestamp": f"{day.day}T00:00:00+00:00", "value": getattr(day, field), "unit": self.UNITS[name]}
+                for day in days
             ]
             for name, field in fields.items()
         }
 
 
 class AuditEventSerializer(serializers.Serializer):
-    """Somebody did something."""
+    """An event in the audit log."""
 
     id = serializers.IntegerField()
     created = serializers.DateTimeField(help_text="With microseconds.")
-    action = serializers.CharField(help_text="What was done, such as `image.created`.")
+    action = serializers.CharField(help_text="For example `image.created`.")
     source = serializers.CharField(help_text=", ".join(AuditEvent.Source.values))  # type: ignore[assignment]
     user_id = serializers.UUIDField(allow_null=True)
     api_key_id = serializers.UUIDField(allow_null=True)
     address = serializers.CharField(allow_null=True)
     request_id = serializers.CharField(allow_blank=True)
-    target = serializers.CharField(help_text="The hash of an image, the id of a user, a name.")
-    count = serializers.IntegerField(help_text="How many images a bulk act touched.")
+    target = serializers.CharField(help_text="Image hash, user ID or name.")
+    count = serializers.IntegerField(help_text="Number of affected images.")
     tombstone_id = serializers.UUIDField(allow_null=True)
     job_id = serializers.UUIDField(allow_null=True)
-    details = serializers.DictField(help_text="`before` and `after`, where they are small.")
+    details = serializers.DictField(help_text="`before` and `after` values of a change, unless they are large.")
 
     def to_representation(self, event: AuditEvent) -> dict[str, Any]:
-        shape: dict[str, Any] = {str(name): getattr(event, str(name)) for name in self.fields}
+        data: dict[str, Any] = {str(name): getattr(event, str(name)) for name in self.fields}
         for name in ("user_id", "api_key_id", "tombstone_id", "job_id"):
-            shape[name] = shape[name] and str(shape[name])
-        return shape | {"created": event.created.isoformat(timespec="microseconds")}
+            data[name] = data[name] and str(data[name])
+        return data | {"created": event.created.isoformat(timespec="microseconds")}
 
 
 @extend_schema_serializer(many=False)
 class AuditPageSerializer(serializers.Serializer):
     items = AuditEventSerializer(many=True)
     cursor = serializers.CharField(
-        required=False, help_text="Give it as `cursor` for older events; missing at the end."
+        required=False, help_text="Pass it as `cursor` for the next page. Missing on the last page."
     )
 
 

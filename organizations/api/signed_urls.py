@@ -1,4 +1,4 @@
-"""Signing URLs for those who may, without showing them the key."""
+"""Signing URLs without revealing the signing key."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -25,17 +25,17 @@ from rokka.core.parsers import LenientJSONParser
 
 
 class SignUrlSerializer(serializers.Serializer):
-    """What is to be signed; the same names work in the query and in a form."""
+    """The URL to sign. The same fields work in the query string, as JSON and as a form."""
 
     url = serializers.CharField(max_length=signed_urls.MAX_URL)
-    key = serializers.CharField(required=False, help_text="Which of the signing keys; the newest if none is named.")
-    until = serializers.CharField(required=False, max_length=80, help_text="ISO 8601, or seconds since 1970.")
+    key = serializers.CharField(required=False, help_text="Signing key to use. Default: the newest.")
+    until = serializers.CharField(required=False, max_length=80, help_text="Expiry: ISO 8601, or seconds since 1970.")
     round_date_up_to = serializers.IntegerField(
         required=False,
         min_value=1,
         max_value=signed_urls.MAX_ROUNDING,
         default=signed_urls.EXPIRY_ROUNDING_SECONDS,
-        help_text="Seconds.",
+        help_text="Round the expiry up to a multiple of this many seconds.",
     )
 
 
@@ -53,36 +53,36 @@ class SigningViewSet(OrganizationScope):
         responses={200: SignedUrlSerializer, **errors(400, 401, 403, 404, 413, 429)},
     )
     def sign_url(self, request: Request, organization: str) -> Response:
-        """The URL with a signature, and with a time limit if one is given."""
+        """Returns the URL with a signature and, if `until` is given, an expiry."""
         serializer = SignUrlSerializer(data=request_fields(request))
         serializer.is_valid(raise_exception=True)
-        wanted = serializer.validated_data
-        if not signed_urls.belongs_to(wanted["url"], self.organization.name):
-            raise InvalidInput(f"url: it is no address of {self.organization.name!r}.")
-        until = parse_datetime(wanted["until"], wanted["round_date_up_to"]) if "until" in wanted else None
-        key = self._key(wanted.get("key"))
-        answer = {"signed_url": signed_urls.signed_url(wanted["url"], key, until=until), "original_url": wanted["url"]}
-        return Response(answer | ({"until": signed_urls.isoformat(until)} if until else {}))
+        fields = serializer.validated_data
+        if not signed_urls.belongs_to(fields["url"], self.organization.name):
+            raise InvalidInput(f"url: must be an image URL of {self.organization.name!r}.")
+        until = parse_datetime(fields["until"], fields["round_date_up_to"]) if "until" in fields else None
+        key = self._signing_key(fields.get("key"))
+        data = {"signed_url": signed_urls.signed_url(fields["url"], key, until=until), "original_url": fields["url"]}
+        return Response(data | ({"until": signed_urls.isoformat(until)} if until else {}))
 
     def get_parsers(self) -> list[Any]:
         form = self.request is not None and self.request.content_type == "multipart/form-data"
         return [MultiPartParser() if form else LenientJSONParser()]
 
-    def _key(self, wanted: str | None) -> str:
-        """The key itself, noted as used. Raises Invalid if it is none of the organization's."""
+    def _signing_key(self, requested: str | None) -> str:
+        """The requested or newest signing key, marked as used. Raises InvalidInput if the organization lacks it."""
         keys = list(self.organization.signing_keys.order_by("-created", "-id"))
-        key = next((one for one in keys if wanted in (None, one.key)), None)
+        key = next((one for one in keys if requested in (None, one.key)), None)
         if key is None:
-            raise InvalidInput("key: it is none of the signing keys of this organization.")
+            raise InvalidInput("key: not a signing key of this organization.")
         if key.accessed is None or key.accessed < timezone.now() - TOUCH_INTERVAL:
             SigningKey.objects.filter(pk=key.pk).update(accessed=timezone.now())
         return str(key.key)
 
 
 def request_fields(request: Request) -> dict[str, Any]:
-    """Query and body together; the body counts more. `roundDateUpTo` is the other spelling."""
+    """Merge query and body; the body takes precedence. `roundDateUpTo` is an alias. Raises InvalidInput."""
     body = request.data if request.data not in (None, []) else {}
-    if not isinstance(body, dict):  # a QueryDict is one
+    if not isinstance(body, dict):  # a QueryDict is a dict
         raise InvalidInput("The body must be a JSON object or a form.")
     fields = request.query_params.dict() | (body.dict() if isinstance(body, QueryDict) else body)
     if "roundDateUpTo" in fields:
@@ -90,11 +90,13 @@ def request_fields(request: Request) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value not in (None, "")}
 
 
-def parse_datetime(text: str, rounded_up_to: int) -> datetime:
-    """The time limit. Raises Invalid."""
+def parse_datetime(text: str, rounding_seconds: int) -> datetime:
+    """Parse an expiry and round it up. Raises InvalidInput."""
     try:
         parsed = datetime.fromtimestamp(int(text), UTC) if text.isdigit() else from_iso(text)
     except (ValueError, OverflowError, OSError) as error:
-        raise InvalidInput("until: it must be a time like 2040-01-01T00:00:00+00:00.") from error
+        raise InvalidInput(
+            "until: must be a time, such as 2040-01-01T00:00:00+00:00, or seconds since 1970."
+        ) from error
     parsed = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
-    return signed_urls.rounded_up(parsed, rounded_up_to)
+    return signed_urls.round_up(parsed, rounding_seconds)

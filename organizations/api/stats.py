@@ -8,19 +8,19 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from organizations.api.base import OrganizationScope
+from organizations.api.base import OrganizationScope, unsupported_action
 from organizations.api.serializers import StatsSerializer
 from organizations.permissions import Permission
 from organizations.usage import daily_stats
-from rokka.core.errors import FeatureUnavailable, InvalidInput
+from rokka.core.errors import InvalidInput
 from rokka.core.openapi import ORGANIZATION, errors
 
-DAYS = 30
+DEFAULT_DAYS = 30
 DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 
 
 class StatsViewSet(OrganizationScope):
-    """Numbers of an organization."""
+    """Statistics of an organization, and billing, which is not supported."""
 
     tag = "Statistics"
     serializer_class = StatsSerializer
@@ -30,33 +30,35 @@ class StatsViewSet(OrganizationScope):
         summary="Get statistics by day",
         parameters=[
             ORGANIZATION,
-            OpenApiParameter("from", OpenApiTypes.DATE, description="First day (UTC); default 30 days ago."),
-            OpenApiParameter("to", OpenApiTypes.DATE, description="Last day, included; default today."),
+            OpenApiParameter("from", OpenApiTypes.DATE, description="First day (UTC). Default: 30 days before `to`."),
+            OpenApiParameter("to", OpenApiTypes.DATE, description="Last day (UTC), inclusive. Default: today."),
         ],
         responses={200: StatsSerializer, **errors(400, 401, 403, 404, 429)},
     )
     def retrieve(self, request: Request, organization: str) -> Response:
-        """Space, images and downloaded bytes, newest first."""
+        """Returns storage used, number of images and bytes downloaded for each day, newest first."""
         query = request.query_params
-        last = parse_day("to", query.get("to", "")) or daily_stats.today()
-        first = parse_day("from", query.get("from", "")) or min(last, daily_stats.today()) - timedelta(days=DAYS)
+        today = daily_stats.today()
+        last = parse_day("to", query.get("to", "")) or today
+        first = parse_day("from", query.get("from", "")) or min(last, today) - timedelta(days=DEFAULT_DAYS)
         if first > last:
-            raise InvalidInput(f"from: {first} is after {last}, the last day.")
+            raise InvalidInput(f"from: must not be after {last}, the last day.")
         return Response(StatsSerializer(daily_stats.days(self.organization, first, last)).data)
 
-    @extend_schema(summary="Get bills", parameters=[ORGANIZATION], responses=errors(400, 401, 403, 404, 429))
-    def billing(self, request: Request, organization: str) -> Response:
-        """Always refused: a server of one's own sends no bills."""
-        raise FeatureUnavailable("This server sends no bills. What is kept and downloaded is in GET /stats/{org}.")
+    billing = unsupported_action(
+        "Get bills (not supported)",
+        "This server has no billing. Storage and downloads are in GET /stats/{org}.",
+        parameters=[ORGANIZATION],
+    )
 
 
 def parse_day(name: str, text: str) -> date | None:
-    """A day; None if there is no text. Raises Invalid."""
+    """Parse a date; None for an empty text. Raises InvalidInput naming the parameter."""
     if not text.strip():
         return None
     try:
         if not DAY.match(text):
-            raise ValueError("not a day")
+            raise ValueError("not a date")
         return date.fromisoformat(text)
     except ValueError as error:
-        raise InvalidInput(f"{name}: it must be a day like 2026-01-31.") from error
+        raise InvalidInput(f"{name}: must be a date, such as 2026-01-31.") from error

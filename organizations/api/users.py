@@ -1,4 +1,4 @@
-"""The caller: account, keys, tokens, memberships."""
+"""Sign-up, and the caller's account, API keys, tokens and memberships."""
 
 from typing import Any
 
@@ -37,16 +37,16 @@ from rokka.core.parsers import parse_flag
 
 TOKEN_PARAMETERS = [
     OpenApiParameter(
-        "expires_in", {"type": "integer", "minimum": 1, "default": tokens.LIFETIME}, description="Seconds."
+        "expires_in", {"type": "integer", "minimum": 1, "default": tokens.LIFETIME}, description="Lifetime in seconds."
     ),
-    OpenApiParameter("renewable", OpenApiTypes.BOOL, description="Default: whether it is bound to addresses."),
-    OpenApiParameter("no_ip_protection", OpenApiTypes.BOOL),
-    OpenApiParameter("ips", OpenApiTypes.STR, description="Addresses, networks, `request_ip`, separated by commas."),
+    OpenApiParameter("renewable", OpenApiTypes.BOOL, description="Default: true if the token is bound to addresses."),
+    OpenApiParameter("no_ip_protection", OpenApiTypes.BOOL, description="true: valid from any address."),
+    OpenApiParameter("ips", OpenApiTypes.STR, description="Comma-separated addresses, networks or `request_ip`."),
 ]
 
 
 class UsersViewSet(AuthenticatedViewSet):
-    """Signing up."""
+    """Sign-up."""
 
     tag = "Users"
     required_permissions = {"create": Requirement.ANONYMOUS}
@@ -59,20 +59,20 @@ class UsersViewSet(AuthenticatedViewSet):
         responses={200: NewUserSerializer, **errors(400, 403, 413, 429)},
     )
     def create(self, request: Request) -> Response:
-        """Make a user with a key, and, if it is named, an organization of which it is the admin."""
+        """Creates a user with an API key. With `organization`, also creates an organization with the user as admin."""
         if not settings.SIGNUP_ENABLED:
-            raise SignupDisabled("Nobody can sign up here by themselves. Ask those who run this server for a key.")
-        wanted = validated(SignUpSerializer, request.data)
+            raise SignupDisabled("Sign-up is disabled on this server. Ask its operators for an API key.")
+        fields = validated(SignUpSerializer, request.data)
         ratelimits.hit((SIGNUPS, address_of(request)))
-        if name := wanted.get("organization"):
-            new: Any = create_organization_with_admin(name, email=wanted["email"], actor=self.actor)
+        if name := fields.get("organization"):
+            new: Any = create_organization_with_admin(name, email=fields["email"], actor=self.actor)
         else:
-            new = create_user(wanted["email"], actor=self.actor)
+            new = create_user(fields["email"], actor=self.actor)
         return Response({"id": str(new.user.pk), "email": new.user.email, "api_key": new.api_key})
 
 
 class UserViewSet(AuthenticatedViewSet):
-    """Who calls, and with which keys."""
+    """The caller's account and API keys."""
 
     tag = "Account"
     serializer_class = UserSerializer
@@ -88,41 +88,41 @@ class UserViewSet(AuthenticatedViewSet):
 
     @extend_schema(summary="Get the current user", responses={200: UserSerializer, **errors(401, 403, 429)})
     def retrieve(self, request: Request) -> Response:
-        """The user of the key. Public users learn their id and nothing else."""
-        known = {"user_id": str(self.caller.pk)}
+        """Returns the user of the API key. Public users get only their ID."""
+        data = {"user_id": str(self.caller.pk)}
         if is_public(self.caller):
-            return Response(known)
+            return Response(data)
         keys = KeySerializer(self.caller.api_keys.order_by("created"), many=True).data
-        return Response(known | {"email": self.caller.email, "api_keys": keys})
+        return Response(data | {"email": self.caller.email, "api_keys": keys})
 
     @extend_schema(
-        summary="List the keys of the current user",
+        summary="List API keys",
         responses={200: KeySerializer(many=True), **errors(401, 403, 429)},
     )
     def keys(self, request: Request) -> Response:
-        """All keys of the user, without the keys themselves."""
+        """Returns the user's API keys without their secrets."""
         return Response(KeySerializer(self.caller.api_keys.order_by("created"), many=True).data)
 
     @extend_schema(
-        summary="Add a key",
+        summary="Create an API key",
         request=NewKeySerializer,
         responses={201: AddedKeySerializer, **errors(400, 401, 403, 413, 429)},
     )
     def add_key(self, request: Request) -> Response:
-        """One more key, up to five. It is in this answer and can never be shown again."""
+        """A user can have five keys. The key is returned only in this response."""
         comment = validated(NewKeySerializer, request.data).get("comment") or ""
         row, key = create_key(self.caller, comment=comment, actor=self.actor)
         return Response(KeySerializer(row).data | {"api_key": key}, status=status.HTTP_201_CREATED)
 
-    @extend_schema(summary="Delete a key", responses={204: None, **errors(401, 403, 404, 409, 429)})
+    @extend_schema(summary="Delete an API key", responses={204: None, **errors(401, 403, 404, 409, 429)})
     def delete_key(self, request: Request, key_id: str) -> Response:
-        """The key and every token made with it stop working at once. The key of the request itself stays."""
+        """The key and all tokens issued for it stop working immediately. The key of this request can't be deleted."""
         delete_key(self.caller, key_id, actor=self.actor)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
-    @extend_schema(summary="Get the key of this request", responses={200: KeySerializer, **errors(401, 403, 429)})
+    @extend_schema(summary="Get the current API key", responses={200: KeySerializer, **errors(401, 403, 429)})
     def current_key(self, request: Request) -> Response:
-        """Or the one behind its token."""
+        """Returns the key of this request, or the one its token was issued for."""
         return Response(KeySerializer(api_key_for(self.credentials)).data)
 
     @extend_schema(
@@ -131,12 +131,12 @@ class UserViewSet(AuthenticatedViewSet):
         responses={200: TokenSerializer, **errors(400, 401, 403, 429)},
     )
     def token(self, request: Request) -> Response:
-        """Bound to the caller's address unless asked otherwise. A renewable token gets its successor."""
-        wish, address = token_options(request), address_of(request)
+        """The token is bound to the caller's address by default. Send a renewable token to renew it."""
+        options, address = token_options(request), address_of(request)
         if self.credentials.token:
-            token = tokens.renew(self.credentials.token, wish, address=address)
+            token = tokens.renew(self.credentials.token, options, address=address)
         else:
-            token = tokens.issue(self.caller.pk, api_key_for(self.credentials).pk, wish, address=address)
+            token = tokens.issue(self.caller.pk, api_key_for(self.credentials).pk, options, address=address)
         return Response({"token": token.signed(), "payload": token.payload})
 
     @extend_schema(
@@ -144,18 +144,18 @@ class UserViewSet(AuthenticatedViewSet):
         responses={200: OwnMembershipsSerializer, **errors(401, 403, 429)},
     )
     def memberships(self, request: Request) -> Response:
-        """In which organizations the user is, with which roles."""
-        found = self.caller.memberships.select_related("organization").order_by("organization__name")
-        items = OwnMembershipSerializer(found, many=True).data
+        """Returns the organizations of the user and the user's roles there."""
+        memberships = self.caller.memberships.select_related("organization").order_by("organization__name")
+        items = OwnMembershipSerializer(memberships, many=True).data
         return Response({"total": len(items), "items": items})
 
 
 def token_options(request: Request) -> TokenRequest:
-    """What the query asks of a token. Raises Invalid naming the parameter."""
+    """Read the token options in the query. Raises InvalidInput naming the parameter."""
     query = request.query_params
     seconds, renewable = query.get("expires_in", "").strip(), query.get("renewable", "").strip()
     if seconds and not (seconds.isascii() and seconds.isdigit() and len(seconds) < 18):
-        raise InvalidInput("expires_in: it must be a number of seconds.")
+        raise InvalidInput("expires_in: must be an integer number of seconds.")
     return TokenRequest(
         expires_in=int(seconds) if seconds else None,
         renewable=parse_flag("renewable", renewable) if renewable else None,

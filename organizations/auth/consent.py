@@ -1,9 +1,9 @@
-"""What others may do to a user without being asked: make them a member, and nothing that follows from it.
+"""Consent of users to memberships that other users created.
 
-An admin can add any user whose id they know, and ids are no secrets: they are the first half of every key. Until the
-user accepts such a membership it shows no e-mail address, is no destination of copies, and does not count when it is
-asked whether the user is a public one. The first request that the user sends to the organization accepts it. The key
-of a public user accepts nothing: whoever finds it in a page could send that request.
+An admin can add any user whose ID they know, and IDs are not secret: they are the first half of every key. Until the
+user accepts such a membership, it hides the user's email, is not a valid destination of copies, and is ignored when
+deciding whether the user is public. The first request of the user to the organization accepts the membership. Requests
+with the key of a public user don't: anyone who finds the key in a web page could send one.
 """
 
 from collections.abc import Iterable
@@ -18,12 +18,12 @@ OPERATORS = (AuditSource.COMMAND, AuditSource.SYSTEM)
 
 
 def is_public(user: User) -> bool:
-    """Whether the user's keys are meant to be seen by everybody: all accepted memberships hold a public role."""
+    """Return whether all accepted memberships of the user have a public role, so that its keys are not secret."""
     return _are_public(user.memberships.exclude(accepted_at=None).values_list("roles", flat=True))
 
 
 def accept(membership_id: int, user: User) -> bool:
-    """Consent to a membership that another user made; False for public users, who cannot."""
+    """Accept a membership that another user created. Returns False for public users, who can't accept."""
     if is_public(user):
         return False
     Membership.objects.filter(pk=membership_id, accepted_at=None).update(accepted_at=Now())
@@ -31,17 +31,17 @@ def accept(membership_id: int, user: User) -> bool:
 
 
 def speaks_for(actor: Actor, user: User) -> bool:
-    """Whether the user need not be asked about what the actor does: an operator, or the user."""
+    """Return whether the actor can consent for the user: the user itself, an operator or a superuser."""
     if actor.source in OPERATORS or actor.user is None:
         return actor.source in OPERATORS
     return actor.user.pk == user.pk or (actor.source == AuditSource.STAFF and actor.user.is_superuser)
 
 
 def would_end_being_public(membership: Membership, roles: Iterable[str]) -> bool:
-    """Whether these roles would make an account of the public user of several organizations.
+    """Return whether the user would no longer be public with these roles, although it has other memberships.
 
-    One that has a user for itself may do that. Of others a stranger could, and with a public key at hand, the account
-    would be the stranger's.
+    An admin of one organization must not decide this for the others: a public key, which anyone can find, would then
+    give access to the account.
     """
     others = membership.user.memberships.exclude(pk=membership.pk).exclude(accepted_at=None)
     was = membership.accepted_at is not None and has_public_role(membership.roles)
@@ -49,6 +49,6 @@ def would_end_being_public(membership: Membership, roles: Iterable[str]) -> bool
 
 
 def _are_public(memberships: Iterable[list[str]]) -> bool:
-    """A user who is no member anywhere has an account."""
+    """Return whether there are memberships and all have a public role."""
     roles_of_each = list(memberships)
     return bool(roles_of_each) and all(has_public_role(roles) for roles in roles_of_each)

@@ -1,6 +1,7 @@
-"""Who calls, and what they may do in an organization: asked on every request, so in one query that is written out.
+"""Resolution of credentials to users, keys and permissions.
 
-Building this query with the ORM takes ten times as long as running it (docs/performance.md).
+Access to an organization is resolved on every request, so it is one handwritten query: building it with the ORM takes
+ten times as long as running it (docs/performance.md).
 """
 
 import json
@@ -21,12 +22,12 @@ from organizations.auth.tokens import Token
 from organizations.models import ApiKey, AuditSource, Membership, Organization, User
 from organizations.permissions import Permission
 
-TOUCH_INTERVAL = timedelta(hours=24)  # how exact `accessed` and `last_access` are
+TOUCH_INTERVAL = timedelta(hours=24)  # how precise `accessed` and `last_access` are
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a caller shows: a key, of which we know the digest, or a token that was made with one."""
+    """The credentials of a request: the digest of a key, or a token that was issued for a key."""
 
     digest: str = ""
     token: Token | None = None
@@ -34,9 +35,9 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """An active member of an organization. Of organization and user, only what is asked for often is loaded.
+    """The access of an active member to an organization. Only some fields of organization and user are loaded.
 
-    `accepted` is false for a membership that the user has not consented to.
+    `accepted` is False for a membership that the user has not accepted.
     """
 
     organization: Organization
@@ -61,12 +62,12 @@ BY_ID = SQL + "k.id = %s AND u.id = %s"
 
 
 def resolve_access(credentials: Credentials, name: str, *, addressed: bool = True) -> Access | None:
-    """The access of a caller to the organization of this name; None if there is none, for whatever reason.
+    """Return the caller's access to the organization of this name, or None if there is none.
 
-    A request that is `addressed` to the organization accepts a membership that another user made.
+    With `addressed`, the request is one to this organization: it accepts a membership that another user created.
     """
-    long_ago = connection.ops.adapt_datetimefield_value(timezone.now() - TOUCH_INTERVAL)
-    values: list[Any] = [long_ago, long_ago, name]
+    stale = connection.ops.adapt_datetimefield_value(timezone.now() - TOUCH_INTERVAL)
+    values: list[Any] = [stale, stale, name]
     if credentials.token:
         values += [_value(credentials.token.key_id), _value(credentials.token.user_id)]
     else:
@@ -76,12 +77,12 @@ def resolve_access(credentials: Credentials, name: str, *, addressed: bool = Tru
         row = cursor.fetchone()
     if row is None:
         return None
-    organization_id, name, user_id, key_id, membership_id, roles, key_unused, membership_unused, accepted = row
+    organization_id, name, user_id, key_id, membership_id, roles, key_stale, membership_stale, accepted = row
     user = User.from_db(connection.alias, ["id"], [UUID(str(user_id))])
-    if key_unused:
+    if key_stale:
         touch_key(UUID(str(key_id)))
-    if membership_unused and (addressed or accepted):
-        Membership.objects.filter(_unused("last_access"), pk=membership_id).update(last_access=timezone.now())
+    if membership_stale and (addressed or accepted):
+        Membership.objects.filter(_stale("last_access"), pk=membership_id).update(last_access=timezone.now())
     return Access(
         organization=Organization.from_db(connection.alias, ["id", "name"], [UUID(str(organization_id)), name]),
         user=user,
@@ -92,17 +93,17 @@ def resolve_access(credentials: Credentials, name: str, *, addressed: bool = Tru
 
 
 def resolve_key(credentials: Credentials) -> ApiKey | None:
-    """The key behind the credentials, with its user; None if it is gone, or its user may not act any more."""
+    """Return the key of the credentials, with its user, or None if it was deleted or the user is inactive."""
     token = credentials.token
-    shown = Q(pk=token.key_id, user=token.user_id) if token else Q(digest=credentials.digest)
-    key = ApiKey.objects.select_related("user").filter(shown, user__is_active=True).first()
+    matches = Q(pk=token.key_id, user=token.user_id) if token else Q(digest=credentials.digest)
+    key = ApiKey.objects.select_related("user").filter(matches, user__is_active=True).first()
     if key is not None and (key.accessed is None or key.accessed < timezone.now() - TOUCH_INTERVAL):
         touch_key(key.pk)
     return key
 
 
 def allows(actor: Actor, permission: Permission, organization: Organization) -> bool:
-    """Whether the actor has the permission there now; commands and scheduled tasks may do everything."""
+    """Return whether the actor has the permission in the organization now. Commands and scheduled tasks have all."""
     if actor.user is None:
         return actor.source in consent.OPERATORS
     if actor.source == AuditSource.STAFF and actor.user.is_superuser:
@@ -112,11 +113,11 @@ def allows(actor: Actor, permission: Permission, organization: Organization) -> 
 
 
 def touch_key(key_id: UUID) -> None:
-    ApiKey.objects.filter(_unused("accessed"), pk=key_id).update(accessed=timezone.now())
+    ApiKey.objects.filter(_stale("accessed"), pk=key_id).update(accessed=timezone.now())
 
 
-def _unused(field: str) -> Q:
-    """Once more, as others may have noted it since."""
+def _stale(field: str) -> Q:
+    """Repeat the check in the UPDATE: a concurrent request may have updated the field."""
     before: datetime = timezone.now() - TOUCH_INTERVAL
     return Q(**{f"{field}__isnull": True}) | Q(**{f"{field}__lt": before})
 

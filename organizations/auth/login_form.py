@@ -1,4 +1,4 @@
-"""Logging in to the back-office."""
+"""Login form of the admin."""
 
 from contextlib import suppress
 from typing import Any
@@ -12,14 +12,14 @@ from rokka.core.errors import TooManyRequests
 
 
 class LoginForm(AdminAuthenticationForm):
-    """Django's form, which does not even try a password after too many wrong ones from an address."""
+    """Django's form, which rejects logins without checking the password after too many failures from an address."""
 
     def clean(self) -> dict[str, Any]:
         address = self.request.META.get("REMOTE_ADDR", "") if self.request else ""
         try:
             ratelimits.peek(FAILURES, address)
         except TooManyRequests as error:
-            message = f"Too many failed attempts from your address. Wait {error.seconds} seconds."
+            message = f"Too many failed attempts from your address. Try again in {error.seconds} seconds."
             raise ValidationError(message, code="throttled") from error
         try:
             return super().clean()
@@ -29,5 +29,5 @@ class LoginForm(AdminAuthenticationForm):
 
 
 def _count_failure(address: str) -> None:
-    with suppress(TooManyRequests):  # the next attempt will be told
+    with suppress(TooManyRequests):  # the next attempt is rejected
         ratelimits.hit((FAILURES, address))

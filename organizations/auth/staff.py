@@ -1,4 +1,4 @@
-"""Who sits in the back-office and what they may do there: superusers everything, others what their roles grant."""
+"""Permissions of staff users in the admin: superusers have all, others those of their roles."""
 
 from functools import cached_property
 from uuid import UUID
@@ -17,7 +17,7 @@ ALL_PERMISSIONS = frozenset(Permission)
 
 
 class StaffAccess:
-    """A person who is logged in. Memberships are read once for a request."""
+    """A logged-in staff user. Memberships are read once per request."""
 
     def __init__(self, user: User) -> None:
         self.user = user
@@ -42,28 +42,28 @@ class StaffAccess:
         return self.superuser or any(permission in one.granted for one in self.memberships.values())
 
     def organizations(self, permission: Permission) -> QuerySet[Organization]:
-        """Those in which this person may do it."""
+        """Return the organizations in which the user has the permission."""
         if self.superuser:
             return Organization.objects.all()
         return Organization.objects.filter(pk__in=self.organization_ids_with(permission))
 
     def organization_ids_with(self, permission: Permission) -> list[UUID]:
-        """The same for people with memberships, without asking the database again."""
+        """Return the IDs of the organizations in which a role of the user grants the permission; no extra query."""
         return [key for key, one in self.memberships.items() if permission in one.granted]
 
     def organization(self, name: str, *needed: Permission) -> Organization:
-        """The organization of this name, in which the person may do one of what is `needed`.
+        """Return the organization of this name, in which the user has one of the `needed` permissions.
 
-        Raises OrganizationNotFound for what is none of theirs, there or not, and RoleMissing.
+        Raises OrganizationNotFound if it does not exist or the user is not a member, and RoleMissing.
         """
-        found = Organization.objects.filter(name=name).first()
-        if found is None or not self.granted(found.pk):
+        organization = Organization.objects.filter(name=name).first()
+        if organization is None or not self.granted(organization.pk):
             raise OrganizationNotFound(name)
-        self.check(found, *needed)
-        return found
+        self.check(organization, *needed)
+        return organization
 
     def destinations(self) -> QuerySet[Organization]:
-        """Organizations that this person may copy to. Those that others made them a member of have to be accepted."""
+        """Return the organizations the user can copy to. Memberships that others created must be accepted first."""
         if self.superuser:
             return Organization.objects.all()
         accepted = {key for key, one in self.memberships.items() if one.accepted_at}
@@ -72,42 +72,42 @@ class StaffAccess:
         )
 
     def destination(self, name: str) -> Organization:
-        """One of them. Raises OrganizationNotFound, RoleMissing, MembershipNotAccepted."""
+        """Return one of the destinations. Raises OrganizationNotFound, RoleMissing, MembershipNotAccepted."""
         organization = self.organization(name, Permission.IMAGES_COPY_TO)
         if not self.destinations().filter(pk=organization.pk).exists():
             raise MembershipNotAccepted(
-                f"You have not accepted your membership in {name!r} yet. Open the page of the organization first."
+                f"You have not accepted your membership in {name!r} yet. Open the organization's page to accept it."
             )
         return organization
 
     def enter(self, organization: Organization) -> None:
-        """The person looks at the page of the organization, which accepts the membership."""
+        """Accept the user's membership, if it is pending, because the user has opened the organization's page."""
         membership = self.memberships.get(organization.pk)
         if membership is not None and membership.accepted_at is None and accept(membership.pk, self.user):
             del self.memberships
 
     def check(self, organization: Organization, *needed: Permission) -> None:
-        """Raises RoleMissing."""
+        """Check that the user has one of these permissions in the organization. Raises RoleMissing."""
         if needed and self.granted(organization.pk).isdisjoint(needed):
             roles = ", ".join(permissions.roles_granting(*needed))
-            raise RoleMissing(f"Your roles in {organization.name!r} do not allow this. It takes one of: {roles}.")
+            raise RoleMissing(f"Your roles in {organization.name!r} do not allow this. Required: one of {roles}.")
 
     def check_anywhere(self, needed: Permission) -> None:
-        """Raises RoleMissing."""
+        """Check that the user has the permission in at least one organization. Raises RoleMissing."""
         if not self.has_permission_anywhere(needed):
             raise RoleMissing(
-                "You are a member of no organization in which your roles allow this. Ask one of its admins."
+                "Your roles do not allow this in any organization. Ask an admin of the organization for the role."
             )
 
 
 def staff_of(request: HttpRequest) -> StaffAccess:
-    """The person who is logged in, the same object for the whole request."""
-    if (known := getattr(request, "staff", None)) is None:
-        known = request.staff = StaffAccess(request.user)  # type: ignore[attr-defined,arg-type]
-    return known
+    """Return the access of the logged-in user, cached on the request."""
+    if (staff := getattr(request, "staff", None)) is None:
+        staff = request.staff = StaffAccess(request.user)  # type: ignore[attr-defined,arg-type]
+    return staff
 
 
 def actor_of(request: HttpRequest) -> Actor:
-    """The same person, as the audit trail knows them."""
+    """Return the logged-in user as an actor for the audit log."""
     address, request_id = request.META.get("REMOTE_ADDR") or None, request.META.get("rokka.request_id", "")
     return staff_actor(staff_of(request).user, address=address, request_id=request_id)

@@ -1,7 +1,7 @@
-"""Tokens: what an API key hands out for a while (RFC 7519, HS256), and the rules for getting another one.
+"""Temporary tokens for an API key (JWT, RFC 7519, HS256), and the rules for renewing them.
 
-A token names its user and the key it comes from, and dies with that key. It may be bound to addresses. Its successor
-is never worth more than itself: not longer, not from elsewhere.
+A token names its user and its key, and becomes invalid when the key is deleted. It can be bound to addresses. A
+renewed token never has a longer lifetime or more addresses than the token it replaces.
 """
 
 import ipaddress
@@ -23,17 +23,17 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 ALGORITHM = "HS256"
-LIFETIME = 86_400  # seconds, unless asked otherwise
+LIFETIME = 86_400  # seconds, by default
 MAX_LIFETIME = 10 * 365 * 86_400
 MAX_NETWORKS = 10
 MAX_ADDRESSES = 10_000
-MAX_LENGTH = 4_000  # characters of a token; ours have a few hundred
+MAX_LENGTH = 4_000  # characters of a token; issued tokens have a few hundred
 OWN_ADDRESS = "request_ip"
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """What somebody asks a token to be; None is what was not said."""
+    """Requested properties of a token. None means not specified. Raises InvalidInput."""
 
     expires_in: int | None = None  # seconds
     renewable: bool | None = None
@@ -42,25 +42,25 @@ class TokenRequest:
 
     def __post_init__(self) -> None:
         if self.expires_in is not None and not 1 <= self.expires_in <= MAX_LIFETIME:
-            raise InvalidInput(f"expires_in: it must be from 1 to {MAX_LIFETIME} seconds.")
+            raise InvalidInput(f"expires_in: must be from 1 to {MAX_LIFETIME} seconds.")
         if self.no_ip_protection and self.ips:
-            raise InvalidInput("no_ip_protection and ips contradict each other: send one of them.")
+            raise InvalidInput("no_ip_protection and ips can't be combined. Send one of them.")
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token, as its claims say."""
+    """The claims of a token."""
 
     user_id: UUID
     key_id: UUID
     expires: int  # seconds since 1970
     lifetime: int  # seconds
-    networks: tuple[Network, ...]  # from which it is valid; none: from everywhere
+    networks: tuple[Network, ...]  # it is valid from; empty: any address
     renewable: bool
 
     @property
     def payload(self) -> dict[str, Any]:
-        """The claims, under the names that clients know; `key` is ours."""
+        """The claims under the names of rokka.io's API, plus `key`."""
         return {
             "id": str(self.user_id),
             "exp": self.expires,
@@ -74,53 +74,53 @@ class Token:
         return jwt.encode(self.payload, settings.TOKEN_SECRETS[0], ALGORITHM)
 
 
-def issue(user_id: UUID, key_id: UUID, wish: TokenRequest, *, address: str) -> Token:
-    """A token for the owner of a key who calls from `address`."""
-    bound = () if wish.no_ip_protection else networks(wish.ips or (OWN_ADDRESS,), address=address)
-    lifetime = wish.expires_in or LIFETIME
-    renewable = bool(bound) if wish.renewable is None else wish.renewable
+def issue(user_id: UUID, key_id: UUID, options: TokenRequest, *, address: str) -> Token:
+    """Create a token for a key, requested from `address`. Raises InvalidInput."""
+    bound = () if options.no_ip_protection else networks(options.ips or (OWN_ADDRESS,), address=address)
+    lifetime = options.expires_in or LIFETIME
+    renewable = bool(bound) if options.renewable is None else options.renewable
     return Token(user_id, key_id, int(time.time()) + lifetime, lifetime, bound, renewable)
 
 
-def renew(token: Token, wish: TokenRequest, *, address: str) -> Token:
-    """The successor of a token; what is not wished stays as it is. Raises TokenNotRenewable."""
+def renew(token: Token, options: TokenRequest, *, address: str) -> Token:
+    """Renew a token; options that are not specified are inherited. Raises TokenNotRenewable, InvalidInput."""
     if not token.renewable:
-        raise TokenNotRenewable("This token is not renewable. Get a new one with your Api-Key.")
-    lifetime = wish.expires_in or token.lifetime
+        raise TokenNotRenewable("This token can't be renewed. Get a new one with your API key.")
+    lifetime = options.expires_in or token.lifetime
     if lifetime > token.lifetime:
-        raise TokenNotRenewable(f"This token can be renewed for at most {token.lifetime} seconds, its own expt.")
-    bound = networks(wish.ips, address=address) if wish.ips else token.networks
-    if token.networks and (wish.no_ip_protection or not all(_within(one, token.networks) for one in bound)):
-        raise TokenNotRenewable("This token is bound to addresses; its successor cannot be valid from others.")
-    if wish.no_ip_protection:
+        raise TokenNotRenewable(f"expires_in: must be at most {token.lifetime} seconds, as for this token (expt).")
+    bound = networks(options.ips, address=address) if options.ips else token.networks
+    if token.networks and (options.no_ip_protection or not all(_within(one, token.networks) for one in bound)):
+        raise TokenNotRenewable("This token is bound to addresses. It can't be renewed for other addresses.")
+    if options.no_ip_protection:
         bound = ()
-    renewable = True if wish.renewable is None else wish.renewable
+    renewable = True if options.renewable is None else options.renewable
     return Token(token.user_id, token.key_id, int(time.time()) + lifetime, lifetime, bound, renewable)
 
 
 def verify(text: str, *, address: str) -> Token:
-    """The token, if it is one of ours and valid now and from this address. Raises InvalidToken."""
+    """Verify the signature, the expiry and the client's address. Raises InvalidToken."""
     token = _decoded(text, tuple(settings.TOKEN_SECRETS))
     if token.expires <= time.time():
-        raise InvalidToken("This token has expired. Get a new one with your Api-Key.")
+        raise InvalidToken("This token has expired. Get a new one with your API key.")
     if token.networks and not any(_contains(network, address) for network in token.networks):
-        raise InvalidToken("This token is not valid from your address. Get a new one with your Api-Key.")
+        raise InvalidToken("This token is not valid from your address. Get a new one with your API key.")
     return token
 
 
-@lru_cache(maxsize=1000)  # the same few tokens come again and again, and reading one takes as long as a query
+@lru_cache(maxsize=1000)  # clients reuse tokens, and decoding one takes as long as a database query
 def _decoded(text: str, secrets: tuple[str, ...]) -> Token:
-    """What the token says, if one of the secrets signed it; whether it is still valid is another question."""
+    """Decode a token that was signed with one of the secrets. Does not check whether it has expired."""
     if len(text) > MAX_LENGTH:
-        raise InvalidToken("This token is not valid.")
+        raise InvalidToken("Invalid token. Get a new one with your API key.")
     for secret in secrets:
         try:
             return _read(jwt.decode(text, secret, [ALGORITHM], options={"verify_exp": False}))
         except jwt.InvalidSignatureError:
-            continue  # signed with another of the secrets, or with none
+            continue  # try the next secret
         except (jwt.PyJWTError, ValueError, OverflowError, RecursionError):
             break
-    raise InvalidToken("This token is not valid.")
+    raise InvalidToken("Invalid token. Get a new one with your API key.")
 
 
 def _read(claims: dict[str, Any]) -> Token:
@@ -134,24 +134,24 @@ def _read(claims: dict[str, Any]) -> Token:
             renewable=claims["rn"] is True,
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise InvalidToken("This token is not valid.") from error
+        raise InvalidToken("Invalid token. Get a new one with your API key.") from error
 
 
 # --- Addresses --------------------------------------------------------------------------------------------------------
 
 
 def networks(texts: Sequence[str], *, address: str) -> tuple[Network, ...]:
-    """The networks that are meant, without repetition, in their order. Raises Invalid naming the entry or the limit."""
+    """Parse addresses and networks, without duplicates, in order. Raises InvalidInput naming the entry or the limit."""
     found = dict.fromkeys(_network(text, address) for text in texts)
     if len(found) > MAX_NETWORKS:
-        raise InvalidInput(f"ips: {len(found)} entries; the limit is {MAX_NETWORKS}.")
+        raise InvalidInput(f"ips: must have at most {MAX_NETWORKS} entries, not {len(found)}.")
     if address_count(tuple(found)) > MAX_ADDRESSES:
-        raise InvalidInput(f"ips: they cover {address_count(tuple(found))} addresses; the limit is {MAX_ADDRESSES}.")
+        raise InvalidInput(f"ips: must cover at most {MAX_ADDRESSES} addresses, not {address_count(tuple(found))}.")
     return tuple(found)
 
 
 def address_count(found: Sequence[Network]) -> int:
-    """How many different addresses the networks hold together."""
+    """Count the distinct addresses in the networks."""
     fours = ipaddress.collapse_addresses(one for one in found if isinstance(one, IPv4Network))
     sixes = ipaddress.collapse_addresses(one for one in found if isinstance(one, IPv6Network))
     return sum(one.num_addresses for one in fours) + sum(one.num_addresses for one in sixes)
@@ -162,21 +162,21 @@ def _network(text: str, address: str) -> Network:
         try:
             return ipaddress.ip_network(normalize_address(address))
         except ValueError as error:
-            raise InvalidInput("ips: this server does not see your address; use no_ip_protection.") from error
+            raise InvalidInput("ips: the server can't determine your address. Use no_ip_protection.") from error
     try:
         return ipaddress.ip_network(normalize_address(text) if "/" not in text else text, strict=False)
     except ValueError as error:
-        raise InvalidInput(f"ips: {text[:80]!r} is no address, no network and not {OWN_ADDRESS}.") from error
+        raise InvalidInput(f"ips: {text[:80]!r} must be an address, a network or {OWN_ADDRESS}.") from error
 
 
 def normalize_address(address: str) -> Address:
-    """The address; one of IPv4 that is written as one of IPv6 (RFC 4291, 2.5.5.2) is the same address."""
+    """Parse an address; an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) becomes IPv4. Raises ValueError."""
     parsed = ipaddress.ip_address(address.partition("%")[0])
     return getattr(parsed, "ipv4_mapped", None) or parsed
 
 
 def format_network(network: Network) -> str:
-    """As people write it: a single address without its length."""
+    """Format a network; a single address has no prefix length."""
     return str(network.network_address) if network.num_addresses == 1 else str(network)
 
 

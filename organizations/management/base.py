@@ -1,4 +1,4 @@
-"""Base class of commands, and lookups of their arguments."""
+"""Base class and lookups of management commands. Errors become CommandError."""
 
 import json
 from abc import ABC, abstractmethod
@@ -13,9 +13,9 @@ from rokka.core.errors import DomainError
 
 
 class OperationCommand(BaseCommand, ABC):
-    """A command that calls one operation. A DomainError ends it with the error's message and exit status 1."""
+    """A command that runs one operation. A DomainError ends it with its message and exit status 1."""
 
-    json = False  # whether the command has the option --json
+    json = False  # whether the command has --json
 
     def add_arguments(self, parser: CommandParser) -> None:
         if self.json:
@@ -29,38 +29,37 @@ class OperationCommand(BaseCommand, ABC):
 
     @abstractmethod
     def run(self, **options: Any) -> None:
-        """Call the operation and print its result."""
+        """Run the operation and print the result."""
 
-    def print_fields(self, fields: Mapping[str, Any], *, as_json: bool, remark: str = "") -> None:
-        """Print one field per line, then the remark; or all fields as JSON, without the remark."""
+    def print_fields(self, fields: Mapping[str, Any], *, as_json: bool, note: str = "") -> None:
         if as_json:
             self.stdout.write(json.dumps(fields))
             return
         for name, value in fields.items():
             self.stdout.write(f"{name + ':':17} {value}")
-        if remark:
-            self.stdout.write(remark)
+        if note:
+            self.stdout.write(note)
 
 
-SHOWN_ONCE = "Copy the key now: it is not stored and cannot be shown again."
+SHOWN_ONCE = "Store the key now: it can't be shown again."
 
 
 def organization(name: str) -> Organization:
-    """The organization of this name. Raises CommandError."""
-    found = Organization.objects.filter(name=name).first()
-    if found is None:
+    """Return the organization of this name. Raises CommandError."""
+    organization = Organization.objects.filter(name=name).first()
+    if organization is None:
         raise CommandError(f"Organization {name!r} not found.")
-    return found
+    return organization
 
 
 def user(text: str) -> User:
-    """The user with this ID, or the only one with this email address or username. Raises CommandError."""
+    """Return the user with this ID or, if it is unique, this email or username. Raises CommandError."""
     try:
         users = list(User.objects.filter(pk=UUID(text)))
     except ValueError:
         users = list(User.objects.filter(email=text)[:2]) or list(User.objects.filter(username=text))
     if not users:
-        raise CommandError(f"User {text!r} not found. Use a user ID, a username or an email address.")
+        raise CommandError(f"User {text!r} not found. Use an ID, a username or an email that only one user has.")
     if len(users) > 1:
-        raise CommandError(f"Several users have the email address {text!r}. Use a user ID.")
+        raise CommandError(f"Several users have the email {text!r}. Use the ID of one of them.")
     return users[0]

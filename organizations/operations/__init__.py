@@ -1,4 +1,4 @@
-"""One function for each thing somebody may ask for; each owns its transaction."""
+"""Operations on organizations, memberships, users and keys. Each function runs in its own transaction."""
 
 from organizations.operations.memberships import (
     MembershipChange,

@@ -1,4 +1,4 @@
-"""Who belongs to an organization, with which roles. An organization always keeps an active admin."""
+"""Operations on memberships and roles. An organization always has an active admin."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ from organizations.permissions import ROLE_NAMES, Role
 
 
 class MembershipChange(Enum):
-    """What setting roles came to."""
+    """The effect of setting roles."""
 
-    ADDED = "added"
-    CHANGED = "changed"
+    CREATED = "created"
+    UPDATED = "updated"
     UNCHANGED = "unchanged"
 
 
 @dataclass(frozen=True, slots=True)
 class NewMember:
-    """A membership with a user that was made for it; `api_key` is shown here and never again."""
+    """A membership of a new user. `api_key` is available only here."""
 
     membership: Membership
     api_key: str
@@ -39,7 +39,7 @@ class NewMember:
 def add_member_with_new_user(
     organization: Organization, roles: Iterable[str], *, email: str, comment: str, actor: Actor
 ) -> NewMember:
-    """Make a user with a key for this address, and its membership."""
+    """Create a user with this email, an API key and a membership. Raises InvalidRoles, InvalidInput."""
     names = validate_roles(roles)
     new = create_user(email, comment=comment, actor=actor)
     membership = _add(organization, new.user, names, comment, actor, accepted=True)
@@ -50,24 +50,23 @@ def add_member_with_new_user(
 def set_roles(
     organization: Organization, user_id: UUID, roles: Iterable[str], *, comment: str | None, actor: Actor
 ) -> tuple[Membership, MembershipChange]:
-    """Give a user these roles and no others; a comment of None stays as it is.
+    """Set the roles of a user, replacing all others. A comment of None is unchanged.
 
-    A user who becomes a member by another's doing has to accept that (auth/consent.py). Raises InvalidRoles,
+    A user who is added by another user has to accept the membership (auth/consent.py). Raises InvalidRoles,
     UserNotFound, LastAdmin.
     """
     names = validate_roles(roles)
     if comment is not None:
         validate_comment(comment)
-    organization = Organization.objects.get_for_update(
-        organization
-    )  # or two admins could take the role from each other
+    # Without the lock, two admins could remove the role from each other at the same time.
+    organization = Organization.objects.get_for_update(organization)
     user = User.objects.filter(pk=user_id).first()
     if user is None:
-        raise UserNotFound("There is no user with this id.")
+        raise UserNotFound("User not found.")
     membership = organization.memberships.select_related("user", "organization").filter(user=user).first()
     if membership is None:
         accepted = consent.speaks_for(actor, user)
-        return _add(organization, user, names, comment or "", actor, accepted=accepted), MembershipChange.ADDED
+        return _add(organization, user, names, comment or "", actor, accepted=accepted), MembershipChange.CREATED
     before: dict[str, Any] = {"roles": membership.roles, "comment": membership.comment}
     after: dict[str, Any] = {"roles": names, "comment": membership.comment if comment is None else comment}
     if after == before:
@@ -81,34 +80,35 @@ def set_roles(
     membership.roles, membership.comment = after["roles"], after["comment"]
     membership.save(update_fields=["roles", "comment", "accepted_at"])
     _record(actor, "membership.updated", membership, before=before, after=after)
-    return membership, MembershipChange.CHANGED
+    return membership, MembershipChange.UPDATED
 
 
 @transaction.atomic
 def remove_member(organization: Organization, user_id: UUID, *, actor: Actor) -> None:
-    """End a membership, of another user or one's own; the user and its keys remain.
+    """Delete a membership, the actor's own or another's. The user and its keys are not deleted.
 
     Raises MembershipNotFound, LastAdmin.
     """
-    organization = Organization.objects.get_for_update(organization)  # or two admins could remove each other
+    # Without the lock, two admins could remove each other at the same time.
+    organization = Organization.objects.get_for_update(organization)
     membership = organization.memberships.select_related("user", "organization").filter(user=user_id).first()
     if membership is None:
-        raise MembershipNotFound("This user is no member.")
+        raise MembershipNotFound("This user is not a member of the organization.")
     check_not_last_admin(membership)
-    left = actor.user is not None and actor.user.pk == membership.user_id
-    action = "membership.left" if left else "membership.deleted"
+    is_own = actor.user is not None and actor.user.pk == membership.user_id
+    action = "membership.left" if is_own else "membership.deleted"
     _record(actor, action, membership, before={"roles": membership.roles})
     membership.delete()
 
 
 def validate_roles(roles: Iterable[str]) -> list[str]:
-    """The roles as we spell them, none twice. Raises InvalidRoles."""
+    """Normalize role names and remove duplicates. Raises InvalidRoles."""
     names = list(dict.fromkeys(role.strip().lower() for role in roles))
     if not names:
-        raise InvalidRoles(f"roles: at least one of {', '.join(Role)}.")
+        raise InvalidRoles(f"roles: must contain at least one of {', '.join(Role)}.")
     for name in names:
         if name not in ROLE_NAMES:
-            raise InvalidRoles(f"roles: {name[:80]!r} is none of {', '.join(Role)}.")
+            raise InvalidRoles(f"roles: unknown role {name[:80]!r}. Use {', '.join(Role)}.")
     return names
 
 

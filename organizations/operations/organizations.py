@@ -1,4 +1,4 @@
-"""Organizations and their options."""
+"""Operations on organizations and their options."""
 
 import re
 from collections.abc import Mapping
@@ -31,12 +31,12 @@ from organizations.permissions import Role
 from rokka.core.database import translate_conflict
 from rokka.core.errors import Forbidden, InvalidInput
 
-PROFILE_FIELDS = ("display_name", "billing_email")  # what an organization says about itself
+PROFILE_FIELDS = ("display_name", "billing_email")  # editable by admins
 
 
 @dataclass(frozen=True, slots=True)
 class NewOrganization:
-    """An organization with its first admin; `api_key` is shown here and never again."""
+    """A new organization with its first admin. `api_key` is available only here."""
 
     organization: Organization
     user: User
@@ -45,25 +45,31 @@ class NewOrganization:
 
 @transaction.atomic
 def create_organization_with_admin(name: str, *, email: str, actor: Actor) -> NewOrganization:
-    """Make an organization, a user for this address, its admin membership and its API key."""
-    new = create_user(email, comment="made with the organization", actor=actor)
-    itself = actor if actor.user else replace(actor, user=new.user)
-    organization = create_organization(name, {"billing_email": email}, admin=new.user, actor=itself)
+    """Create an organization and a user with this email, an API key and the admin role.
+
+    Raises InvalidOrganizationName, OrganizationNameTaken, InvalidInput.
+    """
+    new = create_user(email, comment="created with the organization", actor=actor)
+    creator = actor if actor.user else replace(actor, user=new.user)
+    organization = create_organization(name, {"billing_email": email}, admin=new.user, actor=creator)
     return NewOrganization(organization, new.user, new.api_key)
 
 
 @transaction.atomic
 def create_organization(
-    name: str, facts: Mapping[str, str], *, admin: User, master: str | None = None, actor: Actor
+    name: str, fields: Mapping[str, str], *, admin: User, master: str | None = None, actor: Actor
 ) -> Organization:
-    """Make an organization with `admin` as its admin; `facts` are of SHOWN. Raises OrganizationNameTaken."""
+    """Create an organization with its first admin; `fields` are PROFILE_FIELDS.
+
+    The email in `billing_email` is required. Raises InvalidOrganizationName, OrganizationNameTaken, InvalidInput.
+    """
     if not re.match(ORGANIZATION_NAME, name):
         raise InvalidOrganizationName(name)
-    shown: dict[str, Any] = {"display_name": name} | _checked(facts)
-    if "billing_email" not in shown:
-        raise InvalidInput("billing_email: it is missing.")
+    profile: dict[str, Any] = {"display_name": name} | _validate_profile(fields)
+    if "billing_email" not in profile:
+        raise InvalidInput("billing_email: required.")
     with translate_conflict(OrganizationNameTaken(name), "organization_name_unique"):
-        organization = Organization.objects.create(name=name, **shown)
+        organization = Organization.objects.create(name=name, **profile)
     if master is not None:
         _set_master(organization, master, by=admin)
     SigningKey.objects.create(organization=organization, key=new_signing_key())
@@ -71,39 +77,39 @@ def create_organization(
         UsageCounter(organization=organization, slot=slot) for slot in range(UsageCounter.SLOTS)
     )
     Membership.objects.create(organization=organization, user=admin, roles=[Role.ADMIN])
-    record(actor, "organization.created", organization=organization, target=name, target_id=organization.pk, **shown)
+    record(actor, "organization.created", organization=organization, target=name, target_id=organization.pk, **profile)
     return organization
 
 
 @transaction.atomic
 def update_organization(
-    name: str, facts: Mapping[str, str], *, admin: User, master: str | None = None, actor: Actor
+    name: str, fields: Mapping[str, str], *, admin: User, master: str | None = None, actor: Actor
 ) -> Organization:
-    """Set what is given, of SHOWN and the master organization. Raises NotYourOrganization, OrganizationNotFound."""
+    """Update PROFILE_FIELDS and the master organization. Raises NotOrganizationAdmin, OrganizationNotFound."""
     organization = Organization.objects.filter(name=name).first()
     if organization is None:
         raise OrganizationNotFound(name)
     if not is_admin(admin, organization):
         raise NotOrganizationAdmin(name)
-    return _change(organization, facts, admin=admin, master=master, actor=actor)
+    return _update(organization, fields, admin=admin, master=master, actor=actor)
 
 
 @transaction.atomic
-def update_profile(organization: Organization, facts: Mapping[str, str], *, actor: Actor) -> Organization:
-    """The same for somebody of whom it is known that they may, of SHOWN only."""
-    return _change(organization, facts, actor=actor)
+def update_profile(organization: Organization, fields: Mapping[str, str], *, actor: Actor) -> Organization:
+    """Update PROFILE_FIELDS. The caller has already checked the permission. Raises InvalidInput."""
+    return _update(organization, fields, actor=actor)
 
 
-def _change(
+def _update(
     organization: Organization,
-    facts: Mapping[str, str],
+    fields: Mapping[str, str],
     *,
     admin: User | None = None,
     master: str | None = None,
     actor: Actor,
 ) -> Organization:
     organization = Organization.objects.get_for_update(organization)
-    after = _checked(facts)
+    after = _validate_profile(fields)
     before = {field: getattr(organization, field) for field in after}
     for field, value in after.items():
         setattr(organization, field, value)
@@ -128,7 +134,7 @@ def _change(
 
 @transaction.atomic
 def update_options(organization: Organization, options: Mapping[str, Any], *, actor: Actor) -> Organization:
-    """Set the options that are given; None removes one. Raises InvalidOption."""
+    """Set the given options; None removes an option. Raises InvalidOption, Forbidden."""
     changes = known_options.validate_options(dict(options))
     organization = Organization.objects.get_for_update(organization)
     _check_fallback(changes.get(known_options.RENDER_ORG_FALLBACK), organization, actor)
@@ -151,40 +157,41 @@ def update_options(organization: Organization, options: Mapping[str, Any], *, ac
 
 
 def is_admin(user: User, organization: Organization | str) -> bool:
-    where = {"organization__name": organization} if isinstance(organization, str) else {"organization": organization}
-    membership = user.memberships.filter(active=True, **where).first()
+    """Return whether the user is an active admin of the organization, given as a row or by its name."""
+    lookup = {"organization__name": organization} if isinstance(organization, str) else {"organization": organization}
+    membership = user.memberships.filter(active=True, **lookup).first()
     return membership is not None and Role.ADMIN in membership.roles
 
 
-def _checked(facts: Mapping[str, str]) -> dict[str, str]:
-    if "billing_email" in facts:
-        clean_email(facts["billing_email"])
-    if "display_name" in facts:
-        validate_text("display_name", facts["display_name"], MAX_DISPLAY_NAME_LENGTH)
-    return {field: facts[field] for field in PROFILE_FIELDS if field in facts}
+def _validate_profile(fields: Mapping[str, str]) -> dict[str, str]:
+    if "billing_email" in fields:
+        clean_email(fields["billing_email"])
+    if "display_name" in fields:
+        validate_text("display_name", fields["display_name"], MAX_DISPLAY_NAME_LENGTH)
+    return {field: fields[field] for field in PROFILE_FIELDS if field in fields}
 
 
 def _set_master(organization: Organization, name: str, *, by: User) -> None:
-    """Put the organization under another one of the same admin; its own name puts it under none."""
+    """Set or, with the organization's own name, remove the master organization, which must have the same admin."""
     master = Organization.objects.filter(name=name).first()
     if master is None:
         raise OrganizationNotFound(name)
     if master == organization:
         organization.master_organization = None
     elif not is_admin(by, master):
-        raise Forbidden(f"You are no admin of {name!r}, which was to be the master organization.")
+        raise Forbidden(f"master_organization: you are not an admin of {name!r}.")
     elif master.master_organization_id is not None or organization.children.exists():
-        raise InvalidInput("master_organization: a master organization has no master itself.")
+        raise InvalidInput("master_organization: a master organization can't have a master organization itself.")
     else:
         organization.master_organization = master
     organization.save(update_fields=["master_organization"])
 
 
 def _check_fallback(name: str | None, organization: Organization, actor: Actor) -> None:
-    """Pictures of the fallback organization become visible here: its admin has to want that."""
+    """Check the admin's rights on the fallback organization, because its images become visible in this one."""
     if name is None:
         return
     if name == organization.name or not Organization.objects.filter(name=name).exists():
-        raise InvalidOption(f"{known_options.RENDER_ORG_FALLBACK}: there is no other organization called {name!r}.")
+        raise InvalidOption(f"{known_options.RENDER_ORG_FALLBACK}: must be another organization. {name!r} is not.")
     if actor.user is not None and not is_admin(actor.user, name):
-        raise Forbidden(f"You are no admin of {name!r}, whose pictures were to be shown here.")
+        raise Forbidden(f"{known_options.RENDER_ORG_FALLBACK}: you are not an admin of {name!r}.")

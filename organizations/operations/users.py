@@ -1,4 +1,4 @@
-"""Users and their keys."""
+"""Operations on users and API keys."""
 
 import re
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ IMPORTABLE = re.compile(r"[0-9A-Za-z]{32}([0-9A-Za-z]{32})?\Z")
 
 @dataclass(frozen=True, slots=True)
 class NewUser:
-    """A user with the first key, which is shown here and never again."""
+    """A new user with its first API key, which is available only here."""
 
     user: User
     api_key: str
@@ -29,7 +29,7 @@ class NewUser:
 
 @transaction.atomic
 def create_user(email: str, *, actor: Actor, comment: str = "") -> NewUser:
-    """Make a user for this address, which may have others, with a key."""
+    """Create a user with an API key. Several users can have the same email. Raises InvalidInput."""
     user = User(email=clean_email(email))
     user.set_unusable_password()
     user.save()
@@ -39,45 +39,45 @@ def create_user(email: str, *, actor: Actor, comment: str = "") -> NewUser:
 
 @transaction.atomic
 def create_key(user: User, *, comment: str, actor: Actor) -> tuple[ApiKey, str]:
-    """One more key for the user. Raises TooManyKeys."""
-    User.objects.select_for_update().get(pk=user.pk)  # two at once must not both be the fifth
+    """Create an API key for the user; returns the row and the key. Raises TooManyKeys."""
+    User.objects.select_for_update().get(pk=user.pk)  # or concurrent requests could exceed the limit
     if user.api_keys.count() >= ApiKey.MAX_KEYS:
-        raise TooManyKeys(f"There are {ApiKey.MAX_KEYS} keys already, the limit of a user. Delete one first.")
+        raise TooManyKeys(f"A user can have at most {ApiKey.MAX_KEYS} API keys. Delete one first.")
     return _insert(user, ApiKey.new_key(user), comment=comment, actor=actor)
 
 
 @transaction.atomic
 def import_key(user: User, key: str, *, comment: str, actor: Actor) -> ApiKey:
-    """Make a key valid that somebody has already, from rokka.io: 32 or 64 letters and digits."""
+    """Add an existing API key from rokka.io (32 or 64 letters and digits). Raises InvalidInput, Conflict."""
     if not IMPORTABLE.match(key):
-        raise InvalidInput("A key has 32 or 64 letters and digits.")
-    with translate_conflict(Conflict("This key is in use already."), "api_key_digest_unique"):
+        raise InvalidInput("Invalid API key. It must have 32 or 64 letters and digits.")
+    with translate_conflict(Conflict("This API key already exists."), "api_key_digest_unique"):
         return _insert(user, key, comment=comment, actor=actor)[0]
 
 
 @transaction.atomic
 def delete_key(user: User, key_id: str, *, actor: Actor) -> None:
-    """Take a key, and every token that was made with it, out of use. Raises KeyNotFound, KeyInUse."""
+    """Delete an API key; tokens issued for it become invalid. Raises KeyNotFound, KeyInUse, Unauthenticated."""
     User.objects.select_for_update().get(pk=user.pk)
     keys = {str(key.pk): key for key in user.api_keys.all()}
     if actor.api_key_id is not None and str(actor.api_key_id) not in keys:
-        raise Unauthenticated("This Api-Key was deleted a moment ago.")  # by another of the keys, which stays
+        raise Unauthenticated("This API key has just been deleted.")  # by a concurrent request
     if key_id not in keys:
-        raise KeyNotFound("You have no key with this id.")
+        raise KeyNotFound("API key not found.")
     if key_id == str(actor.api_key_id):
-        raise KeyInUse("This is the key of this very request. Delete it with another one.")
+        raise KeyInUse("This is the API key of this request. Use another key to delete it.")
     record(actor, "api_key.deleted", target=str(user.pk), target_id=key_id, comment=keys[key_id].comment)
     keys[key_id].delete()
 
 
 @transaction.atomic
 def create_staff(username: str, password: str, *, email: str, superuser: bool = False, actor: Actor) -> User:
-    """Make a person for the back-office; a superuser may do everything everywhere.
+    """Create a staff user for the admin; a superuser has all permissions in all organizations.
 
-    Raises Invalid with everything that is wrong with the password.
+    Raises InvalidInput with all problems of the password, and Conflict if the username is taken.
     """
     if not validate_text("username", username, MAX_USERNAME_LENGTH):
-        raise InvalidInput("username: it is missing.")
+        raise InvalidInput("username: required.")
     validate_text("password", password, MAX_PASSWORD_LENGTH)
     user = User(username=username, email=clean_email(email), is_staff=True, is_superuser=superuser)
     try:
@@ -86,24 +86,30 @@ def create_staff(username: str, password: str, *, email: str, superuser: bool = 
         user.set_password(password)
     except ValidationError as error:
         raise InvalidInput(" ".join(error.messages)) from error
-    with translate_conflict(Conflict(f"There is already somebody called {username!r}."), "user_username_unique"):
+    taken = Conflict(f"A user named {username!r} already exists. Choose another username.")
+    with translate_conflict(taken, "user_username_unique"):
         user.save()
-    record(actor, "staff.created", target=username[:80], target_id=user.pk, username=username, superuser=superuser)
+    record(
+        actor,
+        "user.created",
+        target=username[:80],
+        target_id=user.pk,
+        username=username,
+        staff=True,
+        superuser=superuser,
+    )
     return user
 
 
 @transaction.atomic
 def set_active(user: User, active: bool, *, actor: Actor) -> None:
-    """Let a person act, or not any more: neither by key, token or password. Raises LastAdmin."""
+    """Activate or deactivate a user: its keys, tokens and password. Raises LastAdmin."""
     if not active:
         for organization in Organization.objects.filter(memberships__user=user).order_by("pk"):
-            held = Organization.objects.get_for_update(
-                organization
-            )  # roles may have changed until now, and cannot from here on
-            if membership := held.memberships.select_related("organization", "user").filter(user=user).first():
+            locked = Organization.objects.get_for_update(organization)  # so that roles don't change concurrently
+            if membership := locked.memberships.select_related("organization", "user").filter(user=user).first():
                 check_not_last_admin(membership)
-    changed = User.objects.filter(pk=user.pk).exclude(is_active=active).update(is_active=active)
-    if changed:
+    if User.objects.filter(pk=user.pk).exclude(is_active=active).update(is_active=active):
         record(actor, "user.activated" if active else "user.deactivated", target=str(user.pk), target_id=user.pk)
 
 

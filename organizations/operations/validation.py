@@ -1,19 +1,19 @@
-"""What people type, before it meets a column: too long or with a NUL, PostgreSQL would fail instead of refuse."""
+"""Validation of user input before it is saved: PostgreSQL fails on text that is too long or contains NUL."""
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
 from rokka.core.errors import InvalidInput
 
-MAX_COMMENT_LENGTH, MAX_DISPLAY_NAME_LENGTH, MAX_EMAIL_LENGTH = 255, 255, 254  # characters, as many as the columns take
+MAX_COMMENT_LENGTH, MAX_DISPLAY_NAME_LENGTH, MAX_EMAIL_LENGTH = 255, 255, 254  # characters, as in the columns
 
 
-def validate_text(name: str, text: str, most: int) -> str:
-    """Raises Invalid naming what it was."""
+def validate_text(name: str, text: str, max_length: int) -> str:
+    """Return the text unchanged. Raises InvalidInput naming the field if it is too long or contains NUL."""
     if "\0" in text:
-        raise InvalidInput(f"{name}: it contains a NUL character.")
-    if len(text) > most:
-        raise InvalidInput(f"{name}: it has more than {most} characters.")
+        raise InvalidInput(f"{name}: must not contain NUL characters.")
+    if len(text) > max_length:
+        raise InvalidInput(f"{name}: must have at most {max_length} characters.")
     return text
 
 
@@ -22,8 +22,9 @@ def validate_comment(comment: str) -> str:
 
 
 def clean_email(email: str) -> str:
+    """Return the email unchanged. Raises InvalidInput if it is malformed."""
     try:
         validate_email(validate_text("email", email, MAX_EMAIL_LENGTH))
     except ValidationError as error:
-        raise InvalidInput(f"{email[:80]!r} is no e-mail address.") from error
+        raise InvalidInput(f"email: {email[:80]!r} is not a valid email address.") from error
     return email

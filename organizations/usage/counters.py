@@ -1,4 +1,4 @@
-"""Exact numbers per organization, without counting: changed in the transaction that changes the rows."""
+"""Exact usage per organization without counting rows: updated in the transaction that changes the rows."""
 
 import random
 from collections.abc import Callable
@@ -12,28 +12,29 @@ from organizations.models import Organization, UsageCounter
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    images: int  # living pictures
-    bytes: int  # of all stored files, those of pictures in the trash included
+    images: int  # active images
+    bytes: int  # of all stored files, including those of images in the trash
 
 
 def add(organization: Organization, *, images: int = 0, bytes: int = 0) -> None:
-    """Change one slot. Call it last in the transaction: whoever waits for the row waits the shortest time."""
+    """Update one slot. Call it last in the transaction, so that the row is locked as briefly as possible."""
     if images or bytes:
-        slot = random.randrange(UsageCounter.SLOTS)  # noqa: S311 (spreads load, guards nothing)
+        slot = random.randrange(UsageCounter.SLOTS)  # noqa: S311 (not security-relevant)
         UsageCounter.objects.filter(organization=organization, slot=slot).update(
             images=F("images") + images, bytes=F("bytes") + bytes
         )
 
 
 def totals(organization: Organization) -> Totals:
+    """Return the usage of the organization."""
     sums = organization.counters.aggregate(images=Sum("images"), bytes=Sum("bytes"))
     return Totals(images=sums["images"] or 0, bytes=sums["bytes"] or 0)
 
 
 @transaction.atomic
 def recount(organization: Organization, count: Callable[[], Totals]) -> None:
-    """Count anew. Who changes rows meanwhile waits for us with its slot, or we for it: nothing counts twice."""
+    """Replace the counters with the result of `count`. Locks all slots, so that no concurrent change counts twice."""
     list(organization.counters.order_by("slot").select_for_update())
-    counted = count()
+    totals = count()
     organization.counters.update(images=0, bytes=0)
-    organization.counters.filter(slot=0).update(images=counted.images, bytes=counted.bytes)
+    organization.counters.filter(slot=0).update(images=totals.images, bytes=totals.bytes)

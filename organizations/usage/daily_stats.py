@@ -1,4 +1,4 @@
-"""What an organization holds and gives away, day by day (UTC)."""
+"""Storage used, images and downloads of an organization by day (UTC)."""
 
 import threading
 from collections import Counter as Sums
@@ -27,10 +27,7 @@ def today() -> date:
 
 
 def snapshot() -> int:
-    """Write down what every organization holds today, instead of what was written earlier today; answer how many.
-
-    The last snapshot of a day is what the day is remembered by.
-    """
+    """Store today's usage of every organization, replacing an earlier snapshot of the day. Returns how many."""
     day, written = today(), 0
     sums = UsageCounter.objects.values("organization").annotate(images=Sum("images"), bytes=Sum("bytes"))
     rows = (
@@ -63,12 +60,12 @@ def _batches(rows: Iterator[DailyStats]) -> Iterator[list[DailyStats]]:
 
 
 class DownloadCounter:
-    """Bytes that were downloaded: added up in this process, and written down every few seconds, not every time.
+    """Bytes downloaded: summed in this process and written to the database every few seconds.
 
-    A process that is killed takes the last seconds with it.
+    A process that is killed loses the last few seconds.
     """
 
-    flush_interval: float | None = 5  # seconds; None: only when asked
+    flush_interval: float | None = 5  # seconds; None: only when flush() is called
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -79,12 +76,12 @@ class DownloadCounter:
         with self.lock:
             self.sums[organization_id, today()] += count
             if self.timer is None and self.flush_interval is not None:
-                self.timer = threading.Timer(self.flush_interval, self._in_time)
+                self.timer = threading.Timer(self.flush_interval, self._flush_and_close)
                 self.timer.daemon = True
                 self.timer.start()
 
     def counting(self, blocks: Iterator[bytes], organization_id: UUID) -> Iterator[bytes]:
-        """The blocks; as many bytes as are taken count, also when somebody hangs up."""
+        """Yield the blocks and count their bytes, including those sent before a client disconnects."""
         sent = 0
         try:
             for block in blocks:
@@ -95,26 +92,26 @@ class DownloadCounter:
                 self.add(organization_id, sent)
 
     def flush(self) -> None:
-        """Add what has come together to the rows of its days."""
+        """Write the sums to the database. On a DatabaseError they are kept for the next time."""
         with self.lock:
             sums, self.sums = self.sums, Sums()
         try:
             for (organization_id, day), count in list(sums.items()):
-                self._flush(organization_id, day, count)
+                self._write(organization_id, day, count)
                 del sums[organization_id, day]
         except DatabaseError:
             log.warning("stats.flush_failed", exc_info=True)
             with self.lock:
-                self.sums += sums  # next time
+                self.sums += sums
 
-    def _in_time(self) -> None:
+    def _flush_and_close(self) -> None:
         with self.lock:
             self.timer = None
         self.flush()
-        connection.close()  # of this thread, which ends here
+        connection.close()  # of the timer's thread, which ends here
 
     @staticmethod
-    def _flush(organization_id: UUID, day: date, count: int) -> None:
+    def _write(organization_id: UUID, day: date, count: int) -> None:
         if not Organization.objects.filter(pk=organization_id).exists():
             return
         DailyStats.objects.bulk_create([DailyStats(organization_id=organization_id, day=day)], ignore_conflicts=True)
@@ -125,12 +122,12 @@ class DownloadCounter:
 downloads = DownloadCounter()
 
 
-# --- Answers ----------------------------------------------------------------------------------------------------------
+# --- Queries ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class DayStats:
-    """An organization on one day."""
+    """The usage of an organization on one day."""
 
     day: date
     images: int
@@ -139,9 +136,9 @@ class DayStats:
 
 
 def days(organization: Organization, first: date, last: date) -> list[DayStats]:
-    """The days from `first` to `last`, both included, newest first; none before anything was known, none to come.
+    """Return the days from `first` to `last`, inclusive, newest first; none before the first data, none in the future.
 
-    Today is as it is now. A day without a snapshot, because nothing ran, is like the one before it.
+    Today has the current usage. A day without a snapshot has the usage of the day before.
     """
     downloads.flush()
     rows = {row.day: row for row in organization.daily_stats.filter(day__lte=last).order_by("day")}

@@ -1,4 +1,4 @@
-"""What stacks may say: the operations and their options, and the options of a whole stack. Nothing here renders yet."""
+"""The catalogue of stack operations and stack options. This server doesn't render images."""
 
 import json
 from pathlib import Path

@@ -145,7 +145,7 @@ def checks() -> list[Check]:
             check()
             results.append(Check(name, True, "reachable"))
         except Exception as error:  # noqa: BLE001, any error means that the check failed
-            results.append(Check(name, False, health.response(error)))
+            results.append(Check(name, False, health.public_message(error)))
     if not settings.REDIS_URL:
         results[-1] = Check("Redis", True, "not configured (in-process cache)")
         return [*results, Check("Workers", True, f"not configured (tasks run in process {os.getpid()})")]

@@ -1,18 +1,18 @@
-"""The cache that holds many files."""
+"""A file-based cache for many entries."""
 
 import random
 
 from django.core.cache.backends.filebased import FileBasedCache
 
-CULL_PROBABILITY = 1 / 50  # of the times that something is put in
+CULL_PROBABILITY = 1 / 50  # per write
 
 
 class RandomCullFileCache(FileBasedCache):
-    """Lists its folder only now and then: among 10,000 files that takes longer than all the rest of putting one in.
+    """Culls only on a random fraction of writes: listing 10,000 files takes longer than the rest of a write.
 
-    It may hold some dozens more than MAX_ENTRIES for a while.
+    It can temporarily exceed MAX_ENTRIES by some dozens.
     """
 
     def _cull(self) -> None:
-        if random.random() < CULL_PROBABILITY:  # noqa: S311, nothing is kept secret by it
-            super()._cull()  # type: ignore[misc]  # its stubs leave it out
+        if random.random() < CULL_PROBABILITY:  # noqa: S311 (not security-relevant)
+            super()._cull()  # type: ignore[misc]  # missing in the stubs

@@ -1,23 +1,23 @@
-"""Small charts, drawn as SVG by a template: no script, no style, readable without seeing."""
+"""Small charts for an SVG template: no scripts, no styles, accessible."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from django.template.defaultfilters import filesizeformat
 
-WIDTH, HEIGHT = 640, 150  # of the plot, in units of the drawing
-TICKS = 5  # labels below
+WIDTH, HEIGHT = 640, 150  # of the plot, in SVG units
+TICKS = 5  # labels on the x-axis
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A curve or bars over time, with everything that the template needs; `rows` are the same numbers for a table."""
+    """A line or bar chart over time, as the template needs it. `rows` has the same data for a table."""
 
     title: str
     summary: str
     line: str
     area: str
-    bars: list[tuple[float, float, float, float, str]]  # x, y, width, height, what it says
+    bars: list[tuple[float, float, float, float, str]]  # x, y, width, height, label
     ticks: list[tuple[float, str]]
     top: str
     rows: list[tuple[str, str]]
@@ -32,36 +32,43 @@ def number(value: int) -> str:
     return f"{value:,}"
 
 
-def line_chart(title: str, points: Points, write: Callable[[int], str] = number) -> Chart:
-    """Of a quantity that stays, such as bytes that are kept."""
+def line_chart(title: str, points: Points, format: Callable[[int], str] = number) -> Chart:
+    """A line chart, for quantities such as storage used."""
     highest = max((value for _, value in points), default=0) or 1
     step = WIDTH / max(1, len(points) - 1)
-    spots: list[tuple[float, float]]
-    spots = [(round(step * i, 1), round(HEIGHT * (1 - value / highest), 1)) for i, (_, value) in enumerate(points)]
-    if len(spots) == 1:
-        spots.append((WIDTH, spots[0][1]))  # one day is a level, and a point draws nothing
-    line = " ".join(f"{x},{y}" for x, y in spots)
-    area = f"0,{HEIGHT} {line} {spots[-1][0]},{HEIGHT}" if spots else ""
-    return _chart(title, points, write, highest, line=line, area=area)
+    coordinates: list[tuple[float, float]] = [
+        (round(step * i, 1), round(HEIGHT * (1 - value / highest), 1)) for i, (_, value) in enumerate(points)
+    ]
+    if len(coordinates) == 1:
+        coordinates.append((WIDTH, coordinates[0][1]))  # a single point would draw nothing
+    line = " ".join(f"{x},{y}" for x, y in coordinates)
+    area = f"0,{HEIGHT} {line} {coordinates[-1][0]},{HEIGHT}" if coordinates else ""
+    return _chart(title, points, format, highest, line=line, area=area)
 
 
-def bar_chart(title: str, points: Points, write: Callable[[int], str] = number) -> Chart:
-    """Of what happened, day by day."""
+def bar_chart(title: str, points: Points, format: Callable[[int], str] = number) -> Chart:
+    """A bar chart, for quantities per day such as uploads."""
     highest = max((value for _, value in points), default=0) or 1
     step = WIDTH / max(1, len(points))
-    drawn = []
+    bars = []
     for i, (label, value) in enumerate(points):
         height = round(HEIGHT * value / highest, 1)
-        drawn.append(
-            (round(step * i + step * 0.1, 1), HEIGHT - height, round(step * 0.8, 1), height, f"{label}: {write(value)}")
+        bars.append(
+            (
+                round(step * i + step * 0.1, 1),
+                HEIGHT - height,
+                round(step * 0.8, 1),
+                height,
+                f"{label}: {format(value)}",
+            )
         )
-    return _chart(title, points, write, highest, bars=drawn)
+    return _chart(title, points, format, highest, bars=bars)
 
 
 def _chart(
     title: str,
     points: Points,
-    write: Callable[[int], str],
+    format: Callable[[int], str],
     highest: int,
     *,
     line: str = "",
@@ -71,17 +78,19 @@ def _chart(
     every = max(1, len(points) // TICKS)
     step = WIDTH / max(1, len(points) - 1)
     summary = (
-        f"{points[0][0]}: {write(points[0][1])}. {points[-1][0]}: {write(points[-1][1])}." if points else "No data yet."
+        f"{points[0][0]}: {format(points[0][1])}. {points[-1][0]}: {format(points[-1][1])}."
+        if points
+        else "No data yet."
     )
     return Chart(
         title=title,
-        summary=summary,
+        summary=summary or "No data yet.",
         line=line,
         area=area,
         bars=bars or [],
         ticks=[(round(step * i, 1), label[5:]) for i, (label, _) in enumerate(points) if i % every == 0],
-        top=write(highest) if points else "",
-        rows=[(label, write(value)) for label, value in reversed(points)],
+        top=format(highest) if points else "",
+        rows=[(label, format(value)) for label, value in reversed(points)],
     )
 
 

@@ -1,7 +1,6 @@
-"""Times as they are written, and the clock that deletions, expiry and maintenance go by: the database's.
+"""The database's clock, which deletion, expiry and maintenance use, and parsing of times.
 
-That is the same for all machines: a web process a month behind, or a worker two hours ahead, must not decide what is
-over.
+It is the same for all machines: a machine with a wrong clock must not decide what has expired.
 """
 
 from datetime import UTC, datetime
@@ -12,19 +11,19 @@ from django.db.models.functions import Now
 
 
 def from_iso(text: str) -> datetime:
-    """A time in ISO 8601; RFC 3339 allows `t` and `z` as well. Without a zone if it names none. Raises ValueError."""
+    """Parse ISO 8601, including the lowercase `t` and `z` of RFC 3339; naive without a time zone. Raises ValueError."""
     return datetime.fromisoformat(text.upper())
 
 
 class DatabaseNow(Now):
-    """The time of the statement, to compare columns with. In microseconds on SQLite too, as its columns are stored."""
+    """The time of the statement, to compare with columns; with microseconds on SQLite too, like stored values."""
 
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
         return self.as_sql(compiler, connection, template="ROKKA_NOW()", **context)
 
 
 def database_now() -> datetime:
-    """The time of the database, to be stored; one query."""
+    """Return the current time of the database. Runs one query."""
     sqlite = connection.vendor == "sqlite"
     with connection.cursor() as cursor:
         cursor.execute("SELECT ROKKA_NOW()" if sqlite else "SELECT CLOCK_TIMESTAMP()")

@@ -1,4 +1,4 @@
-"""Positions in lists as text: "c" and base64url of a JSON list. The "c" keeps one from ever looking like a number."""
+"""Pagination cursors: "c" and a JSON list in base64url. The "c" distinguishes cursors from numeric offsets."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ def encode(values: list[Any]) -> str:
 
 
 def decode(text: str) -> list[Any]:
-    """The values. Raises ValueError for what `pack` never gave out; RecursionError is one of the ways to try."""
+    """Return the values of a cursor. Raises ValueError or RecursionError if `encode` did not create it."""
     if not text.startswith(PREFIX) or len(text) > MAX_LENGTH:
         raise ValueError("not a cursor")
     encoded = text[len(PREFIX) :].encode("ascii")
@@ -25,12 +25,12 @@ def decode(text: str) -> list[Any]:
     return values
 
 
-def format_datetime(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+def format_datetime(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def parse_datetime(text: Any) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
+    value = datetime.fromisoformat(text)
+    if value.tzinfo is None:
         raise ValueError("a time without a zone")
-    return moment.astimezone(UTC)
+    return value.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""Transactions that meet others on the same rows: which errors of the database mean that, and running them again."""
+"""Conflicts between concurrent transactions: detecting them in database errors, and retrying."""
 
 import functools
 import random
@@ -15,10 +15,8 @@ from django.db import DatabaseError, IntegrityError, connection, models, transac
 from rokka.core.errors import Conflict, DomainError
 
 MAX_ATTEMPTS = 5
-RETRY_PAUSE_SECONDS = (
-    0.02  # seconds; the longest pause before the second attempt, twice that before the third, and so on
-)
-TRY_AGAIN = {"40P01", "40001"}  # deadlock, serialization failure: PostgreSQL has undone the whole transaction
+MAX_RETRY_PAUSE_SECONDS = 0.02  # before the second attempt, twice that before the third, and so on
+RETRYABLE = {"40P01", "40001"}  # deadlock, serialization failure: PostgreSQL has rolled back the transaction
 FOREIGN_KEY_VIOLATION = "23503"
 
 P = ParamSpec("P")
@@ -29,20 +27,20 @@ log = structlog.get_logger()
 
 
 class StaleRead(Exception):
-    """Another transaction changed what this one had looked at before: nothing is done, look again."""
+    """Another transaction changed data that this one had read before. Nothing was changed; read again."""
 
 
 def retry_on_conflict(
     *constraints: str, references: Sequence[Reference] = (), attempts: int = MAX_ATTEMPTS
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Run the function again when another transaction was faster. Raises Conflict when it always was.
+    """Retry the function on conflicts with other transactions. Raises Conflict after the last attempt.
 
-    That is so on a violation of one of these constraints or foreign keys, on a deadlock, and when the function raises
-    Overtaken. The function opens its own transaction, so that an attempt that fails leaves nothing behind. Any other
-    IntegrityError is a bug, and is raised as it is.
+    Conflicts are violations of one of these constraints or foreign keys, deadlocks, and StaleRead. The function must
+    open its own transaction, so that a failed attempt is rolled back. Any other IntegrityError is a bug and is raised
+    unchanged.
 
-    Inside another transaction only the last savepoint is undone. What needs more than that, a deadlock, is left to
-    whoever began the transaction.
+    Inside another transaction, only the last savepoint is rolled back, and deadlocks are raised: the outer transaction
+    has to be retried.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -52,14 +50,14 @@ def retry_on_conflict(
                 try:
                     return function(*args, **kwargs)
                 except StaleRead:
-                    reason = "overtaken"
+                    reason = "stale_read"
                 except DatabaseError as error:
                     reason = conflict_in(error, constraints, references)
                     if not reason:
                         raise
                 log.info("database.conflict", function=function.__qualname__, reason=reason, attempt=number)
                 if number < attempts and not connection.in_atomic_block:
-                    time.sleep(random.uniform(0, RETRY_PAUSE_SECONDS * number))  # noqa: S311 (so that they do not meet again)
+                    time.sleep(random.uniform(0, MAX_RETRY_PAUSE_SECONDS * number))  # noqa: S311 (not security-relevant)
             raise Conflict("The same images are being changed by other requests. Try again.")
 
         return attempt
@@ -68,20 +66,20 @@ def retry_on_conflict(
 
 
 @contextmanager
-def translate_conflict(refusal: DomainError, constraint: str) -> Iterator[None]:
-    """Raise the refusal where what is done within violates the constraint; the transaction around it can go on."""
+def translate_conflict(conflict: DomainError, constraint: str) -> Iterator[None]:
+    """Raise `conflict` if the block violates the constraint. The surrounding transaction remains usable."""
     try:
         with transaction.atomic():
             yield
     except IntegrityError as error:
         if constraint not in violated_constraint(error):
             raise
-        raise refusal from error
+        raise conflict from error
 
 
 def conflict_in(error: DatabaseError, constraints: Sequence[str], references: Sequence[Reference]) -> str:
-    """What the error says about a conflict of transactions, in a word for the log; "" if it is about something else."""
-    if _sqlstate(error) in TRY_AGAIN:
+    """Return the kind of conflict between transactions, for the log, or "" if the error is about something else."""
+    if _sqlstate(error) in RETRYABLE:
         return "" if connection.in_atomic_block else "deadlock"
     if not isinstance(error, IntegrityError):
         return ""
@@ -91,34 +89,34 @@ def conflict_in(error: DatabaseError, constraints: Sequence[str], references: Se
 
 
 def violated_constraint(error: IntegrityError) -> frozenset[str]:
-    """The names of the unique constraints that the database means; several only where they have the same columns."""
+    """Return the name of the violated unique constraint; several if constraints have the same columns."""
     if name := _diagnosis(error).get("constraint_name"):
         return frozenset({name})
     text = str(error)
-    if found := re.match(r"UNIQUE constraint failed: index '(\w+)'", text):
-        return frozenset({found[1]})
-    if found := re.match(r"UNIQUE constraint failed: (.+)", text):  # SQLite names columns, not the constraint
-        return _unique_constraints().get(frozenset(found[1].split(", ")), frozenset())
+    if match := re.match(r"UNIQUE constraint failed: index '(\w+)'", text):
+        return frozenset({match[1]})
+    if match := re.match(r"UNIQUE constraint failed: (.+)", text):  # SQLite names columns, not the constraint
+        return _unique_constraints().get(frozenset(match[1].split(", ")), frozenset())
     return frozenset()
 
 
 @functools.cache
 def _unique_constraints() -> dict[frozenset[str], frozenset[str]]:
-    """Names of the unique constraints of all models, by their columns as SQLite writes them."""
-    found: dict[frozenset[str], frozenset[str]] = {}
+    """Map the columns of all unique constraints, as SQLite names them, to the names of the constraints."""
+    constraints: dict[frozenset[str], frozenset[str]] = {}
     for model in apps.get_models():
         for constraint in model._meta.constraints:
             if isinstance(constraint, models.UniqueConstraint) and constraint.fields:
                 names = (model._meta.get_field(field).column for field in constraint.fields)  # type: ignore[union-attr]
                 columns = frozenset(f"{model._meta.db_table}.{name}" for name in names)
-                found[columns] = found.get(columns, frozenset()) | {constraint.name}
-    return found
+                constraints[columns] = constraints.get(columns, frozenset()) | {constraint.name}
+    return constraints
 
 
 def _violated_reference(error: IntegrityError, references: Sequence[Reference]) -> str:
-    """Which of the foreign keys the error is about, as `table.column`."""
+    """Return which of the foreign keys is violated, as `table.column`, or ""."""
     names = {f"{reference.model._meta.db_table}.{reference.column}" for reference in references}
-    if str(error) == "FOREIGN KEY constraint failed":  # SQLite does not say which: one that can be meant is meant
+    if str(error) == "FOREIGN KEY constraint failed":  # SQLite does not say which: assume one of these
         return min(names, default="")
     if _sqlstate(error) != FOREIGN_KEY_VIOLATION:
         return ""
@@ -135,7 +133,7 @@ def _sqlstate(error: DatabaseError) -> str:
 
 
 def _diagnosis(error: DatabaseError) -> dict[str, str]:
-    """What PostgreSQL says beside the message; empty for SQLite."""
+    """Return the diagnostics of PostgreSQL; empty for SQLite."""
     diagnosis = getattr(error.__cause__, "diag", None)
     names = "table_name", "constraint_name"
     return {name: getattr(diagnosis, name) or "" for name in names} if diagnosis else {}

@@ -1,4 +1,4 @@
-"""Reading environment variables. What is not understood stops the start, and says which variable it was."""
+"""Parsing of environment variables. An invalid value raises ImproperlyConfigured naming the variable."""
 
 import ipaddress
 import os
@@ -18,15 +18,15 @@ SECRET_VARIABLES = {
     "DATABASE_URL",
     "REDIS_URL",
     "STORAGE_URL",
-}  # or with a password inside
+}  # values that are or contain secrets
 
 
 class InvalidValue(ValueError):
-    """Our own word on a value, which does not repeat it."""
+    """The value is invalid. The message must not contain the value, which may be secret."""
 
 
 def env(name: str, read: Callable[[str], Value], default: Value | None = None) -> Value:
-    """The environment variable read by `read`; empty counts as not given. No default: it has to be given."""
+    """Return an environment variable parsed by `read`. Empty counts as missing; without a default it is required."""
     text = os.environ.get(name, "").strip()
     if not text:
         if default is None:
@@ -35,16 +35,16 @@ def env(name: str, read: Callable[[str], Value], default: Value | None = None) -
     try:
         return read(text)
     except (ValueError, KeyError) as error:
-        shown, reason = repr(text), str(error)
-        if name in SECRET_VARIABLES:  # what others say of it may quote it
-            shown, reason = "…", str(error) if isinstance(error, InvalidValue) else "it is malformed."
-        raise ImproperlyConfigured(f"{name}={shown} is not understood: {reason}") from None
+        value, reason = repr(text), str(error)
+        if name in SECRET_VARIABLES:  # other messages may quote the value
+            value, reason = "…", str(error) if isinstance(error, InvalidValue) else "malformed."
+        raise ImproperlyConfigured(f"Invalid {name}={value}: {reason}") from None
 
 
 def choice(*options: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in options:
-            raise InvalidValue(f"it must be one of {', '.join(options)}.")
+            raise InvalidValue(f"must be one of {', '.join(options)}.")
         return text
 
     return read
@@ -56,7 +56,7 @@ def boolean(text: str) -> bool:
 
 def positive_int(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise InvalidValue("it must be a whole number above zero.")
+        raise InvalidValue("must be a positive integer.")
     return int(text)
 
 
@@ -77,7 +77,7 @@ def networks(text: str) -> list[str]:
 
 def secret(text: str) -> str:
     if len(text) < 32:
-        raise InvalidValue("it must have at least 32 characters.")
+        raise InvalidValue("must have at least 32 characters.")
     return text
 
 
@@ -96,18 +96,18 @@ def database_config(url: str) -> dict[str, Any]:
     return config
 
 
-def storage_config(url: str, *, spool: Path) -> dict[str, Any]:
-    """`file:///folder?hardlinks=…` or `s3://key:secret@host:port/bucket?region=…&secure=…`; both URL-quoted."""
+def storage_config(url: str, *, temp_dir: Path) -> dict[str, Any]:
+    """Parse `file:///folder?hardlinks=…` or `s3://key:secret@host:port/bucket?region=…&secure=…` (URL-quoted)."""
     parts, query = urlsplit(url), dict(parse_qsl(urlsplit(url).query))
-    known = ["links"] if parts.scheme == "file" else ["region", "secure"]
+    known = ["hardlinks"] if parts.scheme == "file" else ["region", "secure"]
     if not set(query) <= set(known):
-        raise InvalidValue(f"after the question mark there may be {' and '.join(known)} only.")
+        raise InvalidValue(f"unknown parameter. Use {' and '.join(known)}.")
     if parts.scheme == "file" and parts.path and not parts.netloc:
-        options = {"location": unquote(parts.path), "links": boolean(query.get("links", "true"))}
+        options = {"location": unquote(parts.path), "links": boolean(query.get("hardlinks", "true"))}
         return {"BACKEND": "sourceimages.storage.LocalStorage", "OPTIONS": options}
     bucket = parts.path.strip("/")
     if parts.scheme != "s3" or not (parts.hostname and parts.username and parts.password and bucket):
-        raise InvalidValue("it must be file:///folder or s3://key:secret@host/bucket.")
+        raise InvalidValue("must be file:///folder or s3://key:secret@host/bucket.")
     scheme = "https" if boolean(query.get("secure", "true")) else "http"
     return {
         "BACKEND": "sourceimages.storage.S3Storage",
@@ -117,7 +117,7 @@ def storage_config(url: str, *, spool: Path) -> dict[str, Any]:
             "endpoint_url": f"{scheme}://{parts.netloc.rpartition('@')[2]}",
             "bucket_name": bucket,
             "region_name": query.get("region", "us-east-1"),
-            "spool": spool,
+            "temp_dir": temp_dir,
         },
     }
 
@@ -125,9 +125,9 @@ def storage_config(url: str, *, spool: Path) -> dict[str, Any]:
 def check_separate_folders(
     storage: dict[str, Any], *, database: dict[str, Any], data_dir: Path, others: Sequence[Path]
 ) -> None:
-    """Refuse local files in a folder that holds something else of ours, or lies in one that is emptied (`others`).
+    """Raise ImproperlyConfigured if the storage folder contains other data, or is inside one of `others`.
 
-    Maintenance removes what it does not know from the storage: that would be the database, secrets and documents.
+    Garbage collection deletes unknown files in the storage, which would include the database and secrets.
     """
     if "location" not in storage["OPTIONS"]:
         return
@@ -139,13 +139,13 @@ def check_separate_folders(
         if path.is_relative_to(folder):
             raise ImproperlyConfigured(
                 f"STORAGE_URL: the folder {folder} contains {name} ({path}). "
-                f"Give the storage a folder of its own, such as {data_dir / 'files'}."
+                f"Use a separate folder, such as {data_dir / 'files'}."
             )
     for other in others:
         if folder.is_relative_to(other.resolve()):
             raise ImproperlyConfigured(
-                f"STORAGE_URL: the folder {folder} is in {other.resolve()}, from which files are removed. "
-                f"Give the storage a folder of its own, such as {data_dir / 'files'}."
+                f"STORAGE_URL: the folder {folder} is in {other.resolve()}, where files are deleted automatically. "
+                f"Use a separate folder, such as {data_dir / 'files'}."
             )
 
 

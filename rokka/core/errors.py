@@ -1,10 +1,10 @@
-"""What may be refused, in kinds. Errors speak to the caller and know no HTTP; rokka.core.http answers by kind."""
+"""Base classes of errors. They have a message for the caller; rokka.core.http maps them to HTTP statuses."""
 
 from typing import Any, ClassVar
 
 
 class DomainError(Exception):
-    """A refusal with a stable machine-readable `reason`; the sentence may change, the reason does not."""
+    """An error with a stable, machine-readable `reason`. The message can change, the reason can't."""
 
     reason: ClassVar[str] = "error"
 
@@ -15,25 +15,25 @@ class DomainError(Exception):
 
 
 class InvalidInput(DomainError):
-    """What was sent cannot be used."""
+    """The request is invalid."""
 
     reason = "invalid"
 
 
 class TooLarge(DomainError):
-    """What was sent is larger than a limit of this server."""
+    """The request exceeds a size limit of this server."""
 
     reason = "too_large"
 
 
 class NotFound(DomainError):
-    """There is no such thing, or none that the caller may know of."""
+    """The object does not exist, or the caller has no access to it."""
 
     reason = "not_found"
 
 
 class Forbidden(DomainError):
-    """The caller is known, and may not."""
+    """The caller is authenticated but has no permission."""
 
     reason = "forbidden"
 
@@ -45,13 +45,13 @@ class Unauthenticated(DomainError):
 
 
 class InvalidToken(Unauthenticated):
-    """The caller's token is damaged, expired, used from elsewhere, or its key is gone."""
+    """The token is malformed, expired or used from another address, or its API key was deleted."""
 
     reason = "invalid_token"
 
 
 class TooManyRequests(DomainError):
-    """The caller has to wait `seconds`."""
+    """A rate limit is exceeded. The caller has to wait `seconds`."""
 
     reason = "too_many_requests"
 
@@ -62,30 +62,30 @@ class TooManyRequests(DomainError):
 
 
 class FeatureUnavailable(Forbidden):
-    """There is nothing behind this feature on this server."""
+    """This server does not support the feature."""
 
     reason = "feature_unavailable"
 
 
 class Conflict(DomainError):
-    """It contradicts what exists."""
+    """The request conflicts with the current state."""
 
     reason = "conflict"
 
 
 class PreconditionFailed(DomainError):
-    """The caller made a condition that does not hold."""
+    """A precondition of the request does not hold."""
 
     reason = "precondition_failed"
 
 
 class Locked(DomainError):
-    """Somebody has locked it against changes."""
+    """The object is locked against changes."""
 
     reason = "locked"
 
 
 class Unavailable(DomainError):
-    """Something this server depends on does not answer; trying again later may help."""
+    """The database, the storage or another dependency is unavailable. Try again later."""
 
     reason = "unavailable"

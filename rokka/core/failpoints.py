@@ -1,47 +1,49 @@
-"""Named places where a test may kill the process, to show that a crash at any step loses nothing.
+"""Failpoints: named steps at which tests kill the process, to show that a crash at any step loses no data.
 
-ROKKA_FAILPOINT=<name> makes the process kill itself there with SIGKILL. Without it, a failpoint is one comparison.
+With ROKKA_FAILPOINT=<name>, the process kills itself with SIGKILL at that step. Without it, a failpoint costs one
+comparison.
 """
 
 import os
 import signal
 
 FAILPOINTS = (
-    "upload.spooled",  # the body is read, nothing is known of the files yet
-    "upload.probed",  # what the files are is known, nothing is kept
-    "storage.written",  # bytes are durable in the spool, not yet in their place
-    "storage.placed",  # bytes are in their place, the folder may not be durable
-    "trash.copied",  # bytes are in the trash, too, and not yet removed from their place (S3)
-    "trash.moved",  # bytes are in the trash, the folders may not be durable (local files)
-    "trash.recovered",  # bytes are back at their place, and maybe still in the trash
-    "upload.stored",  # bytes are kept, no row knows them
-    "upload.file_inserted",  # a row for the bytes, uncommitted
-    "upload.image_inserted",  # a row for the picture, uncommitted
-    "upload.counted",  # everything written, uncommitted
-    "upload.committed",  # durable, not answered
-    "bulk_action.applied",  # something is done to a picture, the job's position has not moved yet, uncommitted
-    "undo.applied",  # something is taken back, the job's position has not moved yet, uncommitted
-    "copy.stored",  # bytes are copied, rows for them are written, uncommitted
-    "copy.committed",  # durable
-    "purge.deleted",  # rows are gone, uncommitted
-    "purge.committed",  # rows are gone, their bytes are at their place
-    "collect.judged",  # what has to be moved to the trash is known, nothing is moved
-    "collect.rows_removed",  # rows of files that no image shows are gone, the files are at their place
-    "optimize.rewritten",  # the new bytes are in the spool
-    "optimize.placed",  # they are in their place, no row knows them
-    "optimize.switched",  # the row names them, uncommitted
-    "optimize.committed",  # the old file is still in its place
-    "optimize.recovered",  # undoing it: the old file is back in its place, the row names the new one
-    "optimize.undone",  # the row names the old file, the new one is still in its place
-    "owner.claimed",  # database and storage have their mark, with a counter of zero
-    "owner.counted",  # the counter is raised in the database, not yet in the storage
+    "upload.received",  # the body is read, the files are not probed yet
+    "upload.probed",  # the files are probed, nothing is stored
+    "storage.written",  # the temporary file is durable, not yet moved to its key
+    "storage.placed",  # the file is at its key, the folder may not be durable
+    "trash.copied",  # the file is copied to the trash, not yet deleted at its key (S3)
+    "trash.moved",  # the file is in the trash, the folders may not be durable (local files)
+    "trash.recovered",  # the file is back at its key, and possibly still in the trash
+    "upload.stored",  # the file is stored without a row
+    "upload.file_inserted",  # the StoredFile row is inserted, uncommitted
+    "upload.image_inserted",  # the SourceImage row is inserted, uncommitted
+    "upload.counted",  # the usage is counted, uncommitted
+    "upload.committed",  # committed, no response sent
+    "bulk_action.applied",  # images are changed, the job's position is not, uncommitted
+    "undo.applied",  # changes are reverted, the job's position is not updated, uncommitted
+    "copy.stored",  # files are copied, their rows are inserted, uncommitted
+    "copy.committed",
+    "purge.deleted",  # rows are deleted, uncommitted
+    "purge.committed",  # rows are deleted, their files are not
+    "collect.selected",  # garbage is identified, nothing is moved to the trash
+    "collect.rows_removed",  # rows of unused files are deleted, the files are not
+    "optimize.transcoded",  # the new file is a temporary file
+    "optimize.placed",  # the new file is at its key, without a row
+    "optimize.switched",  # the row refers to the new file, uncommitted
+    "optimize.committed",  # the old file is still stored
+    "optimize.recovered",  # undo: the old file is restored, the row refers to the new one
+    "optimize.undone",  # the row refers to the old file, the new one is still stored
+    "owner.claimed",  # database and storage have their owner mark, with counter 0
+    "owner.counted",  # the counter is incremented in the database, not yet in the storage
 )
 
 ACTIVE = os.environ.get("ROKKA_FAILPOINT", "")
 if ACTIVE and ACTIVE not in FAILPOINTS:
-    raise ValueError(f"ROKKA_FAILPOINT={ACTIVE!r} is not one of {', '.join(FAILPOINTS)}")
+    raise ValueError(f"Invalid ROKKA_FAILPOINT={ACTIVE!r}. Use one of {', '.join(FAILPOINTS)}.")
 
 
 def failpoint(name: str) -> None:
+    """Kill the process if the failpoint is active."""
     if name == ACTIVE:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -10,9 +10,9 @@ else:
 
 
 class BytewiseCharField(TextField):
-    """Text compared byte by byte, so that order and prefixes mean the same on every database.
+    """Text that is compared byte by byte, so that order and prefixes are the same on every database.
 
-    PostgreSQL has to be asked for it (collation C); SQLite compares so anyway and does not know that name.
+    PostgreSQL needs the collation C for it. SQLite compares bytes by default and has no such collation.
     """
 
     def db_parameters(self, connection: BaseDatabaseWrapper) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which methods an address of the API has."""
+"""OPTIONS requests of the API."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from rest_framework.views import APIView
 
 
 class PlainOptions(APIView):
-    """A view that answers OPTIONS to anyone with the methods of its path (RFC 9110, 9.3.7), and nothing else."""
+    """A view that answers OPTIONS without authentication, with the `Allow` header only (RFC 9110, 9.3.7)."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if request.method == "OPTIONS":

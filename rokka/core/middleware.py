@@ -1,4 +1,4 @@
-"""What happens to every request: it gets an id and a line in the log, and its path is brought into one form."""
+"""Middleware: request log and IDs, trusted proxies, normalized paths and media types, caching headers."""
 
 import ipaddress
 import re
@@ -23,7 +23,7 @@ UNLOGGED_PATHS = {"/health/live", "/health/ready"}
 
 
 class RequestLogMiddleware:
-    """One line a request, with the id that every line written meanwhile carries and the answer repeats."""
+    """Logs each request, with an ID that is added to all its log lines and to the response (X-Request-Id)."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -49,10 +49,10 @@ class RequestLogMiddleware:
 
 
 class TrustedProxyMiddleware:
-    """REMOTE_ADDR becomes the address of the client, as far as TRUSTED_PROXIES vouch for it.
+    """Sets REMOTE_ADDR to the address of the client behind TRUSTED_PROXIES.
 
-    X-Forwarded-For is read from its end, where our own proxies write; the first address that is none of theirs is
-    the client's, and what stands before it is only what the client says.
+    X-Forwarded-For is read from its end, where trusted proxies append. The first address that is not a trusted proxy is
+    the client's; the addresses before it were sent by the client and are ignored.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -60,12 +60,12 @@ class TrustedProxyMiddleware:
         self.trusted = [ipaddress.ip_network(network) for network in settings.TRUSTED_PROXIES]
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        told = request.headers.get("X-Forwarded-For", "").split(",") if self.trusted else []
-        while told and self._is_proxy(request.META.get("REMOTE_ADDR", "")):
+        forwarded = request.headers.get("X-Forwarded-For", "").split(",") if self.trusted else []
+        while forwarded and self._is_proxy(request.META.get("REMOTE_ADDR", "")):
             try:
-                request.META["REMOTE_ADDR"] = str(ipaddress.ip_address(told.pop().strip()))
+                request.META["REMOTE_ADDR"] = str(ipaddress.ip_address(forwarded.pop().strip()))
             except ValueError:
-                break  # not an address: the proxy before is the last that we know
+                break  # not an address: use the last known proxy
         return self.get_response(request)
 
     def _is_proxy(self, address: str) -> bool:
@@ -76,7 +76,7 @@ class TrustedProxyMiddleware:
 
 
 class EmptyBodyMiddleware:
-    """An answer without a body has no content type: clients would parse the nothing that it promises."""
+    """Removes the content type of responses without a body: clients would try to parse the empty body."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -89,9 +89,9 @@ class EmptyBodyMiddleware:
 
 
 class PrivateResponseMiddleware:
-    """No answer is kept by a proxy or a browser unless it says so itself; `Vary` names what it depends on.
+    """Disables caching of responses that don't set Cache-Control, and adds the credentials' headers to `Vary`.
 
-    Outermost but for the log, so that refusals of other middleware have it too.
+    It is the outermost middleware but for the request log, so that it covers error responses of the others.
     """
 
     API = ("Api-Key", "Authorization")
@@ -110,7 +110,7 @@ class PrivateResponseMiddleware:
 
 
 class LowerCaseMediaTypeMiddleware:
-    """Media types are compared as they are written here, and may be sent in any case (RFC 9110, 8.3.1)."""
+    """Lowercases the media type of requests, because it is case-insensitive (RFC 9110, 8.3.1)."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -123,9 +123,9 @@ class LowerCaseMediaTypeMiddleware:
 
 
 class NormalizePathMiddleware:
-    """`//sourceimages/acme/` means `/sourceimages/acme`: clients join hosts and paths as they like.
+    """Removes repeated leading slashes and trailing slashes, because clients join hosts and paths differently.
 
-    The admin keeps its own habits.
+    `//sourceimages/acme/` becomes `/sourceimages/acme`. Paths of the admin keep their trailing slash.
     """
 
     def __init__(self, get_response: GetResponse) -> None:

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of all endpoints alike."""
+"""Parts of the OpenAPI document that all endpoints share: tags, operation IDs, errors and security schemes."""
 
 from http import HTTPStatus
 from typing import Any
@@ -15,22 +15,22 @@ ORGANIZATION = OpenApiParameter(
     "organization", OpenApiTypes.STR, OpenApiParameter.PATH, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 )
 
-# In the order in which people need them.
+# In the order of the document.
 TAGS = [
     {"name": "Source images", "description": "Upload, find, download, change, copy, delete and restore images."},
-    {"name": "Aliases", "description": "Name images, so that a name can mean another image later."},
-    {"name": "Jobs", "description": "Copy, delete or restore everything of an organization, and watch how far it is."},
-    {"name": "Organizations", "description": "Create organizations, set their options and their signing keys."},
-    {"name": "Memberships", "description": "Decide who belongs to an organization, with which roles."},
-    {"name": "Account", "description": "See who calls, and manage the keys and tokens of the current user."},
-    {"name": "Users", "description": "Sign up, where the server allows it."},
-    {"name": "Signed URLs", "description": "Sign URLs without knowing the signing key."},
-    {"name": "Statistics", "description": "See how much is stored and downloaded."},
-    {"name": "Audit log", "description": "See who did what."},
-    {"name": "Stacks", "description": "See what stacks may say. Nothing renders yet."},
+    {"name": "Aliases", "description": "Give images stable names that can be moved to other images."},
+    {"name": "Jobs", "description": "Copy, delete or restore many images in the background, and follow the progress."},
+    {"name": "Organizations", "description": "Create organizations, and manage their options and signing keys."},
+    {"name": "Memberships", "description": "Manage the members of an organization and their roles."},
+    {"name": "Account", "description": "Get the current user, and manage its API keys and tokens."},
+    {"name": "Users", "description": "Sign up, if enabled on the server."},
+    {"name": "Signed URLs", "description": "Sign URLs without access to the signing key."},
+    {"name": "Statistics", "description": "Get storage, image and download statistics."},
+    {"name": "Audit log", "description": "List events."},
+    {"name": "Stacks", "description": "List the operations and options of stacks. This server doesn't render images."},
     {"name": "Server", "description": "Check credentials."},
 ]
-# What methods of generated clients are called: these or the action itself, after the tag.
+# Operation IDs, which name the methods of generated clients, are the tag and this name or that of the action.
 METHODS = {
     "Jobs destroy": "cancel",
     "Aliases update": "set",
@@ -69,9 +69,9 @@ METHODS = {
 
 
 class Schema(AutoSchema):
-    """The actions of viewsets: `source_images_create`, under the tag of the viewset, with bodies in JSON."""
+    """Adds the tag of the viewset, operation IDs such as `source_images_create`, and JSON bodies."""
 
-    view: Any  # a scope of organizations.api
+    view: Any  # an AuthenticatedViewSet
 
     def get_tags(self) -> list[str]:
         return [self.view.tag]
@@ -82,36 +82,36 @@ class Schema(AutoSchema):
         return f"{tag.lower().replace(' ', '_')}_{method}"
 
     def map_parsers(self) -> list[str]:
-        """The server takes JSON under any media type; generators need one."""
+        """The server accepts JSON under any media type; client generators need exactly one."""
         return ["application/json"]
 
 
 class ErrorDetailSerializer(serializers.Serializer):
-    code = serializers.IntegerField(min_value=400, max_value=599, help_text="The HTTP status.")
-    message = serializers.CharField(help_text="For people; it may change.")
-    reason = serializers.CharField(help_text="For programs; stable, see docs/errors.md.")
+    code = serializers.IntegerField(min_value=400, max_value=599, help_text="HTTP status.")
+    message = serializers.CharField(help_text="Human-readable message. It can change.")
+    reason = serializers.CharField(help_text="Machine-readable, stable reason; see docs/errors.md.")
 
 
 class ErrorSerializer(ErrorDetailSerializer):
-    """Every error."""
+    """The body of all errors."""
 
     error = ErrorDetailSerializer()
-    invalid_authentication = serializers.BooleanField(required=False, help_text="Only when the credentials failed.")
+    invalid_authentication = serializers.BooleanField(required=False, help_text="Only if authentication failed.")
 
 
 def errors(*statuses: int) -> dict[Any, Any]:
-    """Answers in the shape of every error. What any endpoint may answer that asks who calls is among them."""
+    """Return the OpenAPI responses of these error statuses."""
     return {status: OpenApiResponse(ErrorSerializer, HTTPStatus(status).phrase) for status in statuses}
 
 
 class CredentialsScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """Keys and tokens."""
+    """API keys and tokens."""
 
     target_class = "organizations.api.authentication.CredentialsAuthentication"
     name = ["ApiKey", "Token"]
 
     def get_security_requirement(self, auto_schema: object) -> list[dict[str, list[Any]]]:
-        """One of them is enough."""
+        """Require one of the schemes."""
         return [{name: []} for name in self.name]
 
     def get_security_definition(self, auto_schema: object) -> list[dict[str, str]]:
@@ -122,7 +122,7 @@ class CredentialsScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unty
 
 
 def postprocess(result: dict[str, Any], **options: Any) -> dict[str, Any]:
-    """Paths in the order of tags, public calls marked as such, descriptions and examples everywhere."""
+    """Sort paths by tag, mark anonymous operations, and add descriptions and examples."""
     result["tags"] = TAGS
     ranks = {tag["name"]: rank for rank, tag in enumerate(TAGS)}
     order = {path: min(ranks[one["tags"][0]] for one in methods.values()) for path, methods in result["paths"].items()}

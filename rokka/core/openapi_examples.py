@@ -1,4 +1,4 @@
-"""Examples of requests and answers in the OpenAPI document. What has none keeps the document from being made."""
+"""Examples of requests and responses in the OpenAPI document. A missing example raises KeyError."""
 
 from http import HTTPStatus
 from typing import Any
@@ -8,7 +8,7 @@ Schema = dict[str, Any]
 HASH = "3f5a1e0b7c9d24860e1f3a5b7c9d0e2f4a6b8c0d"
 BINARY_HASH = "a1b2c3d4e5f60718293a4b5c6d7e8f9001122334"
 USER, KEY, ORGANIZATION = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "123")
-JOB, TOMBSTONE = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "45")
+JOB = "44444444-0000-4000-8000-000000000000"
 TIMESTAMP, LATER_TIMESTAMP = "2026-03-05T09:30:00+00:00", "2026-03-05T09:31:00+00:00"
 CURSOR = "cWyIyMDI2Il0"
 SIGNATURE = "158acd8f7087d35d"
@@ -35,7 +35,7 @@ IMAGE = {
     "animated": False,
 }
 ADDED_IMAGE = IMAGE | {"deleted": False}
-SIGNING_KEY = {"id": "b5bb9d8014a0f9b1", "key": "the signing key", "created": TIMESTAMP, "accessed": None}
+SIGNING_KEY = {"id": "b5bb9d8014a0f9b1", "key": "<signing key>", "created": TIMESTAMP, "accessed": None}
 ORGANIZATION_EXAMPLE = {
     "id": ORGANIZATION,
     "name": "acme",
@@ -66,7 +66,7 @@ JOB_EXAMPLE = {
     "failed": 0,
     "skipped": 1,
     "counts": {"created": 299, "locked": 1},
-    "errors": [{"hash": HASH, "message": "It is locked."}],
+    "errors": [{"hash": HASH, "message": "Image is locked."}],
     "error": "",
     "params": {"destination": "stage", "overwrite": True},
     "user_id": USER,
@@ -101,11 +101,11 @@ EVENT = {
 }
 DAY = {"timestamp": "2026-03-05T00:00:00+00:00", "unit": "Bytes"}
 
-# By the component of the schema.
+# By component of the schema.
 COMPONENTS: dict[str, Any] = {
     "UploadResult": {"total": 1, "items": [ADDED_IMAGE]},
     "UploadedImage": ADDED_IMAGE,
-    "AddedKey": KEY_EXAMPLE | {"accessed": None, "api_key": "the key, shown only now"},
+    "AddedKey": KEY_EXAMPLE | {"accessed": None, "api_key": "<API key>"},
     "Alias": {"organization": "acme", "alias": "logo", "hash": HASH, "created": TIMESTAMP},
     "AliasRequest": {"hash": HASH},
     "AuditPage": {"items": [EVENT], "cursor": CURSOR},
@@ -120,8 +120,8 @@ COMPONENTS: dict[str, Any] = {
     "Memberships": {"total": 1, "items": [MEMBERSHIP]},
     "NewJobRequest": {"kind": "copy_all", "destination": "stage", "overwrite": True},
     "NewKeyRequest": {"comment": "web shop"},
-    "NewMember": MEMBERSHIP | {"api_key": "the key, shown only now"},
-    "NewUser": {"id": USER, "email": "alice@example.org", "api_key": "the key, shown only now"},
+    "NewMember": MEMBERSHIP | {"api_key": "<API key>"},
+    "NewUser": {"id": USER, "email": "alice@example.org", "api_key": "<API key>"},
     "Organization": ORGANIZATION_EXAMPLE,
     "OrganizationChangeRequest": {"billing_email": "alice@example.org", "display_name": "Acme Inc."},
     "Organizations": {"total": 1, "items": [ORGANIZATION_EXAMPLE]},
@@ -172,13 +172,13 @@ COMPONENTS: dict[str, Any] = {
         },
     },
     "UploadRequest": {
-        "filedata": "the bytes of the file",
+        "filedata": "<content of the file>",
         "meta_user": '{"photographer": "Kim", "int:year": 2026}',
         "options": '{"protected": true}',
     },
     "User": {"user_id": USER, "email": "alice@example.org", "api_keys": [KEY_EXAMPLE]},
 }
-# By operation, where the schema is no component.
+# By operation ID, for schemas that are not components.
 REQUESTS: dict[str, Any] = {
     "source_images_copy_many": [HASH],
     "source_images_rename": "harbour.jpg",
@@ -197,25 +197,28 @@ RESPONSES: dict[str, Any] = {
     "source_images_get_user_metadata_field": "Kim",
     "account_list_keys": [KEY_EXAMPLE],
     "stacks_list_operations": {
-        "noop": {"description": "Changes nothing.", "properties": {}, "required": []},
+        "noop": {"description": "Does nothing.", "properties": {}, "required": []},
     },
     "stacks_list_options": {
-        "properties": {"jpg.quality": {"type": "integer", "default": 76, "description": "Quality of JPEG, 1 to 100."}},
+        "properties": {"jpg.quality": {"type": "integer", "default": 76, "description": "JPEG quality, 1 to 100."}},
     },
 }
-# By status: one of the reasons for it, and a message.
+# By status: one of its reasons, and a message.
 ERRORS = {
-    400: ("invalid", "limit: it must be a number from 0 to 2000."),
-    401: ("invalid_token", "The token is not valid any more."),
+    400: ("invalid", "limit: must be an integer from 0 to 2000."),
+    401: ("invalid_token", "This token has expired. Get a new one with your API key."),
     403: ("role_missing", "Your roles in 'acme' do not allow this."),
-    404: ("image_not_found", f"No source image found for '{HASH}' in 'acme'."),
+    404: ("image_not_found", f"Source image '{HASH}' not found in 'acme'."),
     409: ("conflict", "The same images are being changed by other requests. Try again."),
-    412: ("precondition_failed", "The file is not the one that the request is about."),
-    413: ("too_large", "The body has more than 1,000,000 bytes."),
-    416: ("range_not_satisfiable", "The file has 284631 bytes, and none of those asked for."),
-    423: ("image_locked", f"Source image {HASH[:6]} is locked. Locked images can't be deleted or changed."),
-    429: ("too_many_requests", "The limit of 12000 in 60 seconds is reached (RATE_LIMIT_PER_KEY). Wait 7 seconds."),
-    503: ("unavailable", "The database is busy or does not answer. Try again."),
+    412: ("precondition_failed", "The file has changed since the version in the condition of the request."),
+    413: ("too_large", "The body exceeds the limit of 1,000,000 bytes."),
+    416: ("range_not_satisfiable", "The requested range is outside of the file, which has 284631 bytes."),
+    423: ("image_locked", f"Source image {HASH[:6]} is locked. It can't be deleted or changed."),
+    429: (
+        "too_many_requests",
+        "More than 12000 requests in 60 seconds (RATE_LIMIT_PER_KEY). Wait 7 seconds.",
+    ),
+    503: ("unavailable", "The database is unavailable. Try again."),
 }
 
 
@@ -236,6 +239,6 @@ def _component(schema: Schema) -> str:
 
 def _error(status: HTTPStatus) -> dict[str, Any]:
     reason, message = ERRORS[status]
-    facts = {"code": int(status), "message": message, "reason": reason}
-    failed = {"invalid_authentication": True} if status is HTTPStatus.UNAUTHORIZED else {}
-    return {"error": facts, **facts, **failed}
+    fields = {"code": int(status), "message": message, "reason": reason}
+    authentication = {"invalid_authentication": True} if status is HTTPStatus.UNAUTHORIZED else {}
+    return {"error": fields, **fields, **authentication}

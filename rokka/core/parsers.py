@@ -1,8 +1,9 @@
-"""Reading what requests hold: JSON under any content type, and flags in queries."""
+"""Parsers of request bodies (JSON under any content type) and of query parameters."""
 
 import json
 from collections.abc import Mapping
 from typing import IO, Any
+from uuid import UUID
 
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
@@ -11,19 +12,27 @@ from rest_framework.request import Request
 
 from rokka.core.errors import InvalidInput, TooLarge
 
-MAX_JSON_BYTES = 1_000_000  # bytes
+MAX_JSON_BYTES = 1_000_000
 TRUE, FALSE = {"true", "1"}, {"false", "0", ""}
 
 
 def parse_flag(name: str, text: str) -> bool:
-    """A flag in a query, as JavaScript, PHP and Python write it."""
+    """Parse a boolean query parameter, in the spellings of JavaScript, PHP and Python. Raises InvalidInput."""
     if text.lower() in TRUE | FALSE:
         return text.lower() in TRUE
-    raise InvalidInput(f"{name}: it must be true or false.")
+    raise InvalidInput(f"{name}: must be true or false.")
+
+
+def parse_uuid(name: str, text: str, *, error: Exception | None = None) -> UUID:
+    """Parse a UUID. Raises `error` if it is malformed, by default InvalidInput naming the parameter."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise (error or InvalidInput(f"{name}: must be a UUID.")) from None
 
 
 class JSONOnlyNegotiation(BaseContentNegotiation):
-    """Answers are JSON, whatever `Accept` says; what a request holds is up to its parser, whatever it calls itself."""
+    """Responds in JSON whatever `Accept` says, and uses the view's parser whatever the request's content type says."""
 
     def select_parser(self, request: Request, parsers: list[BaseParser]) -> BaseParser:  # type: ignore[override]
         return parsers[0]
@@ -35,7 +44,7 @@ class JSONOnlyNegotiation(BaseContentNegotiation):
 
 
 class LenientJSONParser(BaseParser):
-    """JSON under any content type, as some clients send it as text; an empty body is None."""
+    """Parses JSON under any content type, because some clients send it as text. An empty body is None."""
 
     media_type = "*/*"
 
@@ -44,29 +53,29 @@ class LenientJSONParser(BaseParser):
     ) -> Any:
         body = stream.read(MAX_JSON_BYTES + 1)
         if len(body) > MAX_JSON_BYTES:
-            raise TooLarge(f"The body has more than {MAX_JSON_BYTES:,} bytes.")
+            raise TooLarge(f"The body exceeds the limit of {MAX_JSON_BYTES:,} bytes.")
         return parse_json(body, "The body") if body.strip() else None
 
 
 def json_or_text(request: Request) -> Any:
-    """The body of a request: JSON, or what some clients send for a JSON string, the text itself; empty, the empty text.
+    """Read a request body as JSON or, if that fails, as plain text, which some clients send for a JSON string.
 
-    Call it before anything asks for `request.data`. Raises Invalid, TooLarge.
+    An empty body is an empty string. Call this before `request.data` is accessed. Raises InvalidInput, TooLarge.
     """
     body = request._request.body
     if len(body) > MAX_JSON_BYTES:
-        raise TooLarge(f"The body has more than {MAX_JSON_BYTES:,} bytes.")
+        raise TooLarge(f"The body exceeds the limit of {MAX_JSON_BYTES:,} bytes.")
     try:
         return parse_json(body, "The body")
     except InvalidInput:
         try:
             return body.decode()
         except UnicodeDecodeError as error:
-            raise InvalidInput("The body is neither JSON nor text in UTF-8.") from error
+            raise InvalidInput("The body must be JSON or UTF-8 text.") from error
 
 
 def parse_json(text: str | bytes, label: str) -> Any:
-    """JSON as the standard says: no NaN, no endless nesting. Raises Invalid with the label."""
+    """Parse strict JSON: no NaN, no excessive nesting. Raises InvalidInput naming the label."""
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:

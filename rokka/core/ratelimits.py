@@ -1,7 +1,7 @@
-"""How many requests a caller may make in a minute: counted in Redis, without it in the memory of each process.
+"""Rate limits in fixed windows, counted in Redis or, without REDIS_URL, in the memory of each process.
 
-Each count is one INCR, so that none is lost between two requests; all counts of a request travel together. If Redis
-does not answer, nobody is refused for it.
+Each count is one atomic INCRBY, and the counts of a request are sent in one pipeline. While Redis is unavailable,
+requests are not limited.
 """
 
 import time
@@ -18,14 +18,14 @@ from rokka.core.errors import TooManyRequests
 
 WINDOW = 60  # seconds
 HOUR = 3600
-REDIS_BACKOFF_SECONDS = 5  # seconds without counting after Redis failed
+REDIS_BACKOFF_SECONDS = 5  # without limits after Redis has failed
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """So many requests of one kind in each window as the setting of this name says."""
+    """A limit on requests per window (seconds), whose value is the setting of this name."""
 
     name: str
     window: int = WINDOW
@@ -37,16 +37,16 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class RateLimitState:
-    """What is left of the limit that is nearest."""
+    """The limit that is closest to being reached, and the requests that remain."""
 
     limit: int
     remaining: int
 
 
 def hit(*hits: tuple[Limit, str]) -> RateLimitState | None:
-    """Count one request against each limit and for whom it counts. Raises TooManyRequests.
+    """Count a request against each pair of limit and key. Raises TooManyRequests.
 
-    None where there are no limits, or nothing can be counted.
+    Returns None if rate limits are disabled or Redis is unavailable.
     """
     counts = _counts(hits, 1)
     if not counts:
@@ -57,27 +57,27 @@ def hit(*hits: tuple[Limit, str]) -> RateLimitState | None:
     return RateLimitState(limit.limit, limit.limit - used)
 
 
-def peek(limit: Limit, who: str) -> None:
-    """Raise TooManyRequests if the limit is reached, without counting."""
-    if any(used >= limit.limit for used in _counts([(limit, who)], 0)):
+def peek(limit: Limit, key: str) -> None:
+    """Raise TooManyRequests if the limit is reached, without counting a request."""
+    if any(used >= limit.limit for used in _counts([(limit, key)], 0)):
         raise _exceeded(limit)
 
 
 def _exceeded(limit: Limit) -> TooManyRequests:
     seconds = int(limit.window - time.time() % limit.window) + 1
     return TooManyRequests(
-        f"The limit of {limit.limit} in {limit.window} seconds is reached ({limit.name}). Wait {seconds} seconds.",
+        f"More than {limit.limit} requests in {limit.window} seconds ({limit.name}). Wait {seconds} seconds.",
         seconds=seconds,
         limit=limit.limit,
     )
 
 
 def _counts(hits: Sequence[tuple[Limit, str]], step: int) -> list[int]:
-    """How far each count is after the step; nothing if there is no counting."""
+    """Add `step` to each count and return the counts; an empty list if nothing is counted."""
     if not settings.RATE_LIMIT_ENABLED:
         return []
     now = time.time()
-    keys = [(f"limit:{limit.name}:{who}:{int(now // limit.window)}", limit.window) for limit, who in hits]
+    keys = [(f"limit:{limit.name}:{key}:{int(now // limit.window)}", limit.window) for limit, key in hits]
     return _in_redis(keys, step) if settings.REDIS_URL else _in_memory(keys, step)
 
 
@@ -87,7 +87,7 @@ def _in_memory(keys: Sequence[tuple[str, int]], step: int) -> list[int]:
         memory.add(key, 0, timeout=window)
         try:
             counts.append(memory.incr(key, step))
-        except ValueError:  # its time was over just now
+        except ValueError:  # it has expired since add()
             counts.append(step)
     return counts
 
@@ -101,7 +101,7 @@ def _in_redis(keys: Sequence[tuple[str, int]], step: int) -> list[int]:
             for key, window in keys:
                 pipeline.incrby(key, step)
                 pipeline.expire(key, window)
-            return [int(answer) for answer in pipeline.execute()[::2]]
+            return [int(count) for count in pipeline.execute()[::2]]
     except redis.RedisError:
         connection.pause_until = time.monotonic() + REDIS_BACKOFF_SECONDS
         log.warning("ratelimit.backend_failed", exc_info=True)

@@ -1,4 +1,4 @@
-"""Request bodies as WSGI leaves them: chunked ones get a bound, refused ones are not read to their end."""
+"""WSGI middleware for request bodies: limits chunked bodies, and does not read rejected bodies to the end."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -7,39 +7,39 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 WSGIApplication = Callable[[Environ, StartResponse], Iterable[bytes]]
 
-# WSGI (PEP 3333) leaves connections to the server, and others refuse to hear of them; granian takes our word for it.
+# WSGI (PEP 3333) forbids hop-by-hop headers such as Connection, but granian honors this one.
 CLOSE_HEADER_SERVER = "Granian"
-MAX_DRAIN_BYTES = 1_000_000  # bytes of a refused body that are read, so that a small one does not cost the connection
+MAX_DRAIN_BYTES = 1_000_000  # of a rejected body, so that the connection can be reused after a small one
 BLOCK = 64 * 1024
 
 
 class CountingInput:
-    """`wsgi.input`, remembering how much was read and whether the end was seen."""
+    """A wrapper of `wsgi.input` that counts the bytes read and notices the end."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
         self.count = 0
-        self.ended = False
+        self.at_eof = False
 
     def read(self, size: int = -1) -> bytes:
         data: bytes = self.stream.read(size)
         self.count += len(data)
-        self.ended = self.ended or (not data and size != 0)
+        self.at_eof = self.at_eof or (not data and size != 0)
         return data
 
     def readline(self, size: int = -1) -> bytes:
         data: bytes = self.stream.readline(size)
         self.count += len(data)
-        self.ended = self.ended or not data
+        self.at_eof = self.at_eof or not data
         return data
 
 
 class RequestBodyMiddleware:
-    """Around Django, which trusts Content-Length and knows no chunked bodies.
+    """WSGI middleware around Django, which trusts Content-Length and doesn't support chunked bodies.
 
-    A chunked body is given the largest length that is allowed: Django reads until its end, and no further than one
-    byte over the limit. When an answer starts before the body was read, a little of the rest is read, and if there
-    is more, the connection is closed.
+    A chunked body gets the limit plus one byte as its Content-Length, so that Django reads to its end or just over the
+    limit. If the response starts before the body is read, up to MAX_DRAIN_BYTES of the rest are read; if there is more,
+    the connection is closed.
     """
 
     def __init__(self, application: WSGIApplication, *, limit: int) -> None:
@@ -53,22 +53,25 @@ class RequestBodyMiddleware:
             environ["CONTENT_LENGTH"] = str(self.limit + 1)
             environ["rokka.chunked"] = True
         try:
-            announced = int(environ.get("CONTENT_LENGTH") or 0)
+            content_length = int(environ.get("CONTENT_LENGTH") or 0)
         except ValueError:
-            announced = 0
+            content_length = 0
 
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
-            if not self._finish(body, announced, environ) and environ.get("SERVER_SOFTWARE") == CLOSE_HEADER_SERVER:
+            if (
+                not self._finish(body, content_length, environ)
+                and environ.get("SERVER_SOFTWARE") == CLOSE_HEADER_SERVER
+            ):
                 headers = [*headers, ("Connection", "close")]
             return start_response(status, headers, *rest)
 
         return self.application(environ, start)
 
-    def _finish(self, body: CountingInput, announced: int, environ: Environ) -> bool:
-        """Read a little of what is left; True if nothing is left then."""
-        if environ.get("HTTP_EXPECT") and body.count == 0 and announced:
-            return False  # the client waits to be asked for the body: reading would ask for it
-        allowed = body.count + MAX_DRAIN_BYTES
-        while body.count < announced and not body.ended and body.count < allowed:
-            body.read(min(BLOCK, announced - body.count, allowed - body.count))
-        return body.ended or body.count >= announced
+    def _finish(self, body: CountingInput, content_length: int, environ: Environ) -> bool:
+        """Read up to MAX_DRAIN_BYTES of the rest. Returns whether the body was read completely."""
+        if environ.get("HTTP_EXPECT") and body.count == 0 and content_length:
+            return False  # reading would request the body with "100 Continue"
+        drain_limit = body.count + MAX_DRAIN_BYTES
+        while body.count < content_length and not body.at_eof and body.count < drain_limit:
+            body.read(min(BLOCK, content_length - body.count, drain_limit - body.count))
+        return body.at_eof or body.count >= content_length

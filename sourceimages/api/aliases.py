@@ -8,8 +8,9 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from organizations.api.base import unsupported_action
 from organizations.permissions import Permission
-from rokka.core.errors import FeatureUnavailable, InvalidInput
+from rokka.core.errors import InvalidInput
 from rokka.core.http import rfc3339
 from rokka.core.openapi import ORGANIZATION, errors
 from sourceimages.api.base import SourceImageScopedViewSet, query_flag
@@ -82,12 +83,9 @@ class AliasViewSet(SourceImageScopedViewSet):
         aliases.delete_alias(self.organization, alias, actor=self.actor)
         return Response(status=204)
 
-    @extend_schema(
-        summary="Clear the cache of an alias",
+    invalidate_cache = unsupported_action(
+        "Clear the cache of an alias (not supported)",
+        "This server doesn't render images, so there is no cache to clear.",
         parameters=[ORGANIZATION, ALIAS],
-        responses=errors(400, 401, 403, 404, 429),
+        lookup=aliases.get_alias,
     )
-    def invalidate_cache(self, request: Request, organization: str, alias: str) -> Response:
-        """Always refused: this server does not render images and has no cache."""
-        aliases.get_alias(self.organization, alias)
-        raise FeatureUnavailable("This server does not render images and has no cache to clear.")

@@ -19,6 +19,7 @@ from rokka.core import cursors
 from rokka.core.errors import InvalidInput
 from rokka.core.http import rfc3339
 from rokka.core.openapi import ORGANIZATION, errors
+from rokka.core.parsers import parse_uuid
 from sourceimages import jobs
 from sourceimages.api.base import WritableStorageViewSet
 from sourceimages.api.copy import get_destination
@@ -218,10 +219,7 @@ def accepted(job: Job) -> Response:
 
 
 def parse_deletion_id(text: str | None) -> UUID | None:
-    try:
-        return UUID(text) if text else None
-    except ValueError as error:
-        raise TombstoneNotFound("Deletion not found.") from error
+    return parse_uuid("deletion_id", text, error=TombstoneNotFound("Deletion not found.")) if text else None
 
 
 def created_from_cursor(text: str) -> Any:

@@ -9,10 +9,11 @@ from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from organizations.api.base import unsupported_action
 from organizations.permissions import Permission
-from rokka.core.errors import FeatureUnavailable, InvalidInput
+from rokka.core.errors import InvalidInput
 from rokka.core.openapi import ORGANIZATION, errors
-from rokka.core.parsers import json_or_text
+from rokka.core.parsers import json_or_text, parse_uuid
 from sourceimages.api.base import SourceImageScopedViewSet, image_path, no_content, query_flag
 from sourceimages.api.openapi import BINARY_HASH_QUERY, DELETE_PREVIOUS, DELETION, HASH, LOCATION
 from sourceimages.api.serializers import SourceImageSerializer, UploadedImageSerializer
@@ -26,7 +27,6 @@ from sourceimages.operations import (
 )
 
 WRITE_ERRORS = (400, 401, 403, 404, 423, 429)
-COMMON_ERRORS = errors(400, 401, 403, 404, 429)
 
 
 class LifecycleMixin(SourceImageScopedViewSet):
@@ -128,36 +128,21 @@ class LifecycleMixin(SourceImageScopedViewSet):
         image = set_locked(self.active_image(hash), locked, actor=self.actor)
         return Response(SourceImageSerializer(image).data)
 
-    # --- Unsupported features of rokka.io -----------------------------------------------------------------------------
-
-    @extend_schema(
-        summary="Clear the cache of an image",
+    invalidate_cache = unsupported_action(
+        "Clear the cache of an image (not supported)",
+        "This server doesn't render images, so there is no cache to clear.",
         parameters=[ORGANIZATION, HASH],
-        responses=errors(400, 401, 403, 404, 429),
     )
-    def invalidate_cache(self, request: Request, organization: str, hash: str) -> Response:
-        """Always refused: this server does not render images and has no cache."""
-        raise FeatureUnavailable("This server does not render images and has no cache to clear.")
-
-    @extend_schema(
-        summary="Autolabel (not supported)",
+    autolabel = unsupported_action(
+        "Label an image automatically (not supported)",
+        "This server can't label images.",
         parameters=[ORGANIZATION, HASH],
-        request=None,
-        responses=errors(400, 401, 403, 404, 429),
     )
-    def autolabel(self, request: Request, organization: str, hash: str) -> Response:
-        """Always refused."""
-        raise FeatureUnavailable("This server does not support automatic labels.")
-
-    @extend_schema(
-        summary="Autodescription (not supported)",
+    autodescription = unsupported_action(
+        "Describe an image automatically (not supported)",
+        "This server can't describe images.",
         parameters=[ORGANIZATION, HASH],
-        request=None,
-        responses=COMMON_ERRORS,
     )
-    def autodescription(self, request: Request, organization: str, hash: str) -> Response:
-        """Always refused."""
-        raise FeatureUnavailable("This server does not support automatic descriptions.")
 
 
 def parse_boolean_body(request: Request) -> bool:
@@ -171,9 +156,4 @@ def parse_boolean_body(request: Request) -> bool:
 
 
 def parse_deletion_id(text: str | None) -> UUID | None:
-    try:
-        return None if text is None else UUID(text)
-    except ValueError as error:
-        raise InvalidInput(
-            "deletion: must be a deletion ID, as returned in the `deletion` field of images in the trash."
-        ) from error
+    return None if text is None else parse_uuid("deletion", text)

@@ -58,7 +58,7 @@ def next_ids(job: Job, most: int) -> list[int]:
 
 
 def selected_images(job: Job) -> SourceImageQuerySet:
-    """What a job is about that has no snapshot: all images, or what matches at this moment. Raises Invalid."""
+    """What a job is about that has no snapshot: all images, or what matches at this moment. Raises InvalidInput."""
     if selection := job.params.get("selection"):
         return Selection.from_json(job.organization, selection).images()
     images: SourceImageQuerySet = job.organization.images.all()

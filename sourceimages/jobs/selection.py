@@ -45,7 +45,7 @@ class Selection:
     for_list: bool = False
 
     def images(self) -> SourceImageQuerySet:
-        """Those that are there now; what belongs to others is not. Raises Invalid for a bad search or too many ids."""
+        """Those that are there now; what belongs to others is not. Raises InvalidInput for a bad search or too many ids."""
         every = self.organization.images
         found: SourceImageQuerySet = every.in_trash() if self.in_trash else every.active()
         if self.ids is not None:
@@ -59,7 +59,7 @@ class Selection:
 
     @property
     def is_unfiltered(self) -> bool:
-        """Whether nothing is left out; parameters that only sort or page choose nothing. Raises Invalid."""
+        """Whether nothing is left out; parameters that only sort or page choose nothing. Raises InvalidInput."""
         return self.ids is None and not self._condition()
 
     @property

@@ -82,7 +82,7 @@ def apply_scan(scan: Scan, *, confirmed: bool = False) -> Collected:
     if not doubts.clocks_agree():
         return Collected(held=task_state.get(doubts.CLOCK).held_reason)
     _save_progress(scan)
-    failpoints.failpoint("collect.judged")
+    failpoints.failpoint("collect.selected")
     if scan.count > scan.limit and not confirmed:
         return Collected(scan=scan, held=_hold(scan))
     task_state.release(TASK)

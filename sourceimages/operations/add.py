@@ -62,7 +62,7 @@ def add_images(
     unless `can_update` is false. A missing or corrupt stored file is replaced by the uploaded one (`heal`). Raises
     FormatNotAllowed, HashCollision, ImageLocked and the errors of `probing`.
     """
-    failpoints.failpoint("upload.spooled")
+    failpoints.failpoint("upload.received")
     with StagedUploads(organization, can_update=can_update) as staged:
         return _stage_and_insert(organization, uploads, staged, can_update=can_update, actor=actor)
 

@@ -79,7 +79,7 @@ def _optimize(file: StoredFile, actor: Actor) -> bool:
         transcode(path, file.format, file.optimize_to, folder=originals.temp_dir) as result,
         StagedFiles(file.organization) as staged,
     ):
-        failpoints.failpoint("optimize.rewritten")
+        failpoints.failpoint("optimize.transcoded")
         if reason := result.skipped_reason or _verify(file, result):
             return _skip(file, reason, actor)
         ownership.check_removable()

@@ -36,7 +36,7 @@ def session_for(access_key: str | None, secret_key: str | None) -> Session:
 class S3Storage(DjangoS3Storage):
     """Objects in a bucket. The memory used for uploads is bounded."""
 
-    def __init__(self, *, spool: Path, **options: Any) -> None:
+    def __init__(self, *, temp_dir: Path, **options: Any) -> None:
         super().__init__(
             client_config=Config(
                 max_pool_connections=64,
@@ -48,7 +48,7 @@ class S3Storage(DjangoS3Storage):
             ),
             **options,
         )
-        self.temp_dir = spool
+        self.temp_dir = temp_dir
 
     @cached_property
     def client(self) -> Any:

@@ -62,7 +62,7 @@ def server(make_module_server: Callable[..., Server]) -> Iterator[Server]:
     """A server with the superuser ines and, if there is a queue, a worker."""
     started = make_module_server().start()
     add_staff(started, "ines", "--superuser")
-    queues = ("interactive", "bulk", "upkeep")
+    queues = ("interactive", "bulk", "maintenance")
     with worker(started, *queues) if "REDIS_URL" in started.environment else contextlib.nullcontext():
         yield started
 

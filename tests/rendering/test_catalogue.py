@@ -1,4 +1,4 @@
-"""The catalogue keeps the forms that clients read it with; each test names all that break one."""
+"""The catalogue has the structure that clients expect. Each test lists all violations of a rule."""
 
 import re
 from collections.abc import Iterator
@@ -16,19 +16,19 @@ TYPES = {"array", "boolean", "integer", "null", "number", "object", "string"}
 KEYS = {"type", "default", "description", "minimum", "maximum", "values", "pattern", "minLength", "items"}
 BOUNDS = {"minimum", "maximum", "minLength"}
 
-# What JavaScript does not know, or takes for something else: named groups, flags, anchors and quantifiers of Python.
+# Syntax of Python that JavaScript lacks or interprets differently: named groups, flags, anchors and quantifiers.
 ONLY_IN_PYTHON = re.compile(r"\(\?(?![:=!])|\\[AZaN]|[*+?}]\+")
 
 
 def nested(name: str, prop: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The property, and those of the objects that it is a list of."""
+    """The property, and the properties of its list items."""
     yield name, prop
     for inner, definition in prop.get("items", {}).get("properties", {}).items():
         yield from nested(f"{name}.{inner}", definition)
 
 
 def properties_of_all() -> dict[str, dict[str, Any]]:
-    """Every property of both files, by a name that tells where it stands."""
+    """All properties of both files, by a name with their location."""
     found = {f"stack option {name}": prop for name, prop in STACK_OPTIONS["properties"].items()}
     for operation, definition in OPERATIONS.items():
         for name, prop in definition["properties"].items():
@@ -37,7 +37,7 @@ def properties_of_all() -> dict[str, dict[str, Any]]:
 
 
 def accepts(prop: dict[str, Any], value: object) -> bool:
-    """Whether the value is one for this property; JSON Schema calls `values` by another name."""
+    """Return whether the value is valid for this property; `values` is `enum` in JSON Schema."""
     choices = {"enum": prop["values"]} if "values" in prop else {}
     return Draft7Validator(prop | choices).is_valid(value)
 
@@ -55,7 +55,7 @@ OPTIONS: dict[str, dict[str, Any]] = STACK_OPTIONS["properties"]
 PATTERNS = {name: prop["pattern"] for name, prop in PROPERTIES.items() if "pattern" in prop}
 
 
-def test_the_operations_that_the_go_client_knows_are_there():
+def test_the_operations_of_the_go_client_exist():
     known = {"addframes", "alpha", "autorotate", "blur", "composition", "crop", "dropshadow", "glitch", "grayscale"}
     known |= {"modulate", "noop", "primitive", "resize", "rotate", "sepia", "trim"}
     assert known - set(OPERATIONS) == set()
@@ -88,7 +88,7 @@ def test_only_resize_names_options_of_which_one_is_needed():
 
 
 def test_every_operation_compiles_as_a_schema():
-    """Without the names of resize, which the dashboard takes away as well."""
+    """Without the option names of resize, which the dashboard removes, too."""
     schemas = {
         name: {key: value for key, value in definition.items() if (name, key) != ("resize", "oneOf")}
         for name, definition in OPERATIONS.items()
@@ -109,7 +109,7 @@ def test_properties_say_only_what_clients_understand():
 
 
 def test_properties_have_one_type():
-    """Clients print it into a table, or take it as a key: a list of types breaks them."""
+    """A list of types breaks clients that print the type or use it as a key."""
     assert {name: prop["type"] for name, prop in PROPERTIES.items() if prop["type"] not in TYPES} == {}
     assert PROPERTIES["composition.secondary_stack_variables"]["type"] == "string"
 
@@ -120,17 +120,17 @@ def test_properties_have_a_description():
 
 
 def test_a_stack_option_has_one_type():
-    """The Go client reads a string here; a list would keep it from reading any option."""
+    """The Go client expects a string; it can't parse any option if one has a list."""
     assert [name for name, prop in OPTIONS.items() if not isinstance(prop["type"], str)] == []
 
 
 def test_bounds_of_stack_options_are_written_as_integers():
-    """1.0 is no integer to the Go client."""
+    """The Go client doesn't accept 1.0 as an integer."""
     assert [name for name, prop in OPTIONS.items() if {type(prop[key]) for key in BOUNDS & set(prop)} - {int}] == []
 
 
 def test_a_stack_option_that_is_a_list_has_a_list_as_default():
-    """The dashboard joins it with commas, and fails where there is nothing to join."""
+    """The dashboard joins it with commas and fails without a list."""
     lists = {name: prop for name, prop in OPTIONS.items() if prop["type"] == "array"}
     assert [name for name, prop in lists.items() if not isinstance(prop.get("default"), list)] == []
 
@@ -172,7 +172,7 @@ def test_patterns_mean_the_same_in_javascript():
 
 
 def test_patterns_begin_at_the_beginning():
-    """Schemas search: otherwise any text with six digits in it would be a colour."""
+    """Schemas match anywhere in a text: without an anchor, any text with six digits would be a color."""
     assert [name for name, pattern in PATTERNS.items() if not pattern.startswith("^")] == []
 
 
@@ -182,7 +182,7 @@ def test_areas_and_positions_are_anchors(anchor):
 
 
 @pytest.mark.parametrize("anchor", ["", "top_left", "left", "left_top_", "10001_0", "-1_0", "nowhere"])
-def test_other_texts_are_no_anchors(anchor):
+def test_other_texts_are_not_anchors(anchor):
     assert not accepts(OPERATIONS["crop"]["properties"]["anchor"], anchor)
 
 

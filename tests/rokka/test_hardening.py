@@ -1,4 +1,4 @@
-"""What production refuses to do without, and what browsers are told."""
+"""Security settings of production, security headers and redacted logs."""
 
 import subprocess
 
@@ -19,7 +19,7 @@ def test_djangos_own_list_is_clean_in_production(tmp_path):
     assert run.returncode == 0, run.stderr
 
 
-def test_browsers_are_told_to_come_back_by_https(client, db, settings):
+def test_browsers_get_an_hsts_header(client, db, settings):
     settings.SECURE_HSTS_SECONDS = 31_536_000
     assert client.get("/health/live", secure=True).headers["Strict-Transport-Security"] == "max-age=31536000"
 
@@ -34,7 +34,7 @@ def test_pages_run_nothing_that_is_not_ours(client, db, path):
     assert "unsafe-eval" not in policy
 
 
-def test_cookies_of_the_back_office_are_kept_from_scripts_and_other_sites(client, db):
+def test_cookies_of_the_admin_are_hidden_from_scripts_and_other_sites(client, db):
     User.objects.create_superuser("staff", "a long password", email="s@example.org")
     response = client.post("/admin/login/?next=/admin/", {"username": "staff", "password": "a long password"})
     session = response.cookies["sessionid"]

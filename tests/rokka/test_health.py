@@ -1,4 +1,4 @@
-"""A server gets no requests that it could only answer with errors."""
+"""Readiness: a server that can't answer requests reports it."""
 
 import pytest
 from django.db import connection
@@ -29,7 +29,7 @@ def test_code_that_is_newer_than_the_database_is_not_ready(db, client):
     assert "organizations.0001_initial" in said["migrations"]
 
 
-def test_tables_of_apps_that_are_not_installed_mean_nothing(db, client):
+def test_migrations_of_other_apps_are_ignored(db, client):
     MigrationRecorder(connection).record_applied("another_app", "0001_initial")
     assert client.get("/health/ready").status_code == 200
 
@@ -42,7 +42,7 @@ READ_ONLY = {
 
 @pytest.fixture
 def read_only(transactional_db):
-    """A database that takes no writes, such as a standby. Call it when everything is there."""
+    """Makes the database read-only, like a standby. Call it after creating the data."""
     begin, end = READ_ONLY[connection.vendor]
 
     def make():
@@ -54,8 +54,8 @@ def read_only(transactional_db):
         cursor.execute(end)
 
 
-def test_a_database_that_takes_no_writes_is_not_ready_and_answers_503(acme, alice, image, read_only, client, own_files):
-    kept = files_in(own_files)
+def test_a_read_only_database_is_not_ready_and_answers_503(acme, alice, image, read_only, client, storage_dir):
+    kept = files_in(storage_dir)
     read_only()
     assert problems(client)["database"] == "The database is read-only."
     response = alice.upload(acme, images.png(seed=1))
@@ -63,4 +63,4 @@ def test_a_database_that_takes_no_writes_is_not_ready_and_answers_503(acme, alic
     assert response.headers["Retry-After"]
     assert alice.api.get("/sourceimages/acme").json()["total"] == 1
     assert StoredFile.objects.count() == 1
-    assert set(kept) <= set(files_in(own_files))
+    assert set(kept) <= set(files_in(storage_dir))

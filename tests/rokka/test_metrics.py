@@ -1,4 +1,4 @@
-"""What monitoring reads."""
+"""Prometheus metrics."""
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -9,7 +9,7 @@ from sourceimages.storage import OWNER_MARK
 
 
 def samples(client):
-    """Values by name and labels, as Prometheus would read them."""
+    """Values by name and labels, as Prometheus parses them."""
     families = text_string_to_metric_families(client.get("/metrics").content.decode())
     return {
         (sample.name, *sorted(sample.labels.values())): sample.value for family in families for sample in family.samples
@@ -25,15 +25,15 @@ def test_a_task_that_waits_for_an_operator_is_a_metric(db, client):
     assert samples(client)["rokka_maintenance_held", "purge"] == 0
 
 
-def test_a_storage_of_another_owner_is_a_metric(image, own_files, client):
+def test_a_storage_of_another_owner_is_a_metric(image, storage_dir, client):
     assert samples(client)["rokka_storage_mismatch",] == 0
-    (own_files / OWNER_MARK).unlink()
-    own_files.rename(own_files.with_name("unmounted"))
-    own_files.mkdir()
+    (storage_dir / OWNER_MARK).unlink()
+    storage_dir.rename(storage_dir.with_name("unmounted"))
+    storage_dir.mkdir()
     assert samples(client)["rokka_storage_mismatch",] == 1
 
 
-def test_a_file_that_came_back_is_counted(image, alice, client):
+def test_a_recovered_file_is_counted(image, alice, client):
     storage.originals().move_to_trash([image.file.key])
     assert b"".join(alice.api.get(f"/sourceimages/acme/{image.hash}/download").streaming_content)
     assert samples(client)["rokka_files_recovered_total",] == 1

@@ -1,4 +1,4 @@
-"""Settings come from the environment, and what is not understood stops the start."""
+"""Settings are read from the environment; an invalid value stops the start."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ PRODUCTION = {
 
 
 def start(**variables: str) -> subprocess.CompletedProcess[str]:
-    """Read the settings in a new process, as every start does; print some."""
+    """Load the settings in a new process and print some of them."""
     script = (
         "from django.conf import settings as s;"
         "print(s.ROKKA_MODE, s.SIGNUP_ENABLED, s.DATABASES['default']['ENGINE'], s.STORAGES['originals']['BACKEND'],"
@@ -33,14 +33,14 @@ def start(**variables: str) -> subprocess.CompletedProcess[str]:
     return commands.python(script, env)
 
 
-def test_the_embedded_mode_needs_nothing(tmp_path):
+def test_standalone_mode_needs_no_settings(tmp_path):
     run = start(DATA_DIR=str(tmp_path))
     chosen = "standalone True rokka.core.sqlite3 sourceimages.storage.LocalStorage LocMemCache True ['png', 'jpg']"
     assert run.stdout.strip() == chosen
     assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
 
 
-def test_production_runs_on_what_it_is_given():
+def test_production_runs_with_its_required_settings():
     run = start(**PRODUCTION)
     chosen = "production False django.db.backends.postgresql sourceimages.storage.S3Storage RedisCache False"
     assert run.stdout.startswith(chosen)
@@ -59,7 +59,7 @@ def test_production_has_no_defaults(name):
         ("ROKKA_MODE", "test"),
         ("SECRET_KEY", "short"),
         ("TOKEN_SECRETS", f"{'t' * 32},short"),
-        ("TRUSTED_PROXIES", "everybody"),
+        ("TRUSTED_PROXIES", "any"),
         ("SIGNUP_ENABLED", "maybe"),
         ("RATE_LIMIT_ENABLED", "2"),
         ("RATE_LIMIT_PER_KEY", "0"),
@@ -89,10 +89,10 @@ def test_production_has_no_defaults(name):
         ("STORAGE_URL", "s3://key:secret@host/bucket?acl=public"),
     ],
 )
-def test_what_is_not_understood_stops_the_start(tmp_path, name, value):
+def test_an_invalid_value_stops_the_start(tmp_path, name, value):
     run = start(**{"DATA_DIR": str(tmp_path), name: value})
     assert run.returncode != 0
-    assert f"ImproperlyConfigured: {name}=" in run.stderr
+    assert f"ImproperlyConfigured: Invalid {name}=" in run.stderr
     assert (value in run.stderr.splitlines()[-1]) == (name not in env.SECRET_VARIABLES)
 
 
@@ -110,25 +110,25 @@ def test_formats_and_sign_up_follow_their_variables(tmp_path):
         ("{data}/..", "", "DATA_DIR"),
         ("/", "", "DATA_DIR"),
         ("{link}", "", "DATA_DIR"),
-        ("{data}/spool/files", "", "spool"),
+        ("{data}/tmp/files", "", "tmp"),
         ("{data}/previews", "", "previews"),
         ("{other}", "sqlite:///{other}/rokka.sqlite3", "database"),
     ],
 )
-def test_a_storage_that_would_hold_more_than_files_stops_the_start(tmp_path, storage, database, names):
-    """Garbage collection there would look at the database itself, the secret key and the operator's documents."""
-    places = {"data": tmp_path / "data", "other": tmp_path / "other", "link": tmp_path / "link"}
-    places["data"].mkdir()
-    places["other"].mkdir()
-    places["link"].symlink_to(places["data"])
-    url = f"file://{storage.format(**places)}"
-    run = start(DATA_DIR=str(places["data"]), STORAGE_URL=url, DATABASE_URL=database.format(**places))
+def test_a_storage_folder_with_other_data_stops_the_start(tmp_path, storage, database, names):
+    """Garbage collection would delete the database, the secret key and other files there."""
+    folders = {"data": tmp_path / "data", "other": tmp_path / "other", "link": tmp_path / "link"}
+    folders["data"].mkdir()
+    folders["other"].mkdir()
+    folders["link"].symlink_to(folders["data"])
+    url = f"file://{storage.format(**folders)}"
+    run = start(DATA_DIR=str(folders["data"]), STORAGE_URL=url, DATABASE_URL=database.format(**folders))
     assert run.returncode != 0
-    said = run.stderr.splitlines()[-1]
-    assert said.startswith("django.core.exceptions.ImproperlyConfigured: STORAGE_URL: the folder ")
-    assert names in said
-    assert "a folder of its own" in said
+    message = run.stderr.splitlines()[-1]
+    assert message.startswith("django.core.exceptions.ImproperlyConfigured: STORAGE_URL: the folder ")
+    assert names in message
+    assert "a separate folder" in message
 
 
-def test_a_storage_beside_other_things_in_the_data_folder_is_fine(tmp_path):
+def test_a_storage_folder_inside_the_data_folder_is_valid(tmp_path):
     assert start(DATA_DIR=str(tmp_path), STORAGE_URL=f"file://{tmp_path}/originals").returncode == 0

@@ -19,7 +19,7 @@ from sourceimages.models import Instance, MetadataField, SourceImage, StoredFile
 from sourceimages.operations import delete_image
 from sourceimages.ownership import Problem, decisions
 from sourceimages.storage import OWNER_MARK
-from tests.conftest import contradictions
+from tests.conftest import consistency_errors
 from tests.support import images
 from tests.support.storage import lose
 
@@ -120,27 +120,27 @@ def test_a_crash_after_the_database_counted_is_followed_by_the_storage(storage, 
     assert marks(storage) == (3, 3)
 
 
-def test_the_answer_is_cached_but_not_when_the_folder_is_another_one(db, own_files, django_assert_num_queries):
+def test_the_answer_is_cached_but_not_when_the_folder_is_another_one(db, storage_dir, django_assert_num_queries):
     ownership.check_writable()
     with django_assert_num_queries(0):
         ownership.check_writable()
-    own_files.rename(own_files.parent / "unmounted")
-    own_files.mkdir()
+    storage_dir.rename(storage_dir.parent / "unmounted")
+    storage_dir.mkdir()
     with pytest.raises(StorageMismatch):
         ownership.check_writable()
-    own_files.rmdir()
+    storage_dir.rmdir()
     with pytest.raises(StorageMismatch):
         ownership.check_writable()
-    assert not own_files.exists()
+    assert not storage_dir.exists()
 
 
-def test_a_folder_that_vanished_is_not_made_again(own_files, acme, image):
+def test_a_folder_that_vanished_is_not_made_again(storage_dir, acme, image):
     originals = storages["originals"]
-    own_files.rename(own_files.parent / "unmounted")
+    storage_dir.rename(storage_dir.parent / "unmounted")
     for attempt in (originals.check, lambda: originals.copy([("a/b/c", "d/e/f")])):
         with pytest.raises(StorageUnavailable, match="missing"):
             attempt()
-    assert not own_files.exists()
+    assert not storage_dir.exists()
 
 
 # --- Disagreement -----------------------------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ def test_reads_work_and_writes_are_refused(mismatch, acme, alice, image, client)
     ready = client.get("/health/ready")
     assert (ready.status_code, ready.json()["checks"]["owner"]) == (503, "failed")
     assert command in ready.json()["problems"]["owner"]
-    assert contradictions()[0] == problem.error.message
+    assert consistency_errors()[0] == problem.error.message
 
 
 def test_nothing_is_removed_and_every_command_says_why(mismatch, storage, settings, acme, capsys):

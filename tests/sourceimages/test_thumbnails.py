@@ -79,8 +79,8 @@ def test_formats_that_nobody_draws_are_not_asked_about(image, asked):
     assert asked == []
 
 
-def test_missing_bytes_are_not_remembered(image, own_files):
-    [path] = files_in(own_files)
+def test_missing_bytes_are_not_remembered(image, storage_dir):
+    [path] = files_in(storage_dir)
     content = path.read_bytes()
     path.unlink()
     with pytest.raises(OriginalMissing):

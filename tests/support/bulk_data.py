@@ -1,7 +1,7 @@
-"""Pictures by the hundred thousand, made by the database itself: rows and index as uploads make them, without bytes.
+"""Hundreds of thousands of images, generated in the database: rows and search index as for uploads, without files.
 
-Of picture number i: `artist` is one of a thousand, some far more frequent than others; `year` one of a hundred; `taken`
-a minute of its own; `tags` two of two hundred; `caption` two words of five hundred.
+Image number i has an `artist` (one of 1,000, with uneven frequencies), a `year` (one of 100), a unique `taken` minute,
+two `tags` (of 200) and a `caption` of two words (of 500).
 """
 
 from typing import Any
@@ -23,24 +23,24 @@ FIELDS = {
 }
 EPOCH = 1_577_836_800  # 2020-01-01, as seconds
 HEX = {"postgresql": "lpad(to_hex({}), 40, '0')", "sqlite": "printf('%040x', {})"}
-MOMENT = {"postgresql": "to_timestamp({})", "sqlite": "datetime({}, 'unixepoch')"}
+TIMESTAMP = {"postgresql": "to_timestamp({})", "sqlite": "datetime({}, 'unixepoch')"}
 JSON = {"postgresql": "CAST('{}' AS jsonb)", "sqlite": "'{}'"}
 
-# Squares make small numbers frequent: of a thousand artists, the first has 3 % of the pictures, the last 0.05 %.
+# Squares make small numbers frequent: of 1,000 artists, the first has 3 % of the images, the last 0.05 %.
 ARTIST = "'artist-' || ((i * 7919 % 1000) * (i * 7919 % 1000) / 1000)"
 TAG = "'tag-' || ((i * 31 % 200 + {0}) * (i * 31 % 200 + {0}) / 200)"
 WORD = "'word' || (i * {0} % 500)"
 
 
 def make(organization: Organization, count: int, first: int = 1) -> None:
-    """So many pictures, numbered from `first` on, in an organization that has none."""
+    """Create images numbered from `first`, in an organization without images."""
     fields = {
         key: MetadataField.objects.get_or_create(organization=organization, name=name, type=type)[0].pk
         for key, (name, type) in FIELDS.items()
     }
     vendor = connection.vendor
     owner = organization._meta.pk.get_db_prep_value(organization.pk, connection)
-    hash, moment, empty = HEX[vendor].format("i"), MOMENT[vendor].format(f"{EPOCH} + i * 60"), JSON[vendor]
+    hash, timestamp, empty = HEX[vendor].format("i"), TIMESTAMP[vendor].format(f"{EPOCH} + i * 60"), JSON[vendor]
     last = first + count - 1
 
     def run(statement: str, *parameters: Any) -> None:
@@ -54,14 +54,15 @@ def make(organization: Organization, count: int, first: int = 1) -> None:
         "size, content_hash, format, mimetype, width, height, opaque, animated, static_metadata, optimize_to, created, "
         "colors_pending) "
         f"SELECT i, %s, {hash}, 1, '', 'key-' || i, i %% 50000 * 100, '', 'jpg', 'image/jpeg', i %% 40 * 100, 300, "
-        f"TRUE, FALSE, {empty}, '', {moment}, FALSE FROM number",
+        f"TRUE, FALSE, {empty}, '', {timestamp}, FALSE FROM number",
         owner,
     )
     run(
         "INSERT INTO sourceimages_sourceimage (id, organization_id, file_id, hash, identity, short_hash, name, "
         "created, user_metadata, dynamic_metadata, protected, locked, binary_hash, size, format, mimetype, width, "
-        f"height) SELECT i, %s, i, {hash}, {hash}, substr({hash}, 33), 'picture-' || i || '.jpg', {moment}, {empty}, "
-        f"{empty}, FALSE, FALSE, {hash}, i %% 50000 * 100, 'jpg', 'image/jpeg', i %% 40 * 100, 300 FROM number",
+        f"height) SELECT i, %s, i, {hash}, {hash}, substr({hash}, 33), 'picture-' || i || '.jpg', {timestamp}, "
+        f"{empty}, {empty}, FALSE, FALSE, {hash}, i %% 50000 * 100, "
+        f"'jpg', 'image/jpeg', i %% 40 * 100, 300 FROM number",
         owner,
     )
     strings = "INSERT INTO sourceimages_metadatastring (field_id, value, image_id)"

@@ -1,6 +1,7 @@
-"""Management commands, and other code, in processes of their own, which begin with the libraries imported.
+"""Run management commands and other code in new processes.
 
-A process is forked from one that has imported them and nothing of rokka: half of a command's time would be imports.
+The processes are forked from one that has imported the libraries but nothing of rokka: imports would take half of the
+time of a command.
 """
 
 import multiprocessing
@@ -41,19 +42,19 @@ LIBRARIES = [
     "yaml",
     "zipstream",
 ]
-SECONDS = 120
+TIMEOUT_SECONDS = 120
 
 forking = multiprocessing.get_context("forkserver")
 forking.set_forkserver_preload(LIBRARIES)
 
 
 def manage(arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run manage.py with these arguments and exactly this environment."""
+    """Run manage.py with these arguments and only this environment."""
     return _forked(_manage, ["manage.py", *arguments], environment)
 
 
 def python(code: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run code in the folder of the project, with exactly this environment."""
+    """Run code in the project's root directory, with only this environment."""
     return _forked(_exec, ["-c", code], environment)
 
 
@@ -66,10 +67,10 @@ def _forked(
             output.touch()
         process = forking.Process(target=_run, args=(run, list(command), dict(environment), *map(str, outputs)))
         process.start()
-        process.join(SECONDS)
+        process.join(TIMEOUT_SECONDS)
         if process.exitcode is None:
             process.kill()
-            raise subprocess.TimeoutExpired(command, SECONDS)
+            raise subprocess.TimeoutExpired(command, TIMEOUT_SECONDS)
         stdout, stderr = (output.read_text() for output in outputs)
     return subprocess.CompletedProcess(command, process.exitcode, stdout, stderr)
 
@@ -82,7 +83,7 @@ def _run(
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(ROOT)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which the process that forks ignores
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the fork server ignores SIGINT
     sys.path.insert(0, str(ROOT))
     run(command)
 

@@ -1,4 +1,4 @@
-"""Pictures drawn on the spot: a different one for each seed."""
+"""Generated images of random pixels, different for each seed."""
 
 import io
 import random
@@ -6,7 +6,7 @@ import random
 from PIL import Image
 
 
-def picture(width: int = 8, height: int = 6, *, seed: int = 0, mode: str = "RGB") -> Image.Image:
+def image(width: int = 8, height: int = 6, *, seed: int = 0, mode: str = "RGB") -> Image.Image:
     noise = random.Random(seed).randbytes(width * height * len(mode))
     return Image.frombytes(mode, (width, height), noise)
 
@@ -18,11 +18,11 @@ def encoded(image: Image.Image, format: str, **options: object) -> bytes:
 
 
 def png(width: int = 8, height: int = 6, *, seed: int = 0, mode: str = "RGB") -> bytes:
-    return encoded(picture(width, height, seed=seed, mode=mode), "PNG")
+    return encoded(image(width, height, seed=seed, mode=mode), "PNG")
 
 
 def jpeg(width: int = 8, height: int = 6, *, seed: int = 0) -> bytes:
-    return encoded(picture(width, height, seed=seed), "JPEG")
+    return encoded(image(width, height, seed=seed), "JPEG")
 
 
 def svg(*, width: int = 30, height: int = 20) -> bytes:

@@ -1,4 +1,4 @@
-"""TIFF and PSD files made on the spot, and what is in them."""
+"""Generated TIFF and PSD files."""
 
 import io
 import struct
@@ -11,7 +11,7 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def noise(width: int, height: int, bands: int, *, bits: int = 8, seed: int = 1) -> pyvips.Image:
-    """Smooth enough to be compressed, different in each band."""
+    """A pattern that compresses well and differs between bands."""
     planes = [
         (pyvips.Image.xyz(width, height)[0] * (3 + band) + pyvips.Image.xyz(width, height)[1] * (seed + 5 * band)) % 251
         for band in range(bands)
@@ -28,7 +28,7 @@ def tiff(image: pyvips.Image, **options: Any) -> bytes:
 
 def multipage() -> bytes:
     file = io.BytesIO()
-    pages = [Image.new("RGB", (20, 10), colour) for colour in ("red", "green")]
+    pages = [Image.new("RGB", (20, 10), color) for color in ("red", "green")]
     pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:])
     return file.getvalue()
 
@@ -36,14 +36,14 @@ def multipage() -> bytes:
 def psd(
     image: pyvips.Image, *, packed: bool = False, large: bool = False, alpha: bool = False, resources: bytes = b""
 ) -> bytes:
-    """The merged picture and nothing else: RGB or grey, of 8 or 16 bits (Adobe Photoshop File Formats, 2019)."""
+    """A PSD with only the merged image: RGB or gray, 8 or 16 bits (Adobe Photoshop File Formats, 2019)."""
     depth = 16 if image.format == "ushort" else 8
     header = struct.pack(
         ">4sH6xHIIHH", b"8BPS", 2 if large else 1, image.bands, image.height, image.width, depth,
         3 if image.bands > 2 else 1,
     )  # fmt: skip
     length = ">Q" if large else ">I"
-    layers = struct.pack(">Ih2x", 4, -1) if alpha else b""  # a negative count says that there is transparency
+    layers = struct.pack(">Ih2x", 4, -1) if alpha else b""  # a negative layer count means transparency
     if large and layers:
         layers = struct.pack(">Qh2x", 4, -1)
     body = header + struct.pack(">I", 0) + struct.pack(">I", len(resources)) + resources
@@ -61,14 +61,14 @@ def psd(
 
 
 def _packed(row: bytes) -> bytes:
-    """Literals, but for one run at the beginning, so that both are there."""
+    """PackBits with a run at the start and literals after it."""
     run = len(row) - len(row.lstrip(row[:1]))
     run = min(run, 128)
     out = bytes([257 - run]) + row[:1] if run > 1 else b""
     rest = row[run if run > 1 else 0 :]
     for start in range(0, len(rest), 128):
-        piece = rest[start : start + 128]
-        out += bytes([len(piece) - 1]) + piece
+        chunk = rest[start : start + 128]
+        out += bytes([len(chunk) - 1]) + chunk
     return out
 
 

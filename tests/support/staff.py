@@ -12,7 +12,7 @@ from organizations.permissions import Role
 ORGANIZATIONS = "/admin/organizations/organization"
 USERS = "/admin/organizations/user"
 TABS = ("usage", "members", "settings", "keys", "history")
-# Written out once more, as it is promised: what is derived from the code would agree with whatever the code does.
+# Repeated here instead of derived from the code, which would always agree with itself.
 SEEN = {
     Role.ADMIN: set(TABS),
     Role.ADMIN_READ: {"usage", "members", "settings"},
@@ -45,26 +45,26 @@ def page(organization: Organization, tab: str) -> str:
 
 
 def everything() -> dict[str, list[Any]]:
-    """All rows of accounts: equal before and after whatever changes nothing."""
+    """All rows of the accounts app, to assert that nothing changes."""
     models = apps.get_app_config("organizations").get_models()
     return {model.__name__: list(model._default_manager.order_by("pk").values()) for model in models}
 
 
 def in_database(secret: str) -> bool:
-    """Is it in any column of any table, sessions included?"""
+    """Return whether the secret is in any column of any table, including sessions."""
     return any(secret in str(row) for model in apps.get_models() for row in model._default_manager.values())
 
 
 def carried(client: Client) -> str:
-    """What a browser and its session take along to the next page."""
+    """The session and the cookies of a client."""
     return f"{dict(client.session.items())} {client.cookies.output()}"
 
 
-def secret_of(answer: Any) -> str:
-    found = re.search(r'<code class="secret">([^<]+)</code>', answer.content.decode())
-    assert found, "no secret is shown"
-    return found[1]
+def secret_of(response: Any) -> str:
+    match = re.search(r'<code class="secret">([^<]+)</code>', response.content.decode())
+    assert match, "no secret is shown"
+    return match[1]
 
 
-def without_tokens(answer: Any) -> str:
-    return re.sub(r'name="csrfmiddlewaretoken" value="\w+"', "", answer.content.decode())
+def without_tokens(response: Any) -> str:
+    return re.sub(r'name="csrfmiddlewaretoken" value="\w+"', "", response.content.decode())

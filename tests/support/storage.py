@@ -1,4 +1,4 @@
-"""What tests do to a storage, and to the clocks around it, that nobody else may."""
+"""Helpers that modify the storage and timestamps directly, which only tests do."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +12,7 @@ from sourceimages.storage import LocalStorage, S3Storage
 
 
 def lose(*keys: str) -> None:
-    """The files are gone, as if a disk had lost them."""
+    """Delete files, as if a disk had lost them."""
     originals = storage.originals()
     for key in keys:
         if isinstance(originals, S3Storage):
@@ -23,14 +23,14 @@ def lose(*keys: str) -> None:
 
 
 def empty(bucket: S3Storage) -> None:
-    """Remove everything, the trash too."""
+    """Delete all objects, including the trash."""
     for page in bucket.client.get_paginator("list_objects_v2").paginate(Bucket=bucket.bucket_name):
         for item in page.get("Contents", ()):
             bucket.client.delete_object(Bucket=bucket.bucket_name, Key=item["Key"])
 
 
 def put(key: str, content: bytes) -> None:
-    """Write a file under the key, without a row."""
+    """Store a file without a row."""
     originals = storage.originals()
     originals.temp_dir.mkdir(parents=True, exist_ok=True)
     draft = originals.temp_dir / "test.part"
@@ -39,25 +39,25 @@ def put(key: str, content: bytes) -> None:
 
 
 def keys() -> set[str]:
-    return {held.key for held in storage.originals().list_objects()}
+    return {stored.key for stored in storage.originals().list_objects()}
 
 
 def trashed() -> set[str]:
-    return {held.key for held in storage.originals().list_trash()}
+    return {stored.key for stored in storage.originals().list_trash()}
 
 
 def set_grace_time(seconds: int) -> None:
-    """Only tests write what is below the floor. With less than none, what was stored this moment is old enough."""
+    """Set the grace period, even below its minimum. A negative value makes new files old enough to collect."""
     task_state.set_progress(grace_period.TASK, seconds=seconds)
 
 
 def let_pass(time: timedelta) -> None:
-    """For what is in the trash so much time passes by every clock."""
+    """Shift the timestamps of deletions, as if this time had passed."""
     Tombstone.objects.update(deleted_at=F("deleted_at") - time, expires_at=F("expires_at") - time)
 
 
 def collect() -> int:
-    """Look at all keys at once; answer how many files went to the trash."""
+    """Collect all garbage at once. Returns the number of files moved to the trash."""
     collected = garbage_collection.collect_garbage(at_once=True)
     assert not collected.held
     return collected.moved

@@ -1,4 +1,4 @@
-"""Files that are built like a TIFF, directory by directory: camera raws, pages, and tags of all kinds."""
+"""Generated files with a TIFF structure: camera raws, multiple pages, and tags of all types."""
 
 import struct
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ RGB, CFA, LINEAR_RAW = 2, 32803, 34892
 
 
 def image(width: int, height: int, *, reduced: bool = False, photometric: int = RGB) -> dict[int, Any]:
-    """Tags of an image whose pixels nobody looks at."""
+    """Tags of an image without pixels."""
     return {254: int(reduced), 256: width, 257: height, 259: 1, 262: photometric}
 
 
 def pixels(width: int, height: int) -> dict[int, Any]:
-    """Tags of a grey image that can be decoded; its pixels are 0, 1, 2 …"""
+    """Tags of a gray image that can be decoded; its pixels are 0, 1, 2 …"""
     content = bytes(number % 251 for number in range(width * height))
     return {
         256: width,
@@ -33,10 +33,10 @@ def pixels(width: int, height: int) -> dict[int, Any]:
 
 
 def build(*pages: Tags, order: str = "<", head: bytes = b"") -> bytes:
-    """The file. `head` is what stands before the address of the first page, and perhaps something behind it.
+    """Build a file. `head` is everything before the first page, with a placeholder for the offset of the first page.
 
-    A value is a number, several numbers, a text, bytes, a fraction, or directories that the tag points to. The bytes of
-    tag 273 are pixels, and the tag says where they are.
+    A value is a number, a tuple of numbers, a text, bytes, a fraction, or a list of directories the tag points to. The
+    value of tag 273 is the pixels; the tag gets their offset.
     """
     start = head or (b"II*\0" if order == "<" else b"MM\0*") + bytes(4)
     first = len(start) + len(start) % 2
@@ -71,7 +71,7 @@ def _directory(tags: Tags, order: str, address: int) -> bytes:
 
 
 def _pointed_to(tag: int, value: Any) -> Sequence[Any]:
-    """What the value of the tag only points to."""
+    """The data that the tag points to."""
     if tag == STRIP_OFFSETS:
         return [value]
     return value if isinstance(value, list) and isinstance(value[0], Mapping) else []
@@ -101,14 +101,14 @@ XMP = (
 
 
 def iptc(**fields: str) -> bytes:
-    """Datasets of record 2, as caption, byline, keywords, copyright_notice."""
+    """IPTC datasets of record 2: caption, byline, keywords, copyright_notice."""
     numbers = {"caption": 120, "byline": 80, "keywords": 25, "copyright_notice": 116}
     values = [(numbers[name], value.encode()) for name, value in fields.items()]
     return b"".join(struct.pack(">BBBH", 0x1C, 2, number, len(value)) + value for number, value in values)
 
 
 def exif() -> dict[int, Any]:
-    """Tags of what a photographer and a camera say, for the first page of a TIFF."""
+    """EXIF tags for the first page of a TIFF."""
     degrees = [Fraction(47), Fraction(30), Fraction(0)]
     return {
         270: "Hafen, G\u00fcterbahnhof",
@@ -126,12 +126,12 @@ def exif() -> dict[int, Any]:
 
 
 def dng(*, order: str = "<") -> bytes:
-    """IFD0 is only a preview, the photograph is below it, and a larger preview beside that."""
+    """A DNG whose IFD0 is a preview; the photo and a larger preview are in SubIFDs."""
     below = [image(600, 400, photometric=CFA), image(300, 200, reduced=True)]
     preview = pixels(16, 12) | {254: 1, 271: "Leica", 272: "M10", 50706: b"\1\4\0\0", SUB_IFDS: below}
     return build(preview, order=order)
 
 
 def raw(make: str, **tags: Any) -> bytes:
-    """A raw as most makers write it: a preview, and the photograph below it."""
+    """A camera raw of the usual structure: a preview, with the photo in a SubIFD."""
     return build(pixels(16, 12) | {254: 1, 271: make, SUB_IFDS: [image(600, 400, photometric=CFA)]})

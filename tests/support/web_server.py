@@ -1,4 +1,4 @@
-"""A web server on this machine that answers well, badly, slowly or never."""
+"""A local web server whose responses are correct, malformed, slow or endless, depending on the path."""
 
 import gzip
 import ssl
@@ -12,12 +12,12 @@ from urllib.parse import unquote
 
 from tests.support import images
 
-HERE = "127.0.0.5"  # the one address that tests allow; what listens on 127.0.0.1 must not be reached
-PICTURE = images.png(30, 20)
+HERE = "127.0.0.5"  # the only address that tests allow; 127.0.0.1 must stay unreachable
+IMAGE = images.png(30, 20)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers by path; whatever else is asked is redirected to what the query says."""
+    """Responds by path. `/redirect` redirects to the URL in the query."""
 
     def do_GET(self) -> None:
         self.server.paths.append(self.path)  # type: ignore[attr-defined]
@@ -25,13 +25,13 @@ class Handler(BaseHTTPRequestHandler):
         path, _, query = self.path.partition("?")
         match path:
             case "/gzip.png":
-                self.answer(gzip.compress(PICTURE), **{"Content-Encoding": "gzip"})
+                self.answer(gzip.compress(IMAGE), **{"Content-Encoding": "gzip"})
             case "/bomb.png":
                 self.answer(gzip.compress(bytes(20_000_000)), **{"Content-Encoding": "gzip"})
             case "/large.png":
                 self.answer(b"", length=10_000_000)
             case "/cut.png":
-                self.answer(PICTURE, length=len(PICTURE) + 1)
+                self.answer(IMAGE, length=len(IMAGE) + 1)
             case "/missing.png":
                 self.send_error(404)
             case "/endless.png":
@@ -44,19 +44,19 @@ class Handler(BaseHTTPRequestHandler):
             case "/nonsense.png":
                 self.wfile.write(b"this is not HTTP\r\n\r\n")
             case "/cut-gzip.png":
-                self.answer(gzip.compress(PICTURE)[:-12] + b"x" * 12, **{"Content-Encoding": "gzip"})
+                self.answer(gzip.compress(IMAGE)[:-12] + b"x" * 12, **{"Content-Encoding": "gzip"})
             case "/hang-up.png":
                 self.close_connection = True
             case "/early.png":
                 for interim in (b"100 Continue\r\n", b"102 Processing\r\n", b"103 Early Hints\r\nLink: </a.css>\r\n"):
                     self.wfile.write(b"HTTP/1.1 " + interim + b"\r\n")
-                self.answer(PICTURE)
+                self.answer(IMAGE)
             case "/always-early.png":
                 self.drip(b"HTTP/1.1 103 Early Hints\r\n\r\n", pause=0)
             case "/upgrade.png":
                 self.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n")
             case "/named/from-path.png":
-                self.answer(PICTURE, **{"Content-Disposition": unquote(query, "latin-1")})
+                self.answer(IMAGE, **{"Content-Disposition": unquote(query, "latin-1")})
             case "/slow-start.png":
                 time.sleep(0.5)
                 self.endless(b"x" * 5000, pause=0.1)
@@ -65,7 +65,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_header("Location", unquote(query, "latin-1"))
                 self.end_headers()
             case _:
-                self.answer(PICTURE)
+                self.answer(IMAGE)
 
     def answer(self, content: bytes, *, length: int | None = None, **headers: str) -> None:
         self.send_response(200)
@@ -75,18 +75,18 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def endless(self, piece: bytes, *, pause: float) -> None:
+    def endless(self, chunk: bytes, *, pause: float) -> None:
         self.send_response(200)
         self.end_headers()
-        self.drip(piece, pause=pause)
+        self.drip(chunk, pause=pause)
 
-    def drip(self, piece: bytes, *, pause: float) -> None:
+    def drip(self, chunk: bytes, *, pause: float) -> None:
         try:
             while True:
-                self.wfile.write(piece)
+                self.wfile.write(chunk)
                 time.sleep(pause)
         except OSError:
-            pass  # the other side has hung up
+            pass  # the client has disconnected
 
     def log_message(self, *arguments: Any) -> None:
         pass

@@ -43,7 +43,7 @@ def test_a_killed_upload_loses_nothing(make_server, place):
 
 
 @pytest.mark.any_database
-@pytest.mark.parametrize("place", ["upload.spooled", "upload.stored", "upload.counted"])
+@pytest.mark.parametrize("place", ["upload.received", "upload.stored", "upload.counted"])
 def test_what_a_killed_upload_left_behind_is_found_and_swept(make_server, place):
     server = make_server(ROKKA_FAILPOINT=place).start()
     with pytest.raises(requests.ConnectionError):
@@ -53,7 +53,7 @@ def test_what_a_killed_upload_left_behind_is_found_and_swept(make_server, place)
 
     later = server.after_grace_time()
     found = later.manage("check_consistency").stdout
-    assert found.count("bytes without a row") == (0 if place == "upload.spooled" else 2)
+    assert found.count("bytes without a row") == (0 if place == "upload.received" else 2)
     collected = later.manage("collect_garbage").stdout
     assert f"{0 if place == 'upload.spooled' else 2} files moved to the storage trash" in collected
     assert f"{2 if place == 'upload.spooled' else 0} temporary files removed" in collected

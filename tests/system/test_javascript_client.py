@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.support import images
-from tests.support.web_server import HERE, PICTURE, serving
+from tests.support.web_server import HERE, IMAGE, serving
 from tests.system.conftest import Server
 
 pytestmark = pytest.mark.any_database
@@ -64,7 +64,7 @@ def test_the_client_sends_metadata_and_options(answers):
 def test_the_client_uploads_by_url(answers):
     (image,) = answers["byUrl"]["items"]
     assert (image["name"], image["user_metadata"]) == ("quay.png", {"from": "afar"})
-    assert image["binary_hash"] == sha1(PICTURE).hexdigest()
+    assert image["binary_hash"] == sha1(IMAGE).hexdigest()
 
 
 def test_the_client_finds_pictures(answers):

@@ -148,7 +148,7 @@ def purged(server: Server, organization: str) -> int:
 
 
 def bulk_worker(server: Server, **variables: str) -> Any:
-    return worker(server, "bulk", "upkeep", app="tests.system.small_batches", **variables)
+    return worker(server, "bulk", "maintenance", app="tests.system.small_batches", **variables)
 
 
 def harass(worker: Worker) -> int:

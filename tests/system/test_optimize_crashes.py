@@ -13,9 +13,9 @@ TAKEN_FOR_DEAD = (
     "from sourceimages.models import StoredFile; StoredFile.objects.update(optimize_started_at='2020-01-01T00:00Z')"
 )
 LOOK = """
-from sourceimages.tasks import find_colours, optimize_waiting
-optimize_waiting.delay()
-find_colours.delay()
+from sourceimages.tasks import extract_colors, optimize_pending
+optimize_pending.delay()
+extract_colors.delay()
 """
 
 
@@ -81,7 +81,7 @@ def test_a_worker_that_is_killed_and_a_queue_that_is_lost_cost_nothing(make_serv
     assert picture(server) == ("tif", original)
 
     server.manage("shell", "-c", TAKEN_FOR_DEAD)
-    with worker(server, "bulk", "upkeep"):
+    with worker(server, "bulk", "maintenance"):
         server.manage("shell", "-c", LOOK)
         assert until(lambda: picture(server)[0] == "png")
         assert until(lambda: "color" in listed(server)["static_metadata"])

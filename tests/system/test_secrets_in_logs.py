@@ -240,7 +240,7 @@ def queries(secret: str) -> Iterator[str]:
         yield f"/sourceimages/acme?{name}={secret}"
     for name in ("expires_in", "renewable", "no_ip_protection", "ips"):
         yield f"/user/apikeys/token?{name}={secret}"
-    for name in ("action", "actor", "picture", "from", "to", "limit", "cursor", secret):
+    for name in ("action", "actor", "image", "from", "to", "limit", "cursor", secret):
         yield f"/audit/acme?{name}={secret}"
     for path in ("/", "/user", "/stats/acme", "/organizations", "/health/ready", "/doc/openapi.json", "/nowhere"):
         yield f"{path}?from={secret}&api_key={secret}&{secret}"
@@ -474,5 +474,5 @@ def test_a_mistake_in_a_variable_does_not_show_its_secret(environment, tmp_path,
     variables = environment | {"DATA_DIR": str(tmp_path), "LOG_LEVEL": "DEBUG", name: url.format(password)}
     refused = subprocess.run([PYTHON, "manage.py", "check"], cwd=ROOT, env=variables, capture_output=True, text=True)
     assert refused.returncode != 0
-    assert f"{name}=… is not understood" in refused.stderr
+    assert f"Invalid {name}=…" in refused.stderr
     assert with_pieces([password], (refused.stdout + refused.stderr).splitlines()) == []

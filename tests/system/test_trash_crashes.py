@@ -86,7 +86,7 @@ def test_a_purge_that_is_killed_while_it_moves_loses_nothing(make_server, storag
     assert server.manage("check_consistency", "--verify-checksums").stdout.strip() == "No problems found."
 
 
-@pytest.mark.parametrize("place", places(["collect.judged", "collect.rows_removed"], ["collect.rows_removed"]))
+@pytest.mark.parametrize("place", places(["collect.selected", "collect.rows_removed"], ["collect.rows_removed"]))
 def test_a_garbage_collection_that_is_killed_is_made_up_for(make_server, place):
     server = make_server().start()
     uploaded(server)

@@ -36,11 +36,11 @@ def test_a_worker_collects_garbage_and_survives_being_killed(queue, make_server)
     stray = left_behind(server)
     later = server.after_grace_time()
 
-    with worker(later, "interactive", "upkeep"):
+    with worker(later, "interactive", "maintenance"):
         pass
     send_garbage_collection(later)
     assert stray.exists()
-    with worker(later, "interactive", "upkeep"):
+    with worker(later, "interactive", "maintenance"):
         assert until(lambda: not stray.exists())
 
     downloaded = server.session().get(f"{server.url}{kept['link']}/download")

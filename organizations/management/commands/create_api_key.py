@@ -9,18 +9,18 @@ from organizations.operations import create_key, import_key
 
 
 class Command(OperationCommand):
-    help = "Give a user one more API key and print it; or make valid a key that somebody has already, from rokka.io."
+    help = "Create an API key for a user and print it, or import an existing key from rokka.io."
     json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("user", help="id, or an e-mail address that only one user has")
-        parser.add_argument("--comment", default="", help="what the key is for")
+        parser.add_argument("user", help="user ID, or a username or email that only one user has")
+        parser.add_argument("--comment", default="", help="comment on the key")
         parser.add_argument(
             "--import",
             action="store_true",
             dest="imported",
-            help="read the key from standard input: 32 or 64 letters and digits",
+            help="read an existing key from standard input (32 or 64 letters and digits)",
         )
 
     def run(self, **options: Any) -> None:
@@ -30,5 +30,5 @@ class Command(OperationCommand):
             self.print_fields({"user_id": str(owner.pk), "key_id": str(row.pk)}, as_json=options["json"])
             return
         row, key = create_key(owner, comment=comment, actor=COMMAND)
-        facts = {"user_id": str(owner.pk), "key_id": str(row.pk), "api_key": key}
-        self.print_fields(facts, as_json=options["json"], remark=SHOWN_ONCE)
+        fields = {"user_id": str(owner.pk), "key_id": str(row.pk), "api_key": key}
+        self.print_fields(fields, as_json=options["json"], note=SHOWN_ONCE)

@@ -11,21 +11,21 @@ NAME = "demo"
 
 
 class Command(BaseCommand):
-    help = "On the first run make a demonstration organization and print its key; say where everything is."
+    help = "Create a demo organization, unless an organization exists. Prints its API key and where data is stored."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--port", default="8000")
 
     def handle(self, *args: Any, **options: Any) -> None:
         host = f"http://127.0.0.1:{options['port']}"
-        self.stdout.write(f"rokka at {host}, everything it keeps is in {settings.DATA_DIR}")
+        self.stdout.write(f"rokka is at {host} and stores its data in {settings.DATA_DIR}.")
         if Organization.objects.exists():
             return
         new = create_organization_with_admin(NAME, email="demo@example.org", actor=COMMAND)
         self.stdout.write(
-            f"\nThis organization was made for you to try things with. The key is shown only now:\n\n"
+            f"\nCreated an organization to try rokka with. Store the API key now: it can't be shown again.\n\n"
             f"  organization  {NAME}\n"
             f"  Api-Key       {new.api_key}\n\n"
-            f"Upload a picture:\n\n"
-            f"  curl -H 'Api-Key: {new.api_key}' -F filedata=@picture.jpg {host}/sourceimages/{NAME}\n"
+            f"Upload an image:\n\n"
+            f"  curl -H 'Api-Key: {new.api_key}' -F filedata=@image.jpg {host}/sourceimages/{NAME}\n"
         )

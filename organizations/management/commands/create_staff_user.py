@@ -10,23 +10,23 @@ from organizations.operations import create_staff
 
 
 class Command(OperationCommand):
-    help = "Make a person for the back-office. The password is asked for, or read from standard input."
+    help = "Create a staff user for the admin. The password is prompted for, or read from standard input."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("username")
         parser.add_argument("--email", required=True)
-        parser.add_argument("--superuser", action="store_true", help="may do everything in every organization")
+        parser.add_argument("--superuser", action="store_true", help="grant all permissions in every organization")
 
     def run(self, **options: Any) -> None:
-        about = {"email": options["email"], "superuser": options["superuser"]}
-        person = create_staff(options["username"], self._password(), **about, actor=COMMAND)
-        self.stdout.write(f"{person.username} can log in at /admin/.")
+        fields = {"email": options["email"], "superuser": options["superuser"]}
+        user = create_staff(options["username"], self._password(), **fields, actor=COMMAND)
+        self.stdout.write(f"Created {user.username}, who can log in at /admin/.")
 
     def _password(self) -> str:
         if not sys.stdin.isatty():
             return sys.stdin.readline().rstrip("\r\n")
         password = getpass("Password: ")
-        if getpass("Once more: ") != password:
-            raise CommandError("These were two different passwords.")
+        if getpass("Password (again): ") != password:
+            raise CommandError("The passwords don't match.")
         return password

@@ -9,26 +9,31 @@ from organizations.models import Organization, UsageCounter
 
 
 class Command(BaseCommand):
-    help = "List all organizations with their members, pictures and bytes."
+    help = "List all organizations with their members, images and storage used."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--json", action="store_true", help="print one JSON object a line, for scripts")
+        parser.add_argument("--json", action="store_true", help="print one JSON object per line")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        counted = UsageCounter.objects.filter(organization=OuterRef("pk")).values("organization")
+        counters = UsageCounter.objects.filter(organization=OuterRef("pk")).values("organization")
         organizations = Organization.objects.annotate(
             members=Count("memberships"),
-            pictures=Subquery(counted.annotate(sum=Sum("images")).values("sum")),
-            stored=Subquery(counted.annotate(sum=Sum("bytes")).values("sum")),
+            image_count=Subquery(counters.annotate(sum=Sum("images")).values("sum")),
+            storage=Subquery(counters.annotate(sum=Sum("bytes")).values("sum")),
         )
         if not options["json"]:
-            self.stdout.write(f"{'organization':30} {'members':>8} {'pictures':>12} {'bytes':>12}  created")
+            self.stdout.write(f"{'organization':30} {'members':>8} {'images':>12} {'storage':>12}  created")
         for one in organizations.order_by("name").iterator():
             if options["json"]:
-                facts = {"organization": one.name, "members": one.members, "images": one.pictures, "bytes": one.stored}
-                self.stdout.write(json.dumps(facts | {"created": one.created.isoformat(timespec="seconds")}))
+                fields = {
+                    "organization": one.name,
+                    "members": one.members,
+                    "images": one.image_count,
+                    "bytes": one.storage,
+                }
+                self.stdout.write(json.dumps(fields | {"created": one.created.isoformat(timespec="seconds")}))
             else:
-                size = filesizeformat(one.stored).replace("\xa0", " ")
+                size = filesizeformat(one.storage).replace("\xa0", " ")
                 self.stdout.write(
-                    f"{one.name:30} {one.members:>8} {one.pictures:>12} {size:>12}  {one.created:%Y-%m-%d}"
+                    f"{one.name:30} {one.members:>8} {one.image_count:>12} {size:>12}  {one.created:%Y-%m-%d}"
                 )

@@ -9,21 +9,25 @@ from organizations.permissions import Role
 
 
 class Command(OperationCommand):
-    help = "Give a user these roles in an organization and no others; with --remove end the membership."
+    help = "Set the roles of a user in an organization, replacing all others, or remove the user with --remove."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("organization")
-        parser.add_argument("user", help="id, or an e-mail address that only one user has")
+        parser.add_argument("user", help="user ID, or a username or email that only one user has")
         parser.add_argument("roles", nargs="*", help=", ".join(Role))
-        parser.add_argument("--comment", help="what the membership is for; otherwise it stays")
-        parser.add_argument("--remove", action="store_true", help="end the membership; the user and its keys remain")
+        parser.add_argument("--comment", help="comment on the membership; unchanged by default")
+        parser.add_argument(
+            "--remove",
+            action="store_true",
+            help="remove the user from the organization",
+        )
 
     def run(self, **options: Any) -> None:
-        where, who = organization(options["organization"]), user(options["user"])
+        tenant, member = organization(options["organization"]), user(options["user"])
         if options["remove"]:
-            remove_member(where, who.pk, actor=COMMAND)
-            self.stdout.write(f"{who} is no member of {where} any more.")
+            remove_member(tenant, member.pk, actor=COMMAND)
+            self.stdout.write(f"{member} was removed from {tenant}.")
             return
-        member, outcome = set_roles(where, who.pk, options["roles"], comment=options["comment"], actor=COMMAND)
-        self.stdout.write(f"{who} in {where}: {', '.join(member.roles)} ({outcome.value})")
+        membership, change = set_roles(tenant, member.pk, options["roles"], comment=options["comment"], actor=COMMAND)
+        self.stdout.write(f"{member} in {tenant}: {', '.join(membership.roles)} ({change.value})")

@@ -6,7 +6,7 @@ from organizations.usage import daily_stats
 
 
 class Command(BaseCommand):
-    help = "Write down what every organization holds today, for GET /stats."
+    help = "Store today's usage of every organization, for GET /stats."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.stdout.write(f"{daily_stats.snapshot()} organizations")
+        self.stdout.write(f"Stored the usage of {daily_stats.snapshot()} organizations.")

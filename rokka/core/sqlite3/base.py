@@ -1,7 +1,7 @@
-"""Django's SQLite backend, with a fair queue for writers.
+"""Django's SQLite backend with a fair queue for writers.
 
-SQLite lets waiting writers poll, so that under load one of them can starve for seconds. Here a transaction first
-takes a lock of ours, a thread lock and then `flock` for other processes, whose waiting is in turn.
+In SQLite, waiting writers poll, so that one can starve for seconds under load. Here, a transaction first acquires a
+thread lock and then an `flock` shared with other processes, both of which queue.
 """
 
 import fcntl
@@ -14,7 +14,7 @@ from django.db.backends.sqlite3 import base
 
 
 class WriteLock:
-    """One writer at a time for one database file: over the threads of this process, then over all processes."""
+    """A lock for one writer per database file, first among the threads of this process, then among processes."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -23,7 +23,7 @@ class WriteLock:
     def acquire(self) -> Any:
         self.thread_lock.acquire()
         try:
-            file = open(self.path, "w")  # noqa: SIM115 (closing it is what releases the lock)
+            file = open(self.path, "w")  # noqa: SIM115 (closing it releases the lock)
             fcntl.flock(file, fcntl.LOCK_EX)
         except BaseException:
             self.thread_lock.release()
@@ -45,7 +45,7 @@ locks = WriteLocks()
 
 
 def now() -> str:
-    """The time as columns hold it. SQLite's own functions know milliseconds only."""
+    """Return the current time as stored in columns, with microseconds; SQLite's functions have only milliseconds."""
     return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}"
 
 
@@ -53,10 +53,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
     write_lock: Any = None
 
     def get_new_connection(self, conn_params: Any) -> Any:
-        made = super().get_new_connection(conn_params)
-        # Deterministic means once for a statement, not once for every row.
-        made.create_function("ROKKA_NOW", 0, now, deterministic=True)
-        return made
+        connection = super().get_new_connection(conn_params)
+        # Deterministic: evaluated once per statement, not once per row.
+        connection.create_function("ROKKA_NOW", 0, now, deterministic=True)
+        return connection
 
     def _start_transaction_under_autocommit(self) -> None:
         name = str(self.settings_dict["NAME"])

@@ -235,7 +235,7 @@ def test_a_superuser_adds_a_staff_user_who_can_log_in(boss, root, client, log):
     login = {"username": nina.username, "password": "purple rivers sing"}
     assert client.post("/admin/login/?next=/admin/", login).status_code == 302
     assert client.get("/admin/").status_code == 200
-    event = AuditEvent.objects.get(action="staff.created")
+    event = AuditEvent.objects.get(action="user.created")
     assert (event.user, event.target_id) == (root, str(nina.pk))
     assert "purple" not in str(log.entries) + carried(boss)
     assert not in_database("purple rivers")

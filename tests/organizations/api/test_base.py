@@ -1,4 +1,4 @@
-"""Who may come near what: strangers, members without the role, keys that are none."""
+"""Access to endpoints: strangers, members without the role, invalid keys."""
 
 import pytest
 from rest_framework.test import APIClient
@@ -30,7 +30,7 @@ def test_a_missing_role_is_no_failed_authentication(image, member):
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_a_stranger_is_refused_alike_whether_a_picture_exists_or_not(image, charlie, action):
+def test_a_stranger_gets_the_same_error_whether_an_image_exists_or_not(image, charlie, action):
     answer = call(charlie, action, image)
     assert answer.status_code == 403
     assert answer.json()["error"]["reason"] == "not_a_member"
@@ -40,11 +40,11 @@ def test_a_stranger_is_refused_alike_whether_a_picture_exists_or_not(image, char
     assert (again.status_code, again.json()) == (answer.status_code, answer.json())
 
 
-def test_an_inactive_membership_is_none(image, member):
+def test_an_inactive_membership_gives_no_access(image, member):
     assert call(member(Role.ADMIN, active=False), "list", image).json()["error"]["reason"] == "not_a_member"
 
 
-def test_unknown_and_impossible_organizations_are_told_apart(acme, alice):
+def test_unknown_and_invalid_organization_names_have_different_errors(acme, alice):
     unknown = alice.api.get("/sourceimages/nobody")
     assert (unknown.status_code, unknown.json()["error"]["reason"]) == (404, "organization_not_found")
     for name in ("ACME", "a_b", "-a", "a-", "x" * 64, "é", "a.b"):
@@ -53,7 +53,7 @@ def test_unknown_and_impossible_organizations_are_told_apart(acme, alice):
 
 
 @pytest.mark.parametrize("key", [None, "", "wrong", "é", "x" * 10_000])
-def test_a_key_that_is_none_fails_to_authenticate(acme, key):
+def test_an_invalid_key_fails_to_authenticate(acme, key):
     headers = {} if key is None else {"Api-Key": key}
     for path in ("/sourceimages/acme", "/sourceimages/nobody", "/"):
         response = APIClient(headers=headers).get(path)
@@ -62,7 +62,7 @@ def test_a_key_that_is_none_fails_to_authenticate(acme, key):
         assert response.json()["code"] == response.json()["error"]["code"] == 403
 
 
-def test_the_key_of_a_deactivated_user_is_none(acme, alice):
+def test_the_key_of_a_deactivated_user_is_invalid(acme, alice):
     alice.user.is_active = False
     alice.user.save()
     assert alice.api.get("/sourceimages/acme").json()["invalid_authentication"] is True

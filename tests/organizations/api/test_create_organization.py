@@ -37,7 +37,7 @@ def test_it_makes_everything_an_organization_needs(db):
     assert (event.source, event.target, event.user) == ("command", "acme", User.objects.get())
 
 
-def test_the_key_itself_is_not_kept(db, capsys):
+def test_the_key_itself_is_not_stored(db, capsys):
     call_command("create_organization", "acme", email="alice@example.org", json=True)
     key = json.loads(capsys.readouterr().out)["api_key"]
     assert ApiKey.objects.get().digest == ApiKey.digest_of(key)
@@ -47,22 +47,22 @@ def test_the_key_itself_is_not_kept(db, capsys):
 @pytest.mark.parametrize(
     ("name", "email", "says"),
     [
-        ("Acme", "alice@example.org", "a-z"),
-        ("acme-", "alice@example.org", "a-z"),
-        ("acme\n", "alice@example.org", "a-z"),
-        ("a" * 64, "alice@example.org", "a-z"),
+        ("Acme", "alice@example.org", "Use 1–63 lowercase"),
+        ("acme-", "alice@example.org", "Use 1–63 lowercase"),
+        ("acme\n", "alice@example.org", "Use 1–63 lowercase"),
+        ("a" * 64, "alice@example.org", "Use 1–63 lowercase"),
         ("taken", "alice@example.org", "already"),
-        ("acme", "nobody", "e-mail"),
+        ("acme", "nobody", "valid email"),
     ],
 )
-def test_bad_input_is_refused_and_nothing_is_made(db, name, email, says):
+def test_bad_input_is_refused_and_nothing_is_created(db, name, email, says):
     call_command("create_organization", "taken", email="bob@example.org")
     with pytest.raises(CommandError, match=says):
         call_command("create_organization", name, email=email)
     assert Organization.objects.count() == User.objects.count() == ApiKey.objects.count() == 1
 
 
-def test_the_demonstration_is_made_once(db, capsys):
+def test_the_demo_organization_is_created_once(db, capsys):
     call_command("create_demo", port="8123")
     assert "http://127.0.0.1:8123/sourceimages/demo" in capsys.readouterr().out
     call_command("create_demo")

@@ -1,4 +1,4 @@
-"""Every endpoint there is, found in the URL configuration, with every role, here and elsewhere, by key and by token."""
+"""Every endpoint in the URL configuration with every role, in this organization and others, by key and by token."""
 
 import uuid
 from collections.abc import Iterator
@@ -17,16 +17,22 @@ from tests.support import images
 
 pytestmark = pytest.mark.any_database
 
-NO_API = {"doc", "doc/openapi.json", "health/live", "health/ready", "metrics"}  # beside the admin, which Django guards
+NO_API = {
+    "doc",
+    "doc/openapi.json",
+    "health/live",
+    "health/ready",
+    "metrics",
+}  # without the admin
 
 ADMIN, ADMIN_READ, WRITE, READ = Role.ADMIN, Role.ADMIN_READ, Role.WRITE, Role.READ
 IMAGES_WRITE, IMAGES_READ, UPLOAD = Role.IMAGES_WRITE, Role.IMAGES_READ, Role.UPLOAD
 DOWNLOAD, UNLOCK, BILLING = Role.PROTECTED_DOWNLOAD, Role.UNLOCK, Role.BILLING_READ
 
-EVERYBODY = set(Role)
+ALL_ROLES = set(Role)
 READERS = {ADMIN, ADMIN_READ, WRITE, READ, IMAGES_WRITE, IMAGES_READ}
 WRITERS = {ADMIN, WRITE, IMAGES_WRITE}
-NOT_PUBLIC = EVERYBODY - {READ, UPLOAD, IMAGES_READ}
+NOT_PUBLIC = ALL_ROLES - {READ, UPLOAD, IMAGES_READ}
 
 # The contract's table of operations and roles.
 ALLOWED: dict[str, set[Role]] = {
@@ -66,23 +72,23 @@ ALLOWED: dict[str, set[Role]] = {
     "POST /sourceimages/{organization}/{hash}/autodescription": WRITERS,
     "GET /jobs/{organization}": READERS,
     "GET /jobs/{organization}/{job_id}": READERS,
-    "POST /jobs/{organization}": READERS,  # each kind has a need of its own besides
+    "POST /jobs/{organization}": READERS,  # each kind also requires its own permission
     "DELETE /jobs/{organization}/{job_id}": READERS,
-    "POST /jobs/{organization}/{job_id}/undo": READERS,  # and writers where the images are that it changed
+    "POST /jobs/{organization}/{job_id}/undo": READERS,  # also requires write access where images were changed
     "POST /jobs/{organization}/{job_id}/retry": READERS,
-    "GET /": EVERYBODY,
-    "GET /operations": EVERYBODY,
-    "GET /stackoptions": EVERYBODY,
-    "POST /users": EVERYBODY,
-    "GET /user": EVERYBODY,
-    "GET /user/apikeys/token": EVERYBODY,
+    "GET /": ALL_ROLES,
+    "GET /operations": ALL_ROLES,
+    "GET /stackoptions": ALL_ROLES,
+    "POST /users": ALL_ROLES,
+    "GET /user": ALL_ROLES,
+    "GET /user/apikeys/token": ALL_ROLES,
     "GET /user/apikeys": NOT_PUBLIC,
     "POST /user/apikeys": NOT_PUBLIC,
     "GET /user/apikeys/current": NOT_PUBLIC,
     "DELETE /user/apikeys/{key_id}": NOT_PUBLIC,
     "GET /user/memberships": NOT_PUBLIC,
-    "GET /organizations": EVERYBODY,
-    "GET /organizations/{organization}": EVERYBODY,
+    "GET /organizations": ALL_ROLES,
+    "GET /organizations/{organization}": ALL_ROLES,
     "PUT /organizations/{organization}": NOT_PUBLIC,
     "PUT /organizations/{organization}/options": {ADMIN},
     "PUT /organizations/{organization}/options/{name}": {ADMIN},
@@ -131,7 +137,7 @@ def endpoints() -> Iterator[Endpoint]:
     for path, pattern in patterns(get_resolver()):
         if path in NO_API:
             continue
-        view = pattern.callback.cls  # a view that is no scope fails here
+        view = pattern.callback.cls  # fails for other views
         readable = "/" + path.replace("<str:", "{").replace(">", "}")
         for method, action in pattern.callback.actions.items():
             if method != "head":
@@ -142,7 +148,7 @@ ENDPOINTS = list(endpoints())
 
 
 def call(client: APIClient, endpoint: Endpoint, organization: str, *, hash: str = "0" * 40, user_id: str = ""):
-    """A call that changes nothing that matters, even where it is allowed."""
+    """A request that changes nothing relevant, even if it is allowed."""
     path = endpoint.path.format(
         organization=organization,
         hash=hash,
@@ -166,14 +172,14 @@ def with_token(person: Person) -> APIClient:
 
 
 def refused(response) -> str:
-    """The reason, if the answer is about who calls."""
+    """The reason, if the error is about authentication or permissions."""
     if response.status_code < 400:
         return ""
     reason = response.json()["reason"]
     return reason if reason in REFUSALS else ""
 
 
-def test_every_endpoint_is_a_scope_and_declares_what_it_needs():
+def test_every_endpoint_is_a_scope_and_declares_its_permissions():
     assert ENDPOINTS
     for endpoint in ENDPOINTS:
         assert issubclass(endpoint.view, AuthenticatedViewSet), endpoint.name
@@ -186,7 +192,7 @@ def test_every_endpoint_is_in_the_table():
 
 @pytest.mark.parametrize("by_token", [False, True], ids=["key", "token"])
 @pytest.mark.parametrize("role", Role)
-def test_each_role_may_do_in_its_organization_what_the_table_says(image, member, role, by_token):
+def test_each_role_can_do_in_its_organization_what_the_table_says(image, member, role, by_token):
     person = member(role)
     client = with_token(person) if by_token else person.api
     for endpoint in ENDPOINTS:
@@ -208,14 +214,14 @@ def test_no_role_counts_in_an_organization_of_others(image, member, charlie, rol
 
 
 def test_a_stranger_learns_nothing_from_any_answer(image, alice, charlie):
-    """Not whether there is such a picture, such a member, such a key: the same refusal, to the letter."""
+    """The error is identical whether an image, member or key exists or not."""
     for endpoint in ENDPOINTS:
         if endpoint.of_organization:
             there = call(charlie.api, endpoint, "acme", hash=image.hash, user_id=str(alice.user.pk))
             not_there = call(charlie.api, endpoint, "acme")
             assert there.status_code == not_there.status_code == 403, endpoint.name
             assert there.json() == not_there.json()
-            # An id of its own and what is left of the limits say nothing about the picture.
+            # The request ID and the remaining requests reveal nothing about the image.
             differ = {"X-Request-Id", "X-RateLimit-Remaining"}
             assert {name: value for name, value in there.headers.items() if name not in differ} == {
                 name: value for name, value in not_there.headers.items() if name not in differ
@@ -240,8 +246,8 @@ def test_a_stranger_changes_nothing(image, alice, charlie):
     assert everything() == before
 
 
-def test_nobody_without_credentials_gets_anywhere(image, settings):
-    settings.RATE_LIMIT_ENABLED = False  # there are more endpoints than failures a minute
+def test_requests_without_credentials_are_refused_everywhere(image, settings):
+    settings.RATE_LIMIT_ENABLED = False  # there are more endpoints than allowed failures
     for endpoint in ENDPOINTS:
         if endpoint.view.required_permissions[endpoint.action] != Requirement.ANONYMOUS:
             response = call(APIClient(), endpoint, "acme", hash=image.hash)
@@ -251,7 +257,7 @@ def test_nobody_without_credentials_gets_anywhere(image, settings):
 
 @pytest.mark.parametrize("role", Role)
 def test_no_call_widens_the_rights_of_a_key(image, member, alice, charlie, role):
-    """Whatever somebody sends about themselves, they may do afterwards what they might before."""
+    """Whatever a user sends, its permissions are the same afterwards."""
     person = member(role)
     membership = Membership.objects.get(user=person.user)
     own = f"/organizations/acme/memberships/{person.user.pk}"

@@ -1,4 +1,4 @@
-"""Members and their roles, and that an organization never loses its last admin."""
+"""Members and their roles; an organization never loses its last admin."""
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -63,7 +63,7 @@ def test_a_new_user_becomes_a_member_with_a_key(admins):
     assert "api_key" not in admins.api.get(f"{MEMBERS}/{user.pk}").json()
 
 
-def test_roles_are_set_changed_and_left_alone(admins, dora):
+def test_roles_are_set_changed_and_unchanged(admins, dora):
     added = put(admins, dora.user, roles=["read"], comment="shop")
     assert (added.status_code, added.json()["roles"], added.json()["comment"]) == (201, ["read"], "shop")
     changed = put(admins, dora.user, roles=["write", "WRITE", "Upload"])
@@ -95,16 +95,16 @@ def test_roles_are_set_changed_and_left_alone(admins, dora):
         {"role": "boss"},
     ],
 )
-def test_roles_that_are_none_are_refused(admins, dora, body):
+def test_unknown_roles_are_refused(admins, dora, body):
     before = list(Membership.objects.values("user", "roles", "comment"))
     assert put(admins, dora.user, **body).status_code == 400
     assert admins.api.post(MEMBERS, body, format="json").status_code == 400
     assert list(Membership.objects.values("user", "roles", "comment")) == before
-    assert User.objects.filter(email="alice@example.org").count() == 2  # Alice, and who founded acme
+    assert User.objects.filter(email="alice@example.org").count() == 2  # Alice, and the user who created acme
 
 
 @pytest.mark.parametrize("user_id", ["alice@example.org", "nobody", "7", str(uuid.UUID(int=7))])
-def test_who_is_nobody_is_not_found(admins, user_id):
+def test_an_unknown_user_is_not_found(admins, user_id):
     for method in ("GET", "PUT", "DELETE"):
         response = admins.api.generic(method, f"{MEMBERS}/{user_id}", b'{"roles": ["read"]}')
         assert response.status_code == 404
@@ -145,11 +145,11 @@ def test_two_admins_who_remove_each_other_leave_one():
     with ThreadPoolExecutor(2) as pool:
         statuses = sorted(pool.map(remove, (alice, bob), (bob, alice)))
     assert statuses[0] == 204
-    assert statuses[1] in (403, 409)  # removed before it asked, or while
+    assert statuses[1] in (403, 409)  # removed before or during the request
     assert Membership.objects.count() == 1
 
 
-def test_every_change_is_written_down_with_before_and_after(admins, dora):
+def test_every_change_is_logged_with_before_and_after(admins, dora):
     put(admins, dora.user, roles=["read"], comment="shop")
     put(admins, dora.user, roles=["write"])
     put(admins, dora.user, roles=["write"])

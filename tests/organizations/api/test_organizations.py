@@ -19,7 +19,7 @@ def put(person, path, value):
     return person.api.put(f"/organizations/{path}", value, format="json")
 
 
-def test_an_organization_is_created_by_anybody_with_an_account(dora):
+def test_any_user_with_an_account_can_create_an_organization(dora):
     response = put(dora, "shop", {"billing_email": "bills@example.org", "display_name": "The Shop"})
     assert response.status_code == 201
     shop = Organization.objects.get()
@@ -45,7 +45,7 @@ def test_an_organization_is_created_by_anybody_with_an_account(dora):
     assert Membership.objects.get().roles == ["admin"]
 
 
-def test_the_display_name_is_the_name_unless_told_otherwise(dora):
+def test_the_display_name_defaults_to_the_name(dora):
     assert put(dora, "shop", {"billing_email": "b@example.org"}).json()["display_name"] == "shop"
 
 
@@ -63,7 +63,7 @@ def test_the_display_name_is_the_name_unless_told_otherwise(dora):
         ("shop", ["b@example.org"]),
     ],
 )
-def test_what_cannot_be_one_is_refused(dora, name, body):
+def test_invalid_organizations_are_refused(dora, name, body):
     assert put(dora, name, body).status_code == 400
     assert not Organization.objects.exists()
 
@@ -99,7 +99,7 @@ def test_organizations_of_the_caller_are_listed(acme, alice, charlie):
     assert body["total"] == 2
 
 
-def test_an_organization_that_is_none_is_404(acme, alice):
+def test_an_unknown_organization_is_404(acme, alice):
     assert alice.api.get("/organizations/nobody").status_code == 404
     assert alice.api.get("/organizations/No_body").status_code == 400
 
@@ -115,7 +115,7 @@ def test_an_organization_belongs_to_a_master_of_the_same_admin(dora, charlie):
 
 
 @pytest.mark.parametrize(("master", "status"), [("other", 403), ("nobody", 404), ("child", 400)])
-def test_a_master_has_to_be_ones_own_and_has_none_itself(dora, charlie, master, status):
+def test_a_master_has_the_same_admin_and_no_master_itself(dora, charlie, master, status):
     put(dora, "master", {"billing_email": "b@example.org"})
     put(dora, "child", {"billing_email": "b@example.org", "master_organization": "master"})
     before = Organization.objects.count()
@@ -137,7 +137,7 @@ def test_options_are_set_together_or_one_by_one(acme, alice):
     assert alice.api.generic("PUT", "/organizations/acme/options/remote_basepath", b"null").json()["options"] == {
         "remote_fullurl_allow": True
     }
-    assert put(alice, "acme/options/remote_fullurl_allow", None).status_code == 400  # an empty body is no null
+    assert put(alice, "acme/options/remote_fullurl_allow", None).status_code == 400  # an empty body is not null
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_single_option_comes_as_json_or_as_text(acme, alice, name, sent, store
         ("render_org_fallback", ""),
     ],
 )
-def test_an_option_that_cannot_be_is_refused_by_name(acme, alice, name, value):
+def test_an_invalid_option_is_refused_by_name(acme, alice, name, value):
     for response in (put(alice, "acme/options", {name: value}), put(alice, f"acme/options/{name}", value)):
         assert response.status_code == 400
         assert response.json()["error"]["reason"] == "invalid_option"
@@ -189,7 +189,7 @@ def test_options_are_an_object(acme, alice, body):
     assert alice.api.generic("PUT", "/organizations/acme/options", body).status_code == 400
 
 
-def test_pictures_of_others_are_shown_only_if_their_admin_wants_it(acme, alice, charlie):
+def test_a_fallback_organization_must_have_the_same_admin(acme, alice, charlie):
     assert put(alice, "acme/options/render_org_fallback", "other").status_code == 403
     acme.refresh_from_db()
     assert acme.options == {}
@@ -197,7 +197,7 @@ def test_pictures_of_others_are_shown_only_if_their_admin_wants_it(acme, alice, 
     assert put(alice, "acme/options/render_org_fallback", "mine").status_code == 200
 
 
-def test_only_what_changed_is_written_down(acme, alice):
+def test_only_changed_options_are_logged(acme, alice):
     put(alice, "acme/options", {"protect_dynamic_stack": True})
     put(alice, "acme/options", {"protect_dynamic_stack": True})
     event = AuditEvent.objects.get(action="organization.options_updated")
@@ -229,7 +229,7 @@ def test_signing_keys_are_limited(acme, alice):
     assert statuses == [201] * 9 + [400]
 
 
-def test_a_key_itself_is_never_written_down(acme, alice):
+def test_a_signing_key_is_never_logged(acme, alice):
     added = alice.api.post("/organizations/acme/signing_keys").json()
     assert added["key"] not in str(list(AuditEvent.objects.values()))
 

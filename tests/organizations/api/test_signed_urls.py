@@ -53,7 +53,7 @@ def sign(person, **body):
     return person.api.post("/utils/acme/sign_url", body, format="json")
 
 
-def test_a_url_is_signed_for_those_who_may(alice, key):
+def test_a_url_is_signed_with_the_permission(alice, key):
     body = sign(alice, url=URL).json()
     assert body == {"signed_url": f"{URL}?sig=158acd8f7087d35d", "original_url": URL}
     key.refresh_from_db()
@@ -70,7 +70,7 @@ def test_a_time_limit_is_rounded_up(alice, key, spelling):
     assert sign(alice, url=URL, until="2208988800").json()["until"] == "2040-01-01T00:00:00+00:00"
 
 
-def test_it_may_be_asked_in_the_query_or_in_a_form(alice, key):
+def test_the_fields_can_be_sent_in_the_query_or_in_a_form(alice, key):
     expected = sign(alice, url=URL).json()
     assert alice.api.post(f"/utils/acme/sign_url?url={URL}").json() == expected
     assert alice.api.post("/utils/acme/sign_url", {"url": URL}, format="multipart").json() == expected

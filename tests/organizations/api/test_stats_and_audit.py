@@ -1,4 +1,4 @@
-"""Stats by day, and the audit trail as admins read it."""
+"""Statistics by day, and the audit log."""
 
 import uuid
 from datetime import UTC, date, datetime
@@ -19,7 +19,7 @@ def values(body, name):
     return {one["timestamp"][:10]: one["value"] for one in body[name]}
 
 
-def test_today_is_as_it_is_now(acme, alice):
+def test_today_has_the_current_usage(acme, alice):
     alice.upload(acme, images.png(seed=1), images.png(seed=2))
     body = alice.api.get("/stats/acme").json()
     today = datetime.now(UTC).strftime("%Y-%m-%dT00:00:00+00:00")
@@ -72,7 +72,7 @@ def test_both_ends_count(acme, alice, query, days):
 @pytest.mark.parametrize(
     "query", ["from=yesterday", "to=2026-02-30", "from=2026-03-05&to=2026-03-04", "from=20260301", "to=2026-3-1"]
 )
-def test_a_day_that_is_none_is_refused(acme, alice, query):
+def test_an_invalid_day_is_refused(acme, alice, query):
     assert alice.api.get(f"/stats/acme?{query}").status_code == 400
 
 
@@ -108,14 +108,14 @@ def test_downloads_survive_a_snapshot(acme, alice):
     assert (row.bytes_downloaded, row.images) == (111, 0)
 
 
-def test_what_could_not_be_written_is_written_next_time(acme, monkeypatch):
+def test_downloads_that_could_not_be_written_are_written_next_time(acme, monkeypatch):
     from django.db import DatabaseError
 
     def fail(*arguments):
         raise DatabaseError("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(daily_stats.DownloadCounter, "_flush", fail)
+        patch.setattr(daily_stats.DownloadCounter, "_write", fail)
         daily_stats.downloads.add(acme.pk, 7)
         daily_stats.downloads.flush()
     assert not DailyStats.objects.exists()
@@ -123,7 +123,7 @@ def test_what_could_not_be_written_is_written_next_time(acme, monkeypatch):
     assert DailyStats.objects.get().bytes_downloaded == 7
 
 
-def test_downloads_of_what_is_gone_are_forgotten(db):
+def test_downloads_of_a_removed_organization_are_ignored(db):
     daily_stats.downloads.add(uuid.uuid4(), 7)
     daily_stats.downloads.flush()
     assert not DailyStats.objects.exists()
@@ -132,7 +132,7 @@ def test_downloads_of_what_is_gone_are_forgotten(db):
 
 def test_the_command_takes_a_snapshot_of_all(acme, charlie, capsys):
     call_command("snapshot_stats")
-    assert capsys.readouterr().out.strip() == "2 organizations"
+    assert capsys.readouterr().out.strip() == "Stored the usage of 2 organizations."
     assert set(DailyStats.objects.values_list("day", flat=True)) == {date.today()}
 
 
@@ -169,12 +169,12 @@ def test_admins_read_who_did_what(acme, alice, image):
     assert len(event["request_id"]) == 32
 
 
-def test_nobody_reads_what_happened_elsewhere(acme, alice, charlie):
+def test_events_of_other_organizations_are_not_visible(acme, alice, charlie):
     record(COMMAND, "image.created", organization=acme, target="x")
     assert [one["action"] for one in charlie.api.get("/audit/other").json()["items"]] == ["organization.created"]
 
 
-def test_events_are_found_by_verb_actor_picture_and_time(acme, alice, member, image):
+def test_events_are_filtered_by_action_actor_image_and_time(acme, alice, member, image):
     bob = member(Role.WRITE)
     theirs = bob.upload(acme, images.png(seed=5)).json()["items"][0]["hash"]
     with time_machine.travel("2026-03-01T08:00:00Z"):
@@ -184,9 +184,9 @@ def test_events_are_found_by_verb_actor_picture_and_time(acme, alice, member, im
         return [(one["action"], one["target"]) for one in audit(alice, query).json()["items"]]
 
     assert found("action=image.created") == [("image.created", theirs), ("image.created", image.hash)]
-    assert found("action=image.*&picture=" + image.hash) == [("image.created", image.hash), ("image.shown", image.hash)]
+    assert found("action=image.*&image=" + image.hash) == [("image.created", image.hash), ("image.shown", image.hash)]
     assert found(f"actor={bob.user.pk}") == [("image.created", theirs)]
-    assert found(f"picture={theirs}") == [("image.created", theirs)]
+    assert found(f"image={theirs}") == [("image.created", theirs)]
     assert found("from=2026-03-01&to=2026-03-01") == [("image.shown", image.hash)]
     assert found("from=2026-03-01t07:59:59z&to=2026-03-01t08:00:01z") == [("image.shown", image.hash)]
     assert found("from=2026-03-01T08:00:01Z&to=2026-03-02") == []
@@ -219,7 +219,7 @@ def test_pages_of_events_lead_to_the_end(acme, alice):
         "limit=1001",
         "limit=x",
         "actor=alice",
-        "picture=abc",
+        "image=abc",
         "from=today",
         "to=9999-12-31",
         "action=added",
@@ -227,7 +227,7 @@ def test_pages_of_events_lead_to_the_end(acme, alice):
         "colour=blue",
     ],
 )
-def test_what_cannot_be_asked_is_refused_by_name(acme, alice, query):
+def test_invalid_filters_are_refused_by_name(acme, alice, query):
     response = audit(alice, query)
     assert response.status_code == 400
     assert query.split("=")[0] in response.json()["error"]["message"]

@@ -1,4 +1,4 @@
-"""Tokens: what they hold, when they are valid, and that a successor is never worth more."""
+"""Tokens: their content, their validity, and that renewing never extends them."""
 
 import ipaddress
 import time
@@ -85,7 +85,7 @@ def test_a_token_is_what_was_asked_for(acme, alice, query, expected):
         ("ips=" + ",".join(f"192.0.2.{n}" for n in range(11)), "10"),
     ],
 )
-def test_what_a_token_cannot_be_is_named(acme, alice, query, named):
+def test_invalid_token_options_are_refused_by_name(acme, alice, query, named):
     response = ask(alice.api, query)
     assert response.status_code == 400
     assert named in response.json()["error"]["message"]
@@ -140,12 +140,12 @@ def test_a_bad_token_is_401_everywhere(acme, alice, settings, path):
         assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
-def test_another_kind_of_authorization_is_none(acme):
+def test_another_authorization_scheme_is_ignored(acme):
     response = APIClient(headers={"Authorization": "Basic YTpi"}).get("/user")
     assert (response.status_code, response.json()["invalid_authentication"]) == (403, True)
 
 
-def test_a_token_ends_when_it_said_it_would(acme, alice):
+def test_a_token_expires_at_its_expiry(acme, alice):
     token = ask(alice.api, "expires_in=100").json()["token"]
     with time_machine.travel(time.time() + 99, tick=False):
         assert bearer(token).get("/user").status_code == 200
@@ -173,7 +173,7 @@ def test_a_proxy_is_believed_only_if_it_is_trusted(acme, alice):
     assert bearer(token).get("/user", headers={"X-Forwarded-For": "192.0.2.9"}).status_code == 401
 
 
-def test_a_token_dies_with_its_key_and_so_do_its_successors(acme, alice):
+def test_a_token_and_its_renewals_become_invalid_with_their_key(acme, alice):
     second = create_key(alice.user, comment="", actor=alice.actor)[1]
     token = ask(Person(alice.user, second).api).json()["token"]
     successor = ask(bearer(token)).json()["token"]
@@ -184,7 +184,7 @@ def test_a_token_dies_with_its_key_and_so_do_its_successors(acme, alice):
             assert bearer(one).get(path).status_code == 401
 
 
-def test_the_token_of_a_deactivated_user_is_none(acme, alice):
+def test_the_token_of_a_deactivated_user_is_invalid(acme, alice):
     token = ask(alice.api).json()["token"]
     User.objects.filter(pk=alice.user.pk).update(is_active=False)
     assert bearer(token).get("/user").status_code == 401
@@ -218,7 +218,7 @@ def test_the_newest_secret_signs_and_all_verify(acme, alice, settings):
         ("no_ip_protection=true&renewable=true", "no_ip_protection=true", 200),
     ],
 )
-def test_a_successor_is_never_worth_more(acme, alice, first, then, status):
+def test_a_renewed_token_never_gains_lifetime_or_addresses(acme, alice, first, then, status):
     response = ask(bearer(ask(alice.api, first).json()["token"]), then)
     assert response.status_code == status
     if status == 403:
@@ -226,7 +226,7 @@ def test_a_successor_is_never_worth_more(acme, alice, first, then, status):
         assert "invalid_authentication" not in response.json()
 
 
-def test_what_is_not_wished_stays_as_it_is(acme, alice):
+def test_unspecified_options_are_inherited(acme, alice):
     first = ask(alice.api, "expires_in=500&ips=127.0.0.0/28").json()
     then = ask(bearer(first["token"])).json()["payload"]
     assert {name: then[name] for name in ("expt", "ips", "rn", "id", "key")} == {
@@ -242,7 +242,7 @@ small_networks = st.builds(
     addresses,
     st.integers(0, 8),
 )
-wishes = st.builds(
+token_requests = st.builds(
     lambda expires_in, renewable, ips: TokenRequest(expires_in, renewable, ips is None, tuple(map(str, ips or ()))),
     st.none() | st.integers(1, tokens.MAX_LIFETIME),
     st.none() | st.booleans(),
@@ -250,15 +250,15 @@ wishes = st.builds(
 )
 
 
-@given(wishes, addresses)
-def test_a_token_comes_back_as_it_was_issued(wish, address):
-    token = tokens.issue(uuid4(), uuid4(), wish, address=str(address))
+@given(token_requests, addresses)
+def test_a_token_comes_back_as_it_was_issued(options, address):
+    token = tokens.issue(uuid4(), uuid4(), options, address=str(address))
     valid_from = str(token.networks[0].network_address) if token.networks else str(address)
     assert tokens.verify(token.signed(), address=valid_from) == token
 
 
-@given(wishes, wishes, addresses)
-def test_no_chain_of_wishes_gains_anything(first, then, address):
+@given(token_requests, token_requests, addresses)
+def test_no_chain_of_renewals_gains_anything(first, then, address):
     token = tokens.issue(uuid4(), uuid4(), first, address=str(address))
     try:
         successor = tokens.renew(token, then, address=str(address))
@@ -297,13 +297,13 @@ def test_addresses_are_counted_once(networks):
 
 
 @given(st.text(max_size=300))
-def test_nonsense_is_no_token(text):
+def test_random_text_is_not_a_token(text):
     with pytest.raises(InvalidToken):
         tokens.verify(text, address=HERE)
 
 
 @given(st.text(max_size=60))
-def test_nonsense_is_no_network(text):
+def test_random_text_is_not_a_network(text):
     assume("," not in text and text != tokens.OWN_ADDRESS)
     try:
         ipaddress.ip_network(text, strict=False)

@@ -1,4 +1,4 @@
-"""Signing up, keys, and what somebody sees of themselves."""
+"""Sign-up, API keys and the account."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -61,7 +61,7 @@ def test_signing_up_with_an_organization_makes_its_admin(db):
         ({"email": "dora@example.org", "organization": ["shop"]}, "invalid"),
     ],
 )
-def test_who_cannot_sign_up_is_told_why_and_nothing_is_kept(acme, fields, reason):
+def test_a_refused_sign_up_names_the_reason_and_stores_nothing(acme, fields, reason):
     users, events = User.objects.count(), AuditEvent.objects.count()
     response = sign_up(**fields)
     assert response.status_code == 400
@@ -84,13 +84,13 @@ def test_who_cannot_sign_up_is_told_why_and_nothing_is_kept(acme, fields, reason
         b"[" * 100_000,
     ],
 )
-def test_a_body_that_is_none_is_an_error_and_no_failure(db, body):
+def test_a_malformed_body_is_a_client_error(db, body):
     response = APIClient().generic("POST", "/users", body, "text/plain")
     assert response.status_code == 400
     assert response.json()["error"]["message"]
 
 
-def test_json_is_read_whatever_it_calls_itself(db):
+def test_json_is_read_under_any_content_type(db):
     body = b'{"email": "dora@example.org"}'
     for kind in ("text/plain;charset=UTF-8", "application/x-www-form-urlencoded", "image/png", ""):
         assert APIClient().generic("POST", "/users", body, kind).status_code == 200
@@ -105,7 +105,7 @@ def test_signing_up_can_be_switched_off(db, settings):
     assert not User.objects.exists()
 
 
-def test_somebody_sees_themselves_and_their_keys(acme, alice):
+def test_a_user_sees_its_account_and_keys(acme, alice):
     body = alice.api.get("/user").json()
     key = alice.user.api_keys.get()
     assert body["user_id"] == str(alice.user.pk)
@@ -115,7 +115,7 @@ def test_somebody_sees_themselves_and_their_keys(acme, alice):
 
 
 @pytest.mark.parametrize("role", [Role.READ, Role.UPLOAD, Role.IMAGES_READ])
-def test_a_public_user_sees_an_id_alone(acme, member, role):
+def test_a_public_user_sees_only_its_id(acme, member, role):
     person = member(Role.WRITE, role)
     assert person.api.get("/user").json() == {"user_id": str(person.user.pk)}
     for method, path in (
@@ -174,7 +174,7 @@ def test_a_sixth_key_is_refused(acme, alice):
     assert alice.user.api_keys.count() == 5
 
 
-def test_a_deleted_key_is_none(acme, alice):
+def test_a_deleted_key_is_invalid(acme, alice):
     added = alice.api.post("/user/apikeys").json()
     other = Person(alice.user, added["api_key"])
     assert alice.api.delete(f"/user/apikeys/{added['id']}").status_code == 204
@@ -190,7 +190,7 @@ def test_an_answer_without_a_body_has_no_content_type(acme, alice):
 
 
 @pytest.mark.parametrize("key_id", ["nothing", "7", "00000000-0000-0000-0000-000000000000", "é"])
-def test_a_key_that_is_none_of_ones_own_cannot_be_deleted(acme, alice, charlie, key_id):
+def test_a_key_of_another_user_cannot_be_deleted(acme, alice, charlie, key_id):
     assert alice.api.delete(f"/user/apikeys/{key_id}").json()["error"]["reason"] == "key_not_found"
     assert alice.api.delete(f"/user/apikeys/{charlie.user.api_keys.get().pk}").status_code == 404
     assert charlie.api.get("/user").status_code == 200
@@ -259,7 +259,7 @@ def test_use_is_noted_once_a_day_and_not_on_every_request(image, alice, django_a
     key, membership = alice.user.api_keys.get(), Membership.objects.get(user=alice.user)
     assert abs(key.accessed - timezone.now()) < timedelta(minutes=1)
     assert abs(membership.last_access - timezone.now()) < timedelta(minutes=1)
-    with django_assert_num_queries(2):  # who calls, and the picture
+    with django_assert_num_queries(2):  # credentials and the image
         assert alice.api.get(f"/sourceimages/acme/{image.hash}").status_code == 200
     long_ago = timezone.now() - timedelta(hours=25)
     ApiKey.objects.update(accessed=long_ago)

@@ -1,4 +1,4 @@
-"""A stranger who makes somebody a member gets nothing by it, and takes nothing, until that user has a say."""
+"""An admin who adds a user as a member gains nothing and takes nothing from it until the user accepts."""
 
 import pytest
 
@@ -15,7 +15,7 @@ OTHER = "/organizations/other/memberships"
 
 @pytest.fixture
 def invite(charlie):
-    """Charlie, an admin of `other`, gives somebody these roles there."""
+    """Charlie, an admin of `other`, gives a user these roles there."""
 
     def make(person: Person, *roles: str) -> int:
         answer = charlie.api.put(f"{OTHER}/{person.user.pk}", {"roles": list(roles)}, format="json")
@@ -33,7 +33,7 @@ def copied_to_other(person: Person, image: object) -> tuple[int, str]:
     return answer.status_code, answer.json().get("reason", "")
 
 
-# What the stranger learns
+# Information
 
 
 def test_an_address_is_not_shown_to_a_stranger_before_the_user_comes(charlie, alice, invite):
@@ -62,11 +62,11 @@ def test_staff_of_a_stranger_do_not_see_it_either(charlie, alice, invite):
     assert str(alice.user.pk) not in found
 
 
-# What the stranger takes
+# Rights
 
 
 @pytest.mark.parametrize("role", [Role.READ, Role.UPLOAD, Role.IMAGES_READ])
-def test_a_public_role_from_a_stranger_locks_nobody_out_of_their_account(alice, invite, role):
+def test_a_public_role_from_a_stranger_does_not_lock_a_user_out_of_the_account(alice, invite, role):
     invite(alice, role)
     assert alice.api.get("/user").json()["email"] == "alice@example.org"
     assert alice.api.get("/organizations/other").status_code == 200
@@ -80,7 +80,7 @@ def test_a_user_without_any_organization_keeps_the_account(db, charlie, invite):
 
 
 def test_a_public_user_gets_no_account_from_a_stranger(member, invite):
-    """Whoever finds the key in a page could otherwise make themselves keys of that user."""
+    """Otherwise anyone who finds the key in a web page could create keys of that user."""
     bob = member(Role.READ)
     invite(bob, Role.ADMIN)
     assert bob.api.get("/organizations/other").status_code == 200
@@ -116,7 +116,7 @@ def test_more_rights_of_a_user_with_an_account_take_nothing(acme, alice, member,
     assert not is_public(bob.user)
 
 
-# Where a key of mine leads
+# Destinations of copies
 
 
 def test_a_key_gets_no_new_destination_from_a_stranger(image, alice, invite):
@@ -192,7 +192,7 @@ def test_a_member_can_leave(alice, charlie, invite):
 
 def test_a_member_cannot_remove_others(member, alice):
     bob = member(Role.WRITE)
-    bob.api.get("/sourceimages/acme")  # which notes that the key and the membership are used
+    bob.api.get("/sourceimages/acme")  # which updates `accessed` of the key and `last_access` of the membership
     before = everything()
     answer = bob.api.delete(f"/organizations/acme/memberships/{alice.user.pk}")
     assert (answer.status_code, answer.json()["reason"]) == (403, "role_missing")
@@ -205,7 +205,7 @@ def test_the_last_admin_cannot_leave(charlie):
     assert Membership.objects.filter(user=charlie.user).exists()
 
 
-def test_nobody_leaves_with_the_key_of_a_public_user(acme, member):
+def test_the_key_of_a_public_user_cannot_leave(acme, member):
     bob = member(Role.UPLOAD)
     answer = bob.api.delete(f"/organizations/acme/memberships/{bob.user.pk}")
     assert (answer.status_code, answer.json()["reason"]) == (403, "public_user")

@@ -1,4 +1,4 @@
-"""Who sits in the back-office, and what follows from their roles."""
+"""Staff users and their permissions in the admin."""
 
 import pytest
 from django.test import RequestFactory
@@ -28,7 +28,7 @@ def test_roles_grant_in_their_organization_what_they_grant_in_the_api(acme, othe
         assert list(staff.organizations(permission)) == ([acme] if allowed else [])
 
 
-def test_superusers_may_everything_everywhere(acme, other):
+def test_superusers_have_all_permissions_everywhere(acme, other):
     staff = StaffAccess(superuser())
     assert staff.granted(other.pk) == frozenset(Permission)
     assert set(staff.organizations(Permission.IMAGES_READ)) == {acme, other}
@@ -36,7 +36,7 @@ def test_superusers_may_everything_everywhere(acme, other):
 
 
 @pytest.mark.parametrize("missing", ["is_active", "is_staff"])
-def test_who_is_no_active_staff_may_nothing(acme, missing):
+def test_only_active_staff_users_have_permissions(acme, missing):
     for user in (helper(acme, Role.ADMIN), superuser()):
         setattr(user, missing, False)
         assert not StaffAccess(user).superuser
@@ -51,7 +51,7 @@ def test_an_inactive_membership_grants_nothing(acme):
         staff.organization("acme")
 
 
-def test_organizations_of_others_are_like_those_that_are_not_there(acme, other):
+def test_organizations_of_others_are_not_found(acme, other):
     staff = StaffAccess(helper(acme, Role.ADMIN))
     told = []
     for name in ("other", "nothing"):
@@ -61,7 +61,7 @@ def test_organizations_of_others_are_like_those_that_are_not_there(acme, other):
     assert told[0] == told[1]
 
 
-def test_a_refusal_names_the_roles_that_would_do(acme):
+def test_a_refusal_names_the_roles_that_grant_the_permission(acme):
     staff = StaffAccess(helper(acme, Role.READ))
     staff.check(acme, Permission.IMAGES_WRITE, Permission.IMAGES_READ)  # one of them is enough
     with pytest.raises(RoleMissing, match=r"admin, write, sourceimages:write\.$"):
@@ -82,7 +82,7 @@ def test_memberships_are_read_once(acme, other, django_assert_num_queries):
         assert not staff_of(request).has_permission(Permission.IMAGES_WRITE, acme)
 
 
-def test_the_audit_trail_knows_the_person_and_from_where(acme):
+def test_the_audit_log_has_the_user_and_the_address(acme):
     request = RequestFactory().post("/admin/", REMOTE_ADDR="192.0.2.1")
     request.user, request.META["rokka.request_id"] = helper(acme), "abc"
     actor = actor_of(request)

@@ -1,4 +1,4 @@
-"""What operators do with accounts."""
+"""Management commands of the accounts app."""
 
 import io
 import json
@@ -23,7 +23,7 @@ def run(capsys, monkeypatch):
     return call
 
 
-def test_a_user_is_made_as_a_member(acme, run):
+def test_a_user_is_created_as_a_member(acme, run):
     printed = json.loads(
         run("create_user", "dora@example.org", organization="acme", role=["write", "upload"], comment="shop", json=True)
     )
@@ -43,17 +43,17 @@ def test_a_user_is_made_as_a_member(acme, run):
         (["dora@example.org"], {"organization": "acme", "role": ["boss"]}),
     ],
 )
-def test_a_user_that_cannot_be_is_not_made(acme, run, arguments, options):
+def test_an_invalid_user_is_not_created(acme, run, arguments, options):
     before = User.objects.count()
     with pytest.raises(CommandError):
         run("create_user", *arguments, **options)
     assert User.objects.count() == before
 
 
-def test_a_key_is_made(acme, alice, run):
+def test_a_key_is_created(acme, alice, run):
     printed = json.loads(run("create_api_key", str(alice.user.pk), comment="shop", json=True))
     assert Person(alice.user, printed["api_key"]).api.get("/user/apikeys/current").json()["comment"] == "shop"
-    assert "cannot be shown again" in run("create_api_key", str(alice.user.pk))
+    assert "can't be shown again" in run("create_api_key", str(alice.user.pk))
 
 
 def test_a_key_of_old_is_imported(acme, alice, run):
@@ -66,7 +66,7 @@ def test_a_key_of_old_is_imported(acme, alice, run):
             run("create_api_key", str(alice.user.pk), imported=True, sent=f"{again}\n")
 
 
-def test_users_are_found_by_an_address_that_is_theirs_alone(acme, charlie, alice, run):
+def test_users_are_found_by_a_unique_email(acme, charlie, alice, run):
     assert run("create_api_key", "charlie@example.org")
     with pytest.raises(CommandError, match="Several users"):
         run("create_api_key", "alice@example.org")
@@ -78,7 +78,7 @@ def test_users_are_found_by_an_address_that_is_theirs_alone(acme, charlie, alice
 def test_roles_are_set(acme, charlie, run):
     assert "read" in run("set_roles", "acme", "charlie@example.org", "read")
     assert "(unchanged)" in run("set_roles", "acme", "charlie@example.org", "READ")
-    assert "(changed)" in run("set_roles", "acme", "charlie@example.org", "write", "upload")
+    assert "(updated)" in run("set_roles", "acme", "charlie@example.org", "write", "upload")
     assert Membership.objects.get(organization=acme, user=charlie.user).roles == ["write", "upload"]
     run("set_roles", "acme", "charlie@example.org", remove=True)
     assert not Membership.objects.filter(organization=acme, user=charlie.user).exists()
@@ -90,7 +90,7 @@ def test_roles_are_set(acme, charlie, run):
         run("set_roles", "acme", "charlie@example.org")
 
 
-def test_organizations_are_listed_with_what_they_hold(acme, alice, charlie, run):
+def test_organizations_are_listed_with_their_usage(acme, alice, charlie, run):
     alice.upload(acme, images.png(seed=1), images.png(seed=2))
     lines = [json.loads(line) for line in run("list_organizations", json=True).splitlines()]
     size = len(images.png(seed=1)) + len(images.png(seed=2))
@@ -102,7 +102,7 @@ def test_organizations_are_listed_with_what_they_hold(acme, alice, charlie, run)
     assert table[1].split()[:3] == ["acme", "2", "2"]
 
 
-def test_a_person_for_the_back_office_is_made(db, run, client):
+def test_a_staff_user_is_created(db, run, client):
     run("create_staff_user", "eve", email="eve@example.org", sent="a long password\n")
     assert authenticate(username="eve", password="a long password").is_staff
     client.post("/admin/login/?next=/admin/", {"username": "eve", "password": "a long password"})
@@ -123,13 +123,13 @@ def test_a_person_for_the_back_office_is_made(db, run, client):
         ("x" * 151, "a long password", "eve@example.org"),
     ],
 )
-def test_a_person_that_cannot_be_is_not_made(db, run, username, password, email):
+def test_an_invalid_staff_user_is_not_created(db, run, username, password, email):
     with pytest.raises(CommandError):
         run("create_staff_user", username, email=email, sent=f"{password}\n")
     assert not User.objects.exists()
 
 
-def test_a_name_belongs_to_one_person(db, run):
+def test_a_username_is_unique(db, run):
     run("create_staff_user", "eve", email="eve@example.org", sent="a long password\n")
     with pytest.raises(CommandError, match="already"):
         run("create_staff_user", "eve", email="eve@example.org", sent="a long password\n")
@@ -138,5 +138,5 @@ def test_a_name_belongs_to_one_person(db, run):
 def test_a_sixth_key_is_refused_here_too(acme, charlie, run):
     for _ in range(4):
         create_key(charlie.user, comment="", actor=charlie.actor)
-    with pytest.raises(CommandError, match="limit"):
+    with pytest.raises(CommandError, match="at most 5"):
         run("create_api_key", "charlie@example.org")

@@ -1,4 +1,4 @@
-"""No proxy and no browser keeps what was meant for one caller."""
+"""Caching headers: proxies and browsers don't cache private responses."""
 
 import pytest
 from django.test import Client
@@ -28,14 +28,14 @@ def vary(answer):
         ("PUT", "/organizations/acme/options", 400),
     ],
 )
-def test_no_answer_of_the_api_is_kept(alice, method, path, status):
+def test_no_response_of_the_api_is_cached(alice, method, path, status):
     answer = alice.api.generic(method, path, b"x" if status == 400 else b"")
     assert answer.status_code == status
     assert answer.headers["Cache-Control"] == PRIVATE
     assert {"api-key", "authorization"} <= vary(answer)
 
 
-def test_no_refusal_is_kept(acme, member):
+def test_no_error_is_cached(acme, member):
     for client, status in (
         (APIClient(), 403),
         (APIClient(headers={"Authorization": "Bearer nonsense"}), 401),
@@ -46,12 +46,12 @@ def test_no_refusal_is_kept(acme, member):
         assert {"api-key", "authorization"} <= vary(answer)
 
 
-def test_what_is_wrong_before_any_view_is_not_kept(db):
+def test_errors_before_any_view_are_not_cached(db):
     answer = Client().get("/user", headers={"Host": "not.ours"})
     assert (answer.status_code, answer.headers["Cache-Control"]) == (400, PRIVATE)
 
 
-def test_an_error_of_ours_is_not_kept(image, alice, monkeypatch):
+def test_a_server_error_is_not_cached(image, alice, monkeypatch):
     monkeypatch.setattr("sourceimages.api.source_images.SourceImageViewSet.retrieve", lambda *args, **kwargs: 1 / 0)
     api = alice.api
     api.raise_request_exception = False
@@ -59,7 +59,7 @@ def test_an_error_of_ours_is_not_kept(image, alice, monkeypatch):
     assert (answer.status_code, answer.headers["Cache-Control"]) == (500, PRIVATE)
 
 
-def test_a_browser_that_asks_first_is_told_what_the_answer_depends_on(db):
+def test_a_preflight_response_has_vary_headers(db):
     asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "GET"}
     answer = Client().options("/sourceimages/acme", headers=asked)
     assert answer.status_code == 200
@@ -67,7 +67,7 @@ def test_a_browser_that_asks_first_is_told_what_the_answer_depends_on(db):
     assert {"api-key", "authorization", "origin"} <= vary(answer)
 
 
-def test_originals_are_kept_by_those_only_who_ask_again_each_time(image, alice):
+def test_originals_are_cached_only_with_revalidation(image, alice):
     answer = alice.api.get(f"/sourceimages/acme/{image.hash}/download")
     assert answer.headers["Cache-Control"] == "private, no-cache"
     assert {"api-key", "authorization"} <= vary(answer)
@@ -79,7 +79,7 @@ def test_health_is_asked_each_time(db):
 
 
 @pytest.mark.parametrize("path", ["/admin/", "/admin", "/admin/sourceimages/sourceimage/", "/admin/login/"])
-def test_no_page_of_the_admin_is_kept(acme, path):
+def test_no_page_of_the_admin_is_cached(acme, path):
     for browser in (logged_in(superuser()) if path != "/admin/login/" else Client(), Client()):
         answer = browser.get(path)
         assert answer.status_code in (200, 302)
@@ -87,7 +87,7 @@ def test_no_page_of_the_admin_is_kept(acme, path):
         assert "cookie" in vary(answer)
 
 
-def test_static_files_may_be_kept_by_everybody(db, settings):
+def test_static_files_can_be_cached_publicly(db, settings):
     settings.WHITENOISE_USE_FINDERS = True
     answer = Client().get("/static/sourceimages/protected.svg")
     assert answer.status_code == 200

@@ -1,4 +1,4 @@
-"""Which errors of the database are conflicts, on the database that the tests run on."""
+"""Which database errors are conflicts."""
 
 from contextlib import suppress
 from threading import Barrier, Thread
@@ -14,16 +14,16 @@ from rokka.core.database import StaleRead, retry_on_conflict, translate_conflict
 from rokka.core.errors import Conflict
 from sourceimages.conflicts import FILE_REFERENCE, TOMBSTONE_REFERENCE
 from sourceimages.models import Alias, ShortHash, SourceImage
-from tests.conftest import contradictions
+from tests.conftest import consistency_errors
 
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(database, "RETRY_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(database, "MAX_RETRY_PAUSE_SECONDS", 0)
 
 
 def take(organization: Organization) -> Alias:
-    """What violates the constraint of aliases the second time."""
+    """Create an alias; the second call violates the unique constraint."""
     return Alias.objects.create(organization=organization, alias="a", hash="0" * 40)
 
 
@@ -43,7 +43,7 @@ def test_a_function_runs_again_after_a_conflict(acme):
     assert attempts == [0, 1]
 
 
-def test_nothing_remains_of_an_attempt_that_failed_and_in_the_end_it_is_refused(acme):
+def test_failed_attempts_are_rolled_back_and_the_last_one_raises_conflict(acme):
     take(acme)
     attempts = []
 
@@ -87,7 +87,7 @@ def test_a_check_constraint_is_no_conflict(image):
         delete_locked()
 
 
-def test_being_overtaken_is_a_conflict(db):
+def test_a_stale_read_is_a_conflict(db):
     outcomes = iter([StaleRead(), StaleRead(), None])
 
     @retry_on_conflict()
@@ -99,7 +99,7 @@ def test_being_overtaken_is_a_conflict(db):
     assert look() == "found"
 
 
-def test_a_lost_connection_is_none(db):
+def test_a_lost_connection_is_not_a_conflict(db):
     @retry_on_conflict("alias_unique", references=[FILE_REFERENCE])
     def look() -> None:
         raise OperationalError("server closed the connection unexpectedly")
@@ -111,7 +111,7 @@ def test_a_lost_connection_is_none(db):
 @pytest.mark.parametrize(
     "constraint", ["alias_unique", "job_exclusive", "organization_name_unique", "short_hash_once_per_hash"]
 )
-def test_constraints_are_told_apart_by_their_names(acme, constraint):
+def test_constraints_are_distinguished_by_name(acme, constraint):
     def violate() -> None:
         for _ in range(2):
             match constraint:
@@ -129,13 +129,13 @@ def test_constraints_are_told_apart_by_their_names(acme, constraint):
     assert violated_constraint(error.value) == {constraint}
 
 
-def test_a_primary_key_is_no_constraint_that_is_meant(acme):
+def test_a_primary_key_is_not_a_known_constraint(acme):
     with pytest.raises(IntegrityError) as error, transaction.atomic():
         User.objects.bulk_create([User(pk=acme.pk, email="a@example.org"), User(pk=acme.pk, email="b@example.org")])
     assert violated_constraint(error.value).isdisjoint({"user_username_unique"})
 
 
-def test_a_refusal_takes_the_place_of_one_constraint_only_and_the_transaction_goes_on(acme):
+def test_only_one_constraint_is_translated_and_the_transaction_remains_usable(acme):
     with transaction.atomic():
         with pytest.raises(Conflict, match="Taken"), translate_conflict(Conflict("Taken."), "organization_name_unique"):
             Organization.objects.create(name="acme")
@@ -146,8 +146,8 @@ def test_a_refusal_takes_the_place_of_one_constraint_only_and_the_transaction_go
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_foreign_key_is_a_conflict_where_it_is_meant(image):
-    """It is checked when the transaction ends."""
+def test_a_named_foreign_key_is_a_conflict(image):
+    """The constraint is checked at the end of the transaction."""
     attempts = []
 
     def refer_to_nothing() -> None:
@@ -161,16 +161,16 @@ def test_a_foreign_key_is_a_conflict_where_it_is_meant(image):
     attempts.clear()
     with pytest.raises(IntegrityError):
         retry_on_conflict("alias_unique")(refer_to_nothing)()
-    if connection.vendor == "postgresql":  # SQLite does not say which of them it is
+    if connection.vendor == "postgresql":  # SQLite does not name the constraint
         attempts.clear()
         with pytest.raises(IntegrityError):
             retry_on_conflict(references=[TOMBSTONE_REFERENCE])(refer_to_nothing)()
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 @pytest.mark.django_db(transaction=True)
 def test_the_victim_of_a_deadlock_runs_again(acme, stage):
-    """SQLite's writers wait for each other, and have none."""
+    """SQLite has no deadlocks, because writers queue."""
     together, finished = Barrier(2, timeout=5), []
 
     def hold(*organizations: Organization) -> None:
@@ -196,7 +196,7 @@ def test_the_victim_of_a_deadlock_runs_again(acme, stage):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_deadlock_within_a_transaction_is_left_to_whoever_began_it(acme):
+def test_a_deadlock_within_a_transaction_is_raised(acme):
     attempts = []
 
     @retry_on_conflict()

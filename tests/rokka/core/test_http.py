@@ -1,4 +1,4 @@
-"""What holds for every answer, whatever was asked."""
+"""Errors, headers and paths of all responses."""
 
 import pytest
 from django.db import OperationalError
@@ -20,7 +20,7 @@ def assert_error(response, status):
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/nothing/at/all/", "/sourceimages", "/doc/nothing"])
-def test_nothing_there_is_json(db, client, path):
+def test_not_found_is_json(db, client, path):
     assert_error(client.get(path), 404)
 
 
@@ -31,7 +31,7 @@ def test_a_wrong_method_is_json_and_names_the_right_ones(image, alice):
         assert "GET" in response.headers["Allow"]
 
 
-def test_what_nobody_expected_is_json(image, alice, monkeypatch):
+def test_an_unexpected_error_is_json(image, alice, monkeypatch):
     monkeypatch.setattr(SourceImageViewSet, "retrieve", lambda *args, **kwargs: 1 / 0)
     api = alice.api
     api.raise_request_exception = False
@@ -49,12 +49,12 @@ def test_a_database_that_is_busy_is_worth_another_try(image, alice, monkeypatch)
 
 
 @pytest.mark.parametrize("path", ["//sourceimages/acme", "///sourceimages/acme/", "/sourceimages/acme/"])
-def test_slashes_too_many_mean_nothing(acme, alice, path):
+def test_extra_slashes_are_ignored(acme, alice, path):
     response = alice.api.generic("GET", "/", PATH_INFO=path)
     assert response.status_code == 200
 
 
-def test_a_body_and_a_content_type_on_get_mean_nothing(acme, alice):
+def test_a_body_and_a_content_type_on_get_are_ignored(acme, alice):
     assert alice.api.generic("GET", "/sourceimages/acme", b"", "application/json").status_code == 200
     assert alice.api.get("/sourceimages/acme", headers={"Accept": "text/csv"}).status_code == 200
 
@@ -89,7 +89,7 @@ def test_requests_have_ids(acme, alice):
     assert len(forged.headers["X-Request-Id"]) == 32
 
 
-def test_browsers_of_other_origins_may_call(acme, alice):
+def test_browsers_can_call_from_other_origins(acme, alice):
     asked = {
         "Origin": "https://shop.example.org",
         "Access-Control-Request-Method": "COPY",
@@ -122,7 +122,7 @@ def test_browsers_of_other_origins_may_call(acme, alice):
     ],
 )
 def test_options_names_the_methods_of_a_path(acme, alice, path, methods):
-    """To anyone: it says nothing about what is there."""
+    """Without credentials: it reveals nothing about existing objects."""
     for headers in ({}, {"Api-Key": alice.key}, {"Origin": "https://shop.example.org"}):
         response = Client().options(path, headers=headers)
         assert (response.status_code, response.content) == (204, b"")
@@ -135,10 +135,10 @@ def test_options_names_the_methods_of_a_path(acme, alice, path, methods):
 
 def test_options_of_nothing_is_not_found(db):
     assert_error(Client().options("/nothing/here"), 404)
-    assert Client().options("/sourceimages/nobody").status_code == 204  # who is here is not said
+    assert Client().options("/sourceimages/nobody").status_code == 204  # reveals no organization
 
 
-def test_the_back_office_is_closed_to_other_origins(client, db):
+def test_the_admin_is_closed_to_other_origins(client, db):
     response = client.get("/admin/login/", headers={"Origin": "https://shop.example.org"})
     assert "Access-Control-Allow-Origin" not in response.headers
 
@@ -149,7 +149,7 @@ def test_an_unknown_host_is_refused(acme, alice):
     assert response.json()["reason"] == "host_not_allowed"
 
 
-def test_health(db, client, own_files):
+def test_health(db, client, storage_dir):
     assert client.get("/health/live").json() == {"status": "ok"}
     ready = client.get("/health/ready")
     assert ready.status_code == 200
@@ -159,7 +159,7 @@ def test_health(db, client, own_files):
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/doc/", "/doc/openapi.json"])
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
-def test_what_is_only_there_to_be_read_says_so(db, path, method):
+def test_read_only_endpoints_refuse_other_methods(db, path, method):
     response = Client(enforce_csrf_checks=True).generic(method, path)
     assert_error(response, 405)
     assert "GET" in response.headers["Allow"]

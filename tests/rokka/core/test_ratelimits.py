@@ -1,4 +1,4 @@
-"""Limits: nobody waits who behaves, nobody is refused an upload, nothing is lost between two requests."""
+"""Rate limits: per key, organization and address; uploads are never limited; no request is lost."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,7 +17,7 @@ NOW = "2026-05-01T12:00:10Z"
 
 @pytest.fixture(autouse=True)
 def still():
-    """Every test happens in one second, so that no window ends in its middle."""
+    """Freeze time, so that no window ends during a test."""
     with time_machine.travel(NOW, tick=False) as clock:
         yield clock
 
@@ -30,13 +30,13 @@ def few(settings):
     settings.RATE_LIMIT_SIGNUPS = 2
 
 
-def test_answers_say_what_is_left(acme, alice, few):
+def test_responses_have_the_remaining_requests(acme, alice, few):
     left = [alice.api.get("/sourceimages/acme").headers["X-RateLimit-Remaining"] for _ in range(3)]
     assert left == ["2", "1", "0"]
     assert alice.api.get("/sourceimages/acme").headers["X-RateLimit-Limit"] == "3"
 
 
-def test_too_many_requests_are_told_when_to_come_again(acme, alice, few, still):
+def test_too_many_requests_have_a_retry_time(acme, alice, few, still):
     for _ in range(3):
         alice.api.get("/sourceimages/acme")
     response = alice.api.get("/sourceimages/acme")
@@ -85,7 +85,7 @@ def test_unknown_keys_and_bad_tokens_are_counted_per_address(acme, alice, few):
     assert attempt("192.0.2.1", **{"Api-Key": "wrong"}) == 429
     assert attempt("192.0.2.1", Authorization="Bearer x") == 429
     assert attempt("192.0.2.2", **{"Api-Key": "wrong"}) == 403
-    # Somebody else in the same house must not be locked out by it.
+    # Valid keys from the same address must not be locked out.
     assert alice.api.get("/user", REMOTE_ADDR="192.0.2.1").status_code == 200
 
 
@@ -115,7 +115,7 @@ def test_no_request_is_lost_between_two(settings):
     assert sorted(left) == list(range(200, 1000))
 
 
-def test_nobody_is_refused_because_redis_does_not_answer(acme, alice, settings, few):
+def test_requests_are_not_limited_without_redis(acme, alice, settings, few):
     settings.REDIS_URL = "redis://127.0.0.1:9/0"
     ratelimits._redis.cache_clear()
     try:
@@ -146,4 +146,4 @@ def test_wrong_passwords_are_counted_per_address(db, client, few, django_user_mo
     for _ in range(3):
         assert "Please enter the correct" in log_in("wrong", "192.0.2.1")
     assert "Too many failed attempts" in log_in("a long password", "192.0.2.1")
-    assert log_in("a long password", "192.0.2.2") == ""  # in
+    assert log_in("a long password", "192.0.2.2") == ""  # logged in

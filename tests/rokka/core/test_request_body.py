@@ -8,7 +8,7 @@ pytestmark = pytest.mark.any_database
 
 
 def answer(body: bytes, *, read: int = 0, **environ: str) -> tuple[dict[str, str], int, str]:
-    """(headers of the answer, bytes of the body that are left, length that Django was told) of one request."""
+    """Send a request; returns the response headers, the unread bytes of the body and Django's Content-Length."""
     stream = io.BytesIO(body)
     told, headers = [], {}
 
@@ -23,7 +23,7 @@ def answer(body: bytes, *, read: int = 0, **environ: str) -> tuple[dict[str, str
     return headers, len(body) - stream.tell(), told[0]
 
 
-def test_a_small_body_is_read_so_that_the_connection_can_go_on():
+def test_a_small_body_is_read_so_that_the_connection_is_reused():
     headers, left, _ = answer(b"x" * 1000)
     assert "Connection" not in headers
     assert left == 0
@@ -41,13 +41,13 @@ def test_a_body_that_was_read_costs_nothing():
     assert left == 0
 
 
-def test_nobody_is_asked_for_a_body_that_is_not_wanted():
+def test_a_rejected_body_is_not_requested_with_100_continue():
     headers, left, _ = answer(b"x" * 1000, HTTP_EXPECT="100-continue")
     assert headers["Connection"] == "close"
     assert left == 1000
 
 
-def test_a_chunked_body_is_given_a_bound():
+def test_a_chunked_body_is_limited():
     _, left, told = answer(b"x" * 1000, HTTP_TRANSFER_ENCODING="chunked", CONTENT_LENGTH="")
     assert told == "5001"
     assert left == 0

@@ -40,7 +40,7 @@ def offered(browser, image):
 
 
 def test_a_damaged_image_says_so(staff, acme, alice):
-    content = images.encoded(images.picture(160, 120), "PNG")
+    content = images.encoded(images.image(160, 120), "PNG")
     alice.upload(acme, content[: len(content) // 2])
     image = acme.images.get()
     assert "The file is damaged: part of the image is missing (rows, " in text_of(staff.get(page_of(image)))

@@ -49,8 +49,8 @@ def test_without_a_preview_a_placeholder_is_shown(staff, acme, image, monkeypatc
     assert (answer.status_code, answer["Location"]) == (302, "/static/sourceimages/no-preview.svg")
 
 
-def test_a_missing_original_is_an_error(staff, image, own_files):
-    for path in own_files.rglob("*"):
+def test_a_missing_original_is_an_error(staff, image, storage_dir):
+    for path in storage_dir.rglob("*"):
         if path.is_file():
             path.unlink()
     assert staff.get(address(image)).status_code == 503

@@ -59,22 +59,22 @@ def test_everything_goes_along_but_the_lock(acme, alice, stage, method):
     assert {event.organization.name for event in AuditEvent.objects.filter(action="image.copied")} == {"stage"}
 
 
-def test_bytes_are_linked_and_not_copied(image, alice, stage, own_files):
+def test_bytes_are_linked_and_not_copied(image, alice, stage, storage_dir):
     copy(alice, image)
     source, target = StoredFile.objects.order_by("id")
-    assert (own_files / source.key).stat().st_ino == (own_files / target.key).stat().st_ino
+    assert (storage_dir / source.key).stat().st_ino == (storage_dir / target.key).stat().st_ino
 
 
-def test_bytes_are_copied_where_links_are_switched_off(image, alice, stage, own_files, settings):
+def test_bytes_are_copied_where_links_are_switched_off(image, alice, stage, storage_dir, settings):
     settings.STORAGES = settings.STORAGES | {
         "originals": {
             "BACKEND": "sourceimages.storage.LocalStorage",
-            "OPTIONS": {"location": str(own_files), "links": False},
+            "OPTIONS": {"location": str(storage_dir), "links": False},
         }
     }
     assert copy(alice, image).status_code == 201
     source, target = StoredFile.objects.order_by("id")
-    assert (own_files / source.key).stat().st_ino != (own_files / target.key).stat().st_ino
+    assert (storage_dir / source.key).stat().st_ino != (storage_dir / target.key).stat().st_ino
 
 
 def test_the_original_may_be_purged_without_harm_to_the_copy(image, alice, stage):

@@ -4,7 +4,7 @@ import pytest
 
 from organizations.audit import COMMAND
 from sourceimages.operations.update import derive
-from tests.conftest import contradictions
+from tests.conftest import consistency_errors
 from tests.support import images
 
 
@@ -32,4 +32,4 @@ def test_who_deletes_page_by_page_misses_none(acme, alice, hashes, limit):
     assert pages == -(-150 // limit)
     assert page["total"] == 0
     assert acme.images.in_trash().count() == 150
-    assert contradictions() == []
+    assert consistency_errors() == []

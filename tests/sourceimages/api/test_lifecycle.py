@@ -194,7 +194,7 @@ def test_uploading_what_lies_in_the_trash_makes_a_new_image(acme, alice, image):
 # --- Purging ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_purge_removes_rows_and_bytes_that_nothing_needs(acme, alice, image, own_files):
+def test_the_purge_removes_rows_and_bytes_that_nothing_needs(acme, alice, image, storage_dir):
     shared = alice.upload(acme, images.png(), **{"options[0]": '{"protected": true}'}).json()["items"][0]
     alice.upload(acme, images.png(seed=2))
     alice.api.delete(path(image))
@@ -207,8 +207,8 @@ def test_the_purge_removes_rows_and_bytes_that_nothing_needs(acme, alice, image,
     assert purge.purge_expired() == 0
     assert acme.images.get().hash == shared["hash"]
     assert StoredFile.objects.count() == 1
-    assert len([one for one in own_files.glob("*/*/*-*") if one.is_file()]) == 1
-    assert len([one for one in own_files.glob("trash/*/*/*-*") if one.is_file()]) == 1
+    assert len([one for one in storage_dir.glob("*/*/*-*") if one.is_file()]) == 1
+    assert len([one for one in storage_dir.glob("trash/*/*/*-*") if one.is_file()]) == 1
     assert not Tombstone.objects.exists()
     assert AuditEvent.objects.filter(action="deletion.purged", source="system").count() == 2
     assert acme.short_hashes.count() == 3

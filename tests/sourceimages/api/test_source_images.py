@@ -203,8 +203,8 @@ def test_the_role_to_download_protected_originals_adds_up_with_reading(acme, ali
     assert both.api.get(f"{item['link']}/download").status_code == 200
 
 
-def test_missing_bytes_are_an_error_for_operators(image, alice, own_files):
-    (own_files / image.file.key).unlink()
+def test_missing_bytes_are_an_error_for_operators(image, alice, storage_dir):
+    (storage_dir / image.file.key).unlink()
     response = download(alice, image)
     assert response.status_code == 503
     assert response.json()["error"]["reason"] == "original_missing"

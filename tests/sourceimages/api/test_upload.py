@@ -11,7 +11,7 @@ from sourceimages.maintenance.purge import purge_expired
 from sourceimages.models import ShortHash, SourceImage, StoredFile, Tombstone
 from sourceimages.operations import delete_image
 from sourceimages.operations.add import StagedUploads
-from tests.conftest import contradictions, files_in
+from tests.conftest import consistency_errors, files_in
 from tests.support import images
 from tests.support.storage import set_grace_time
 
@@ -63,7 +63,7 @@ def test_an_upload_is_answered_as_documented(acme, alice):
             }
         ],
     }
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 @pytest.mark.parametrize("field", ["filedata", "filedata[]", "filedata[0]", "filename", "f"])
@@ -84,14 +84,14 @@ def test_several_files_are_answered_in_their_order(acme, alice):
     assert response.json()["total"] == 4
 
 
-def test_of_several_files_all_or_none_are_kept(acme, alice, own_files):
+def test_of_several_files_all_or_none_are_kept(acme, alice, storage_dir):
     parts = [("one", "good.png", images.png()), ("two", "bad.png", b"\x89PNG\r\n\x1a\n and nothing more")]
     response = upload_form(alice.api, "/sourceimages/acme", *parts)
     assert response.status_code == 400
     assert "two" in response.json()["error"]["message"]
     assert not SourceImage.objects.exists()
     assert not StoredFile.objects.exists()
-    assert files_in(own_files) == []
+    assert files_in(storage_dir) == []
 
 
 def test_the_same_content_twice_is_the_same_image(acme, alice):
@@ -99,14 +99,14 @@ def test_the_same_content_twice_is_the_same_image(acme, alice):
     second = alice.upload(acme, images.png(), name="second.png").json()["items"][0]
     assert second == first
     assert StoredFile.objects.count() == SourceImage.objects.count() == ShortHash.objects.count() == 1
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_the_same_content_twice_in_one_request_is_one_image(acme, alice):
     response = alice.upload(acme, images.png(), images.png())
     assert response.json()["total"] == 2
     assert response.json()["items"][0] == response.json()["items"][1]
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_the_same_content_elsewhere_has_the_same_hash_and_its_own_bytes(acme, alice, charlie):
@@ -170,7 +170,7 @@ def test_protection_makes_another_image_of_the_same_bytes(acme, alice, value):
     assert protected["binary_hash"] == plain["binary_hash"]
     assert protected["hash"] == sha1(f'{plain["binary_hash"]}a:1:{{s:9:"protected";b:1;}}'.encode()).hexdigest()
     assert StoredFile.objects.count() == 1
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_uploading_again_sets_the_fields_that_are_mentioned(acme, alice):
@@ -225,12 +225,12 @@ def test_a_locked_image_keeps_its_metadata(image, acme, alice):
         ({"optimize_source": "gif"}, "optimize_source"),
     ],
 )
-def test_bad_fields_are_refused_and_nothing_is_kept(acme, alice, fields, says, own_files):
+def test_bad_fields_are_refused_and_nothing_is_kept(acme, alice, fields, says, storage_dir):
     response = alice.upload(acme, images.png(), **fields)
     assert response.status_code == 400
     assert says in response.json()["error"]["message"]
     assert not SourceImage.objects.exists()
-    assert files_in(own_files) == []
+    assert files_in(storage_dir) == []
 
 
 def test_what_this_server_cannot_do_is_refused_with_a_reason(acme, alice):
@@ -250,7 +250,7 @@ def test_optimizing_skips_other_formats(acme, alice, value):
 
 @pytest.mark.parametrize(("value", "kept"), [("true", "png"), ("jpg", "jpg"), ("false", "")])
 def test_optimizing_a_tiff_is_queued(acme, alice, value, kept):
-    assert alice.upload(acme, images.encoded(images.picture(), "TIFF"), optimize_source=value).status_code == 200
+    assert alice.upload(acme, images.encoded(images.image(), "TIFF"), optimize_source=value).status_code == 200
     assert StoredFile.objects.get().optimize_to == kept
 
 
@@ -290,7 +290,7 @@ def test_names_are_kept_as_they_were_meant_without_directories(acme, alice, sent
     """Browsers escape quotes and line ends (HTML); directories are the sender's business (RFC 7578, 4.2)."""
     response = upload_form(alice.api, "/sourceimages/acme", ("filedata", sent, images.png()))
     assert response.json()["items"][0]["name"] == name
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_a_file_without_a_name_is_called_after_its_format(acme, alice, member):
@@ -348,13 +348,13 @@ def test_bad_names_are_refused(acme, alice, name):
     assert not SourceImage.objects.exists()
 
 
-def test_a_file_over_the_limit_is_refused_with_the_limit(acme, alice, settings, own_files):
+def test_a_file_over_the_limit_is_refused_with_the_limit(acme, alice, settings, storage_dir):
     settings.MAX_FILE_SIZE = 1000
     response = alice.upload(acme, b"\x89PNG" + b"x" * 997)
     assert response.status_code == 413
     assert response.json()["error"]["reason"] == "file_too_large"
     assert "1,000" in response.json()["error"]["message"]
-    assert files_in(own_files) == []
+    assert files_in(storage_dir) == []
 
 
 def test_a_request_over_the_limit_is_refused_before_it_is_read(acme, alice, settings):
@@ -381,13 +381,13 @@ def test_too_many_files_are_refused(acme, alice, settings):
     assert not SourceImage.objects.exists()
 
 
-def test_an_upload_that_was_cut_off_is_refused(acme, alice, own_files):
+def test_an_upload_that_was_cut_off_is_refused(acme, alice, storage_dir):
     head = b'--frontier\r\nContent-Disposition: form-data; name="f"; filename="a.png"\r\n\r\n'
     for body in (head + images.png(), head + images.png() + b"\r\n--frontier\r\n", head):
         response = alice.api.generic("POST", "/sourceimages/acme", body, "multipart/form-data; boundary=frontier")
         assert response.status_code == 400
     assert not SourceImage.objects.exists()
-    assert files_in(own_files) == []
+    assert files_in(storage_dir) == []
 
 
 def test_formats_that_are_not_allowed_are_refused(acme, alice, settings):
@@ -398,24 +398,24 @@ def test_formats_that_are_not_allowed_are_refused(acme, alice, settings):
 
 
 @pytest.mark.parametrize("change", [{"uploaded_sha256": "0" * 64}, {"uploaded_size": 1}])
-def test_two_files_with_one_sha1_never_become_one(image, acme, alice, change, own_files):
+def test_two_files_with_one_sha1_never_become_one(image, acme, alice, change, storage_dir):
     """As if the file that is here were another one: files that collide in sha1 can be made."""
     StoredFile.objects.update(**change)
     response = alice.upload(acme, images.png())
     assert response.status_code == 409
     assert response.json()["error"]["reason"] == "hash_collision"
     assert SourceImage.objects.count() == StoredFile.objects.count() == 1
-    assert len(files_in(own_files)) == 1
+    assert len(files_in(storage_dir)) == 1
 
 
-def test_an_upload_that_takes_too_long_is_given_up(acme, alice, settings, monkeypatch, own_files):
+def test_an_upload_that_takes_too_long_is_given_up(acme, alice, settings, monkeypatch, storage_dir):
     settings.ORPHAN_GRACE_SECONDS = 0
     monkeypatch.setattr("sourceimages.grace_period.MIN_SECONDS", 0)
     set_grace_time(0)
     response = alice.upload(acme, images.png())
     assert response.status_code == 400
     assert response.json()["error"]["reason"] == "incomplete_upload"
-    assert files_in(own_files) == []
+    assert files_in(storage_dir) == []
 
 
 def test_files_made_to_be_slow_do_not_block_the_readers(acme, alice, monkeypatch):
@@ -425,8 +425,8 @@ def test_files_made_to_be_slow_do_not_block_the_readers(acme, alice, monkeypatch
     assert not SourceImage.objects.exists()
 
 
-def test_a_spool_without_room_is_a_storage_that_is_unavailable(acme, alice, own_files):
-    own_files.write_bytes(b"a file where the folder should be")
+def test_a_spool_without_room_is_a_storage_that_is_unavailable(acme, alice, storage_dir):
+    storage_dir.write_bytes(b"a file where the folder should be")
     response = alice.upload(acme, images.png())
     assert response.status_code == 503
     assert response.json()["error"]["reason"] == "storage_unavailable"
@@ -450,7 +450,7 @@ def test_an_upload_whose_known_file_is_purged_meanwhile_is_tried_again(acme, ali
     assert (response.status_code, response.json()["items"][0]["hash"]) == (200, image.hash)
     assert len(files) == 2
     assert acme.images.get().file_id != image.file_id
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_short_hashes_grow_when_they_collide(acme, alice, monkeypatch):
@@ -461,7 +461,7 @@ def test_short_hashes_grow_when_they_collide(acme, alice, monkeypatch):
     assert max(map(len, short_hashes)) > min(map(len, short_hashes)) == 1
     for item in items:
         assert alice.api.get(f"/sourceimages/acme/{item['short_hash']}").json()["hash"] == item["hash"]
-    assert contradictions(verify_checksums=False) == []
+    assert consistency_errors(verify_checksums=False) == []
 
 
 def test_every_upload_is_in_the_audit_trail(acme, alice):

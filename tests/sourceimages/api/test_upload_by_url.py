@@ -13,7 +13,7 @@ from sourceimages.uploads import remote_limits
 from sourceimages.uploads.remote_limits import slot
 from tests.conftest import files_in
 from tests.support import images
-from tests.support.web_server import HERE, PICTURE, serving
+from tests.support.web_server import HERE, IMAGE, serving
 
 pytestmark = pytest.mark.any_database
 
@@ -27,9 +27,9 @@ def base(settings):
         yield f"http://{HERE}:{server.server_port}"
 
 
-def left(own_files):
+def left(storage_dir):
     """All files in the storage, the spool included."""
-    return files_in(own_files)
+    return files_in(storage_dir)
 
 
 def post(person, **fields):
@@ -37,17 +37,17 @@ def post(person, **fields):
 
 
 @pytest.mark.parametrize("field", ["url[0]", "url[]", "url"])
-def test_an_image_is_fetched(acme, alice, base, field, own_files):
+def test_an_image_is_fetched(acme, alice, base, field, storage_dir):
     response = post(alice, **{field: f"{base}/quay/harbour.png"})
     assert response.status_code == 200
     item = response.json()["items"][0]
     assert (item["name"], item["format"], item["width"], item["height"]) == ("harbour.png", "png", 30, 20)
-    assert b"".join(alice.api.get(item["link"] + "/download").streaming_content) == PICTURE
-    assert len(left(own_files)) == 1
+    assert b"".join(alice.api.get(item["link"] + "/download").streaming_content) == IMAGE
+    assert len(left(storage_dir)) == 1
 
 
 def test_what_is_fetched_is_the_same_image_as_what_is_sent(acme, alice, base):
-    sent = alice.upload(acme, PICTURE, name="a.png").json()["items"][0]
+    sent = alice.upload(acme, IMAGE, name="a.png").json()["items"][0]
     fetched = post(alice, **{"url[0]": f"{base}/b.png"}).json()["items"][0]
     assert (fetched["hash"], fetched["name"]) == (sent["hash"], "a.png")
 
@@ -91,18 +91,18 @@ def test_urls_may_be_many(acme, alice, base):
         ({"url[0]": "  "}, "invalid"),
     ],
 )
-def test_what_cannot_be_fetched_is_refused_and_nothing_is_kept(acme, alice, base, own_files, fields, reason):
+def test_what_cannot_be_fetched_is_refused_and_nothing_is_kept(acme, alice, base, storage_dir, fields, reason):
     response = post(alice, **{name: value.replace("{base}", base) for name, value in fields.items()})
     assert (response.status_code, response.json()["error"]["reason"]) == (400, reason)
     assert not SourceImage.objects.exists()
-    assert left(own_files) == []
+    assert left(storage_dir) == []
 
 
-def test_what_comes_is_looked_at_like_any_file(acme, alice, base, own_files, settings):
+def test_what_comes_is_looked_at_like_any_file(acme, alice, base, storage_dir, settings):
     settings.ALLOWED_FORMATS = ["jpg"]
     response = post(alice, **{"url[0]": f"{base}/a.png"})
     assert (response.status_code, response.json()["error"]["reason"]) == (400, "format_not_allowed")
-    assert left(own_files) == []
+    assert left(storage_dir) == []
 
 
 def test_too_many_urls_are_refused_before_any_is_fetched(acme, alice, base, settings):
@@ -111,18 +111,18 @@ def test_too_many_urls_are_refused_before_any_is_fetched(acme, alice, base, sett
     assert (response.status_code, response.json()["error"]["reason"]) == (413, "request_too_large")
 
 
-def test_all_urls_together_may_not_be_too_large(acme, alice, base, own_files, settings):
-    settings.MAX_REQUEST_SIZE = len(PICTURE) + 400
+def test_all_urls_together_may_not_be_too_large(acme, alice, base, storage_dir, settings):
+    settings.MAX_REQUEST_SIZE = len(IMAGE) + 400
     response = post(alice, **{"url[0]": f"{base}/0.png", "url[1]": f"{base}/1.png"})
     assert (response.status_code, response.json()["error"]["reason"]) == (413, "request_too_large")
-    assert left(own_files) == []
+    assert left(storage_dir) == []
 
 
-def test_all_urls_of_a_request_share_its_time(acme, alice, base, own_files, settings):
+def test_all_urls_of_a_request_share_its_time(acme, alice, base, storage_dir, settings):
     settings.FETCH_TIMEOUT_SECONDS = 1
     response = post(alice, **{"url[0]": f"{base}/0.png", "url[1]": f"{base}/slow.png"})
     assert (response.status_code, response.json()["error"]["reason"]) == (400, "fetch_failed")
-    assert left(own_files) == []
+    assert left(storage_dir) == []
 
 
 def test_only_who_may_upload_makes_this_server_ask_others(acme, charlie, member, base):
@@ -139,7 +139,7 @@ def waiting(stack, person, organization, count):
 
 
 def test_uploads_by_url_are_refused_at_once_where_too_many_wait(
-    acme, alice, member, charlie, base, settings, own_files
+    acme, alice, member, charlie, base, settings, storage_dir
 ):
     settings.WEB_THREADS = 32  # eight may wait, six of an organization, four of a key
     other = Organization.objects.get(name="other")
@@ -162,7 +162,7 @@ def test_uploads_by_url_are_refused_at_once_where_too_many_wait(
     assert remote_limits._in_use == {}
 
 
-def test_refused_and_failed_fetches_release_their_slots(acme, alice, base, settings, own_files):
+def test_refused_and_failed_fetches_release_their_slots(acme, alice, base, settings, storage_dir):
     settings.WEB_THREADS = 1
     for _ in range(2):
         assert post(alice, **{"url[0]": f"{base}/missing.png"}).status_code == 400
@@ -170,7 +170,7 @@ def test_refused_and_failed_fetches_release_their_slots(acme, alice, base, setti
         waiting(stack, alice, acme, 1)
         refused = alice.upload(acme, OTHER, **{"url[1]": f"{base}/a.png"})
         assert refused.status_code == 429
-    assert left(own_files) == []
+    assert left(storage_dir) == []
     assert not SourceImage.objects.exists()
     assert post(alice, **{"url[0]": f"{base}/a.png"}).status_code == 200
 

@@ -19,7 +19,7 @@ from sourceimages.jobs.selection import MAX_IDS, Selection
 from sourceimages.metadata.user import MAX_FIELDS
 from sourceimages.models import SourceImage, Tombstone
 from sourceimages.operations import change_user_metadata, delete_image, set_locked, set_protected
-from tests.conftest import contradictions
+from tests.conftest import consistency_errors
 from tests.support import images
 from tests.support.prepared import prepared
 
@@ -439,7 +439,7 @@ def test_several_who_do_the_same_job_do_each_picture_once(acme, stage, alice, fi
     assert (job.state, job.processed, job.failed, job.counts) == ("succeeded", 5, 0, {BECAME[kind]: 5})
     if kind in VERBS:
         assert AuditEvent.objects.filter(action=VERBS[kind]).count() == 5
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 @pytest.mark.django_db(transaction=True)
@@ -450,7 +450,7 @@ def test_two_jobs_that_delete_the_same_pictures_delete_each_once(acme, stage, al
     assert sum(job.counts.get("deleted", 0) for job in ended) == 5
     assert AuditEvent.objects.filter(action="image.deleted").count() == 5
     assert acme.images.active().count() == 0
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 @pytest.mark.django_db(transaction=True)
@@ -460,7 +460,7 @@ def test_what_is_deleted_is_not_protected_beside_it(acme, stage, alice, five):
     assert all(job.state == ("succeeded_with_errors" if job.skipped else "succeeded") for job in (deleted, protected))
     assert acme.images.active().count() == protected.counts.get("protected", 0)
     assert deleted.counts.get("deleted", 0) + protected.counts.get("protected", 0) == 5
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 @pytest.mark.django_db(transaction=True)
@@ -470,4 +470,4 @@ def test_two_jobs_that_restore_the_same_pictures_bring_each_back_once(acme, stag
     ended = together(*[lambda job=job: finished(job) for job in both])
     assert sum(job.counts.get("restored", 0) for job in ended) == 5
     assert acme.images.active().count() == 5
-    assert contradictions() == []
+    assert consistency_errors() == []

@@ -7,7 +7,7 @@ from django.utils import timezone
 from organizations.models import Organization
 from organizations.usage import counters
 from sourceimages.models import ImageVersion, ShortHash, Tombstone
-from tests.conftest import contradictions
+from tests.conftest import consistency_errors
 
 
 def test_everything_holds_after_an_upload(image, capsys):
@@ -30,7 +30,7 @@ def test_everything_holds_after_an_upload(image, capsys):
 )
 def test_rows_that_disagree_are_found(image, acme, change, says):
     acme.images.update(**change)
-    assert any(says in found for found in contradictions())
+    assert any(says in found for found in consistency_errors())
 
 
 def test_wrong_counters_are_found(image, acme, capsys):
@@ -42,14 +42,14 @@ def test_wrong_counters_are_found(image, acme, capsys):
 
 def test_a_missing_short_hash_is_found(image):
     ShortHash.objects.all().delete()
-    assert any("None is assigned" in found for found in contradictions())
+    assert any("None is assigned" in found for found in consistency_errors())
 
 
 def test_a_tombstone_of_another_organization_is_found(image, acme):
     other = Organization.objects.create(name="other", display_name="other")
     tombstone = Tombstone.objects.create(organization=other, expires_at=timezone.now(), reason="api")
     acme.images.update(tombstone=tombstone)
-    assert any("another organization" in found for found in contradictions())
+    assert any("another organization" in found for found in consistency_errors())
 
 
 @pytest.mark.parametrize("wrong", ["image", "organization", "hash"])
@@ -57,8 +57,8 @@ def test_history_of_no_image_or_of_another_one_is_found(image, acme, wrong):
     other = Organization.objects.create(name="other", display_name="other")
     own = {"organization": acme, "image_id": image.pk, "hash": image.hash, "kind": "renamed", "source": "api"}
     ImageVersion.objects.create(**own)
-    assert contradictions() == []
+    assert consistency_errors() == []
     changes = {"image": {"image_id": image.pk + 1}, "organization": {"organization": other}, "hash": {"hash": "f" * 40}}
     version = ImageVersion.objects.create(**own | changes[wrong])
-    (found,) = contradictions()
+    (found,) = consistency_errors()
     assert found.startswith(f"version {version.pk}: ")

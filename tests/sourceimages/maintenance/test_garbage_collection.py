@@ -16,7 +16,7 @@ from sourceimages.maintenance import garbage_collection, survey
 from sourceimages.models import MaintenanceTask, SourceImage, StoredFile
 from sourceimages.operations import copy
 from sourceimages.storage import new_key
-from tests.conftest import contradictions
+from tests.conftest import consistency_errors
 from tests.support import images
 from tests.support.staff import logged_in, superuser
 from tests.support.storage import collect, keys, put, set_grace_time, trashed
@@ -57,7 +57,7 @@ def test_a_storage_that_others_use_too_keeps_their_files(storage, acme, three, c
     set_grace_time(-5)
     call_command("collect_garbage")
     assert "5 files (30 bytes) in the storage not created by rokka, skipped, for example" in capsys.readouterr().out
-    assert (keys(), trashed(), contradictions()) == (three | theirs, set(), [])
+    assert (keys(), trashed(), consistency_errors()) == (three | theirs, set(), [])
     page = logged_in(superuser()).get("/admin/").content.decode()
     assert "5 files, 30\xa0bytes. They are never touched." in page
 
@@ -67,14 +67,14 @@ def test_a_file_older_than_its_organization_is_not_moved(storage, acme):
     (key,) = orphans(acme, 1)
     Organization.objects.update(created=timezone.now() + timedelta(hours=1))
     assert collect() == 0
-    assert (keys(), trashed(), contradictions()) == ({key}, set(), [])
+    assert (keys(), trashed(), consistency_errors()) == ({key}, set(), [])
 
 
-def test_names_that_are_no_unicode_do_not_stop_the_look(acme, own_files, monkeypatch):
+def test_names_that_are_no_unicode_do_not_stop_the_look(acme, storage_dir, monkeypatch):
     monkeypatch.setattr(survey, "KEYS_PER_STEP", 1)
     ownership.check_writable()  # makes the folder and its mark
     for name in (b"\xff\xfe", b"\xff", b"new\nline", "é".encode()):
-        (own_files / name.decode(errors="surrogateescape")).write_bytes(b"")
+        (storage_dir / name.decode(errors="surrogateescape")).write_bytes(b"")
     for _ in range(5):
         garbage_collection.collect_garbage()
     last = task_state.progress_of(garbage_collection.TASK)["last"]
@@ -203,7 +203,7 @@ def test_a_worker_two_hours_ahead_moves_no_copy_under_way(storage, acme, three, 
 
     job = copied_while(collected, monkeypatch, acme, stage)
     assert job.counts == {"created": 3}
-    assert (len(keys()), trashed(), contradictions()) == (6, set(), [])
+    assert (len(keys()), trashed(), consistency_errors()) == (6, set(), [])
     assert [task.name for task in task_state.held()] == ["clock"]
     assert collect() == 0
     assert task_state.held() == []
@@ -221,14 +221,14 @@ def test_a_copy_that_was_moved_all_the_same_is_whole_at_the_first_look(storage, 
     for image in stage.images.all():
         answer = alice.api.get(f"/sourceimages/stage/{image.hash}/download")
         assert b"".join(answer.streaming_content)
-    assert (len(keys()), trashed(), contradictions()) == (6, set(), [])
+    assert (len(keys()), trashed(), consistency_errors()) == (6, set(), [])
 
 
 def test_a_short_grace_time_of_a_shell_moves_no_copy_under_way(storage, acme, three, stage, settings, monkeypatch):
     settings.ORPHAN_GRACE_SECONDS = 1
     job = copied_while(lambda: call_command("collect_garbage"), monkeypatch, acme, stage)
     assert job.counts == {"created": 3}
-    assert (len(keys()), trashed(), contradictions()) == (6, set(), [])
+    assert (len(keys()), trashed(), consistency_errors()) == (6, set(), [])
 
 
 def test_the_grace_time_can_be_made_longer_by_anyone_and_shorter_by_command_only(db, settings):

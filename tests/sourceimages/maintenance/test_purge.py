@@ -15,7 +15,7 @@ from sourceimages import task_state
 from sourceimages.maintenance import doubts, purge
 from sourceimages.models import MaintenanceTask, SourceImage, StoredFile, Tombstone
 from sourceimages.operations import expire_tombstone
-from tests.conftest import contradictions
+from tests.conftest import consistency_errors
 from tests.support import images
 from tests.support.staff import logged_in, superuser
 from tests.support.storage import keys, trashed
@@ -42,7 +42,7 @@ def expire(tombstone: Tombstone) -> None:
 
 
 def nothing_happened() -> bool:
-    return SourceImage.objects.count() == 4 and len(keys()) == 4 and not trashed() and contradictions() == []
+    return SourceImage.objects.count() == 4 and len(keys()) == 4 and not trashed() and consistency_errors() == []
 
 
 def ago(task: str, **changes: timedelta) -> None:
@@ -118,7 +118,7 @@ def test_after_two_days_without_a_purge_it_waits_for_a_day(trash):
     assert purge.purge_expired() == 0
     ago(purge.TASK, held_since=timedelta(minutes=2))
     assert purge.purge_expired() == 3
-    assert (task_state.held(), len(keys()), len(trashed()), contradictions()) == ([], 1, 3, [])
+    assert (task_state.held(), len(keys()), len(trashed()), consistency_errors()) == ([], 1, 3, [])
 
 
 def test_another_clock_jump_restarts_the_day(trash):
@@ -177,7 +177,7 @@ def test_an_operator_confirms_and_sees_what(trash, monkeypatch, capsys):
     assert nothing_happened()
     call_command("purge_trash", "--confirm", "--yes")
     assert "3 images permanently deleted." in capsys.readouterr().out
-    assert (task_state.held(), len(trashed()), contradictions()) == ([], 3, [])
+    assert (task_state.held(), len(trashed()), consistency_errors()) == ([], 3, [])
 
 
 def test_what_a_person_let_expire_does_not_wait_and_what_else_expired_does(trash, acme, alice, monkeypatch):

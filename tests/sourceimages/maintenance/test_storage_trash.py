@@ -15,7 +15,7 @@ from sourceimages.errors import OriginalMissing
 from sourceimages.maintenance import doubts, purge, storage_trash
 from sourceimages.models import StoredFile, Tombstone
 from sourceimages.storage import new_key, originals
-from tests.conftest import contradictions, files_in
+from tests.conftest import consistency_errors, files_in
 from tests.support import images, photos
 from tests.support.storage import keys, lose, put, trashed
 
@@ -93,14 +93,14 @@ def test_a_listing_starts_after_any_key_and_shows_neither_trash_nor_owner_mark(s
     assert [held.key for held in storage.list_trash(after=KEY[:-1])] == [KEY]
 
 
-def test_stored_files_are_read_only_and_their_copies_too(acme, stage, alice, own_files, settings):
+def test_stored_files_are_read_only_and_their_copies_too(acme, stage, alice, storage_dir, settings):
     alice.upload(acme, images.png())
     for links in (True, False):
-        options = {"location": str(own_files), "links": links}
+        options = {"location": str(storage_dir), "links": links}
         backend = {"BACKEND": "sourceimages.storage.LocalStorage", "OPTIONS": options}
         settings.STORAGES = settings.STORAGES | {"originals": backend}
         originals().copy([(StoredFile.objects.get().key, new_key(stage.pk, "ab" * 20))])
-    found = [path for path in files_in(own_files) if "-" in path.name]
+    found = [path for path in files_in(storage_dir) if "-" in path.name]
     assert [path.stat().st_mode & 0o777 for path in found] == [0o444] * 3
 
 
@@ -119,7 +119,7 @@ def healed(image) -> bool:
     events = AuditEvent.objects.filter(action="file.recovered", organization=image.organization)
     assert [event.target for event in events] == [image.binary_hash]
     assert task_state.progress_of(storage_trash.TASK)["recovered"] == 1
-    return keys() >= {image.file.key} and not trashed() and contradictions() == []
+    return keys() >= {image.file.key} and not trashed() and consistency_errors() == []
 
 
 def test_a_file_in_the_trash_comes_back_when_it_is_downloaded(moved, alice):
@@ -170,7 +170,7 @@ def test_a_file_in_the_trash_comes_back_when_it_is_optimized(storage, acme, alic
     # A process with the old row does not recover a file that no row refers to any more.
     with pytest.raises(OriginalMissing):
         stored_files.open_file(before)
-    assert (keys(), trashed(), contradictions()) == ({file.key}, {before.key}, [])
+    assert (keys(), trashed(), consistency_errors()) == ({file.key}, {before.key}, [])
 
 
 def test_what_is_nowhere_is_missing_as_ever(storage, image, alice):
@@ -181,7 +181,7 @@ def test_what_is_nowhere_is_missing_as_ever(storage, image, alice):
 
 
 def test_the_consistency_check_says_where_a_missing_file_is(moved, capsys):
-    assert contradictions() == [
+    assert consistency_errors() == [
         f"file {moved.file_id}: {moved.file.key} is missing; it is in the storage trash: run manage.py recover_files"
     ]
     with pytest.raises(CommandError, match="1 problem found"):
@@ -213,7 +213,7 @@ def test_the_trash_is_emptied_when_its_days_are_over_and_not_before(storage, ima
     assert storage_trash.empty_trash().removed == 0
     settings.STORAGE_TRASH_RETENTION_DAYS = -1
     assert storage_trash.empty_trash().removed == 1
-    assert (keys(), trashed(), contradictions()) == (set(), set(), [])
+    assert (keys(), trashed(), consistency_errors()) == (set(), set(), [])
 
 
 def test_what_a_row_names_is_put_back_and_never_removed(storage, image, settings):
@@ -290,7 +290,7 @@ def test_what_was_purged_by_mistake_comes_back_as_an_image(storage, image, alice
     response = alice.api.get(f"/sourceimages/acme/{image.hash}/download")
     assert b"".join(response.streaming_content) == images.png()
     assert trashed() == {key}
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_a_single_file_comes_back_by_its_key(storage, acme, alice, stage):

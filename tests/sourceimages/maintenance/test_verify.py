@@ -64,10 +64,10 @@ def test_rot_and_loss_are_found_and_nothing_is_removed(storage, five, capsys):
     ]
 
 
-def test_a_bit_that_flips_on_a_read_only_disk_file_is_rot(acme, alice, own_files):
+def test_a_bit_that_flips_on_a_read_only_disk_file_is_rot(acme, alice, storage_dir):
     alice.upload(acme, images.png())
     file = StoredFile.objects.get()
-    path = own_files / file.key
+    path = storage_dir / file.key
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     os.chmod(path, 0o644)

@@ -19,7 +19,7 @@ from sourceimages import jobs
 from sourceimages.jobs import restoring
 from sourceimages.management import job_command
 from sourceimages.models import SourceImage, Tombstone
-from tests.conftest import contradictions
+from tests.conftest import consistency_errors
 from tests.support import images
 
 committing = pytest.mark.django_db(transaction=True)
@@ -128,7 +128,7 @@ def active_hashes(organization: Organization) -> set[str]:
 
 
 def nothing_happened() -> bool:
-    return not Job.objects.exists() and not Tombstone.objects.exists() and not contradictions()
+    return not Job.objects.exists() and not Tombstone.objects.exists() and not consistency_errors()
 
 
 def age(job: Job) -> None:

@@ -4,7 +4,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from organizations.models import Job, Organization
-from tests.conftest import contradictions
+from tests.conftest import consistency_errors
 from tests.sourceimages.management.conftest import active_hashes, nothing_happened, raising, size_of, state
 from tests.support import images
 
@@ -107,7 +107,7 @@ def test_only_some_are_taken(years, other, run, filters, expected):
     assert {image.name for image in other.images.all()} == expected
     run("delete_all", "acme", "--yes", *filters)
     assert {image.name for image in years.images.in_trash()} == expected
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 @pytest.mark.parametrize("command", [("copy_all", "acme", "other"), ("delete_all", "acme")])

@@ -5,7 +5,7 @@ from organizations.models import AuditEvent
 from organizations.usage import counters
 from sourceimages.management import job_command
 from sourceimages.operations import rename_image, set_locked
-from tests.conftest import contradictions
+from tests.conftest import consistency_errors
 from tests.sourceimages.management.conftest import active_hashes, facts, nothing_happened, state
 
 
@@ -14,7 +14,7 @@ def test_everything_is_copied(acme, other, six, run):
     assert facts(printed) == {"created": 6, "skipped_existing": 0, "overwritten": 0, "locked": 0, "failed": 0}
     assert active_hashes(other) == active_hashes(acme) == {image.hash for image in six}
     assert [event.source for event in AuditEvent.objects.filter(action__startswith="job.")] == ["command", "command"]
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_copying_again_finds_everything_there(acme, other, six, run):
@@ -23,7 +23,7 @@ def test_copying_again_finds_everything_there(acme, other, six, run):
     printed = run("copy_all", "acme", "other", "--yes")
     assert facts(printed) == {"created": 0, "skipped_existing": 6, "overwritten": 0, "locked": 0, "failed": 0}
     assert state(other) == before
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_what_is_there_is_overwritten_unless_it_is_locked(acme, other, six, run, refused):
@@ -36,7 +36,7 @@ def test_what_is_there_is_overwritten_unless_it_is_locked(acme, other, six, run,
     assert facts(printed) == {"created": 0, "skipped_existing": 0, "overwritten": 5, "locked": 1, "failed": 0}
     assert f"Skipped or failed:\n  {locked.hash} new.png: Destination image is locked.\n" in printed
     assert {image.name for image in other.images.exclude(pk=locked.pk)} == {"new.png"}
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_nothing_is_named_without_end(acme, other, six, run, refused, monkeypatch):
@@ -51,9 +51,9 @@ def test_nothing_is_named_without_end(acme, other, six, run, refused, monkeypatc
     assert "… and more" in printed
 
 
-def test_images_that_cannot_be_copied_fail_the_command(acme, other, six, refused, own_files):
+def test_images_that_cannot_be_copied_fail_the_command(acme, other, six, refused, storage_dir):
     lost = six[3]
-    (own_files / lost.file.key).unlink()
+    (storage_dir / lost.file.key).unlink()
     said = refused("copy_all", "acme", "other", "--yes", status=3)
     assert facts(said) == {"created": 5, "skipped_existing": 0, "overwritten": 0, "locked": 0, "failed": 1}
     assert "1 image failed: the image or its file no longer exists" in said

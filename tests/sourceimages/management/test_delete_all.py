@@ -11,7 +11,7 @@ from sourceimages.errors import StorageUnavailable
 from sourceimages.models import StoredFile, Tombstone
 from sourceimages.operations import change_user_metadata, delete_image, restore_image, set_locked, set_protected
 from sourceimages.storage import LocalStorage
-from tests.conftest import contradictions
+from tests.conftest import consistency_errors
 from tests.sourceimages.management.conftest import active_hashes, committing, ctrl_c, facts, raising, state
 from tests.support import images
 
@@ -34,7 +34,7 @@ def test_everything_goes_to_the_trash_at_once_and_comes_back(acme, other, six, r
     assert len(active_hashes(other)) == 6
     assert facts(run("restore_all", "acme", "--yes")) == NOTHING_LEFT | {"restored": 6}
     assert state(acme) == before
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_locked_images_are_skipped_and_listed(acme, six, run, refused):
@@ -44,7 +44,7 @@ def test_locked_images_are_skipped_and_listed(acme, six, run, refused):
     assert facts(printed) == {"deleted": 5, "locked": 1, "failed": 0}
     assert f"Skipped or failed:\n  {six[2].hash} 2.png: Image is locked.\n" in printed
     assert active_hashes(acme) == {six[2].hash}
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_nothing_to_delete_leaves_no_tombstone(acme, six, run):
@@ -63,7 +63,7 @@ def test_the_latest_deletion_is_restored(acme, six, run):
     assert "Nothing to do" in run("restore_all", "acme", "--yes")  # the latest is undone, and it stays the latest
     run("restore_all", "acme", "--yes", "--deletion", str(earlier.pk))
     assert active_hashes(acme) == {image.hash for image in six} - {six[1].hash}
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_images_that_were_uploaded_again_stay_in_the_trash(acme, alice, six, run):
@@ -76,7 +76,7 @@ def test_images_that_were_uploaded_again_stay_in_the_trash(acme, alice, six, run
     assert "stay in the trash" in printed
     assert acme.images.active().get(hash=again).user_metadata == {"title": "Harbour"}
     assert active_hashes(acme) == {image.hash for image in six}
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_images_that_a_restore_skipped_fail_the_command_and_are_shown_before_they_are_purged(
@@ -97,7 +97,7 @@ def test_images_that_a_restore_skipped_fail_the_command_and_are_shown_before_the
         assert lines[1].endswith("delete_all: 1 image")
         assert "2 images" in lines[2]
     assert active_hashes(acme) == {image.hash for image in six[1:]}
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_what_was_replaced_is_not_the_latest_deletion(acme, six, run):
@@ -174,7 +174,7 @@ def test_what_is_past_its_time_is_removed(acme, expired, run):
     assert {event.source for event in events} == {"command"}
     assert sum(event.count for event in events) == 3
     assert run("purge_trash") == "0 images permanently deleted.\n"
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 @committing
@@ -183,9 +183,9 @@ def test_purging_is_paused_by_ctrl_c_and_resumed(acme, expired, run, refused, mo
         patch.setattr("rokka.core.failpoints.failpoint", lambda name: ctrl_c() if name == "purge.committed" else None)
         assert "Paused: 2 images permanently deleted" in refused("purge_trash", status=130)
     assert acme.images.count() == 4
-    assert contradictions() == []
+    assert consistency_errors() == []
     assert run("purge_trash") == "1 image permanently deleted.\n"
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_a_storage_that_fails_ends_the_purge(acme, expired, run, refused, monkeypatch):
@@ -194,4 +194,4 @@ def test_a_storage_that_fails_ends_the_purge(acme, expired, run, refused, monkey
         assert "does not answer" in refused("purge_trash")
     run("purge_trash")
     assert acme.images.count() == 3
-    assert contradictions() == []
+    assert consistency_errors() == []

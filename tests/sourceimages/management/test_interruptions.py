@@ -13,7 +13,7 @@ from sourceimages.errors import StorageUnavailable
 from sourceimages.management import job_command
 from sourceimages.models import Tombstone
 from sourceimages.storage import LocalStorage
-from tests.conftest import contradictions
+from tests.conftest import consistency_errors
 from tests.sourceimages.management.conftest import active_hashes, age, committing, ctrl_c, facts, raising, state
 from tests.support import images
 
@@ -26,7 +26,7 @@ def test_copying_is_paused_by_ctrl_c_and_resumed(acme, other, six, run, refused,
     assert "4 of 6 processed. Run the same command again to resume." in said
     assert len(active_hashes(other)) == 4
     assert Job.objects.get().state == Job.State.PAUSED
-    assert contradictions() == []
+    assert consistency_errors() == []
     assert "(4 of 6 processed)" in run("copy_all", "acme", "other", "--dry-run")
     assert "copy 2 images" in run("copy_all", "acme", "other", "--dry-run")
     assert facts(run("copy_all", "acme", "other", "--yes")) == {
@@ -40,7 +40,7 @@ def test_copying_is_paused_by_ctrl_c_and_resumed(acme, other, six, run, refused,
     assert Job.objects.get().state == Job.State.SUCCEEDED
     verbs = AuditEvent.objects.filter(target="copy_all").order_by("id").values_list("action", flat=True)
     assert list(verbs) == ["job.started", "job.paused", "job.resumed", "job.succeeded"]
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 @committing
@@ -52,12 +52,12 @@ def test_a_batch_that_is_interrupted_in_the_middle_is_done_again(acme, other, si
             before = state(acme), state(other)
             assert "0 of 6" in refused(*command, "--yes", status=130)
             assert (state(acme), state(other)) == before
-            assert contradictions() == []
+            assert consistency_errors() == []
         assert "(0 of 6 processed)" in run(*command, "--yes")
     assert active_hashes(acme) == active_hashes(other) == {image.hash for image in six}
     assert Tombstone.objects.count() == 1
     assert set(Job.objects.values_list("state", "processed")) == {("succeeded", 6)}
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 @committing
@@ -67,7 +67,7 @@ def test_deleting_is_paused_by_ctrl_c_and_resumed_with_the_same_tombstone(acme, 
     said = refused("delete_all", "acme", "--yes", status=130)
     assert facts(said) == {"deleted": 4, "locked": 0, "failed": 0}
     assert len(active_hashes(acme)) == 2
-    assert contradictions() == []
+    assert consistency_errors() == []
     assert "(4 of 6 processed)" in run("delete_all", "acme", "--yes")
     assert active_hashes(acme) == set()
     assert acme.tombstones.count() == 1
@@ -76,7 +76,7 @@ def test_deleting_is_paused_by_ctrl_c_and_resumed_with_the_same_tombstone(acme, 
     assert len(active_hashes(acme)) == 4
     assert facts(run("restore_all", "acme", "--yes"))["restored"] == 6
     assert state(acme) == before
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_half_of_a_deletion_can_be_undone_and_then_starts_again(acme, six, run, refused, at_batch):
@@ -91,7 +91,7 @@ def test_half_of_a_deletion_can_be_undone_and_then_starts_again(acme, six, run, 
     assert active_hashes(acme) == set()
     run("restore_all", "acme", "--yes")
     assert state(acme) == before
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_a_deletion_that_could_not_be_undone_any_more_is_not_resumed(acme, six, run, refused, at_batch):
@@ -234,10 +234,10 @@ def test_a_run_that_fails_in_the_middle_can_be_resumed(acme, other, six, run, re
     said = refused("copy_all", "acme", "other", "--yes")
     assert "It does not answer. 2 of 6 processed. Run the same command again to resume." in said
     assert len(active_hashes(other)) == 2
-    assert contradictions() == []
+    assert consistency_errors() == []
     assert "(2 of 6 processed)" in run("copy_all", "acme", "other", "--yes")
     assert active_hashes(other) == active_hashes(acme)
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 @committing
@@ -257,7 +257,7 @@ def test_a_storage_without_room_leaves_nothing_behind(acme, other, six, run, ref
     assert len(active_hashes(other)) == 2
     run("copy_all", "acme", "other", "--yes")
     assert active_hashes(other) == active_hashes(acme)
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 @committing
@@ -277,7 +277,7 @@ def test_a_killed_command_is_resumed_once_its_heartbeat_is_old(acme, other, six,
     assert active_hashes(other if kind == jobs.COPY_ALL else acme) == (
         active_hashes(acme) if kind == jobs.COPY_ALL else set()
     )
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_a_cancelled_job_ends_the_command(acme, other, six, refused, at_batch):

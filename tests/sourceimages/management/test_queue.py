@@ -7,7 +7,7 @@ from organizations.audit import COMMAND
 from organizations.models import Job
 from sourceimages import jobs
 from sourceimages.management import job_command
-from tests.conftest import contradictions
+from tests.conftest import consistency_errors
 from tests.sourceimages.management.conftest import Terminal, active_hashes, ctrl_c, facts, raising
 
 # --- Background -------------------------------------------------------------------------------------------------------
@@ -29,7 +29,7 @@ def test_without_redis_the_queue_is_this_process(acme, other, six, run, settings
     assert "no workers" in printed
     assert facts(printed)["created"] == 6
     assert active_hashes(other) == active_hashes(acme)
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_workers_are_watched_until_they_are_done(acme, other, six, run, workers):

@@ -9,7 +9,7 @@ from organizations.models import Job
 from sourceimages import jobs
 from sourceimages.jobs import undo
 from sourceimages.operations import rename_image
-from tests.conftest import contradictions
+from tests.conftest import consistency_errors
 from tests.sourceimages.management.conftest import active_hashes, committing, ctrl_c, facts, state
 
 
@@ -28,7 +28,7 @@ def test_a_copy_is_undone(acme, other, copied, run):
     printed = run("undo_job", str(copied.pk), "--yes")
     assert facts(printed)["undone"] == 6
     assert (active_hashes(other), state(acme)) == (set(), before)
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 @committing

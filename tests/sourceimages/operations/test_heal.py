@@ -18,7 +18,7 @@ from sourceimages.errors import ExistsAtDestination, ImageNotFound, StorageUnava
 from sourceimages.maintenance import purge, verify
 from sourceimages.models import StoredFile, Tombstone
 from sourceimages.operations import set_locked
-from tests.conftest import contradictions
+from tests.conftest import consistency_errors
 from tests.support import images, photos
 from tests.support.storage import lose, put
 
@@ -30,7 +30,7 @@ SCAN = photos.tiff(photos.noise(61, 43, 3))
 def consistent(db, storage):
     """At the end, every row has its file, unchanged, and there are no others."""
     yield
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 @pytest.fixture(autouse=True)

@@ -320,7 +320,7 @@ def test_what_another_format_cannot_hold_is_skipped_with_a_reason(uploaded, acme
     assert AuditEvent.objects.filter(action="file.optimization_skipped").count() == 1
 
 
-def test_everything_that_shows_the_file_follows(uploaded, acme, alice, own_files):
+def test_everything_that_shows_the_file_follows(uploaded, acme, alice, storage_dir):
     original = photos.tiff(photos.noise(61, 43, 3))
     before = uploaded(original)
     protected = alice.api.put(before["link"] + "/options/protected", True, format="json").headers["Location"]
@@ -336,7 +336,7 @@ def test_everything_that_shows_the_file_follows(uploaded, acme, alice, own_files
         assert (response.headers["Content-Type"], response.headers["ETag"]) == ("image/png", f'"{file.content_hash}"')
         assert b"".join(response.streaming_content) == content_of(file)
     assert counters.totals(acme).bytes == file.size
-    kept = {path.relative_to(own_files).as_posix() for path in files_in(own_files)}
+    kept = {path.relative_to(storage_dir).as_posix() for path in files_in(storage_dir)}
     assert kept == {file.key, "trash/" + file.optimized_from["key"]}
 
 

@@ -30,7 +30,7 @@ from sourceimages.operations import (
     set_protected,
 )
 from sourceimages.operations.update import derive
-from tests.conftest import Person, contradictions
+from tests.conftest import Person, consistency_errors
 from tests.support import images
 from tests.support.storage import collect, set_grace_time
 
@@ -136,7 +136,7 @@ def test_files_that_are_uploaded_while_they_are_purged_are_stored(acme, alice):
         in_trash(acme.images.get())
         purge.purge_expired()
     assert orphans() == set()
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_files_that_many_upload_while_two_purge_them_are_stored(acme, alice):
@@ -152,7 +152,7 @@ def test_files_that_many_upload_while_two_purge_them_are_stored(acme, alice):
         assert acme.images.count() == acme.images.active().count() == len(contents)
     assert [download(alice, acme, hash) for hash in hashes] == contents
     assert orphans() == set()
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_an_image_is_restored_or_purged_when_it_expires(acme, alice):
@@ -172,7 +172,7 @@ def test_an_image_is_restored_or_purged_when_it_expires(acme, alice):
             assert purged + purge.purge_expired() == 1  # too late for the one, and maybe too early for the other
             assert not acme.images.filter(hash=hash).exists()
     assert orphans() == set()
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_what_is_restored_and_uploaded_at_once_is_one_image(acme, alice):
@@ -190,7 +190,7 @@ def test_what_is_restored_and_uploaded_at_once_is_one_image(acme, alice):
         assert acme.images.filter(hash=hash).count() == (1 if living.pk == before.pk else 2)
         assert acme.files.filter(binary_hash=living.binary_hash).count() == 1
     assert orphans() == set()
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_an_image_that_many_restore_is_restored_once(acme, image):
@@ -199,7 +199,7 @@ def test_an_image_that_many_restore_is_restored_once(acme, image):
         restored = together(*[lambda: restore_image(acme, image.hash, actor=COMMAND)] * 4)
         assert [one.pk for one in restored] == [image.pk] * 4
         assert AuditEvent.objects.filter(action="image.restored").count() == turn + 1
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_an_image_that_many_delete_is_deleted_once(acme, image):
@@ -208,7 +208,7 @@ def test_an_image_that_many_delete_is_deleted_once(acme, image):
         assert sorted(type(one).__name__ for one in done) == [*["ImageNotFound"] * 3, "Tombstone"]
         assert Tombstone.objects.count() == turn + 1
         restore_image(acme, image.hash, actor=COMMAND)
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 # --- Locks ------------------------------------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ def test_an_image_is_deleted_or_locked(acme, alice):
         )
         image = acme.images.get(hash=hash)
         assert (deleted, locked, image.deleted, image.locked) in [(204, 404, True, False), (423, 200, False, True)]
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_all_images_of_a_file_are_deleted_or_one_is_locked(acme, alice):
@@ -246,7 +246,7 @@ def test_all_images_of_a_file_are_deleted_or_one_is_locked(acme, alice):
             assert isinstance(deleted, ImageLocked)
             assert {one.pk for one in living} == {image.pk, other.pk}
             assert living.get(locked=True).pk == locked.pk == chosen.pk
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_deleting_everything_leaves_what_is_locked_meanwhile(acme, fifty):
@@ -265,7 +265,7 @@ def test_deleting_everything_leaves_what_is_locked_meanwhile(acme, fifty):
     assert set(acme.images.active()) == set(locked)
     assert done.state == (Job.State.SUCCEEDED_WITH_ERRORS if locked else Job.State.SUCCEEDED)
     assert done.counts.get("deleted", 0) == 50 - len(locked)
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 # --- Protecting -------------------------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ def test_protecting_at_once_creates_one_image(acme, alice):
         assert len({one.image.pk for one in done}) == 1
         assert {one.protected for one in acme.images.active().by_binary_hash(image.binary_hash)} == {False, True}
         assert acme.images.by_binary_hash(image.binary_hash).count() == 2
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_two_who_replace_an_image_by_a_protected_one_create_just_that(acme, alice):
@@ -290,7 +290,7 @@ def test_two_who_replace_an_image_by_a_protected_one_create_just_that(acme, alic
         assert sum(isinstance(one, ImageNotFound) for one in done) == 1
         assert acme.images.active().by_binary_hash(image.binary_hash).get().protected
         assert acme.images.by_binary_hash(image.binary_hash).count() == 2
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_one_remains_of_two_images_that_replace_each_other(acme, alice):
@@ -303,7 +303,7 @@ def test_one_remains_of_two_images_that_replace_each_other(acme, alice):
             lambda one=protected: set_protected(one, False, delete_previous=True, actor=COMMAND),
         )
         assert acme.images.active().by_binary_hash(open_one.binary_hash).count() == 1
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_many_who_replace_images_of_one_organization_do_not_get_in_each_others_way(acme, alice):
@@ -318,7 +318,7 @@ def test_many_who_replace_images_of_one_organization_do_not_get_in_each_others_w
         ]
         assert all(done.changed for done in together(*calls))
         assert acme.images.active().filter(protected=protected).count() == acme.images.active().count() == 8
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_an_image_that_is_protected_while_its_file_is_deleted_is_deleted_or_not_created(acme, alice):
@@ -331,7 +331,7 @@ def test_an_image_that_is_protected_while_its_file_is_deleted_is_deleted_or_not_
         )
         assert acme.images.active().by_binary_hash(image.binary_hash).count() == 0
         assert deleted.images.count() == (1 if isinstance(protected, ImageNotFound) else 2)
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 # --- Copying ----------------------------------------------------------------------------------------------------------
@@ -350,7 +350,7 @@ def test_two_jobs_that_copy_the_same_copy_every_image_once(acme, stage, fifty, o
     assert set(stage.images.values_list("hash", flat=True)) == {image.hash for image in fifty}
     assert (stage.images.count(), stage.files.count()) == (50, 20)
     assert orphans() == set()
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_a_job_that_several_do_at_once_copies_every_image_once(acme, stage, fifty):
@@ -363,7 +363,7 @@ def test_a_job_that_several_do_at_once_copies_every_image_once(acme, stage, fift
     assert (stage.images.count(), stage.files.count()) == (50, 20)
     assert AuditEvent.objects.filter(action="job.succeeded", job_id=job.pk).count() == 1
     assert orphans() == set()
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_copying_there_and_back_at_once_leaves_all_in_both(acme, stage, alice, fifty):
@@ -376,7 +376,7 @@ def test_copying_there_and_back_at_once_leaves_all_in_both(acme, stage, alice, f
     for organization in (acme, stage):
         assert organization.images.count() == 70
     assert orphans() == set()
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -391,7 +391,7 @@ def test_what_is_copied_to_where_all_is_deleted_stays_and_the_numbers_add_up(acm
         assert sum(copied.counts.values()) == copied.processed == copied.total == 50
         assert stage.images.active().count() == copied.counts.get("created", 0)
     assert orphans() == set()
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_copies_have_files_although_these_are_purged_at_the_destination(acme, stage, fifty):
@@ -408,7 +408,7 @@ def test_copies_have_files_although_these_are_purged_at_the_destination(acme, st
         Tombstone.objects.update(expires_at=timezone.now())
         assert purge.purge_expired() == 50
     assert orphans() == set()
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_what_is_deleted_while_it_is_copied_is_copied_or_not(acme, stage, fifty):
@@ -420,7 +420,7 @@ def test_what_is_deleted_while_it_is_copied_is_copied_or_not(acme, stage, fifty)
     assert sum(copied.counts.values()) == copied.processed == 50
     assert acme.images.active().count() == 0
     assert orphans() == set()
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def ids(images: Sequence[SourceImage]) -> list[int]:
@@ -465,7 +465,7 @@ def test_files_of_a_copy_in_progress_are_not_collected(acme, stage, fifty, alice
     collect()
     assert download(alice, stage, fifty[0].hash) == download(alice, acme, fifty[0].hash)
     assert orphans() == set()
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 @pytest.mark.parametrize("seconds", [0.7, 1.5])
@@ -478,7 +478,7 @@ def test_a_copy_that_takes_too_long_for_garbage_collection_fails(acme, stage, fi
     assert isinstance(refusal, Unavailable)
     assert (stage.images.count(), stage.files.count(), acme.images.active().count()) == (0, 0, 50)
     assert orphans() == set()
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 # --- Deleting and restoring everything --------------------------------------------------------------------------------
@@ -490,7 +490,7 @@ def test_of_many_who_delete_everything_at_once_one_does(acme, fifty):
     assert sum(isinstance(one, JobInProgress) for one in begun) == 3
     assert Tombstone.objects.count() == 1
     assert finished(job).counts == {"deleted": 50}
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_everything_is_deleted_once_by_several_who_do_the_same_job(acme, fifty):
@@ -503,7 +503,7 @@ def test_everything_is_deleted_once_by_several_who_do_the_same_job(acme, fifty):
     restoring.refresh_from_db()
     assert (restoring.state, restoring.processed, restoring.counts) == (Job.State.SUCCEEDED, 50, {"restored": 50})
     assert acme.images.active().count() == 50
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_what_is_uploaded_while_everything_is_deleted_is_kept(acme, alice):
@@ -523,7 +523,7 @@ def test_what_is_uploaded_while_everything_is_deleted_is_kept(acme, alice):
         assert living - set(again) == {*first, *second}
         assert acme.images.in_trash().filter(tombstone_id=job.params["deletion_id"]).count() == len(gone)
     assert orphans() == set()
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def one_by_one(alice: Person, acme: Organization) -> list[bytes]:
@@ -552,7 +552,7 @@ def test_metadata_of_many_is_uploaded_while_everything_is_deleted(acme, alice):
             delete_image(image, actor=COMMAND)
         finished(jobs.start_restore(acme, Tombstone.objects.get(pk=job.params["deletion_id"]).pk, actor=COMMAND))
     assert acme.images.active().count() == 20
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_what_is_uploaded_while_everything_is_restored_is_there_once(acme, alice):
@@ -570,4 +570,4 @@ def test_what_is_uploaded_while_everything_is_restored_is_there_once(acme, alice
         assert restored.counts.keys() <= {"restored", "existing"}
         assert sorted(hashes) == sorted(acme.images.active().values_list("hash", flat=True))
     assert orphans() == set()
-    assert contradictions() == []
+    assert consistency_errors() == []

@@ -74,7 +74,7 @@ def test_what_could_not_be_found_out_is_found_out_later(acme, alice, killed):
 
 def test_what_is_found_out_later_is_searched_for(acme, alice, killed):
     patch = killed("describe")
-    alice.upload(acme, images.encoded(images.picture(), "JPEG", exif=_artist()))
+    alice.upload(acme, images.encoded(images.image(), "JPEG", exif=_artist()))
     patch.undo()
     search = "/sourceimages/acme?static:str:exif:artist=Ada"
     assert alice.api.get(search).json()["total"] == 0
@@ -110,16 +110,16 @@ def test_colors_are_extracted_again_when_their_reader_was_killed(acme, alice, ki
     assert file.static_metadata["color"]["dominant"]
 
 
-def test_a_file_that_was_lost_meanwhile_waits(acme, alice, own_files):
+def test_a_file_that_was_lost_meanwhile_waits(acme, alice, storage_dir):
     alice.upload(acme, images.png(seed=3))
     file = StoredFile.objects.get()
     due_at = timezone.now() - timedelta(minutes=1)
     StoredFile.objects.update(read_again_at=due_at)
-    path = own_files / file.key
-    path.rename(own_files / "elsewhere")
+    path = storage_dir / file.key
+    path.rename(storage_dir / "elsewhere")
     tasks.read_again()
     assert StoredFile.objects.get().read_again_at > timezone.now()
-    (own_files / "elsewhere").rename(path)
+    (storage_dir / "elsewhere").rename(path)
 
 
 def test_a_preview_whose_reader_is_killed_is_not_remembered_as_none(acme, alice, monkeypatch):

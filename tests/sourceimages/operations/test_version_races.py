@@ -10,7 +10,7 @@ from sourceimages.jobs import undo
 from sourceimages.jobs.selection import Selection
 from sourceimages.models import ImageVersion, SourceImage
 from sourceimages.operations import change_user_metadata, copy_image, rename_image
-from tests.conftest import contradictions
+from tests.conftest import consistency_errors
 from tests.sourceimages.operations.test_races import together, uploaded
 from tests.support import images
 
@@ -38,7 +38,7 @@ def test_a_copy_of_an_image_that_is_being_renamed_overwrites_no_name_unkept(acme
     replaced = [before for before, after in itertools.pairwise(names) if before != after]
     versions = ImageVersion.objects.filter(image_id=target.pk).order_by("pk")
     assert [version.before["name"] for version in versions if "name" in version.before] == replaced
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_what_is_changed_while_a_job_is_undone_stays(acme, alice, monkeypatch):
@@ -57,7 +57,7 @@ def test_what_is_changed_while_a_job_is_undone_stays(acme, alice, monkeypatch):
     assert [image.user_metadata for image in acme.images.all()] == [{"title": "Mine"}] * 8
     undoing.refresh_from_db()
     assert (undoing.state in ("succeeded", "succeeded_with_errors"), sum(undoing.counts.values())) == (True, 8)
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_two_that_undo_the_same_job_do_it_once(acme, alice, monkeypatch):
@@ -69,4 +69,4 @@ def test_two_that_undo_the_same_job_do_it_once(acme, alice, monkeypatch):
     undoing.refresh_from_db()
     assert (undoing.state, undoing.processed, undoing.counts) == ("succeeded", 8, {"undone": 8})
     assert not acme.images.active().filter(protected=True).exists()
-    assert contradictions() == []
+    assert consistency_errors() == []

@@ -67,13 +67,13 @@ def mutated(content: bytes, others: list[bytes], chance: random.Random) -> bytes
     return bytes(data)
 
 
-def left_in_spool(own_files: Path) -> list[Path]:
-    spool = own_files / ".spool"
+def left_in_spool(storage_dir: Path) -> list[Path]:
+    spool = storage_dir / ".spool"
     return [path for path in spool.iterdir() if path.name != "trash.lock"] if spool.exists() else []
 
 
 @pytest.mark.usefixtures("consistent")
-def test_changed_files_are_kept_or_refused(acme, alice, own_files):
+def test_changed_files_are_kept_or_refused(acme, alice, storage_dir):
     seed = int(os.environ.get("FUZZ_SEED") or time.time_ns())
     chance, files, statuses = random.Random(seed), seeds(), {200: 0, 400: 0}
     deadline = time.monotonic() + SECONDS
@@ -83,7 +83,7 @@ def test_changed_files_are_kept_or_refused(acme, alice, own_files):
         response = alice.upload(acme, content, optimize_source=chance.choice(["true", "jpg", "false"]))
         assert response.status_code in (200, 400), (seed, response.json())
         assert time.monotonic() - began < 12, seed
-        assert left_in_spool(own_files) == [], seed
+        assert left_in_spool(storage_dir) == [], seed
         statuses[response.status_code] += 1
         for file_id in operations.waiting_to_be_optimized():
             assert operations.optimize(file_id), seed
@@ -94,7 +94,7 @@ def test_changed_files_are_kept_or_refused(acme, alice, own_files):
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
 @given(signature=st.sampled_from(SIGNATURES), rest=st.binary(max_size=400))
-def test_bytes_behind_a_signature_are_kept_or_refused(acme, alice, own_files, signature, rest):
+def test_bytes_behind_a_signature_are_kept_or_refused(acme, alice, storage_dir, signature, rest):
     response = alice.upload(acme, signature + rest)
     assert response.status_code in (200, 400)
-    assert left_in_spool(own_files) == []
+    assert left_in_spool(storage_dir) == []

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 
 from sourceimages import operations, probing, tasks
 from sourceimages.models import StoredFile
-from tests.conftest import contradictions
+from tests.conftest import consistency_errors
 from tests.support import images, photos
 from tests.support.storage import lose
 
@@ -211,7 +211,7 @@ def test_colors_come_later_and_once(acme, alice):
     assert alice.api.get(item["link"]).json()["static_metadata"]["color"] == {"dominant": ["#c81e1e"]}
     assert operations.files_without_colors() == []
     assert operations.extract_colors(waiting) is False
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_a_missing_file_blocks_no_other(acme, alice):

@@ -332,7 +332,7 @@ def taken(acme, alice) -> None:
         exif.get_ifd(ExifTags.IFD.Exif).update({ExifTags.Base.DateTimeOriginal: time})
         if offset:
             exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.OffsetTimeOriginal] = offset
-        content = images.encoded(images.picture(seed=seed), "JPEG", exif=exif)
+        content = images.encoded(images.image(seed=seed), "JPEG", exif=exif)
         assert alice.upload(acme, content, name=name).status_code == 200
 
 

@@ -16,7 +16,7 @@ from sourceimages.errors import OriginalMissing, StorageUnavailable
 from sourceimages.maintenance import purge
 from sourceimages.models import StoredFile, Tombstone
 from sourceimages.storage import S3Storage, new_key
-from tests.conftest import contradictions
+from tests.conftest import consistency_errors
 from tests.support import images, photos
 from tests.support.storage import collect, keys, lose, put, set_grace_time, trashed
 
@@ -88,12 +88,12 @@ def test_everything_is_copied_purged_and_collected_in_it(storage, acme, alice):
         alice.upload(acme, images.png(seed=seed))
     stage = create_organization_with_admin("stage", email="stage@example.org", actor=COMMAND).organization
     assert jobs.run(jobs.start_copy_all(acme, stage, overwrite=False, actor=COMMAND).pk).counts == {"created": 5}
-    assert contradictions() == []
+    assert consistency_errors() == []
     assert jobs.run(jobs.start_delete_all(acme, actor=COMMAND).pk).counts == {"deleted": 5}
     Tombstone.objects.update(expires_at=timezone.now())
     assert purge.purge_expired() == 5
     assert len(list(storage.list_objects())) == 5
-    assert contradictions() == []
+    assert consistency_errors() == []
     assert StoredFile.objects.exclude(organization=stage).count() == 0
 
 
@@ -110,7 +110,7 @@ def test_images_are_stored_in_it(storage, acme, alice):
     assert alice.upload(acme, content).json()["items"][0]["link"] == link
     assert len(list(storage.list_objects())) == 1
     assert list(storage.temp_dir.glob("*.part")) == []
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_orphans_are_found_and_go_to_the_trash_when_their_time_is_over(storage, acme, alice):
@@ -120,10 +120,10 @@ def test_orphans_are_found_and_go_to_the_trash_when_their_time_is_over(storage, 
     spooled(storage, b"never finished")
     assert collect() == 0
     set_grace_time(-5)
-    assert contradictions() == [f"bytes without a row under {stray}"]
+    assert consistency_errors() == [f"bytes without a row under {stray}"]
     assert collect() == 1
     assert list(storage.temp_dir.glob("*.part")) == []
-    assert contradictions() == []
+    assert consistency_errors() == []
     assert (keys(), trashed()) == ({StoredFile.objects.get().key}, {stray})
 
 
@@ -137,12 +137,12 @@ def test_lost_and_changed_bytes_are_found(storage, acme, alice):
     alice.upload(acme, images.png())
     file = StoredFile.objects.get()
     lose(file.key)
-    assert contradictions() == [f"file {file.pk}: the bytes under {file.key} are missing"]
+    assert consistency_errors() == [f"file {file.pk}: the bytes under {file.key} are missing"]
     put(file.key, b"x" * file.size)
-    assert contradictions() == [f"file {file.pk}: the bytes under {file.key} have changed"]
-    assert contradictions(verify_checksums=False) == []
+    assert consistency_errors() == [f"file {file.pk}: the bytes under {file.key} have changed"]
+    assert consistency_errors(verify_checksums=False) == []
     put(file.key, b"short")
-    assert contradictions(verify_checksums=False) == [
+    assert consistency_errors(verify_checksums=False) == [
         f"file {file.pk}: 5 bytes under {file.key}, the row says {file.size}"
     ]
 
@@ -189,7 +189,7 @@ def test_a_file_is_rewritten_and_looked_at_wherever_it_lies(storage, acme, alice
     assert b"".join(storage.open(file.key)).startswith(b"\x89PNG")
     assert [held.key for held in storage.list_objects()] == [file.key] != [old]
     assert list(storage.temp_dir.glob("*.part")) == []
-    assert contradictions() == []
+    assert consistency_errors() == []
 
 
 def test_a_file_without_bytes_does_not_keep_others_from_being_rewritten(storage, acme, alice, monkeypatch):

@@ -17,7 +17,7 @@ from rokka.core.errors import DomainError, FeatureUnavailable, Unavailable
 from sourceimages.errors import AddressNotAllowed, FetchFailed, InvalidURL
 from sourceimages.uploads import remote
 from sourceimages.uploads.remote import fetch
-from tests.support.web_server import HERE, PICTURE, serving
+from tests.support.web_server import HERE, IMAGE, serving
 
 pytestmark = pytest.mark.any_database
 
@@ -86,11 +86,11 @@ def resolves(monkeypatch):
 
 
 def test_the_bytes_come_as_they_are_under_the_last_part_of_the_path(get, base):
-    assert get(f"{base}/a/b%20c/harbour%20%C3%BC.png?size=2#top") == ("harbour ü.png", PICTURE)
+    assert get(f"{base}/a/b%20c/harbour%20%C3%BC.png?size=2#top") == ("harbour ü.png", IMAGE)
 
 
 def test_without_a_path_the_server_gives_the_name(get, base):
-    assert get(base) == (HERE, PICTURE)
+    assert get(base) == (HERE, IMAGE)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_without_a_path_the_server_gives_the_name(get, base):
     ],
 )
 def test_the_last_part_of_the_path_is_the_name(get, base, path, name):
-    assert get(f"{base}/{path}") == (name, PICTURE)
+    assert get(f"{base}/{path}") == (name, IMAGE)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_the_last_part_of_the_path_is_the_name(get, base, path, name):
     ],
 )
 def test_the_server_names_the_file_if_it_wants_to(get, base, header, name):
-    assert get(f"{base}/named/from-path.png?{quote(header, encoding='latin-1')}") == (name, PICTURE)
+    assert get(f"{base}/named/from-path.png?{quote(header, encoding='latin-1')}") == (name, IMAGE)
 
 
 def test_hashes_are_made_on_the_way(server, base, tmp_path):
@@ -140,14 +140,14 @@ def test_hashes_are_made_on_the_way(server, base, tmp_path):
 
     file = fetch(f"{base}/a.png", label="url[0]", folder=tmp_path, seconds=10).file
     assert (file.size, file.sha1, file.sha256) == (
-        len(PICTURE),
-        sha1(PICTURE).hexdigest(),
-        sha256(PICTURE).hexdigest(),
+        len(IMAGE),
+        sha1(IMAGE).hexdigest(),
+        sha256(IMAGE).hexdigest(),
     )
 
 
 def test_redirects_are_followed_and_the_name_stays(get, base):
-    assert get(f"{base}/redirect?/other/name.jpg") == ("redirect", PICTURE)
+    assert get(f"{base}/redirect?/other/name.jpg") == ("redirect", IMAGE)
 
 
 @pytest.mark.parametrize(
@@ -162,12 +162,12 @@ def test_redirects_are_followed_and_the_name_stays(get, base):
     ],
 )
 def test_redirects_may_be_written_as_browsers_take_them(get, base, server, location, path):
-    assert get(f"{base}/redirect?{quote(location)}") == ("redirect", PICTURE)
+    assert get(f"{base}/redirect?{quote(location)}") == ("redirect", IMAGE)
     assert server.paths[-1] == path
 
 
 def test_answers_before_the_final_one_are_passed_over(get, base):
-    assert get(f"{base}/early.png") == ("early.png", PICTURE)
+    assert get(f"{base}/early.png") == ("early.png", IMAGE)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_answers_before_the_final_one_are_passed_over(get, base):
 )
 def test_hosts_may_have_names_beyond_ascii(get, server, resolves, host, asked):
     names = resolves([HERE])
-    assert get(f"http://{host}:{server.server_port}/a.png") == ("a.png", PICTURE)
+    assert get(f"http://{host}:{server.server_port}/a.png") == ("a.png", IMAGE)
     assert names == [asked]
     assert server.seen[-1]["Host"] == f"{asked}:{server.server_port}"
 
@@ -198,7 +198,7 @@ def test_such_a_name_is_no_way_around_what_is_allowed(get, resolves):
 
 
 def test_what_was_packed_for_the_way_is_unpacked(get, base):
-    assert get(f"{base}/gzip.png") == ("gzip.png", PICTURE)
+    assert get(f"{base}/gzip.png") == ("gzip.png", IMAGE)
 
 
 def test_no_credentials_of_ours_and_no_proxy_are_used(get, server, base, monkeypatch):
@@ -220,7 +220,7 @@ def test_no_credentials_of_ours_and_no_proxy_are_used(get, server, base, monkeyp
 def test_the_next_address_is_tried_where_one_does_not_answer(get, server, resolves, settings):
     settings.FETCH_ALLOWED_NETWORKS = ["127.0.0.0/29"]
     resolves(["127.0.0.2", HERE])
-    assert get(f"http://two.example:{server.server_port}/a.png") == ("a.png", PICTURE)
+    assert get(f"http://two.example:{server.server_port}/a.png") == ("a.png", IMAGE)
     assert [address[0] for address in connections] == ["127.0.0.2", HERE]
 
 
@@ -249,7 +249,7 @@ def tls_port(certificate, settings, resolves) -> Iterator[int]:
 
 def test_a_certificate_is_checked_for_the_name_in_the_url(get, tls_port, certificate, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", certificate[0])
-    assert get(f"https://pictures.example:{tls_port}/a.png") == ("a.png", PICTURE)
+    assert get(f"https://pictures.example:{tls_port}/a.png") == ("a.png", IMAGE)
     with pytest.raises(FetchFailed, match="certificate"):
         get(f"https://others.example:{tls_port}/a.png")
 
@@ -459,7 +459,7 @@ def test_localhost_is_a_name_like_others(get):
 
 def test_a_name_that_changes_its_meaning_is_asked_once(get, resolves, server):
     asked = resolves([HERE], ["127.0.0.1"])
-    assert get(f"http://pictures.example:{server.server_port}/a.png") == ("a.png", PICTURE)
+    assert get(f"http://pictures.example:{server.server_port}/a.png") == ("a.png", IMAGE)
     assert asked == ["pictures.example"]
     assert connections == [(HERE, server.server_port)]
 

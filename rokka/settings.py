@@ -1,4 +1,4 @@
-"""Settings, read from environment variables. docs/settings.md lists all of them.
+"""Settings, read from environment variables. docs/reference/settings.md lists all of them.
 
 An invalid value stops the process with the name of the variable: in production, a typo must not silently become the
 default.

@@ -84,7 +84,7 @@ def test_every_route_is_documented():
 
 
 def test_every_job_kind_and_state_is_documented():
-    assert table(section(read("api.md"), "### Job kinds")) == set(jobs.PERMISSIONS)
+    assert table(section(read("api.md"), "### Job kinds")) == set(jobs.KINDS)
     assert table(section(read("api.md"), "### Job states")) == set(Job.State.values)
 
 

@@ -38,7 +38,7 @@ BANNED = {
     r"for ever": "permanently",
     r"anew": "again",
     r"mend(s|ed|ing)?": "fix, repair",
-    r"is none|are none": "is not a valid …",
+    r"(?-i:is none|are none)": "is not a valid …",
     r"is no (?!longer)\w+": "is not a …",
     r"stands in|stand in": "is in",
     r"by and by|at one go|in one go": "at once",

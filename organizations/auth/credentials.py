@@ -1,7 +1,7 @@
 """Resolution of credentials to users, keys and permissions.
 
 Access to an organization is resolved on every request, so it is one handwritten query: building it with the ORM takes
-ten times as long as running it (docs/performance.md).
+ten times as long as running it (docs/explanation/performance.md).
 """
 
 import json

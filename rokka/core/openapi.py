@@ -89,7 +89,7 @@ class Schema(AutoSchema):
 class ErrorDetailSerializer(serializers.Serializer):
     code = serializers.IntegerField(min_value=400, max_value=599, help_text="HTTP status.")
     message = serializers.CharField(help_text="Human-readable message. It can change.")
-    reason = serializers.CharField(help_text="Machine-readable, stable reason; see docs/errors.md.")
+    reason = serializers.CharField(help_text="Machine-readable, stable reason; see docs/reference/errors.md.")
 
 
 class ErrorSerializer(ErrorDetailSerializer):

@@ -10,6 +10,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from django.core.exceptions import ImproperlyConfigured
+
 from rokka.core import logs
 from rokka.core.env import (
     EMPTY_LIST,
@@ -340,9 +342,14 @@ SPECTACULAR_SETTINGS = {
 
 # --- Celery -----------------------------------------------------------------------------------------------------------
 
+# inline: tasks run in the process that starts them, and the scheduler runs scheduled tasks itself.
+JOB_RUNNER = env("JOB_RUNNER", choice("inline", "celery"), "celery" if REDIS_URL else "inline")
+if JOB_RUNNER == "celery" and not REDIS_URL:
+    raise ImproperlyConfigured("JOB_RUNNER=celery requires REDIS_URL, the queue of its workers.")
 CELERY_BROKER_URL = REDIS_URL or "memory://"
-CELERY_TASK_ALWAYS_EAGER = not REDIS_URL
-CELERY_TASK_EAGER_PROPAGATES = True
+CELERY_BEAT_SCHEDULER = (
+    "rokka.scheduler:InlineScheduler" if JOB_RUNNER == "inline" else "celery.beat:PersistentScheduler"
+)
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True

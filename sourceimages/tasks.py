@@ -8,11 +8,11 @@ from uuid import UUID
 import structlog
 from celery import Task, shared_task
 from django.conf import settings
-from django.db import OperationalError, transaction
+from django.db import transaction
 
 from organizations.models import Job
 from sourceimages import jobs, operations, ownership
-from sourceimages.errors import ReadingInterrupted, StorageMismatch, StorageUnavailable
+from sourceimages.errors import ReadingInterrupted, StorageMismatch
 from sourceimages.jobs import snapshot
 from sourceimages.jobs.progress import TRANSIENT
 from sourceimages.maintenance import garbage_collection, storage_trash, versions
@@ -20,7 +20,7 @@ from sourceimages.maintenance.purge import purge_expired
 from sourceimages.maintenance.verify import verify_due
 from sourceimages.models import StoredFile
 
-INLINE = settings.CELERY_TASK_ALWAYS_EAGER
+INLINE = settings.JOB_RUNNER == "inline"  # the one place that reads it
 STALE_SECONDS = 10 if INLINE else 40  # without a heartbeat, before another process resumes a job
 TIME_SLICE = 5 if INLINE else jobs.TIME_SLICE  # seconds; inline, a request waits for it
 VERIFY_SECONDS = 10 if INLINE else 240  # inline, other tasks wait for it
@@ -30,8 +30,11 @@ INLINE_SECONDS = 5  # after which such a job continues in the background
 log = structlog.get_logger()
 
 
-def when_writable(task: Callable[..., None]) -> Callable[..., None]:
-    """Skip the task while database and storage don't belong together; a later run does its work."""
+def retried_by_schedule(task: Callable[..., None]) -> Callable[..., None]:
+    """Decorate a task whose work is in rows: if something is unavailable, the next scheduled run does the work.
+
+    That is so while the storage or the database doesn't answer, and while the two don't belong together.
+    """
 
     @wraps(task)
     def attempt(*params: Any) -> None:
@@ -40,72 +43,75 @@ def when_writable(task: Callable[..., None]) -> Callable[..., None]:
             task(*params)
         except StorageMismatch as error:
             log.error("task.paused", task=task.__name__, reason=error.message)
+        except TRANSIENT as error:
+            log.warning("task.postponed", task=task.__name__, reason=str(error))
 
     return attempt
 
 
-@shared_task(autoretry_for=(StorageUnavailable,), retry_backoff=True, max_retries=8)
-@when_writable
+@shared_task
+@retried_by_schedule
 def raise_owner_mark() -> None:
     ownership.raise_counter()
 
 
-@shared_task(autoretry_for=(StorageUnavailable,), retry_backoff=True, max_retries=8)
-@when_writable
+@shared_task
+@retried_by_schedule
 def collect_garbage() -> None:
     garbage_collection.collect_garbage()
 
 
-@shared_task(autoretry_for=(StorageUnavailable,), retry_backoff=True, max_retries=8)
-@when_writable
+@shared_task
+@retried_by_schedule
 def empty_storage_trash() -> None:
     storage_trash.empty_trash()
 
 
-@shared_task(autoretry_for=(StorageUnavailable, OperationalError), retry_backoff=True, max_retries=8)
-@when_writable
+@shared_task
+@retried_by_schedule
 def purge() -> None:
     purge_expired()
 
 
-@shared_task(autoretry_for=(OperationalError,), retry_backoff=True, max_retries=8)
-@when_writable
+@shared_task
+@retried_by_schedule
 def remove_old_versions() -> None:
     versions.remove_old_versions()
 
 
 @shared_task(bind=True)
-@when_writable
+@retried_by_schedule
 def run_job(self: Task, job_id: str) -> None:
     """Run a slice of a job and enqueue the next one. If a service is unavailable, resume_jobs retries it later."""
     if (self.request.delivery_info or {}).get("redelivered"):
         jobs.handle_killed(UUID(job_id))
     job = _run_slice(UUID(job_id), seconds=TIME_SLICE)
-    if job is not None and job.unfinished and not settings.CELERY_TASK_ALWAYS_EAGER:
+    if job is not None and job.unfinished and not INLINE:
         run_job.delay(job_id)
 
 
 @shared_task
-@when_writable
+@retried_by_schedule
 def resume_jobs() -> None:
     """Resume jobs without a running worker; a job that was killed too often fails."""
     for job_id in jobs.stalled(seconds=STALE_SECONDS):
         jobs.handle_killed(job_id)
-        if settings.CELERY_TASK_ALWAYS_EAGER:
+        if INLINE:
             _run_slice(job_id, seconds=jobs.TIME_SLICE)  # in the scheduler, where no request waits
         else:
             enqueue_job(job_id)
 
 
 @shared_task
-@when_writable
+@retried_by_schedule
 def index_stale() -> None:
     """Rebuild search indexes after a change of the language, or an upgrade that changes the index."""
     for job in jobs.index_stale():
         enqueue_job(job.pk)
 
 
-@shared_task(autoretry_for=(OperationalError,), retry_backoff=True, max_retries=8)
+@shared_task
+@retried_by_schedule
 def delete_old_job_images() -> None:
     snapshot.delete_old()
 
@@ -121,8 +127,8 @@ def _run_slice(job_id: UUID, *, seconds: float) -> Job | None:
         return None
 
 
-@shared_task(autoretry_for=(StorageUnavailable, OperationalError), retry_backoff=True, max_retries=8)
-@when_writable
+@shared_task
+@retried_by_schedule
 def optimize(file_id: int) -> None:
     try:
         operations.optimize(file_id)
@@ -131,29 +137,29 @@ def optimize(file_id: int) -> None:
 
 
 @shared_task
-@when_writable
+@retried_by_schedule
 def optimize_pending() -> None:
     for file_id in operations.waiting_to_be_optimized():
         _enqueue(optimize, file_id)
 
 
-@shared_task(autoretry_for=(StorageUnavailable, OperationalError), retry_backoff=True, max_retries=8)
-@when_writable
+@shared_task
+@retried_by_schedule
 def extract_colors() -> None:
     """Extract the dominant colors of up to 100 files; the next run continues."""
     for file_id in operations.files_without_colors():
         operations.extract_colors(file_id)
 
 
-@shared_task(autoretry_for=(StorageUnavailable, OperationalError), retry_backoff=True, max_retries=8)
-@when_writable
+@shared_task
+@retried_by_schedule
 def read_again() -> None:
     for file_id in operations.to_read_again():
         operations.read_again(file_id)
 
 
-@shared_task(autoretry_for=(StorageUnavailable, OperationalError), retry_backoff=True, max_retries=8)
-@when_writable
+@shared_task
+@retried_by_schedule
 def verify() -> None:
     verify_due(seconds=VERIFY_SECONDS)
 
@@ -186,6 +192,9 @@ def enqueue_optimize(files: Iterable[StoredFile]) -> None:
 
 def _enqueue(task: Task, *params: str | int) -> None:
     try:
-        task.delay(*params)
+        if INLINE:
+            task(*params)
+        else:
+            task.delay(*params)
     except Exception:  # the request that enqueues it must not fail; a scheduled task will do the work
         log.warning("task.enqueue_failed", task=task.name, params=params, exc_info=True)

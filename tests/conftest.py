@@ -29,8 +29,8 @@ from organizations.models import AuditEvent, Membership, Organization, User
 from organizations.operations import create_key, create_organization_with_admin, set_roles
 from organizations.permissions import Role
 from organizations.usage import daily_stats
-from rokka import celery_app
 from rokka.core import env
+from sourceimages import tasks
 from sourceimages.maintenance import consistency
 from sourceimages.search import indexing
 from sourceimages.storage import OWNER_MARK, S3Storage
@@ -151,12 +151,9 @@ def consistency_errors(*, verify_checksums: bool = True) -> list[str]:
 
 
 @pytest.fixture
-def in_process(settings: Any) -> Iterator[None]:
-    """Run tasks in process, even with a queue."""
-    settings.CELERY_TASK_ALWAYS_EAGER, before = True, celery_app.conf.task_always_eager
-    celery_app.conf.task_always_eager = True
-    yield
-    celery_app.conf.task_always_eager = before
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks run where they are started, whatever queue is configured."""
+    monkeypatch.setattr(tasks, "INLINE", True)
 
 
 @pytest.fixture

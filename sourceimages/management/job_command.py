@@ -18,7 +18,7 @@ from organizations.audit import COMMAND
 from organizations.management.base import OperationCommand
 from organizations.models import Job, Organization
 from rokka.core.errors import DomainError
-from sourceimages import jobs
+from sourceimages import jobs, tasks
 from sourceimages.errors import InvalidName, SelectionChanged
 from sourceimages.jobs import snapshot
 from sourceimages.jobs.selection import fingerprint
@@ -211,8 +211,8 @@ class JobCommand(ImageCommand, OperationCommand):
         """The job after it ended or was paused, and the message of an error that interrupted it."""
         if not background:
             return run_inline(job)
-        if settings.CELERY_TASK_ALWAYS_EAGER:
-            self.stdout.write("There are no workers without REDIS_URL: running the job in this process.")
+        if tasks.INLINE:
+            self.stdout.write("There are no workers (JOB_RUNNER=inline): running the job in this process.")
             return run_inline(job)
         enqueue_job(job.pk)
         return follow(job), ""

@@ -26,7 +26,7 @@ def start(**variables: str) -> subprocess.CompletedProcess[str]:
     script = (
         "from django.conf import settings as s;"
         "print(s.ROKKA_MODE, s.SIGNUP_ENABLED, s.DATABASES['default']['ENGINE'], s.STORAGES['originals']['BACKEND'],"
-        " s.CACHES['default']['BACKEND'].rpartition('.')[2], s.CELERY_TASK_ALWAYS_EAGER, s.ALLOWED_FORMATS[:2])"
+        " s.CACHES['default']['BACKEND'].rpartition('.')[2], s.JOB_RUNNER, s.ALLOWED_FORMATS[:2])"
     )
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     env = kept | {"DJANGO_SETTINGS_MODULE": "rokka.settings"} | variables
@@ -35,14 +35,14 @@ def start(**variables: str) -> subprocess.CompletedProcess[str]:
 
 def test_standalone_mode_needs_no_settings(tmp_path):
     run = start(DATA_DIR=str(tmp_path))
-    chosen = "standalone True rokka.core.sqlite3 sourceimages.storage.LocalStorage LocMemCache True ['png', 'jpg']"
+    chosen = "standalone True rokka.core.sqlite3 sourceimages.storage.LocalStorage LocMemCache inline ['png', 'jpg']"
     assert run.stdout.strip() == chosen
     assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
 
 
 def test_production_runs_with_its_required_settings():
     run = start(**PRODUCTION)
-    chosen = "production False django.db.backends.postgresql sourceimages.storage.S3Storage RedisCache False"
+    chosen = "production False django.db.backends.postgresql sourceimages.storage.S3Storage RedisCache celery"
     assert run.stdout.startswith(chosen)
 
 

@@ -5,7 +5,7 @@ from django.core.management import call_command
 
 from organizations.audit import COMMAND
 from organizations.models import Job
-from sourceimages import jobs
+from sourceimages import jobs, tasks
 from sourceimages.management import job_command
 from tests.conftest import consistency_errors
 from tests.sourceimages.management.conftest import Terminal, active_hashes, ctrl_c, facts, raising
@@ -14,17 +14,16 @@ from tests.sourceimages.management.conftest import Terminal, active_hashes, ctrl
 
 
 @pytest.fixture
-def workers(settings, monkeypatch) -> list[object]:
+def workers(monkeypatch) -> list[object]:
     """IDs of enqueued jobs; each poll of their progress runs one batch."""
-    settings.CELERY_TASK_ALWAYS_EAGER = False
+    monkeypatch.setattr(tasks, "INLINE", False)
     handed: list[object] = []
     monkeypatch.setattr(job_command, "enqueue_job", handed.append)
     monkeypatch.setattr(job_command.time, "sleep", lambda seconds: jobs.run_one_batch(handed[-1]))
     return handed
 
 
-def test_without_redis_the_queue_is_this_process(acme, other, six, run, settings):
-    settings.CELERY_TASK_ALWAYS_EAGER = True
+def test_without_workers_a_background_job_runs_in_this_process(acme, other, six, run, in_process):
     printed = run("copy_all", "acme", "other", "--yes", "--background")
     assert "no workers" in printed
     assert facts(printed)["created"] == 6

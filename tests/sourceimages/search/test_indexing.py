@@ -185,7 +185,7 @@ def test_what_was_interrupted_goes_on(acme, two):
 def test_the_command_makes_the_index_current(acme, alice, two, capsys):
     speak(acme, "german")
     call_command("rebuild_index", "acme")
-    assert capsys.readouterr().out == "acme: 2 pictures\n"
+    assert capsys.readouterr().out == "acme: 2 images\n"
     assert found(alice, **{"user:text:caption": "Haus"}) == ["0.png"]
 
 

@@ -275,13 +275,13 @@ class AuditEventSerializer(serializers.Serializer):
     request_id = serializers.CharField(allow_blank=True)
     target = serializers.CharField(help_text="Image hash, user ID or name.")
     count = serializers.IntegerField(help_text="Number of affected images.")
-    tombstone_id = serializers.UUIDField(allow_null=True)
+    deletion_id = serializers.UUIDField(allow_null=True, source="tombstone_id")
     job_id = serializers.UUIDField(allow_null=True)
     details = serializers.DictField(help_text="`before` and `after` values of a change, unless they are large.")
 
     def to_representation(self, event: AuditEvent) -> dict[str, Any]:
-        data: dict[str, Any] = {str(name): getattr(event, str(name)) for name in self.fields}
-        for name in ("user_id", "api_key_id", "tombstone_id", "job_id"):
+        data: dict[str, Any] = {str(name): getattr(event, str(field.source)) for name, field in self.fields.items()}
+        for name in ("user_id", "api_key_id", "deletion_id", "job_id"):
             data[name] = data[name] and str(data[name])
         return data | {"created": event.created.isoformat(timespec="microseconds")}
 

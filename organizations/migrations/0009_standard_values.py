@@ -13,6 +13,7 @@ KINDS = {
 STATES = {"waiting": "queued", "done": "succeeded", "interrupted": "paused"}
 SOURCES = {"time": "system"}
 ACTIONS = {
+    "alias.changed": "alias.updated",
     "api_key.added": "api_key.created",
     "file.left_as_it_is": "file.optimization_skipped",
     "image.added": "image.created",

@@ -95,7 +95,7 @@ EVENT = {
     "request_id": "0b6f3c5d9e8a4c7db1a2e3f405162738",
     "target": HASH,
     "count": 1,
-    "tombstone_id": None,
+    "deletion_id": None,
     "job_id": None,
     "details": {"name": "harbour.jpg"},
 }

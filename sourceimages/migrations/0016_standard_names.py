@@ -15,6 +15,13 @@ def rename_values(apps, schema_editor):
     for old, new in KINDS.items():
         versions.filter(kind=old).update(kind=new)
     versions.filter(source="time").update(source="system")
+    files = apps.get_model("sourceimages", "StoredFile").objects
+    for file in files.filter(static_metadata__has_key="optimize").iterator():
+        optimize = file.static_metadata["optimize"]
+        for old, new in (("wish", "requested"), ("left", "skipped_reason")):
+            if old in optimize:
+                optimize[new] = optimize.pop(old)
+        file.save(update_fields=["static_metadata"])
 
 
 class Migration(migrations.Migration):

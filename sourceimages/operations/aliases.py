@@ -48,7 +48,7 @@ def set_alias(image: SourceImage, name: str, *, overwrite: bool, actor: Actor) -
     alias.save(update_fields=["hash"])
     if before != alias.hash:
         _record_version(ImageVersion.Kind.ALIAS_MOVED, organization, name, before, actor)
-    record(actor, "alias.changed", organization=organization, target=name, before=before, after=image.hash)
+    record(actor, "alias.updated", organization=organization, target=name, before=before, after=image.hash)
     return AliasResult(alias, created=False)
 
 

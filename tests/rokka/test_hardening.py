@@ -62,7 +62,7 @@ READABLE = [
 ]
 
 
-@pytest.mark.parametrize("secret", CREDENTIALS)
+@pytest.mark.parametrize("secret", CREDENTIALS, ids=("API key", "imported", "imported, long", "token", "signing key"))
 def test_credentials_are_redacted_wherever_they_are(secret):
     for text in (secret, f"/sourceimages/{secret}/x", f'{{"a": "{secret}"}}', f"x={secret}&y", f"%0a{secret}%22"):
         redacted = redact(text)

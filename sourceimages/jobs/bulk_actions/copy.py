@@ -29,9 +29,6 @@ class CopyForm(BulkActionForm):
         if len(field.choices) == 1:  # type: ignore[attr-defined]
             field.help_text = "There is no other organization that you have permission to copy to."
 
-    def clean_destination(self) -> str:
-        return str(self.cleaned_data["destination"])
-
     def params(self) -> Params:
         """Raises InvalidInput, and RoleMissing for an organization that the user can't copy to."""
         name = self.cleaned_data["destination"]

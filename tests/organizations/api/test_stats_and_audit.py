@@ -162,7 +162,7 @@ def test_admins_read_who_did_what(acme, alice, image):
         "request_id": event["request_id"],
         "target": image.hash,
         "count": 1,
-        "tombstone_id": None,
+        "deletion_id": None,
         "job_id": None,
         "details": {"name": "harbour.png"},
     }

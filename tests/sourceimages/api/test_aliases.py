@@ -31,7 +31,7 @@ def test_an_alias_is_made_read_changed_and_deleted(acme, alice, image):
     assert alice.api.delete(LOGO).status_code == alice.api.get(LOGO).status_code == 404
     assert acme.images.count() == 2
     verbs = AuditEvent.objects.filter(action__startswith="alias.").order_by("id").values_list("action", flat=True)
-    assert list(verbs) == ["alias.created", "alias.changed", "alias.deleted"]
+    assert list(verbs) == ["alias.created", "alias.updated", "alias.deleted"]
 
 
 def test_an_alias_outlives_its_image(acme, alice, image):

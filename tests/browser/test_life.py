@@ -33,7 +33,7 @@ def confirm(person, label: str) -> None:
 def test_locked_refused_unlocked_deleted_and_restored(ines, server):
     ines.expected = "400"  # the browser mentions refusals
     image = upload(server, images.png(seed=1), "harbour at night.png")
-    page = ines.pictures("organization=acme&q=harb")
+    page = ines.images("organization=acme&q=harb")
     page.get_by_role("link", name="harbour at night.png").click()
     ines.press("Lock …")
     confirm(ines, "Lock")
@@ -60,7 +60,7 @@ def test_locked_refused_unlocked_deleted_and_restored(ines, server):
     ines.press("Restore all of it")
     assert server.session().get(f"{server.url}/sourceimages/acme/{image['hash']}").status_code == 200
 
-    ines.pictures(f"organization=acme&q={image['short_hash']}")
+    ines.images(f"organization=acme&q={image['short_hash']}")
     page.get_by_role("link", name="harbour at night.png").click()
     history = page.get_by_role("table", name="What was done to this picture").inner_text()
     assert [verb for verb in ("image.locked", "image.unlocked", "image.deleted") if verb not in history] == []
@@ -70,13 +70,13 @@ def test_locked_refused_unlocked_deleted_and_restored(ines, server):
 def test_everything_is_deleted_as_a_job_and_brought_back(ines, server):
     shell(
         server,
-        "from tests import many; from organizations.models import *; from organizations import counters; "
-        f"o = Organization.objects.create(name='many', display_name='Many'); many.make(o, {MANY}, first=900001); "
+        "from tests.support import bulk_data; from organizations.models import *; from organizations.usage import counters; "
+        f"o = Organization.objects.create(name='many', display_name='Many'); bulk_data.make(o, {MANY}, first=900001); "
         "Counter.objects.bulk_create([Counter(organization=o, slot=s) for s in range(Counter.SLOTS)]); "
         "counters.set_totals(o, lambda: counters.Totals(images=o.images.living().count(), bytes=0))",
     )
     ines.expected = "503"  # of bytes that these never had
-    page = ines.pictures("organization=many")
+    page = ines.images("organization=many")
     assert found(ines) == MANY
     page.get_by_label(re.compile("that match")).check()
     ines.press("Move to the trash …")
@@ -85,7 +85,7 @@ def test_everything_is_deleted_as_a_job_and_brought_back(ines, server):
     expect(page.locator("#progress")).to_contain_text("done", timeout=90_000)
     expect(page.locator("#progress")).to_contain_text(f"{MANY} of {MANY}")
     job = page.url
-    ines.pictures("organization=many")
+    ines.images("organization=many")
     expect(page.locator("main")).to_contain_text("There is no picture yet")
 
     page.goto(job)
@@ -94,7 +94,7 @@ def test_everything_is_deleted_as_a_job_and_brought_back(ines, server):
     ines.press("Restore all of it")
     page.get_by_role("link", name="See the job").click()
     expect(page.locator("#progress")).to_contain_text("done", timeout=90_000)
-    ines.pictures("organization=many")
+    ines.images("organization=many")
     assert found(ines) == MANY
 
 
@@ -102,7 +102,7 @@ def test_some_of_what_was_deleted_comes_back(ines, server):
     names = [f"ticked {number}.png" for number in range(3)]
     for number, name in enumerate(names):
         upload(server, images.png(seed=100 + number), name)
-    page = ines.pictures("organization=acme&q=ticked&view=table")
+    page = ines.images("organization=acme&q=ticked&view=table")
     page.get_by_label("tick this page").check()
     expect(page.locator("[data-ticked]")).to_have_text("3 ticked")
     ines.press("Move to the trash …")
@@ -113,7 +113,7 @@ def test_some_of_what_was_deleted_comes_back(ines, server):
     page.get_by_label("tick ticked 1.png").check()
     ines.press("Restore what is ticked …")
     confirm(ines, "Restore")
-    ines.pictures("organization=acme&q=ticked")
+    ines.images("organization=acme&q=ticked")
     assert found(ines) == 1
 
 
@@ -147,7 +147,7 @@ def test_files_are_dropped_and_chosen(ines, server, tmp_path):
 def test_metadata_and_areas_are_edited(ines, server):
     ines.expected = "400"
     upload(server, images.png(width=200, height=100, seed=9), "edited.png")
-    page = ines.pictures("organization=acme&q=edited")
+    page = ines.images("organization=acme&q=edited")
     page.get_by_role("link", name="edited.png").click()
     page.locator("[name=field]").last.fill("year")
     page.locator("[name=type]").last.select_option("int")
@@ -187,6 +187,6 @@ def test_what_is_not_understood_is_said(ines):
 
 
 def test_what_is_no_query_is_read_as_words_and_stays(ines):
-    page = ines.pictures("organization=acme&q=%28harbour")
-    expect(page.get_by_role("status").filter(has_text="read as words")).to_be_visible()
+    page = ines.images("organization=acme&q=%28harbour")
+    expect(page.get_by_role("status").filter(has_text="searched as words")).to_be_visible()
     assert page.get_by_label("Search", exact=True).input_value() == "(harbour"

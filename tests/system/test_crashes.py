@@ -16,7 +16,7 @@ AROUND_COMMIT = ("upload.counted", "upload.committed")  # where databases may di
 
 def test_every_named_place_exists_and_is_killed_at():
     source = "".join(path.read_text() for path in (ROOT / "sourceimages").rglob("*.py"))
-    assert sorted(re.findall(r'faults\.point\("([a-z._]+)"\)', source)) == sorted(
+    assert sorted(re.findall(r'failpoints\.failpoint\("([a-z._]+)"\)', source)) == sorted(
         [*failpoints.FAILPOINTS, "storage.written", "storage.placed", "trash.recovered"]  # which both storages have
     )
 
@@ -53,10 +53,10 @@ def test_what_a_killed_upload_left_behind_is_found_and_swept(make_server, place)
 
     later = server.after_grace_time()
     found = later.manage("check_consistency").stdout
-    assert found.count("bytes without a row") == (0 if place == "upload.received" else 2)
+    assert found.count("no row refers to it") == (0 if place == "upload.received" else 2)
     collected = later.manage("collect_garbage").stdout
-    assert f"{0 if place == 'upload.spooled' else 2} files moved to the storage trash" in collected
-    assert f"{2 if place == 'upload.spooled' else 0} temporary files removed" in collected
+    assert f"{0 if place == 'upload.received' else 2} files moved to the storage trash" in collected
+    assert f"{2 if place == 'upload.received' else 0} temporary files deleted" in collected
     assert [path for path in files_in(server.data_dir / "files") if "trash" not in path.parts] == []
     assert server.manage("check_consistency", "--verify-checksums").stdout.strip() == "No problems found."
 
@@ -72,7 +72,7 @@ def test_a_killed_upload_to_s3_loses_nothing(make_server, empty_bucket, place):
     later = server.after_grace_time()
     found = later.manage("check_consistency", "--verify-checksums")
     assert found.returncode == 0, found.stdout
-    assert found.stdout.count("bytes without a row") == (0 if place == "storage.written" else 1)
+    assert found.stdout.count("no row refers to it") == (0 if place == "storage.written" else 1)
     later.manage("collect_garbage")
     assert later.manage("check_consistency").stdout.strip() == "No problems found."
     assert list((server.data_dir / "spool").glob("*.part")) == []

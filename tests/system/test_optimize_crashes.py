@@ -63,7 +63,7 @@ def test_a_process_that_is_killed_leaves_the_old_bytes_or_the_new_ones(make_serv
     else:
         assert (format, content) == ("tif", original)
 
-    assert server.manage("optimize_pending").stdout.strip() == "0 files done"  # somebody may still be at it
+    assert server.manage("optimize_pending").stdout.strip() == "0 files processed"  # somebody may still be at it
     server.manage("shell", "-c", TAKEN_FOR_DEAD)
     assert server.manage("optimize_pending").returncode == 0
     finished(server, original)
@@ -94,7 +94,7 @@ def test_undoing_that_is_killed_leaves_one_of_both_and_can_be_done_again(make_se
     original, send = upload(server)
     assert send().status_code == 200
     assert until(lambda: picture(server)[0] == "png")
-    undo = ("optimize", "--undo", "acme", "--yes")
+    undo = ("optimize_pending", "--undo", "acme", "--yes")
     server.environment["ROKKA_FAILPOINT"] = place
     assert server.manage(*undo).returncode == -9
     del server.environment["ROKKA_FAILPOINT"]

@@ -33,7 +33,7 @@ try:
     Tombstone.objects.update(expires_at="2020-01-01T00:00Z")
 except DatabaseError as error:
     print(error)
-for name in ("collect_garbage", "purge", "optimize"):
+for name in ("collect_garbage", "purge_trash", "optimize_pending"):
     try:
         call_command(name)
         print("done")
@@ -50,7 +50,7 @@ def server(request, make_server, tmp_path) -> Server:
     Path(tmp_path / "data").mkdir()
     if not ON_POSTGRESQL:
         template = made.environment["DATABASE_URL"].removeprefix("sqlite:///")
-        shutil.copy(template, tmp_path / "data" / "rokka.core.sqlite3")
+        shutil.copy(template, tmp_path / "data" / "rokka.sqlite3")
         made.environment["DATABASE_URL"] = f"sqlite:///{tmp_path}/data/rokka.sqlite3"
     made.start()
     for seed in range(3):
@@ -74,7 +74,7 @@ def stored(server: Server) -> list[str]:
     from sourceimages.storage import S3Storage
 
     bucket = S3Storage(**variables.storage_config(url, temp_dir=server.data_dir)["OPTIONS"])
-    return sorted(held.key for held in bucket.keys())
+    return sorted(held.key for held in bucket.list_objects())
 
 
 def beside(server: Server, database: str, **changed: str) -> Server:
@@ -260,7 +260,7 @@ def test_a_file_that_was_copied_without_its_log_removes_nothing(server, tmp_path
     assert server.manage("collect_garbage").returncode == 0
     moved = tmp_path / "moved"
     moved.mkdir()
-    shutil.copy(tmp_path / "data" / "rokka.core.sqlite3", moved)  # what has been written last is in rokka.sqlite3-wal
+    shutil.copy(tmp_path / "data" / "rokka.sqlite3", moved)  # what has been written last is in rokka.sqlite3-wal
     assert (tmp_path / "data" / "rokka.sqlite3-wal").stat().st_size > 0
     shutil.copytree(tmp_path / "data" / "files", moved / "files")
     server.stop()

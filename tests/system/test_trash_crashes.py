@@ -17,17 +17,17 @@ Tombstone.objects.update(expires_at="2020-01-01T00:00Z", purge_confirmed=True)
 REMOVE_IMAGES = "from sourceimages.models import SourceImage; SourceImage.objects.all().delete()"
 COUNT_AGAIN = """
 from organizations.models import Organization
-from organizations import counters
-from sourceimages import consistency
+from organizations.usage import counters
+from sourceimages.maintenance import consistency
 for one in Organization.objects.all():
-    counted, said = consistency.count(one), counters.totals(one)
+    counted, said = consistency.expected_totals(one), counters.totals(one)
     counters.add(one, images=counted.images - said.images, bytes=counted.bytes - said.bytes)
 """
 MOVE = """
 from sourceimages import storage
 storage.originals().move_to_trash([held.key for held in storage.originals().list_objects()])
 """
-WHERE = "from tests import storing; print(len(storing.keys()), len(storing.trashed()))"
+WHERE = "from tests.support import storage; print(len(storage.keys()), len(storage.trashed()))"
 
 
 @contextlib.contextmanager

@@ -9,12 +9,21 @@ LEAVE_BEHIND = """
 from organizations.models import Organization
 from sourceimages import ownership
 from sourceimages.storage import new_key
-from tests import storing
+from tests.support import storage
 
 ownership.check_writable()  # the storage has its mark before there are files
 key = new_key(Organization.objects.get().pk, "ab" * 20)
-storing.put(key, b"left behind")
+storage.put(key, b"left behind")
 print(key)
+"""
+
+
+RUN_SCHEDULED = """
+from rokka.celery import app
+from celery.utils.imports import symbol_by_name
+
+scheduler = symbol_by_name(app.conf.beat_scheduler)(app, lazy=True)
+scheduler.apply_async(scheduler.Entry(name="collect_garbage", app=app, **app.conf.beat_schedule["collect_garbage"]))
 """
 
 
@@ -48,12 +57,13 @@ def test_a_worker_collects_garbage_and_survives_being_killed(queue, make_server)
     assert server.manage("check_consistency").stdout.strip() == "No problems found."
 
 
-def test_without_redis_tasks_run_where_they_are_called(make_server):
+def test_without_redis_the_scheduler_runs_tasks_itself(make_server):
     server = make_server()
     server.environment.pop("REDIS_URL", None)
-    stray = left_behind(server)
-    send_garbage_collection(server.after_grace_time())
-    assert not stray.exists()
+    orphan = left_behind(server)
+    run = server.after_grace_time().manage("shell", "--verbosity", "0", "-c", RUN_SCHEDULED)
+    assert run.returncode == 0, run.stderr
+    assert not orphan.exists()
 
 
 def test_the_server_is_not_ready_without_its_redis(make_server):

@@ -109,8 +109,8 @@ def test_a_hash_finds_its_image(staff, various, field):
 def test_an_invalid_query_is_read_as_words_with_a_notice(staff, various, text, expected):
     answer = staff.get(PICTURES, {"organization": "acme", "q": text})
     assert (answer.status_code, set(names(answer))) == (200, expected)
-    assert "read as words" in text_of(answer)
-    assert "read as words" not in text_of(staff.get(PICTURES, {"organization": "acme", "q": "large"}))
+    assert "searched as words" in text_of(answer)
+    assert "searched as words" not in text_of(staff.get(PICTURES, {"organization": "acme", "q": "large"}))
 
 
 def test_days_are_whole_days(staff, various):

@@ -64,7 +64,7 @@ def test_a_job_copies_only_what_its_creator_can_download(image, secret, copier, 
     person = copier(role)
     started = person.api.post("/jobs/acme", {"kind": "copy_all", "destination": "stage"}, format="json")
     job = jobs.run(jobs.get(image.organization, started.json()["id"]).pk)
-    assert job.counts == {"created": 1, "protected": 1}
+    assert job.counts == {"created": 1, "not_permitted": 1}
     assert (job.failed, [failure["hash"] for failure in job.errors]) == (1, [secret.hash])
     assert [one.hash for one in stage.images.all()] == [image.hash]
 
@@ -73,7 +73,7 @@ def test_a_job_asks_again_when_rights_were_taken_meanwhile(secret, copier, stage
     person = copier(Role.READ)
     job = jobs.start_copy_all(secret.organization, stage, overwrite=False, actor=person.actor)
     Membership.objects.filter(user=person.user, organization=secret.organization).update(roles=[Role.IMAGES_READ])
-    assert jobs.run(job.pk).counts == {"protected": 1}
+    assert jobs.run(job.pk).counts == {"not_permitted": 1}
     assert not stage.images.exists()
 
 

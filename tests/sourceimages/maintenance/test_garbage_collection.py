@@ -46,7 +46,7 @@ def orphans(acme: Organization, count: int) -> list[str]:
 
 def test_a_storage_that_others_use_too_keeps_their_files(storage, acme, three, capsys):
     theirs = {
-        "rokka.core.sqlite3",
+        "rokka.sqlite3",
         "secret_key",
         "backups/2026-11-29.dump",
         f"{acme.pk.hex}/notes.txt",
@@ -59,7 +59,7 @@ def test_a_storage_that_others_use_too_keeps_their_files(storage, acme, three, c
     assert "5 files (30 bytes) in the storage not created by rokka, skipped, for example" in capsys.readouterr().out
     assert (keys(), trashed(), consistency_errors()) == (three | theirs, set(), [])
     page = logged_in(superuser()).get("/admin/").content.decode()
-    assert "5 files, 30\xa0bytes. They are never touched." in page
+    assert "5 files, 30\xa0bytes. They were not created by rokka" in page
 
 
 def test_a_file_older_than_its_organization_is_not_moved(storage, acme):

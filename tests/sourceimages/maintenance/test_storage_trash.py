@@ -51,12 +51,12 @@ def test_what_is_at_its_place_is_never_overwritten_from_the_trash(storage):
 
 
 @pytest.mark.parametrize(
-    "key", ["secret_key", "rokka.core.sqlite3", "backups/monday", KEY.upper(), KEY + "x", f"trash/{KEY}", f"../{KEY}"]
+    "key", ["secret_key", "rokka.sqlite3", "backups/monday", KEY.upper(), KEY + "x", f"trash/{KEY}", f"../{KEY}"]
 )
 def test_no_key_of_another_form_is_ever_moved_or_removed(storage, key):
     put(KEY, b"content")
     for verb in (lambda: storage.move_to_trash([KEY, key]), lambda: storage.empty_trash([key])):
-        with pytest.raises(ValueError, match="not a key of ours"):
+        with pytest.raises(ValueError, match="not a key of this application"):
             verb()
     assert (keys(), trashed()) == ({KEY}, set())
 

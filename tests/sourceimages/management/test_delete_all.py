@@ -86,7 +86,7 @@ def test_images_that_a_restore_skipped_fail_the_command_and_are_shown_before_the
     again = alice.upload(acme, images.png(seed=3), name="again.png").json()["items"][0]["hash"]
     printed = refused("restore_all", "acme", "--yes", status=3)
     assert facts(printed) == NOTHING_LEFT | {"restored": 5, "conflicting": 1}
-    assert f"Skipped or failed:\n  {again} 3.png: An active image has this hash" in printed
+    assert f"Skipped or failed:\n  {again} 3.png: An active image with this hash" in printed
     assert "(restore_conflict)" in printed
     assert acme.images.active().get(hash=again).name == "again.png"
     delete_image(six[0], actor=COMMAND)

@@ -36,7 +36,7 @@ def test_what_was_changed_since_is_named(acme, other, copied, refused):
     mine = other.images.first()
     rename_image(mine, "mine.png", actor=COMMAND)
     printed = refused("undo_job", str(copied.pk), "--yes", status=3)
-    assert f"Skipped or failed:\n  {mine.hash} mine.png: It was changed after the job.\n" in printed
+    assert f"Skipped or failed:\n  {mine.hash} mine.png: Image was changed after the job.\n" in printed
     assert active_hashes(other) == {mine.hash}
 
 

@@ -344,7 +344,7 @@ def test_two_jobs_that_copy_the_same_copy_every_image_once(acme, stage, fifty, o
         done = together(*[lambda job=job: finished(job) for job in both])
         for job in done:
             assert (job.state, job.total, job.processed, job.failed) == (Job.State.SUCCEEDED, 50, 50, 0)
-            assert job.counts.keys() <= {"created", "overwritten" if overwrite else "existing"}
+            assert job.counts.keys() <= {"created", "overwritten" if overwrite else "skipped_existing"}
             assert sum(job.counts.values()) == 50
         assert sum(job.counts.get("created", 0) for job in done) == (50 if turn == 0 else 0)
     assert set(stage.images.values_list("hash", flat=True)) == {image.hash for image in fifty}
@@ -567,7 +567,7 @@ def test_what_is_uploaded_while_everything_is_restored_is_there_once(acme, alice
 
         restored, hashes = together(restore, lambda: uploaded(alice, acme, *contents))
         assert sum(restored.counts.values()) == restored.processed == 20
-        assert restored.counts.keys() <= {"restored", "existing"}
+        assert restored.counts.keys() <= {"restored", "skipped_existing"}
         assert sorted(hashes) == sorted(acme.images.active().values_list("hash", flat=True))
     assert orphans() == set()
     assert consistency_errors() == []

@@ -509,7 +509,7 @@ def test_fields_in_use_are_listed_with_their_counts(many, acme, alice):
 
 
 @pytest.fixture
-def picture(acme, alice):
+def indexed(acme, alice):
     fields = {"title": "Harbour", "int:year": 2019, "array:tags": ["boat"], "text:caption": "two boats"}
     hash = alice.upload(acme, images.png(), name="quay.png", **{"meta_user[0]": json.dumps(fields)}).json()["items"][0][
         "hash"
@@ -518,41 +518,41 @@ def picture(acme, alice):
 
 
 @pytest.mark.usefixtures("consistent")
-def test_the_index_follows_every_change(acme, alice, stage, image):
+def test_the_index_follows_every_change(acme, alice, stage, indexed):
     assert found(alice, q="user:title:Harbour user:int:year:2019 user:tags:boat user:text:caption:boat quay") == [
-        picture.hash
+        indexed.hash
     ]
-    change_user_metadata(picture, {"title": "Quay", "int:year": None}, actor=COMMAND)
+    change_user_metadata(indexed, {"title": "Quay", "int:year": None}, actor=COMMAND)
     assert found(alice, **{"user:title": "Harbour"}) == found(alice, **{"user:int:year": "2019"}) == []
-    assert found(alice, **{"user:title": "Quay"}) == [picture.hash]
-    rename_image(picture, "pier.png", actor=COMMAND)
+    assert found(alice, **{"user:title": "Quay"}) == [indexed.hash]
+    rename_image(indexed, "pier.png", actor=COMMAND)
     assert found(alice, q="name_text:quay") == found(alice, q="quay -user:title:Quay") == []
-    assert found(alice, q="pier") == [picture.hash]
-    update_in_place(picture, {"version": {"text": "two"}}, actor=COMMAND)
-    assert found(alice, **{"dynamic:str:version:text": "two"}) == [picture.hash]
-    derived = set_protected(picture, True, delete_previous=False, actor=COMMAND).image
-    assert set(found(alice, **{"user:title": "Quay"})) == {picture.hash, derived.hash}
-    copy_image(picture, stage, overwrite=False, actor=COMMAND)
+    assert found(alice, q="pier") == [indexed.hash]
+    update_in_place(indexed, {"version": {"text": "two"}}, actor=COMMAND)
+    assert found(alice, **{"dynamic:str:version:text": "two"}) == [indexed.hash]
+    derived = set_protected(indexed, True, delete_previous=False, actor=COMMAND).image
+    assert set(found(alice, **{"user:title": "Quay"})) == {indexed.hash, derived.hash}
+    copy_image(indexed, stage, overwrite=False, actor=COMMAND)
     there = alice.api.get("/sourceimages/stage", {"user:title": "Quay", "q": "pier"}).json()
-    assert [item["hash"] for item in there["items"]] == [picture.hash]
-    change_user_metadata(picture, {"title": "Pier"}, actor=COMMAND)
-    copy_image(picture, stage, overwrite=True, actor=COMMAND)
+    assert [item["hash"] for item in there["items"]] == [indexed.hash]
+    change_user_metadata(indexed, {"title": "Pier"}, actor=COMMAND)
+    copy_image(indexed, stage, overwrite=True, actor=COMMAND)
     assert alice.api.get("/sourceimages/stage", {"user:title": "Pier"}).json()["total"] == 1
     assert alice.api.get("/sourceimages/stage", {"user:title": "Quay"}).json()["total"] == 0
 
 
-def test_an_upload_again_changes_what_is_found(acme, alice, image):
+def test_an_upload_again_changes_what_is_found(acme, alice, indexed):
     alice.upload(acme, images.png(), **{"meta_user[0]": json.dumps({"title": "Again"})})
-    assert found(alice, **{"user:title": "Again"}) == [picture.hash]
+    assert found(alice, **{"user:title": "Again"}) == [indexed.hash]
     assert found(alice, **{"user:title": "Harbour"}) == []
 
 
-def test_the_trash_is_searched_by_itself(acme, alice, image):
-    delete_image(picture, actor=COMMAND)
+def test_the_trash_is_searched_by_itself(acme, alice, indexed):
+    delete_image(indexed, actor=COMMAND)
     assert found(alice, **{"user:title": "Harbour"}) == []
-    assert found(alice, deleted="true", **{"user:title": "Harbour"}) == [picture.hash]
+    assert found(alice, deleted="true", **{"user:title": "Harbour"}) == [indexed.hash]
     day = timezone.now() + timedelta(minutes=1)
-    assert found(alice, deleted="true", deletedDate=f"[,{day.isoformat()}]") == [picture.hash]
+    assert found(alice, deleted="true", deletedDate=f"[,{day.isoformat()}]") == [indexed.hash]
     assert found(alice, deleted="true", deletedDate=f"{{{day.isoformat()},}}") == []
     Tombstone.objects.update(expires_at=timezone.now())
     from sourceimages.maintenance import purge

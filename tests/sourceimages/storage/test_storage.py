@@ -120,7 +120,7 @@ def test_orphans_are_found_and_go_to_the_trash_when_their_time_is_over(storage, 
     spooled(storage, b"never finished")
     assert collect() == 0
     set_grace_time(-5)
-    assert consistency_errors() == [f"bytes without a row under {stray}"]
+    assert consistency_errors() == [f"orphaned file {stray}: no row refers to it"]
     assert collect() == 1
     assert list(storage.temp_dir.glob("*.part")) == []
     assert consistency_errors() == []
@@ -137,13 +137,13 @@ def test_lost_and_changed_bytes_are_found(storage, acme, alice):
     alice.upload(acme, images.png())
     file = StoredFile.objects.get()
     lose(file.key)
-    assert consistency_errors() == [f"file {file.pk}: the bytes under {file.key} are missing"]
+    assert consistency_errors() == [f"file {file.pk}: {file.key} is missing"]
     put(file.key, b"x" * file.size)
-    assert consistency_errors() == [f"file {file.pk}: the bytes under {file.key} have changed"]
+    assert consistency_errors() == [f"file {file.pk}: {file.key} does not match its SHA-256"]
     assert consistency_errors(verify_checksums=False) == []
     put(file.key, b"short")
     assert consistency_errors(verify_checksums=False) == [
-        f"file {file.pk}: 5 bytes under {file.key}, the row says {file.size}"
+        f"file {file.pk}: {file.key} has 5 bytes, expected {file.size}"
     ]
 
 
@@ -198,7 +198,7 @@ def test_a_file_without_bytes_does_not_keep_others_from_being_rewritten(storage,
         alice.upload(acme, photos.tiff(photos.noise(61, 43, 3, seed=seed)), optimize_source="true")
     first, second = StoredFile.objects.order_by("id")
     lose(first.key)
-    with pytest.raises(CommandError, match="1 files failed"):
+    with pytest.raises(CommandError, match="1 file failed"):
         call_command("optimize_pending")
     first.refresh_from_db()
     second.refresh_from_db()

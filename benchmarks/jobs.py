@@ -271,7 +271,7 @@ def run_job(begin: Callable[[], "Job"]) -> dict[str, Any]:
     connection.ensure_connection()
     progress: list[tuple[float, int]] = []
     began = time.monotonic()
-    job = jobs.run(begin().pk, watch=lambda job: progress.append((time.monotonic(), job.processed)))
+    job = jobs.run(begin().pk, on_progress=lambda job: progress.append((time.monotonic(), job.processed)))
     ended = time.monotonic()
     if job.state != Job.State.SUCCEEDED:
         raise SystemExit(f"Job {job} ended with {job.counts} {job.error}.")

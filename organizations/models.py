@@ -182,7 +182,7 @@ class UsageCounter(models.Model):
 
 
 class DailyStats(models.Model):
-    """An organization's usage on one day (UTC): the last snapshot of the day, and the bytes downloaded that day."""
+    """An organization's usage on one day (UTC): the last snapshot of the day, and the traffic of downloads that day."""
 
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="daily_stats", db_index=False)
     day = models.DateField()

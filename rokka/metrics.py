@@ -19,7 +19,9 @@ from sourceimages.models import MaintenanceTask
 class DatabaseCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         held = GaugeMetricFamily(
-            "rokka_maintenance_held", "1 if the scheduled task is on hold until an operator acts.", labels=["task"]
+            "rokka_maintenance_held",
+            "1 if the scheduled task waits for a decision of an operator.",
+            labels=["task"],
         )
         last_run = GaugeMetricFamily(
             "rokka_maintenance_last_run_timestamp_seconds",

@@ -1,4 +1,4 @@
-"""What the pages of the admin have in common: they show rows and change them through operations only."""
+"""Base classes of the admin: its pages show rows, and change them only through operations."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,15 +26,14 @@ admin.site.unregister(Group)
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """Shows the rows that the roles of a user allow, and changes none."""
+    """Shows the rows that the user has permission to view. Nothing can be added, changed or deleted."""
 
-    permission: ClassVar[Permission | None] = (
-        None  # to see a row, in the organization of the row; None: for superusers only
-    )
-    organization_field: ClassVar[str] = "organization"  # what leads from a row to its organization
+    # Required to view a row, in the organization of the row. None: only superusers can view rows.
+    permission: ClassVar[Permission | None] = None
+    organization_field: ClassVar[str] = "organization"  # lookup from a row to its organization
     actions: Sequence[str] | None = None
     show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER  # each is one more count of all rows
+    show_facets = admin.ShowFacets.NEVER  # each facet counts all rows
     list_per_page = 50
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -54,15 +53,15 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         return self.has_view_permission(request)
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet:
-        """Rows of organizations that the user has no access to are excluded, from lists and by URL alike."""
-        found: models.QuerySet = super().get_queryset(request)
+        """Exclude rows of organizations that the user has no access to, from lists and from pages by URL."""
+        rows: models.QuerySet = super().get_queryset(request)
         staff = staff_of(request)
         if staff.superuser:
-            return found
+            return rows
         return (
-            found.filter(**{f"{self.organization_field}__in": staff.organization_ids_with(self.permission)})
+            rows.filter(**{f"{self.organization_field}__in": staff.organization_ids_with(self.permission)})
             if self.permission
-            else found.none()
+            else rows.none()
         )
 
 
@@ -73,15 +72,15 @@ class ActionAdmin(ReadOnlyAdmin):
     """
 
     change_form_template = "admin/row_actions.html"
-    max_rows: ClassVar[int] = 500  # each row is a transaction, and the request waits for all of them
-    over_limit_hint: ClassVar[str] = ""  # what to do instead
+    max_rows: ClassVar[int] = 500  # per request, which waits for one transaction per row
+    over_limit_hint: ClassVar[str] = ""  # an alternative, in a sentence
 
     def object_actions(self, row: Any) -> Sequence[str]:
         """The actions offered on the page of this row."""
         return self.actions or ()
 
     def has_action_permission(self, request: HttpRequest, name: str, row: Any) -> bool:
-        """Whether the roles of the user allow the action on this row."""
+        """Return whether the user has permission for the action on this row."""
         permission = getattr(type(self), name).permission
         return staff_of(request).has_permission(
             permission(row) if callable(permission) else permission, row.organization_id
@@ -96,8 +95,8 @@ class ActionAdmin(ReadOnlyAdmin):
         for name, (action, *_) in actions.items():
             if f"_{name}" in request.POST:
                 row = self.get_object(request, unquote(object_id))
-                answer: HttpResponse | None = action(self, request, [row] if row else [])
-                return answer or HttpResponseRedirect(request.get_full_path())
+                response: HttpResponse | None = action(self, request, [row] if row else [])
+                return response or HttpResponseRedirect(request.get_full_path())
         return super().change_view(request, object_id, *args, **kwargs)
 
     def render_change_form(
@@ -120,8 +119,8 @@ class ActionAdmin(ReadOnlyAdmin):
     def confirmation(
         self, request: HttpRequest, rows: list[Any], *, name: str, title: str, help_text: str
     ) -> HttpResponse:
-        """A page that shows which rows an action is about, and posts to where the request came from."""
-        what = f"{len(rows)} {model_ngettext(self.opts, len(rows))}"
+        """The confirmation page of an action, with its rows. Its form posts to the URL of the request."""
+        count = f"{len(rows)} {model_ngettext(self.opts, len(rows))}"
         return Confirmation(
             title=title,
             help_text=help_text,
@@ -133,17 +132,17 @@ class ActionAdmin(ReadOnlyAdmin):
                 for row in rows
             ],
             hidden=[
-                ("action", name),  # what a list reads
-                (f"_{name}", "yes"),  # what the page of one row reads
+                ("action", name),  # for a list
+                (f"_{name}", "yes"),  # for the page of one row
                 *((ACTION_CHECKBOX_NAME, str(row.pk)) for row in rows),
             ],
-            button=f"{title}: {what}",
+            button=f"{title}: {count}",
             cancel_url=request.get_full_path(),
             cancel_label=capfirst(str(self.opts.verbose_name_plural)),
         ).response(self, request)
 
-    def run_action(self, request: HttpRequest, rows: list[Any], act: "RowAction", done: str) -> None:
-        """Call the operation for each row and show a message for each refusal, which doesn't stop the others."""
+    def run_action(self, request: HttpRequest, rows: list[Any], method: "RowAction", done: str) -> None:
+        """Call the method for each row. An error of one row becomes a message and doesn't stop the others."""
         actor = actor_of(request)
         missing = len(set(request.POST.getlist(ACTION_CHECKBOX_NAME))) - len(rows)
         if missing > 0:
@@ -151,12 +150,12 @@ class ActionAdmin(ReadOnlyAdmin):
             self.message_user(request, text, messages.ERROR)
         count = 0
         for row in rows:
-            if not self.has_action_permission(request, act.__name__, row):
-                text = f"Your roles in {row.organization} don't allow this: {self.row_label(row)}."
+            if not self.has_action_permission(request, method.__name__, row):
+                text = f"You don't have permission in {row.organization} for: {self.row_label(row)}."
                 self.message_user(request, text, messages.ERROR)
                 continue
             try:
-                message = act(self, row, actor)
+                message = method(self, row, actor)
             except DomainError as error:
                 self.message_user(request, error.message, messages.ERROR)
                 continue
@@ -171,44 +170,45 @@ View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
 
 def error_page(view: View) -> View:
-    """Decorate a view: a DomainError becomes a page with the message and the status that the API would return."""
+    """Decorate a view: a DomainError becomes an error page with the status that the API returns."""
 
     @wraps(view)
-    def answer(self: admin.ModelAdmin, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def wrapped(self: admin.ModelAdmin, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
             return view(self, request, *args, **kwargs)
         except DomainError as error:
             return error_response(self, request, error)
 
-    return cast(View, answer)
+    return cast(View, wrapped)
 
 
-def error_response(self: admin.ModelAdmin, request: HttpRequest, error: DomainError) -> HttpResponse:
-    context = self.admin_site.each_context(request) | {"title": "Action failed", "error": error}
+def error_response(model_admin: admin.ModelAdmin, request: HttpRequest, error: DomainError) -> HttpResponse:
+    """The error page, with the message and the status of the error."""
+    context = model_admin.admin_site.each_context(request) | {"title": "Action failed", "error": error}
     return TemplateResponse(request, "admin/error.html", context, status=int(status_of(error)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Confirmation:
-    """What users read before they confirm an action, whatever it is about."""
+    """The confirmation page of an action, for rows or for images."""
 
     title: str
     help_text: str
-    hidden: Sequence[tuple[str, str]]  # fields to send again, beside `confirmed`
+    hidden: Sequence[tuple[str, str]]  # name and value of the hidden fields
     button: str
     cancel_url: str
-    cancel_label: str  # of the breadcrumb
+    cancel_label: str  # text of the breadcrumb
     summary: Sequence[tuple[str, str]] = ()  # label and text
-    form: Form | None = None  # what the action asks for
-    error: str = ""  # why it was refused the last time
-    rows: Sequence[tuple[str, str]] = ()  # URL and label of what it is about
-    images: Sequence[Any] = ()  # the same as thumbnails
-    more: int = 0  # images that are not shown
+    form: Form | None = None  # the parameters of the action
+    error: str = ""  # of the submitted form
+    rows: Sequence[tuple[str, str]] = ()  # URL and label
+    images: Sequence[Any] = ()  # shown as thumbnails
+    more: int = 0  # number of images without a thumbnail
     destructive: bool = False
     enabled: bool = True
 
     def response(self, model_admin: admin.ModelAdmin, request: HttpRequest) -> TemplateResponse:
-        """The page; with status 400 if there is an error."""
+        """Render the page, with status 400 if there is an error."""
         context = model_admin.admin_site.each_context(request) | {"title": self.title, "confirmation": self}
         return TemplateResponse(request, "admin/confirmation.html", context, status=400 if self.error else 200)
 
@@ -223,27 +223,27 @@ PermissionSpec = Permission | Callable[[Any], Permission]
 def row_action(
     description: str, *, permission: PermissionSpec, help_text: str, done: str = ""
 ) -> Callable[[RowAction], AdminAction]:
-    """Turn a method that calls an operation for one row, and may return a message, into an action of the admin.
+    """Turn a method that calls an operation for one row into an admin action that asks for confirmation first.
 
-    `permission` is required in the organization of the row; it can be a function of the row. `done` is the word for
-    the final message, such as "cancelled" in "2 jobs cancelled."
+    The method can return a message. `permission`, or what it returns for the row, is required in the organization of
+    the row. `done` is the verb of the final message, such as "cancelled" in "2 jobs cancelled."
     """
 
-    def action_of(act: RowAction) -> AdminAction:
+    def decorator(method: RowAction) -> AdminAction:
         @admin.action(description=description, permissions=["view"])
-        @wraps(act)
+        @wraps(method)
         def action(self: ActionAdmin, request: HttpRequest, rows: Any) -> HttpResponse | None:
             rows = list(rows[: self.max_rows + 1])
             if len(rows) > self.max_rows:
                 message = f"Select at most {self.max_rows} {self.opts.verbose_name_plural}. {self.over_limit_hint}"
                 self.message_user(request, message.strip(), messages.ERROR)
             elif "confirmed" in request.POST:
-                self.run_action(request, rows, act, done)
+                self.run_action(request, rows, method, done)
             elif rows:
-                return self.confirmation(request, rows, name=act.__name__, title=description, help_text=help_text)
+                return self.confirmation(request, rows, name=method.__name__, title=description, help_text=help_text)
             return None
 
         action.permission = permission  # type: ignore[attr-defined]
         return action
 
-    return action_of
+    return decorator

@@ -62,7 +62,7 @@ BY_ID = SQL + "k.id = %s AND u.id = %s"
 
 
 def resolve_access(credentials: Credentials, name: str, *, addressed: bool = True) -> Access | None:
-    """Return the caller's access to the organization of this name, or None if there is none.
+    """Return the caller's access to the organization of this name, or None if the caller has no access.
 
     With `addressed`, the request is one to this organization: it accepts a membership that another user created.
     """

@@ -81,7 +81,7 @@ class DownloadCounter:
                 self.timer.start()
 
     def counting(self, blocks: Iterator[bytes], organization_id: UUID) -> Iterator[bytes]:
-        """Yield the blocks and count their bytes, including those sent before a client disconnects."""
+        """Yield the blocks and count their size in bytes, including those sent before a client disconnects."""
         sent = 0
         try:
             for block in blocks:

@@ -101,7 +101,7 @@ def _statistics(ids: list[Any] | None) -> dict[str, Any]:
 
 
 def storage_by_day(ids: list[UUID] | None, days: Sequence[date]) -> dict[date, int]:
-    """Return the bytes stored by all the organizations together, per day, from the first day with a snapshot.
+    """Return the storage used by all the organizations together, in bytes, per day, from the first day with a snapshot.
 
     An organization without a snapshot of a day counts with its latest earlier one.
     """

@@ -42,7 +42,7 @@ def redact(text: str) -> str:
 
 
 def redact_processor(logger: Any, method: str, line: Any) -> Any:
-    """Redact every line, whoever wrote it; before JSON escapes characters and so divides credentials."""
+    """Redact every line, including those of libraries, before JSON escapes characters and so divides credentials."""
     match line:
         case None | bool() | int() | float():
             return line

@@ -14,7 +14,7 @@ BLOCK = 64 * 1024
 
 
 class CountingInput:
-    """A wrapper of `wsgi.input` that counts the bytes read and notices the end."""
+    """A wrapper of `wsgi.input` that counts bytes read and notices the end."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream

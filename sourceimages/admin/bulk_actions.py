@@ -1,4 +1,4 @@
-"""Bulk actions in the admin: users select images, confirm what will happen, and a job does it."""
+"""Bulk actions in the admin: users select images, confirm, and a job processes them."""
 
 from collections.abc import Set
 from contextlib import suppress
@@ -30,19 +30,19 @@ MAX_ID_DIGITS = 18
 
 
 class IdsField(forms.Field):
-    """Ids of images, one hidden input each."""
+    """A list of image ids, one hidden input each."""
 
     widget = forms.MultipleHiddenInput
 
     def clean(self, value: Any) -> tuple[int, ...]:
-        ids = [str(one) for one in value or ()]
-        if not all(one.isascii() and one.isdecimal() and len(one) <= MAX_ID_DIGITS for one in ids):
+        ids = [str(image_id) for image_id in value or ()]
+        if not all(text.isascii() and text.isdecimal() and len(text) <= MAX_ID_DIGITS for text in ids):
             raise ValidationError("Invalid image IDs.")
         return tuple(map(int, ids))
 
 
 class SelectionForm(forms.Form):
-    """Which bulk action runs over which images: the fields of the list, of an image and of a deletion."""
+    """A bulk action and its images, as submitted by the list, by the page of an image and by that of a deletion."""
 
     kind = forms.ChoiceField(
         choices=[(name, action.label) for name, action in BULK_ACTIONS.items()],
@@ -51,14 +51,14 @@ class SelectionForm(forms.Form):
     organization = forms.CharField(required=False)
     in_trash = forms.CharField(required=False)  # "yes"
     ids = IdsField(required=False)
-    all = forms.CharField(required=False)  # "yes": every image that `search` finds, instead of ids
+    all = forms.CharField(required=False)  # "yes": all results of `search` instead of `ids`
     search = forms.CharField(required=False, strip=False)
-    shown = forms.CharField(required=False)  # fingerprint of what the confirmation page showed
-    back = forms.CharField(required=False, strip=False)  # where the user came from, see `next_url`
+    fingerprint = forms.CharField(required=False)  # of the images that the confirmation page showed
+    back = forms.CharField(required=False, strip=False)  # the page to return to, see `next_url`
     confirmed = forms.CharField(required=False)
 
     def check(self) -> None:
-        """Raises InvalidInput."""
+        """Raises InvalidInput with the first error of the form."""
         if not self.is_valid():
             raise InvalidInput(str(next(iter(self.errors.values()))[0]))
 
@@ -67,7 +67,7 @@ class SelectionForm(forms.Form):
         return BULK_ACTIONS[self.cleaned_data["kind"]]
 
     def selection(self, organization: Organization) -> Selection:
-        """Raises InvalidInput if no image is selected, or the action is not for images of this state."""
+        """Return the selection. Raises InvalidInput if it is empty, or if the action is for images in another state."""
         fields = self.cleaned_data
         in_trash = fields["in_trash"] == "yes"
         if in_trash != self.action.scope.value:
@@ -80,20 +80,23 @@ class SelectionForm(forms.Form):
         return Selection(organization, in_trash=in_trash, ids=fields["ids"])
 
     def check_unchanged(self, selection: Selection) -> None:
-        """Raises SelectionChanged if a search finds other images than the confirmation page showed."""
-        if (expected := self.expected(selection)) is not None and expected != (now := selection.summary()).fingerprint:
-            raise SelectionChanged(now.count)
+        """Raises SelectionChanged if the search finds other images than those that the user confirmed."""
+        if (expected := self.expected(selection)) is None:
+            return
+        summary = selection.summary()
+        if summary.fingerprint != expected:
+            raise SelectionChanged(summary.count)
 
     def expected(self, selection: Selection) -> str | None:
-        """The fingerprint of what the confirmation page showed; None for ids, which don't change."""
-        return None if selection.ids is not None else self.cleaned_data["shown"]
+        """The fingerprint of the confirmed images; None for selected ids, which don't change."""
+        return None if selection.ids is not None else self.cleaned_data["fingerprint"]
 
     def hidden(self, selection: Selection, summary: Summary) -> list[tuple[str, str]]:
-        """The fields that the confirmation page sends again."""
+        """The hidden fields of the confirmation page, as name and value."""
         fields = [(name, self.cleaned_data[name]) for name in ("kind", "organization", "in_trash", "back")]
         if selection.ids is not None:
             return fields + [("ids", str(image_id)) for image_id in selection.ids]
-        return [*fields, ("all", "yes"), ("search", selection.search), ("shown", summary.fingerprint)]
+        return [*fields, ("all", "yes"), ("search", selection.search), ("fingerprint", summary.fingerprint)]
 
 
 class BulkActionMixin(ReadOnlyAdmin):
@@ -105,7 +108,7 @@ class BulkActionMixin(ReadOnlyAdmin):
 
     @error_page
     def bulk_action_view(self, request: HttpRequest) -> HttpResponseBase:
-        """Show what will happen; once that is confirmed, do it."""
+        """Show the confirmation page; once confirmed, run the action or start its job."""
         sent, staff = SelectionForm(request.POST), staff_of(request)
         sent.check()
         action = sent.action
@@ -178,10 +181,10 @@ class BulkActionMixin(ReadOnlyAdmin):
     def _apply_to_one(
         self, request: HttpRequest, action: BulkAction, selection: Selection, params: dict[str, Any], back: str
     ) -> HttpResponseBase:
-        """Process one image at once, without a job. Raises what the operation raises."""
+        """Process a single image immediately, without a job. Raises the DomainError of the operation."""
         image = selection.images().select_related("organization", "file").first()
         if image is None:
-            raise ImageNotFound("This image no longer exists.")
+            raise ImageNotFound("The image no longer exists.")
         message, changed = action.apply_to_one(image, params, actor_of(request))
         messages.success(request, f"{image}: {message}.")
         if changed != image and back == str(image.pk):
@@ -192,7 +195,7 @@ class BulkActionMixin(ReadOnlyAdmin):
 def summary_rows(
     action: BulkAction, selection: Selection, summary: Summary, affected: int
 ) -> list[tuple[str, str | SafeString]]:
-    """What is selected, as label and text."""
+    """The summary of the selection on the confirmation page, as label and text."""
     selected = f"{summary.count} image{pluralize(summary.count)}, {filesizeformat(summary.bytes)}"
     if selection.ids is None:
         query = humanize_query(selection.search)
@@ -209,18 +212,19 @@ def summary_rows(
 
 
 def available_actions(granted: Set[Permission], *, in_trash: bool) -> list[BulkAction]:
-    """The bulk actions that these permissions allow on images of this state."""
+    """The bulk actions that these permissions allow, for active images or for images in the trash."""
     return [
         action for action in BULK_ACTIONS.values() if action.scope.value == in_trash and action.permission in granted
     ]
 
 
 def change_url(pk: int | str) -> str:
+    """The URL of the page of an image."""
     return reverse("admin:sourceimages_sourceimage_change", args=[pk])
 
 
 def next_url(back: str) -> str:
-    """The page that the user came from: an image, a deletion or a list with its parameters, never another site."""
+    """The URL to return to: an image, a deletion, or the list with its parameters; never another site."""
     if back.isascii() and back.isdecimal() and len(back) <= MAX_ID_DIGITS:
         return change_url(back)
     if back.startswith("trash:"):

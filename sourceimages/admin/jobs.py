@@ -1,4 +1,4 @@
-"""Long work. It is here because all of it is about pictures."""
+"""The admin of jobs: their progress, and the actions to cancel, resume, retry and undo them."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
+from django.template.defaultfilters import pluralize
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
@@ -21,6 +22,7 @@ from sourceimages.jobs import permission_for, undo
 
 
 def job_permission(job: Job) -> Permission:
+    """The permission to start, cancel, resume and retry jobs of this kind."""
     return permission_for(job.kind)
 
 
@@ -35,6 +37,7 @@ class JobAdmin(ActionAdmin):
     change_list_template = "admin/sourceimages/jobs.html"
 
     def object_actions(self, job: Job) -> Sequence[str]:
+        """The actions that the state of the job allows."""
         if job.unfinished:
             return ("cancel",)
         resume = ("resume",) if job.state in jobs.RESUMABLE else ()
@@ -45,7 +48,7 @@ class JobAdmin(ActionAdmin):
         return f"{job.kind} of {job.organization}, {job.processed} of {job.total} images"
 
     def has_action_permission(self, request: HttpRequest, name: str, job: Job) -> bool:
-        """Resuming or retrying a copy requires the permission to write at its destination, as starting one does."""
+        """Resuming or retrying a copy requires permission to copy to its destination, as starting one does."""
         if name in ("resume", "retry") and "destination" in job.params:
             destination = Organization.objects.filter(name=job.params["destination"]).first()
             if destination and not staff_of(request).has_permission(Permission.IMAGES_COPY_TO, destination):
@@ -57,8 +60,8 @@ class JobAdmin(ActionAdmin):
         return super().has_action_permission(request, name, job)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        live = self.get_queryset(request).filter(state__in=Job.UNFINISHED).exists()
-        return super().changelist_view(request, {"live": live} | (extra_context or {}))
+        unfinished = self.get_queryset(request).filter(state__in=Job.UNFINISHED).exists()
+        return super().changelist_view(request, {"unfinished": unfinished} | (extra_context or {}))
 
     @error_page
     def change_view(
@@ -107,7 +110,7 @@ class JobAdmin(ActionAdmin):
         "Resume",
         permission=job_permission,
         done="resumed",
-        help_text="A job continues where it stopped. No image is processed twice.",
+        help_text="The job continues where it stopped. No image is processed twice.",
     )
     def resume(self, job: Job, actor: Actor) -> None:
         if job.state not in jobs.RESUMABLE:
@@ -123,19 +126,20 @@ class JobAdmin(ActionAdmin):
     def undo(self, job: Job, actor: Actor) -> str:
         started = jobs.start_undo(job, actor=actor)
         tasks.enqueue_job(started.pk)
-        address = reverse("admin:organizations_job_change", args=[started.pk])
-        return format_html('Started: <a href="{}">undo {} of {}</a>.', address, job.kind, job.organization)
+        url = reverse("admin:organizations_job_change", args=[started.pk])
+        return format_html('Started: <a href="{}">undo {} of {}</a>.', url, job.kind, job.organization)
 
     @row_action(
         "Retry skipped and failed images",
         permission=job_permission,
-        help_text="A new job processes only the images that this one skipped or failed to process.",
+        help_text="A new job processes only the images that this one skipped or that failed.",
     )
     def retry(self, job: Job, actor: Actor) -> str:
-        new = jobs.start_retry(job, actor=actor)
-        tasks.enqueue_job(new.pk)
-        address = reverse("admin:organizations_job_change", args=[new.pk])
-        return format_html('Started for {} images. <a href="{}">View job</a>', new.total, address)
+        started = jobs.start_retry(job, actor=actor)
+        tasks.enqueue_job(started.pk)
+        url = reverse("admin:organizations_job_change", args=[started.pk])
+        images = f"{started.total} image{pluralize(started.total or 0)}"
+        return format_html('Retry started for {}. <a href="{}">View job</a>', images, url)
 
     @admin.display(description="state", ordering="state")
     def state_label(self, job: Job) -> str:
@@ -145,7 +149,7 @@ class JobAdmin(ActionAdmin):
     def progress(self, job: Job) -> str:
         if not job.total:
             return f"{job.processed}"
-        bar = '<progress value="{}" max="100" aria-label="progress"></progress> {}&nbsp;%, {} of {}'
+        bar = '<progress value="{}" max="100" aria-label="Progress"></progress> {}%, {} of {}'
         return format_html(bar, percent(job), percent(job), job.processed, job.total)
 
     @admin.display
@@ -165,13 +169,14 @@ def state_label(job: Job) -> str:
 
 
 def percent(job: Job) -> int:
+    """The processed share of the images, from 0 to 100."""
     if not job.total:
         return 0 if job.unfinished else 100
     return min(100, 100 * job.processed // job.total)
 
 
 def rate(job: Job) -> float | None:
-    """Images per second between the start and the last heartbeat."""
+    """Images per second between the start and the end or last heartbeat; None if unknown."""
     end = job.finished or job.heartbeat
     seconds = (end - job.started).total_seconds() if end and job.started else 0
     return job.processed / seconds if seconds > 0 and job.processed else None

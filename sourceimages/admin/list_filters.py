@@ -274,7 +274,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of images, with the URLs of other pages; "" if there is no such page."""
+    """A page of images, with the URLs of other pages; "" for a page that doesn't exist."""
 
     items: list[SourceImage]
     previous: str

@@ -1,4 +1,4 @@
-"""The trash: a row for each deletion."""
+"""The admin of the trash, which lists deletions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,32 +25,32 @@ from sourceimages.operations import expire_tombstone
 from sourceimages.outcomes import Outcome
 from sourceimages.templatetags.sourceimages_admin import days_left
 
-COUNT_CAP = 1000  # images of a deletion; counting a million takes too long for a list
+COUNT_CAP = 1000  # images counted per deletion; counting a million takes too long for a list
 PREVIEWS_PER_ROW = 3  # thumbnails
 PER_PAGE = 60
 RESTORABLE = ExpressionWrapper(Q(expires_at__gt=DatabaseNow()), output_field=BooleanField())
 
 
 class CappedCount(Subquery):
-    """The number of rows that a query with a limit returns."""
+    """The number of rows of a query with a limit, so that counting stops at the limit."""
 
     template = "(SELECT COUNT(*) FROM (%(subquery)s) AS found)"
 
 
 class DeletePermanentlyForm(forms.Form):
-    """Confirms by the name of the organization that a deletion expires now."""
+    """Confirms the permanent deletion with the name of the organization."""
 
     name = forms.CharField(required=False)
 
     def __init__(self, *args: Any, tombstone: Tombstone, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.expected = tombstone.organization.name
-        self.fields["name"].label = f"Type the name of the organization, {self.expected}"
+        self.fields["name"].label = f"Type the name of the organization ({self.expected}) to confirm"
         self.fields["name"].widget.attrs |= {"autocomplete": "off", "required": True}
 
     def clean_name(self) -> str:
         if self.cleaned_data["name"] != self.expected:
-            raise ValidationError(f"Nothing was deleted. Type {self.expected!r} to confirm.")
+            raise ValidationError(f"Type {self.expected!r} to confirm. Nothing was deleted.")
         return self.expected
 
 
@@ -69,8 +69,8 @@ class TombstoneAdmin(ActionAdmin):
         count = CappedCount(images.values("pk")[: COUNT_CAP + 1], output_field=IntegerField())
         visible = images.filter(format__in=thumbnails.SUPPORTED_FORMATS, protected=False).order_by("id").values("pk")
         previews = {f"preview_{number}": Subquery(visible[number : number + 1]) for number in range(PREVIEWS_PER_ROW)}
-        found: QuerySet = super().get_queryset(request).annotate(count=count, restorable=RESTORABLE, **previews)
-        return found
+        rows: QuerySet = super().get_queryset(request).annotate(count=count, restorable=RESTORABLE, **previews)
+        return rows
 
     def object_actions(self, tombstone: Any) -> Sequence[str]:
         return ("restore",) if tombstone.count and tombstone.restorable else ()
@@ -88,9 +88,10 @@ class TombstoneAdmin(ActionAdmin):
     )
     def restore(self, tombstone: Tombstone, actor: Actor) -> str:
         job = tasks.run_or_enqueue(jobs.start_restore(tombstone.organization, tombstone.pk, actor=actor))
-        address = reverse("admin:organizations_job_change", args=[job.pk])
-        text = "Restore started" if job.unfinished else f"{job.counts.get(Outcome.RESTORED, 0)} images restored"
-        return format_html('{}. <a href="{}">View job</a>.', text, address)
+        url = reverse("admin:organizations_job_change", args=[job.pk])
+        restored = job.counts.get(Outcome.RESTORED, 0)
+        text = "Restore started" if job.unfinished else f"{restored} image{pluralize(restored)} restored"
+        return format_html('{}. <a href="{}">View job</a>', text, url)
 
     @error_page
     def change_view(
@@ -128,7 +129,7 @@ class TombstoneAdmin(ActionAdmin):
         return TemplateResponse(request, "admin/sourceimages/deletion.html", context, status=status)
 
     def _expire(self, request: HttpRequest, tombstone: Tombstone, form: DeletePermanentlyForm) -> HttpResponse:
-        """For superusers, who type the name of the organization: this can't be undone."""
+        """Expire the deletion now. Raises Forbidden unless the user is a superuser, InvalidInput for a wrong name."""
         if not staff_of(request).superuser:
             raise Forbidden("Only superusers can delete permanently before a deletion expires.")
         if not form.is_valid():
@@ -144,9 +145,9 @@ class TombstoneAdmin(ActionAdmin):
 
     @admin.display(description="")
     def preview(self, tombstone: Any) -> str:
-        found = filter(None, (getattr(tombstone, f"preview_{number}") for number in range(PREVIEWS_PER_ROW)))
-        addresses = ((reverse("admin:sourceimages_preview", args=[pk, "small"]),) for pk in found)
-        return format_html_join(" ", '<img class="preview" src="{}" alt="" loading="lazy">', addresses)
+        ids = filter(None, (getattr(tombstone, f"preview_{number}") for number in range(PREVIEWS_PER_ROW)))
+        urls = ((reverse("admin:sourceimages_preview", args=[pk, "small"]),) for pk in ids)
+        return format_html_join(" ", '<img class="preview" src="{}" alt="" loading="lazy">', urls)
 
     @admin.display(description="expires", ordering="expires_at")
     def expires_in(self, tombstone: Tombstone) -> str:
@@ -158,5 +159,5 @@ class TombstoneAdmin(ActionAdmin):
 
 
 def count_label(tombstone: Any) -> str:
-    """The number of its images, up to COUNT_CAP."""
+    """The number of images of the deletion as text: exact up to COUNT_CAP."""
     return f"more than {COUNT_CAP}" if tombstone.count > COUNT_CAP else str(tombstone.count)

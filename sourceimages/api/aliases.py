@@ -85,7 +85,7 @@ class AliasViewSet(SourceImageScopedViewSet):
 
     invalidate_cache = unsupported_action(
         "Clear the cache of an alias (not supported)",
-        "This server doesn't render images, so there is no cache to clear.",
+        "This server doesn't render images, so it has no cache to clear.",
         parameters=[ORGANIZATION, ALIAS],
         lookup=aliases.get_alias,
     )

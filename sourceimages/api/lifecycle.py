@@ -130,7 +130,7 @@ class LifecycleMixin(SourceImageScopedViewSet):
 
     invalidate_cache = unsupported_action(
         "Clear the cache of an image (not supported)",
-        "This server doesn't render images, so there is no cache to clear.",
+        "This server doesn't render images, so it has no cache to clear.",
         parameters=[ORGANIZATION, HASH],
     )
     autolabel = unsupported_action(

@@ -1,4 +1,4 @@
-"""Long work, in batches that survive killed processes. What a job is about and how far it is stands in its row."""
+"""Jobs: operations on many images, in batches that survive killed processes. All state is in the job's row."""
 
 from sourceimages.jobs.control import cancel, find_equal, find_interrupted, get, resume, stop
 from sourceimages.jobs.create import (

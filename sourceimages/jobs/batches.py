@@ -1,4 +1,7 @@
-"""One batch of each kind of job: one transaction that also moves the job's position, so that none is done twice."""
+"""The batches of jobs that process a whole organization.
+
+A batch is one transaction that also saves the job's position, so that no batch runs twice.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,20 +13,10 @@ from organizations.models import Job, Organization
 from organizations.permissions import Permission
 from organizations.usage import counters
 from rokka.core.errors import InvalidInput
-from sourceimages.errors import (
-    InvalidDestination,
-)
-from sourceimages.jobs import restoring, undo
+from sourceimages.errors import InvalidDestination
+from sourceimages.jobs import restore_deletion, undo
 from sourceimages.jobs.kinds import COPY_ALL, DELETE_ALL, REINDEX, RESTORE_DELETION, UNDO
-from sourceimages.jobs.progress import (
-    actor_of,
-    advance,
-    claim,
-    complete,
-    next_ids,
-    processing,
-    restorable_tombstone,
-)
+from sourceimages.jobs.progress import actor_of, advance, claim, complete, next_ids, processing, restorable_tombstone
 from sourceimages.jobs.registry import JobKind, register
 from sourceimages.models import SourceImage, Tombstone
 from sourceimages.operations.copy import copy_images
@@ -31,12 +24,12 @@ from sourceimages.outcomes import MESSAGES, Outcome
 from sourceimages.search import index_state, indexing
 
 COPY_BATCH = 2000  # rows
-INDEX_BATCH = 500  # rows that pass through Python
+INDEX_BATCH = 500  # rows; their documents are indexed in Python, not in SQL
 
 
 @transaction.atomic
 def run_delete_all_batch(job_id: UUID) -> Job:
-    """Active images point to the tombstone; locked ones are skipped, as is what was removed meanwhile."""
+    """Move the active images of a batch to the trash. Locked images and those deleted since are skipped."""
     job = claim(job_id)
     if job.state != Job.State.RUNNING:
         return job
@@ -50,31 +43,31 @@ def run_delete_all_batch(job_id: UUID) -> Job:
         skipped = {} if deleted == len(ids) else _not_deleted(ids, tombstone)
         counts = Counter({Outcome.DELETED: deleted}) + Counter(skipped.values())
         messages = {image_id: MESSAGES[outcome] for image_id, outcome in skipped.items()}
-        advance(job, ids[-1], counts, processed=len(ids), left=messages)
+        advance(job, ids[-1], counts, processed=len(ids), skipped=messages)
         counters.add(job.organization, images=-deleted)
     return job
 
 
 def _not_deleted(ids: Sequence[int], tombstone: Tombstone) -> dict[int, Outcome]:
-    """Return the images that are not part of this deletion, with the reason."""
-    now = dict(SourceImage.objects.filter(pk__in=ids).values_list("id", "tombstone"))
+    """Return why images were not deleted, LOCKED or NOT_FOUND, by id."""
+    tombstones = dict(SourceImage.objects.filter(pk__in=ids).values_list("id", "tombstone"))
     return {
-        pk: Outcome.LOCKED if pk in now and now[pk] is None else Outcome.NOT_FOUND
+        pk: Outcome.LOCKED if pk in tombstones and tombstones[pk] is None else Outcome.NOT_FOUND
         for pk in ids
-        if now.get(pk) != tombstone.pk
+        if tombstones.get(pk) != tombstone.pk
     }
 
 
 @transaction.atomic
 def run_index_batch(job_id: UUID) -> Job:
-    """What is searched is made anew of the documents; those in the trash included."""
+    """Rebuild the search index of the images of a batch, including images in the trash."""
     job = claim(job_id)
     if job.state != Job.State.RUNNING:
         return job
     built_for = index_state.current_version(index_state.language_to_write(job.organization_id))
     if built_for != job.params.get("index"):
         raise InvalidInput(
-            "The language of the organization has changed meanwhile. Another job builds the index for it."
+            "The search language was changed after the job started. Another job builds the index for the new language."
         )
     ids = next_ids(job, INDEX_BATCH)
     if not ids:
@@ -91,30 +84,30 @@ def run_index_batch(job_id: UUID) -> Job:
 
 
 def run_copy_batch(job_id: UUID) -> Job:
-    """Bytes first, outside of any transaction, then the rows of the whole batch with the job's new position."""
+    """Copy the files of a batch outside of any transaction, then its rows together with the job's position."""
     with transaction.atomic():
         job = claim(job_id)
     if job.state != Job.State.RUNNING:
         return job
     destination = Organization.objects.filter(name=job.params["destination"]).first()
     if destination is None:
-        raise InvalidDestination(f"There is no organization called {job.params['destination']!r}.")
+        raise InvalidDestination(f"Organization {job.params['destination']!r} not found.")
     batch = next_ids(job, COPY_BATCH)
     if not batch:
         with transaction.atomic():
             return complete(Job.objects.get_for_update(job_id))
 
     def before_commit(outcomes: Mapping[int, Outcome]) -> bool:
-        now = Job.objects.get_for_update(job_id)
-        if now.processed_id != job.processed_id or now.state != Job.State.RUNNING:
-            return False  # another process has done this batch, or somebody has asked to stop
+        current = Job.objects.get_for_update(job_id)
+        if current.processed_id != job.processed_id or current.state != Job.State.RUNNING:
+            return False  # another process has copied this batch, or a user has cancelled the job
         counts = Counter(outcomes.values())
         failed = sum(counts[outcome] for outcome in COPY_FAILURES)
         messages = {pk: COPY_MESSAGES[outcome] for pk, outcome in outcomes.items() if outcome in COPY_MESSAGES}
-        advance(now, batch[-1], counts, processed=len(batch), failed=failed, left=messages)
+        advance(current, batch[-1], counts, processed=len(batch), failed=failed, skipped=messages)
         return True
 
-    # By the rights that whoever started it has now.
+    # The user who started the job needs the permission to copy now, not only when it was started.
     overwrite = job.params["overwrite"]
     with processing(job, batch):
         copy_images(
@@ -124,13 +117,13 @@ def run_copy_batch(job_id: UUID) -> Job:
 
 
 COPY_FAILURES = (Outcome.NOT_FOUND, Outcome.HASH_COLLISION, Outcome.NOT_PERMITTED)
-# An existing image that is not overwritten is neither skipped nor failed: the copy is there.
+# SKIPPED_EXISTING is missing: the destination has the image, so it counts as neither skipped nor failed.
 COPY_MESSAGES = {outcome: MESSAGES[outcome] for outcome in COPY_FAILURES} | {
     Outcome.LOCKED: "Destination image is locked.",
 }
 
 
-# --- Kinds of jobs that are about an organization, not a selection ----------------------------------------------------
+# --- Kinds of jobs that process an organization, not a selection ------------------------------------------------------
 
 
 @register
@@ -155,7 +148,7 @@ class RestoreDeletion(JobKind):
     name, permission = RESTORE_DELETION, Permission.IMAGES_WRITE
 
     def run_batch(self, job_id: UUID) -> Job:
-        return restoring.run_restore_batch(job_id)
+        return restore_deletion.run_restore_batch(job_id)
 
 
 @register

@@ -1,4 +1,4 @@
-"""Asking for a job: each function creates the row, in which the images that it is about are written down."""
+"""Start jobs: each function creates the row of a job, with a snapshot of the images to process."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -13,14 +13,8 @@ from django.utils import timezone
 from organizations.audit import SYSTEM, Actor, record
 from organizations.models import Job, Organization
 from rokka.core.database import translate_conflict
-from sourceimages.errors import (
-    InvalidDestination,
-    JobExpired,
-    JobInProgress,
-    JobNotUndoable,
-    NothingToRetry,
-)
-from sourceimages.jobs import restoring, snapshot, undo
+from sourceimages.errors import InvalidDestination, JobExpired, JobInProgress, JobNotUndoable, NothingToRetry
+from sourceimages.jobs import restore_deletion, snapshot, undo
 from sourceimages.jobs.bulk_actions import BULK_ACTIONS
 from sourceimages.jobs.control import resume
 from sourceimages.jobs.kinds import COPY_ALL, DELETE_ALL, REINDEX, RESTORE_DELETION, UNDO
@@ -30,12 +24,8 @@ from sourceimages.models import SourceImageQuerySet, Tombstone
 from sourceimages.operations.delete import create_tombstone
 from sourceimages.search import index_state
 
-INDEX_AGAIN = timedelta(hours=1)  # after a job that built an index failed or was cancelled
-IN_PROGRESS_MESSAGE = (
-    Job.State.FAILED,
-    Job.State.CANCELLED,
-    Job.State.SUCCEEDED_WITH_ERRORS,
-)  # by which no index was built
+REINDEX_PAUSE = timedelta(hours=1)  # before a failed or cancelled job that builds an index is started again
+FAILED_STATES = (Job.State.FAILED, Job.State.CANCELLED, Job.State.SUCCEEDED_WITH_ERRORS)  # the index is incomplete
 
 
 def start_copy_all(
@@ -48,9 +38,10 @@ def start_copy_all(
     expected: str | None = None,
     actor: Actor,
 ) -> Job:
-    """A job that copies all active images of one organization to another, or `only` some of them.
+    """Start a job that copies all active images of an organization, or `only` these, to another organization.
 
-    With `expected`, a fingerprint, it has to be these images. Raises InvalidDestination, SelectionChanged.
+    `expected` is the fingerprint of the images that the caller confirmed. Raises InvalidDestination,
+    SelectionChanged.
     """
     if source == destination:
         raise InvalidDestination("The destination must be another organization.")
@@ -67,9 +58,10 @@ def start_delete_all(
     expected: str | None = None,
     actor: Actor,
 ) -> Job:
-    """A job that moves all active images, or `only` some, to the trash by one deletion; locked ones are skipped.
+    """Start a job that moves all active images, or `only` these, to the trash as one deletion.
 
-    With `expected`, a fingerprint, it has to be these images. Raises JobUnderWay, SelectionChanged.
+    Locked images are skipped. `expected` is the fingerprint of the images that the caller confirmed. Raises
+    JobInProgress, SelectionChanged.
     """
     with transaction.atomic():
         params = {"filters": dict(filters or {}), **_new_deletion(DELETE_ALL, organization, actor)}
@@ -86,41 +78,41 @@ def start_restore(
     expected: str | None = None,
     actor: Actor,
 ) -> Job:
-    """A job that undoes one deletion, the latest unless named, or brings `only` some of its images back.
+    """Start a job that restores a deletion, by default the latest one, or `only` these of its images.
 
-    From now on there is time for it: the deletion does not expire for as long as one of today would not. The latest
-    deletion is one that a user asked for, never what another hash has replaced. Raises TombstoneNotFound, JobUnderWay;
-    SelectionChanged where `expected`, a fingerprint, is of other images.
+    The deletion gets the retention of a new one, so that it doesn't expire while the job runs. By default, images
+    that were replaced by one with another hash are not considered. `expected` is the fingerprint of the images that
+    the caller confirmed. Raises TombstoneNotFound, JobInProgress, SelectionChanged.
     """
-    tombstone = restoring.get_restorable(organization, tombstone_id)
-    restoring.extend_retention(organization.tombstones.filter(pk=tombstone.pk))
+    tombstone = restore_deletion.get_restorable(organization, tombstone_id)
+    restore_deletion.extend_retention(organization.tombstones.filter(pk=tombstone.pk))
     images = tombstone.images.all() if only is None else only
-    params = {"deletion_id": str(tombstone.pk), "undoes": restoring.description(tombstone)}
+    params = {"deletion_id": str(tombstone.pk), "undoes": restore_deletion.description(tombstone)}
     return _create(organization, RESTORE_DELETION, params, images, actor, expected)
 
 
 @transaction.atomic
 def start_reindex(organization: Organization, *, actor: Actor) -> Job:
-    """A job that makes anew what all images are searched by. When it is done, the index is current."""
+    """Start a job that rebuilds the search index of all images."""
     return _create(organization, REINDEX, {"index": index_state.begin(organization)}, organization.images.all(), actor)
 
 
 def index_stale() -> list[Job]:
-    """Begin to build each index that is not current, or go on with that; answer the jobs."""
-    jobs = [_index_again(organization, wanted) for organization, wanted in index_state.stale()]
+    """Start or resume a job for each search index that is not current. Return these jobs."""
+    jobs = [_restart_index(organization, version) for organization, version in index_state.stale()]
     return [job for job in jobs if job is not None]
 
 
-def _index_again(organization: Organization, wanted: str) -> Job | None:
-    """None where that is under way, or was stopped or failed a short while ago."""
-    latest = organization.jobs.filter(kind=REINDEX, params__index=wanted).order_by("-created", "-id").first()
+def _restart_index(organization: Organization, version: str) -> Job | None:
+    """Return None if a job is in progress, or if one failed or was cancelled less than REINDEX_PAUSE ago."""
+    latest = organization.jobs.filter(kind=REINDEX, params__index=version).order_by("-created", "-id").first()
     if latest is None:
         return start_reindex(organization, actor=SYSTEM)
     if latest.state == Job.State.PAUSED:
         return resume(latest, actor=SYSTEM)
     ended = latest.finished or timezone.now()
-    refused = latest.state in IN_PROGRESS_MESSAGE and ended > timezone.now() - INDEX_AGAIN
-    return None if latest.unfinished or refused else start_reindex(organization, actor=SYSTEM)
+    pausing = latest.state in FAILED_STATES and ended > timezone.now() - REINDEX_PAUSE
+    return None if latest.unfinished or pausing else start_reindex(organization, actor=SYSTEM)
 
 
 def start_bulk_action(
@@ -128,8 +120,8 @@ def start_bulk_action(
 ) -> Job:
     """Start a job that runs a bulk action over a selection; `params` are those of the action's class.
 
-    With `expected`, a fingerprint, the selection has to be these images. Raises InvalidInput for a selection that
-    can't be searched for, InvalidDestination, SelectionChanged; TypeError for an unknown action or wrong parameters.
+    `expected` is the fingerprint of the images that the user confirmed. Raises InvalidInput for an invalid search or
+    too many ids, InvalidDestination, SelectionChanged; TypeError for an unknown action or wrong parameters.
     """
     action = BULK_ACTIONS.get(kind)
     if action is None or not action.runs_as_job or action.required_params != params.keys():
@@ -138,48 +130,50 @@ def start_bulk_action(
     params = {"selection": selection.to_json(), **action.job_params(selection, params)}
     with transaction.atomic():
         if selection.in_trash:
-            restoring.extend_all_retention(selection.organization.tombstones.filter(pk__in=images.values("tombstone")))
+            restore_deletion.extend_all_retention(
+                selection.organization.tombstones.filter(pk__in=images.values("tombstone"))
+            )
         params |= _new_deletion(kind, selection.organization, actor)
         return _create(selection.organization, kind, params, images, actor, expected)
 
 
 def _new_deletion(kind: str, organization: Organization, actor: Actor) -> dict[str, str]:
-    """The parameter that names the deletion of a job that moves images to the trash; empty for other kinds."""
+    """Create the deletion of a job that moves images to the trash. Return it as a param; empty for other kinds."""
     reason = KINDS[kind].tombstone_reason
     return {"deletion_id": str(create_tombstone(organization, reason, actor).pk)} if reason else {}
 
 
 def start_retry(job: Job, *, only: SourceImageQuerySet | None = None, expected: str | None = None, actor: Actor) -> Job:
-    """A new job that does the same to the images that this one skipped or failed with, or `only` to some of them.
+    """Start a job that processes the images that this job skipped or that failed, or `only` these.
 
-    Raises NothingToRetry if there are none, or not yet; JobExpired, JobUnderWay, SelectionChanged.
+    Raises NothingToRetry if it has no such images or has not finished; JobExpired, JobInProgress, SelectionChanged.
     """
     if job.unfinished:
-        raise NothingToRetry("The job is not over yet.")
+        raise NothingToRetry("The job has not finished. Wait for it, or cancel it.")
     if not snapshot.is_retained(job):
-        raise JobExpired(f"The job ended more than {snapshot.RETENTION.days} days ago: what it skipped is not known.")
+        raise JobExpired(f"The job ended more than {snapshot.RETENTION.days} days ago. Start a new one.")
     images = snapshot.skipped_images(job) if only is None else only
     if not images.exists():
-        raise NothingToRetry("There is no image that the job skipped or failed with.")
+        raise NothingToRetry("The job has no skipped or failed images to retry.")
     with transaction.atomic():
         params = retry_arguments(job) | _new_deletion(job.kind, job.organization, actor)
         return _create(job.organization, job.kind, params, images, actor, expected)
 
 
 def retry_arguments(job: Job) -> dict[str, Any]:
-    """The params of a job that is run again for what this one skipped; without the deletion that it makes."""
-    made = {"deletion_id"} if KINDS[job.kind].tombstone_reason else set()
-    return {name: value for name, value in job.params.items() if name not in made} | {"retry_of": str(job.pk)}
+    """Return the params of a job that retries this one, without the deletion, which is a new one."""
+    excluded = {"deletion_id"} if KINDS[job.kind].tombstone_reason else set()
+    return {name: value for name, value in job.params.items() if name not in excluded} | {"retry_of": str(job.pk)}
 
 
 def start_undo(job: Job, *, only: SourceImageQuerySet | None = None, expected: str | None = None, actor: Actor) -> Job:
-    """A job that takes back what another one did, in the organization whose images that has changed.
+    """Start a job that undoes the changes of another one, in the organization whose images it changed.
 
-    Of a deletion it is the job that restores it. `only` and `expected` are as for the others. Raises JobNotUndoable,
-    JobUnderWay, TombstoneNotFound, SelectionChanged.
+    A job that made a deletion is undone by a job that restores it. For `only` and `expected` see `start_restore`.
+    Raises JobNotUndoable, JobInProgress, TombstoneNotFound, SelectionChanged.
     """
     if job.unfinished:
-        raise JobInProgress(f"The job {job.kind} is {job.state}. Stop it first.")
+        raise JobInProgress(f"The job {job.kind} is {job.state}. Cancel it first.")
     if KINDS[job.kind].tombstone_reason:
         tombstone_id = UUID(job.params["deletion_id"])
         return start_restore(job.organization, tombstone_id, only=only, expected=expected, actor=actor)
@@ -187,11 +181,11 @@ def start_undo(job: Job, *, only: SourceImageQuerySet | None = None, expected: s
     images = undo.affected_images(job, organization) if organization else None
     if organization is None or images is None or not images.exists():
         raise JobNotUndoable(
-            f"The history has no change by the job {job.kind}: it made none that could be undone, "
-            f"or it is longer ago than {settings.HISTORY_RETENTION_DAYS} days (HISTORY_RETENTION_DAYS)."
+            f"The history has no changes by the job {job.kind}. Either it made none that can be undone, or they are "
+            f"older than {settings.HISTORY_RETENTION_DAYS} days (HISTORY_RETENTION_DAYS)."
         )
     if organization.jobs.unfinished().filter(kind=UNDO, params__job=str(job.pk)).exists():
-        raise JobInProgress(f"The job {job.kind} is being undone already.")
+        raise JobInProgress(f"Another job is undoing the job {job.kind}.")
     params = {"job": str(job.pk), "undone": job.kind}
     with transaction.atomic():
         if undo.makes_deletions(job, organization):
@@ -208,12 +202,12 @@ def _create(
     actor: Actor,
     expected: str | None = None,
 ) -> Job:
-    """Create the job about these images, as they are now.
+    """Create the row of a job with a snapshot of the images. Raises JobInProgress, SelectionChanged.
 
-    INDEX has no snapshot: it is about everything there is, and what comes meanwhile is indexed as it comes.
+    REINDEX has no snapshot: it processes all images, and images added later are indexed when they are added.
     """
-    refusal = JobInProgress(f"Everything in {organization.name!r} is being deleted or restored already.")
-    with translate_conflict(refusal, "job_exclusive"):
+    conflict = JobInProgress(f"Another job deletes or restores images of {organization.name!r}. Wait for it.")
+    with translate_conflict(conflict, "job_exclusive"):
         job = Job.objects.create(
             organization=organization,
             kind=kind,

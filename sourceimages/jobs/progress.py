@@ -1,4 +1,4 @@
-"""How far a job is: its row is held while a batch is done, and says where the next one begins."""
+"""The progress of a job, saved in its row, which is locked while the results of a batch are saved."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,12 +20,12 @@ from sourceimages.jobs.selection import Selection
 from sourceimages.models import SourceImage, SourceImageQuerySet, Tombstone
 from sourceimages.outcomes import Outcome
 
-MAX_FAILURES = 100  # images that were skipped or failed, and are named
-TRANSIENT = (Unavailable, Conflict, OperationalError)  # what may be over in a moment
+MAX_FAILURES = 100  # entries of Job.errors; `failed` and `skipped` count all
+TRANSIENT = (Unavailable, Conflict, OperationalError)  # retried later
 
 
 class ImagesFailed(Exception):
-    """Something unforeseen, its cause, while the job dealt with these images, of which nothing was done."""
+    """An unexpected error, the cause, rolled back the batch with these images."""
 
     def __init__(self, position: int, ids: Sequence[int]) -> None:
         super().__init__(f"images {ids[0]} to {ids[-1]}")
@@ -34,7 +34,7 @@ class ImagesFailed(Exception):
 
 @contextmanager
 def processing(job: Job, ids: Sequence[int]) -> Iterator[None]:
-    """What goes wrong within is about one of these images, not about the job as a whole. Raises ImagesFailed."""
+    """Raise ImagesFailed for an unexpected error: its cause is one of these images, not the job as a whole."""
     try:
         yield
     except Exception as error:
@@ -43,22 +43,22 @@ def processing(job: Job, ids: Sequence[int]) -> Iterator[None]:
         if isinstance(error, DatabaseError) and conflict_in(
             error, IMAGE_CONSTRAINTS, [FILE_REFERENCE, TOMBSTONE_REFERENCE]
         ):
-            raise  # another transaction was faster: the whole batch runs again
+            raise  # a conflict with another transaction: the batch runs again
         raise ImagesFailed(job.processed_id, ids) from error
 
 
-def next_ids(job: Job, most: int) -> list[int]:
-    """The images of the next batch, by ascending id; one at a time where a batch has failed. Empty at the end."""
+def next_ids(job: Job, limit: int) -> list[int]:
+    """Return the ids of the next batch, ascending; one id where a batch has failed, none at the end."""
     if job.processed_id < job.single_until_id:
-        most = 1
+        limit = 1
     if job.frozen:
-        return snapshot.next_ids(job, most)
+        return snapshot.next_ids(job, limit)
     images = selected_images(job).in_id_range(job.processed_id, job.last_id)
-    return list(images.order_by("id").values_list("id", flat=True)[:most])
+    return list(images.order_by("id").values_list("id", flat=True)[:limit])
 
 
 def selected_images(job: Job) -> SourceImageQuerySet:
-    """What a job is about that has no snapshot: all images, or what matches at this moment. Raises InvalidInput."""
+    """Return the images of a job without a snapshot: those that match now, or all. Raises InvalidInput."""
     if selection := job.params.get("selection"):
         return Selection.from_json(job.organization, selection).images()
     images: SourceImageQuerySet = job.organization.images.all()
@@ -69,15 +69,16 @@ def selected_images(job: Job) -> SourceImageQuerySet:
 
 
 def restorable_tombstone(params: Mapping[str, Any]) -> Tombstone:
-    """The deletion that a job with these parameters adds to. Raises InvalidInput if it can't be restored any more."""
-    found = Tombstone.objects.restorable().filter(pk=params["deletion_id"]).first()
-    if found is None:
-        raise InvalidInput("What it deletes could not be brought back: its tombstone has expired meanwhile.")
-    return found
+    """Return the deletion that the job adds images to. Raises InvalidInput if it has expired."""
+    tombstone = Tombstone.objects.restorable().filter(pk=params["deletion_id"]).first()
+    if tombstone is None:
+        raise InvalidInput("The deletion of this job has expired, so its images couldn't be restored. Start a new job.")
+    return tombstone
 
 
 @transaction.atomic
 def fail(job_id: UUID, message: str) -> Job:
+    """End the job as failed, with this message for users."""
     job = Job.objects.get_for_update(job_id)
     job.error = message
     job.save(update_fields=["error"])
@@ -86,7 +87,7 @@ def fail(job_id: UUID, message: str) -> Job:
 
 
 def claim(job_id: UUID) -> Job:
-    """The job under its lock, running from now on unless it is over."""
+    """Lock the job's row and return it; a queued job is running from now on, a finished one doesn't change."""
     job = Job.objects.get_for_update(job_id)
     if job.state == Job.State.QUEUED:
         job.state = Job.State.RUNNING
@@ -98,7 +99,7 @@ def claim(job_id: UUID) -> Job:
     return job
 
 
-PROGRESS = (
+PROGRESS_FIELDS = (
     *("processed_id", "heartbeat", "total", "processed", "failed", "skipped", "counts", "errors"),
     *("attempts", "working_since", "stuck_since", "retry_at"),
 )
@@ -111,42 +112,44 @@ def advance(
     *,
     processed: int,
     failed: int = 0,
-    left: Mapping[int, str] = MappingProxyType({}),
+    skipped: Mapping[int, str] = MappingProxyType({}),
 ) -> None:
-    """Everything up to `position` is dealt with, `processed` images. `left` are the ids of those that were skipped or
-    failed, with the reason for people; `failed` of them failed, the others were skipped.
+    """Save that all images up to the id `position` are processed, `processed` of them in this batch.
+
+    `skipped` has the reason, for users, by the id of each image that was skipped or failed; `failed` of them failed.
     """
-    snapshot.settle(job, job.processed_id, position, left)
+    snapshot.settle(job, job.processed_id, position, skipped)
     job.processed_id, job.heartbeat = position, timezone.now()
     job.processed += processed
     job.failed += failed
-    job.skipped += len(left) - failed
+    job.skipped += len(skipped) - failed
     if job.total is not None and not job.frozen:
-        job.total = max(job.total, job.processed)  # without a snapshot, images can come into its range
+        job.total = max(job.total, job.processed)  # without a snapshot, images can be added while the job runs
     job.counts = dict(
         Counter(job.counts) + Counter({outcome.value: count for outcome, count in counts.items() if count})
     )
-    job.errors = [*job.errors, *_with_hashes(left, MAX_FAILURES - len(job.errors))]
+    job.errors = [*job.errors, *_with_hashes(skipped, MAX_FAILURES - len(job.errors))]
     job.attempts, job.working_since, job.stuck_since, job.retry_at = 0, None, None, None
-    job.save(update_fields=PROGRESS)
+    job.save(update_fields=PROGRESS_FIELDS)
 
 
-def _with_hashes(left: Mapping[int, str], most: int) -> list[dict[str, str]]:
-    """The first of these images that have a row still, by their hash."""
-    if not left or most <= 0:
+def _with_hashes(skipped: Mapping[int, str], limit: int) -> list[dict[str, str]]:
+    """Return hash and message of the first `limit` images, except those whose row was deleted."""
+    if not skipped or limit <= 0:
         return []
-    hashes = SourceImage.objects.filter(pk__in=list(left)[:most]).order_by("id").values_list("id", "hash")
-    return [{"hash": hash, "message": left[pk]} for pk, hash in hashes]
+    hashes = SourceImage.objects.filter(pk__in=list(skipped)[:limit]).order_by("id").values_list("id", "hash")
+    return [{"hash": hash, "message": skipped[pk]} for pk, hash in hashes]
 
 
 def complete(job: Job) -> Job:
+    """End a running job that has processed all images; with errors if any image was skipped or failed."""
     if job.state == Job.State.RUNNING:
         finish(job, Job.State.SUCCEEDED_WITH_ERRORS if job.failed or job.skipped else Job.State.SUCCEEDED)
     return job
 
 
 def finish(job: Job, state: Job.State, *, actor: Actor | None = None) -> None:
-    """End the job and record one audit event about all that it did, by the actor who ended it, if any."""
+    """End the job and record one audit event with its counts. `actor` is the user who ended it, if any."""
     job.state, job.finished, job.working_since, job.retry_at = state, timezone.now(), None, None
     job.save(update_fields=["state", "finished", "working_since", "retry_at"])
     tombstone = job.params.get("deletion_id")
@@ -164,5 +167,5 @@ def finish(job: Job, state: Job.State, *, actor: Actor | None = None) -> None:
 
 
 def actor_of(job: Job) -> Actor:
-    """Who asked for the job is who did what it does."""
+    """Return the actor of the changes that the job makes: the user who started it."""
     return Actor(AuditSource(job.source), user=job.user, api_key_id=job.api_key_id, address=job.address, job_id=job.pk)

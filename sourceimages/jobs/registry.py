@@ -9,17 +9,16 @@ from sourceimages.models import Tombstone
 
 
 class JobKind:
-    """A kind of jobs: who can start it, and how a batch of it runs."""
+    """A kind of job: the permission to start it, and how a batch runs."""
 
     name: ClassVar[str]  # Job.kind
     permission: ClassVar[Permission]  # to start, cancel, resume and retry a job of this kind
     runs_as_job: ClassVar[bool] = True
-    tombstone_reason: ClassVar[Tombstone.Reason | None] = (
-        None  # set if a job moves images to the trash, by one deletion
-    )
+    # Set if a job of this kind moves images to the trash, as one deletion.
+    tombstone_reason: ClassVar[Tombstone.Reason | None] = None
 
     def run_batch(self, job_id: UUID) -> Job:
-        """Process one batch and return the job, which is finished if nothing was left to process."""
+        """Process one batch and return the job; it has finished if there were no more images."""
         raise NotImplementedError
 
 
@@ -29,11 +28,11 @@ Kind = TypeVar("Kind", bound=type[JobKind])
 
 
 def register(kind: Kind) -> Kind:
-    """Class decorator: make the kind known under its name."""
+    """Class decorator: add the kind to KINDS under its name."""
     KINDS[kind.name] = kind()
     return kind
 
 
 def permission_for(kind: str) -> Permission:
-    """The permission for jobs of this kind; a kind that is not registered is for admins only."""
+    """Return the permission for jobs of this kind; kinds that are not registered require that of an admin."""
     return KINDS[kind].permission if kind in KINDS else Permission.IMAGES_DELETE_ALL

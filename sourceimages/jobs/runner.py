@@ -1,6 +1,6 @@
-"""Doing jobs. One may be run by several processes at once, or by one that is killed at any moment.
+"""Run jobs. Several processes can run one job at once, and any of them can be killed at any time.
 
-Whoever has the job's row does the next batch, and the row says where that begins.
+The process that locks the job's row runs the next batch, from the position in the row.
 """
 
 import time
@@ -18,27 +18,25 @@ from rokka.core.errors import InvalidInput
 from sourceimages import ownership
 from sourceimages.conflicts import FILE_REFERENCE, IMAGE_CONSTRAINTS, TOMBSTONE_REFERENCE
 from sourceimages.jobs import batches, retries
-from sourceimages.jobs.kinds import (
-    COPY_ALL,
-)
+from sourceimages.jobs.kinds import COPY_ALL
 from sourceimages.jobs.progress import TRANSIENT, claim, fail
 from sourceimages.jobs.registry import KINDS
 from sourceimages.models import ShortHash, SourceImage, StoredFile
 
-TIME_SLICE = 45  # seconds; a task that takes longer goes on in another one
-ANALYZE_GROWTH = 10  # rows have to become so many times as many before they are worth counting again
+TIME_SLICE = 45  # seconds; then the task ends and another one continues the job
+ANALYZE_GROWTH = 10  # the tables are analyzed again when the number of copied images has grown by this factor
 
 
-def run(job_id: UUID, *, seconds: float | None = None, watch: Callable[[Job], None] = lambda job: None) -> Job:
-    """Do batches until the job is finished or the time is over. `watch` is called after each."""
+def run(job_id: UUID, *, seconds: float | None = None, on_progress: Callable[[Job], None] = lambda job: None) -> Job:
+    """Run batches until the job has finished or `seconds` have passed; `on_progress` is called after each batch."""
     deadline = time.monotonic() + seconds if seconds is not None else None
-    worth_counting = batches.COPY_BATCH
+    analyze_at = batches.COPY_BATCH
     while True:
         job = run_one_batch(job_id)
-        watch(job)
-        if job.kind == COPY_ALL and job.processed >= (worth_counting if job.unfinished else batches.COPY_BATCH):
+        on_progress(job)
+        if job.kind == COPY_ALL and job.processed >= (analyze_at if job.unfinished else batches.COPY_BATCH):
             analyze_tables()
-            worth_counting = ANALYZE_GROWTH * job.processed
+            analyze_at = ANALYZE_GROWTH * job.processed
         if not job.unfinished:
             return job
         if deadline is not None and time.monotonic() > deadline:
@@ -46,10 +44,11 @@ def run(job_id: UUID, *, seconds: float | None = None, watch: Callable[[Job], No
 
 
 def run_one_batch(job_id: UUID) -> Job:
-    """One batch. Raises what may be over in a moment; the job's row says when it is worth another try.
+    """Run one batch and return the job.
 
-    What cannot be done at all, such as copying to an organization that was removed, ends the job. An unforeseen error
-    is recorded in the job's row, which decides what is tried next. Raises StorageMismatch, and then it waits as it is.
+    InvalidInput, such as a destination that no longer exists, fails the job. An unexpected error is counted in the
+    job's row, see `retries`. A transient error is raised after `retry_at` was set. Raises StorageMismatch, and then
+    nothing has changed.
     """
     ownership.check_writable()
     with transaction.atomic():
@@ -63,7 +62,7 @@ def run_one_batch(job_id: UUID) -> Job:
     except TRANSIENT as error:
         retries.after_outage(job_id, error)
         raise
-    except Exception as error:  # noqa: BLE001, whatever it is, the job must neither wait for ever nor block others
+    except Exception as error:  # noqa: BLE001 (whatever it is, the job must not block other jobs)
         return retries.after_error(job_id, job.processed_id, error)
 
 
@@ -73,28 +72,28 @@ def _run_batch(job: Job) -> Job:
 
 
 def stalled(*, seconds: float) -> list[UUID]:
-    """Jobs that are to be done, and of which nobody has been heard for so long; not those that wait for their time."""
+    """Return unfinished jobs without a heartbeat for `seconds`, and those whose `retry_at` has come."""
     now = timezone.now()
     long_ago: datetime = now - timedelta(seconds=seconds)
-    silent = Q(heartbeat__lt=long_ago) | Q(heartbeat=None, created__lt=long_ago) | Q(retry_at__lte=now)
-    found = Job.objects.unfinished().filter(silent).exclude(retry_at__gt=now)
+    no_heartbeat = Q(heartbeat__lt=long_ago) | Q(heartbeat=None, created__lt=long_ago) | Q(retry_at__lte=now)
+    found = Job.objects.unfinished().filter(no_heartbeat).exclude(retry_at__gt=now)
     return list(found.order_by("created").values_list("pk", flat=True))
 
 
 def is_waiting(job_id: UUID) -> bool:
-    """Whether the job waits for something that did not answer, and its time has not come."""
+    """Return whether the job waits for `retry_at` after a transient error."""
     return Job.objects.filter(pk=job_id, retry_at__gt=timezone.now()).exists()
 
 
 def handle_killed(job_id: UUID) -> None:
-    """Whoever did the job last is gone. It counts as an attempt if that was in the middle of a batch."""
+    """Count an attempt if the process that ran the job was killed in the middle of a batch."""
     retries.after_kill(job_id, batch=batches.COPY_BATCH)
 
 
 def analyze_tables() -> None:
-    """Let PostgreSQL look at the tables now, not a minute later.
+    """Update the statistics of PostgreSQL now, not when autovacuum runs.
 
-    Of an organization that was empty when it last looked, it believes that any index finds the one row there is.
+    After a copy into an organization that was empty, its plans are still for a single row.
     """
     if connection.vendor == "postgresql" and not connection.in_atomic_block:
         with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""Pictures of an organization that somebody chose: ticked one by one, or all that a search finds."""
+"""The images that a bulk action processes: selected one by one, or all results of a search."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,30 +12,31 @@ from rokka.core.errors import InvalidInput
 from sourceimages.models import SourceImageQuerySet
 from sourceimages.search import Search, read
 
-MAX_IDS = 2000  # that can be ticked
+MAX_IDS = 2000  # images selected one by one
 
 
 def fingerprint(count: int, last: int | None, total: int | None) -> str:
-    """What a set of images is recognized by: how many there are, the highest id, and the sum of all ids."""
+    """Identify a set of images by their number, their highest id and the sum of their ids."""
     return f"{count}-{last or 0}-{total or 0}"
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What is about to be touched."""
+    """What the confirmation page shows about a selection; `bytes` is the size of its files."""
 
     count: int
     locked: int
     protected: int
     bytes: int
-    fingerprint: str = ""  # of exactly these images
+    fingerprint: str = ""  # see `fingerprint`
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Living pictures, or those in the trash. `search` holds parameters of the API's list; `ids`, if any, is all.
+    """Active images of an organization, or images in its trash: those with these `ids`, or all that `search` finds.
 
-    `for_list`: they are only shown. Otherwise some searches are refused, see search.condition.
+    `search` is a query string with parameters of the API's list. With `for_list` the images are only listed;
+    otherwise searches that don't suit a bulk action are refused, see `search.read`.
     """
 
     organization: Organization
@@ -45,26 +46,26 @@ class Selection:
     for_list: bool = False
 
     def images(self) -> SourceImageQuerySet:
-        """Those that are there now; what belongs to others is not. Raises InvalidInput for a bad search or too many ids."""
-        every = self.organization.images
-        found: SourceImageQuerySet = every.in_trash() if self.in_trash else every.active()
+        """Return the images of the organization that match now. Raises InvalidInput: invalid search, too many ids."""
+        images = self.organization.images
+        found: SourceImageQuerySet = images.in_trash() if self.in_trash else images.active()
         if self.ids is not None:
             if len(self.ids) > MAX_IDS:
                 raise InvalidInput(
-                    f"{len(self.ids)} pictures are ticked; the limit is {MAX_IDS}. Search for them instead."
+                    f"{len(self.ids)} images are selected; the limit is {MAX_IDS}. Select all search results instead."
                 )
             return found.filter(pk__in=self.ids)
-        wanted = self._condition()
-        return found if wanted is None else found.filter(wanted)
+        condition = self._condition()
+        return found if condition is None else found.filter(condition)
 
     @property
     def is_unfiltered(self) -> bool:
-        """Whether nothing is left out; parameters that only sort or page choose nothing. Raises InvalidInput."""
+        """Return whether all images are selected; sorting and paging are no filters. Raises InvalidInput."""
         return self.ids is None and not self._condition()
 
     @property
     def notice(self) -> str:
-        """Where and why what was typed is not a query, and was read as words; only for a list."""
+        """Return why the query of a list could not be parsed and was read as words; empty if it was parsed."""
         return self._read().notice
 
     def _condition(self) -> Q | None:
@@ -75,6 +76,7 @@ class Selection:
         return read(self.organization, query, in_trash=self.in_trash, for_action=not self.for_list)
 
     def summary(self) -> Summary:
+        """Count the images that match now. Raises InvalidInput."""
         sums = self.images().aggregate(
             count=Count("pk"),
             locked=Count("pk", filter=Q(locked=True)),
@@ -83,18 +85,23 @@ class Selection:
             last=Max("pk"),
             sum=Sum("pk"),
         )
-        shown = fingerprint(sums["count"], sums["last"], sums["sum"])
-        return Summary(sums["count"], sums["locked"], sums["protected"], sums["bytes"] or 0, shown)
+        return Summary(
+            sums["count"],
+            sums["locked"],
+            sums["protected"],
+            sums["bytes"] or 0,
+            fingerprint(sums["count"], sums["last"], sums["sum"]),
+        )
 
     def confirmed(self) -> SourceImageQuerySet:
-        """What a job is to deal with: what a search finds now, or the ids, wherever these images are by now."""
+        """Return the images for a job: what the search finds now, or those with the ids, even if deleted since."""
         if self.ids is None:
             return self.images()
-        self.images()  # refuses too many
+        self.images()  # raises InvalidInput for too many ids
         return self.organization.images.filter(pk__in=self.ids)
 
     def to_json(self) -> dict[str, Any]:
-        """As a job keeps it."""
+        """Return the selection as stored in the params of a job."""
         ids = {} if self.ids is None else {"ids": list(self.ids)}
         return {"in_trash": self.in_trash, "search": self.search, **ids}
 

@@ -1,4 +1,4 @@
-"""Undoing a job image by image, from the history of the images that it changed.
+"""Undo a job image by image, from the history of the images that it changed.
 
 Images that were changed after the job are skipped and listed in the errors of the new job.
 """
@@ -57,8 +57,8 @@ def is_possible(job: Job) -> bool:
 
 def makes_deletions(job: Job, organization: Organization) -> bool:
     """Whether undoing the job moves images that it created to the trash."""
-    made = (Kind.CREATED, Kind.REPLACED, Kind.RESTORED)
-    return _changes(organization, job.pk).filter(kind__in=made).exists()
+    added = (Kind.CREATED, Kind.REPLACED, Kind.RESTORED)
+    return _changes(organization, job.pk).filter(kind__in=added).exists()
 
 
 def _changes(organization: Organization, job_id: UUID) -> QuerySet[ImageVersion]:
@@ -85,7 +85,7 @@ def run_batch(job_id: UUID) -> Job:
             change = batch.apply(job)
         failpoints.failpoint("undo.applied")
         skipped = {image_id: MESSAGES[outcome] for image_id, outcome in outcomes.items() if outcome != Outcome.UNDONE}
-        advance(job, ids[-1], Counter(outcomes.values()), processed=len(ids), left=skipped)
+        advance(job, ids[-1], Counter(outcomes.values()), processed=len(ids), skipped=skipped)
         counters.add(job.organization, images=change)
     return job
 
@@ -114,12 +114,13 @@ class Batch:
 
     @classmethod
     def read(cls, organization: Organization, undone: UUID, versions: dict[int, list[ImageVersion]]) -> "Batch":
-        every = [version for of_image in versions.values() for version in of_image]
-        ids = versions.keys() | {version.derived_id for version in every if version.derived_id}
+        """Lock the images of these versions, and read what the plans depend on."""
+        changes = [version for of_image in versions.values() for version in of_image]
+        ids = versions.keys() | {version.derived_id for version in changes if version.derived_id}
         images = {image.pk: image for image in organization.images.filter(pk__in=ids).list_for_update()}
         deleted = {pk: image.hash for pk, image in images.items() if image.deleted}
         later: dict[int, list[ImageVersion]] = defaultdict(list)
-        since = ImageVersion.objects.filter(image_id__in=ids, pk__gt=min(version.pk for version in every))
+        since = ImageVersion.objects.filter(image_id__in=ids, pk__gt=min(version.pk for version in changes))
         for version in since.exclude(job_id=undone).exclude(kind=Kind.RESTORE_CONFLICT):
             later[version.image_id].append(version)
         return cls(

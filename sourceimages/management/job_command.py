@@ -318,7 +318,7 @@ def run_inline(job: Job) -> tuple[Job, str]:
                 if job.unfinished:
                     check()
 
-            return jobs.run(job.pk, watch=watch), ""
+            return jobs.run(job.pk, on_progress=watch), ""
     except KeyboardInterrupt:
         pass
     except (DomainError, OperationalError) as error:

@@ -1,10 +1,10 @@
-"""Images in a state in which a bulk action has an effect."""
+"""Images in a state in which a bulk action changes them."""
 
 from sourceimages.operations import delete_image, set_locked, set_protected
 
 
 def prepared(kind, images, actor):
-    """Return the images, changed so that the bulk action `kind` has an effect on each."""
+    """Return the images, in a state in which the bulk action `kind` changes each of them."""
     if kind == "unlock":
         return [set_locked(image, True, actor=actor) for image in images]
     if kind == "unprotect":

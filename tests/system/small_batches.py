@@ -17,7 +17,7 @@ from rokka.core import failpoints  # noqa: E402 (these need the settings)
 from sourceimages import tasks  # noqa: E402
 from sourceimages.jobs import (  # noqa: E402
     batches,
-    restoring,
+    restore_deletion,
     undo,
 )
 from sourceimages.jobs.bulk_actions import base  # noqa: E402
@@ -27,7 +27,7 @@ __all__ = ["app"]
 
 MOMENT = 0.1  # seconds
 
-batches.COPY_BATCH = restoring.BATCH = purge.BATCH = 10
+batches.COPY_BATCH = restore_deletion.BATCH = purge.BATCH = 10
 base.TRANSACTION_BATCH = undo.BATCH = 2  # so that killed workers leave something to do
 tasks.STALE_SECONDS = 1
 app.conf.beat_schedule = {

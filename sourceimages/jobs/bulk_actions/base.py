@@ -130,7 +130,7 @@ def apply_batch(action: BulkAction, job_id: UUID, ids: list[int]) -> Job:
         skipped = dict.fromkeys(sorted(missing), MESSAGES[Outcome.NOT_FOUND]) | {
             image.pk: reason for image, result in zip(images, results, strict=True) if (reason := reason_of(result))
         }
-        advance(job, ids[-1], counts, processed=len(ids), failed=counts[Outcome.FAILED], left=skipped)
+        advance(job, ids[-1], counts, processed=len(ids), failed=counts[Outcome.FAILED], skipped=skipped)
     return job
 
 

@@ -27,7 +27,7 @@ class CopyForm(BulkActionForm):
         field = self.fields["destination"]
         field.choices = [("", "Choose an organization"), *((one.name, one.name) for one in others)]  # type: ignore[attr-defined]
         if len(field.choices) == 1:  # type: ignore[attr-defined]
-            field.help_text = "There is no other organization that you have permission to copy to."
+            field.help_text = "You don't have permission to copy to another organization."
 
     def params(self) -> Params:
         """Raises InvalidInput, and RoleMissing for an organization that the user can't copy to."""

@@ -41,7 +41,7 @@ class Command(ImageCommand):
                 bar.update(job.processed - bar.n)
 
             try:
-                return jobs.run(job.pk, watch=watch)
+                return jobs.run(job.pk, on_progress=watch)
             except KeyboardInterrupt:
                 jobs.stop(job, Job.State.PAUSED, actor=COMMAND)
                 raise

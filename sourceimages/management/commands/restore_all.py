@@ -11,7 +11,7 @@ from organizations.audit import COMMAND
 from organizations.management.base import organization
 from organizations.models import Job, Organization
 from sourceimages import jobs
-from sourceimages.jobs import restoring
+from sourceimages.jobs import restore_deletion
 from sourceimages.management.job_command import JobCommand, JobPlan
 from sourceimages.models import Tombstone
 from sourceimages.outcomes import Outcome
@@ -67,7 +67,7 @@ class Command(JobCommand):
 
     def _get_deletion(self, owner: Organization, text: str | None) -> Tombstone:
         try:
-            return restoring.get_restorable(owner, None if text is None else UUID(text))
+            return restore_deletion.get_restorable(owner, None if text is None else UUID(text))
         except ValueError as error:
             raise CommandError(f"--deletion={text!r} is not a valid ID. List deletions with --list.") from error
 
@@ -78,6 +78,6 @@ class Command(JobCommand):
                 f"Images counted as {Outcome.MERGED} or {Outcome.SKIPPED_EXISTING} stay in the trash: "
                 "an active image with the same hash has all their values."
             )
-        if any(job.counts.get(outcome.value) for outcome in restoring.SKIP_MESSAGES):
+        if any(job.counts.get(outcome.value) for outcome in restore_deletion.SKIP_MESSAGES):
             notes.append("The differing values are in the history of the active images (restore_conflict).")
         return "\n".join(notes)

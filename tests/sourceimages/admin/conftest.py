@@ -1,4 +1,4 @@
-"""Ines is a superuser; colleagues are staff with roles in acme; the outsider is staff of another organization."""
+"""Ines is a superuser, colleagues are staff with roles in acme, the outsider is staff of another organization."""
 
 import re
 from html import unescape
@@ -15,8 +15,8 @@ from sourceimages.models import Alias, SourceImage, Tombstone
 from sourceimages.operations import delete_image
 from tests.support import images
 
-PICTURES = "/admin/sourceimages/sourceimage/"
-ACT = PICTURES + "bulk-action/"
+IMAGES_URL = "/admin/sourceimages/sourceimage/"
+BULK_ACTION_URL = IMAGES_URL + "bulk-action/"
 TOMBSTONES = "/admin/sourceimages/tombstone/"
 JOBS = "/admin/organizations/job/"
 TAG = re.compile(r"<(?:input|button)\b[^>]*>")
@@ -25,10 +25,10 @@ ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
 
 @pytest.fixture
 def ines(db):
-    made = create_staff("ines", "a long password", email="ines@example.org", actor=COMMAND)
-    User.objects.filter(pk=made.pk).update(is_superuser=True)
-    made.refresh_from_db()
-    return made
+    user = create_staff("ines", "a long password", email="ines@example.org", actor=COMMAND)
+    User.objects.filter(pk=user.pk).update(is_superuser=True)
+    user.refresh_from_db()
+    return user
 
 
 @pytest.fixture
@@ -76,9 +76,10 @@ def in_trash(three, alice):
     return [fresh(image) for image in three]
 
 
-def uploaded(person, organization, count, *, first=0):
+def uploaded(user, organization, count, *, first=0):
+    """Upload `count` images and return them."""
     for seed in range(first, first + count):
-        assert person.upload(organization, images.png(seed=seed), name=f"{seed}.png").status_code == 200
+        assert user.upload(organization, images.png(seed=seed), name=f"{seed}.png").status_code == 200
     return list(organization.images.order_by("id"))[-count:]
 
 
@@ -96,12 +97,12 @@ def page_of(row):
     return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
 
 
-def text_of(answer):
-    return answer.content.decode()
+def text_of(response):
+    return response.content.decode()
 
 
-def told(answer):
-    return [str(message) for message in answer.context["messages"]]
+def messages_of(response):
+    return [str(message) for message in response.context["messages"]]
 
 
 def everything():
@@ -110,7 +111,7 @@ def everything():
     return [list(model.objects.order_by("pk").values()) for model in models]
 
 
-def chosen(rows, kind, *, organization="acme", in_trash=False, **fields):
+def selection_fields(rows, kind, *, organization="acme", in_trash=False, **fields):
     """Return the form that the list submits when these images are selected."""
     return {
         "kind": kind,
@@ -121,7 +122,7 @@ def chosen(rows, kind, *, organization="acme", in_trash=False, **fields):
     }
 
 
-def found(search, kind, *, organization="acme", in_trash=False, **fields):
+def search_fields(search, kind, *, organization="acme", in_trash=False, **fields):
     """Return the form that the list submits when all results are selected."""
     return {
         "kind": kind,
@@ -133,22 +134,22 @@ def found(search, kind, *, organization="acme", in_trash=False, **fields):
     }
 
 
-def inputs(answer):
+def inputs(response):
     """Yield name, value and type of the inputs and buttons of a page."""
-    for tag in TAG.findall(text_of(answer)):
+    for tag in TAG.findall(text_of(response)):
         attributes = dict(ATTRIBUTE.findall(tag))
         if "name" in attributes:
             yield attributes["name"], unescape(attributes.get("value", "")), attributes.get("type", "")
 
 
-def confirm(browser, question, **fields):
+def confirm(browser, confirmation, **fields):
     """Submit the confirmation page with its hidden fields."""
-    assert question.status_code == 200
+    assert confirmation.status_code == 200
     sent = {"confirmed": "yes"}
-    for name, value, kind in inputs(question):
+    for name, value, kind in inputs(confirmation):
         if kind == "hidden" and name != "csrfmiddlewaretoken":
             sent.setdefault(name, []).append(value)
-    return browser.post(question.wsgi_request.path, sent | fields, follow=True)
+    return browser.post(confirmation.wsgi_request.path, sent | fields, follow=True)
 
 
 def press(browser, row, action):

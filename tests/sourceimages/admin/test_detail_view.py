@@ -14,7 +14,7 @@ from sourceimages.admin.detail_view import metadata_etag
 from sourceimages.operations import change_user_metadata, delete_image, rename_image, set_locked, set_protected
 from sourceimages.operations.aliases import set_alias
 from sourceimages.operations.update import derive
-from tests.sourceimages.admin.conftest import PICTURES, everything, fresh, page_of, text_of, told, uploaded
+from tests.sourceimages.admin.conftest import IMAGES_URL, everything, fresh, messages_of, page_of, text_of, uploaded
 from tests.support import images
 
 pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
@@ -89,7 +89,7 @@ def test_an_unknown_action_is_refused(staff, image):
 
 @pytest.mark.parametrize("key", ["0", "999999", "x", "9" * 40, "1%20or%201"])
 def test_unknown_images_are_not_found(staff, image, key):
-    assert staff.get(f"{PICTURES}{key}/change/").status_code == 404
+    assert staff.get(f"{IMAGES_URL}{key}/change/").status_code == 404
 
 
 def test_get_changes_nothing(staff, image):
@@ -104,7 +104,7 @@ def test_get_changes_nothing(staff, image):
 def test_renaming(staff, ines, image):
     answer = staff.post(page_of(image), {"action": "name", "name": "<i>quay.png"}, follow=True)
     assert fresh(image).name == "<i>quay.png"
-    assert told(answer) == ["Image renamed."]
+    assert messages_of(answer) == ["Image renamed."]
     assert "<i>quay" not in text_of(answer)
     event = AuditEvent.objects.get(action="image.renamed")
     assert (event.user, event.source, event.details) == (
@@ -367,7 +367,7 @@ def test_bad_aliases(staff, image, alias):
 
 
 def download(browser, image):
-    return browser.get(f"{PICTURES}{image.pk}/download/")
+    return browser.get(f"{IMAGES_URL}{image.pk}/download/")
 
 
 @pytest.mark.parametrize("role", Role)

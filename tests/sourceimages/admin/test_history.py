@@ -8,7 +8,16 @@ from sourceimages import jobs, tasks
 from sourceimages.jobs.selection import Selection
 from sourceimages.models import ImageVersion
 from sourceimages.operations import rename_image, set_locked
-from tests.sourceimages.admin.conftest import confirm, everything, fresh, logged_in, page_of, press, text_of, told
+from tests.sourceimages.admin.conftest import (
+    confirm,
+    everything,
+    fresh,
+    logged_in,
+    messages_of,
+    page_of,
+    press,
+    text_of,
+)
 
 pytestmark = pytest.mark.usefixtures("consistent")
 
@@ -82,12 +91,12 @@ def metadata_job(acme, three, alice):
 
 def test_a_job_is_undone_after_confirmation(staff, metadata_job, three):
     before = everything()
-    question = press(staff, metadata_job, "undo")
-    assert "set_metadata of acme, 3 of 3 images" in text_of(question)
+    confirmation = press(staff, metadata_job, "undo")
+    assert "set_metadata of acme, 3 of 3 images" in text_of(confirmation)
     assert everything() == before
-    answer = confirm(staff, question)
+    answer = confirm(staff, confirmation)
     undoing = Job.objects.get(kind="undo")
-    (message,) = told(answer)
+    (message,) = messages_of(answer)
     assert page_of(undoing) in message
     assert jobs.run(undoing.pk).counts == {"undone": 3}
     assert [fresh(image).user_metadata for image in three] == [{}, {}, {}]

@@ -12,12 +12,12 @@ from organizations.permissions import Role
 from sourceimages.admin import list_filters
 from sourceimages.models import SourceImage
 from sourceimages.operations import delete_image, set_locked, set_protected
-from tests.sourceimages.admin.conftest import PICTURES, everything, text_of, uploaded
+from tests.sourceimages.admin.conftest import IMAGES_URL, everything, text_of, uploaded
 from tests.support import images
 
 pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
 
-COUNTS = PICTURES + "counts/"
+COUNTS = IMAGES_URL + "counts/"
 
 
 def names(answer):
@@ -26,7 +26,7 @@ def names(answer):
 
 
 def listed(browser, **parameters):
-    return names(browser.get(PICTURES, {"organization": "acme", **parameters}))
+    return names(browser.get(IMAGES_URL, {"organization": "acme", **parameters}))
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_searching(staff, various, text, expected):
 def test_a_hash_finds_its_image(staff, various, field):
     image = various["large.png"]
     assert listed(staff, q=getattr(image, field)) == ["large.png"]
-    assert names(staff.get(PICTURES, {"organization": "", "q": getattr(image, field)})) == ["large.png"]
+    assert names(staff.get(IMAGES_URL, {"organization": "", "q": getattr(image, field)})) == ["large.png"]
 
 
 @pytest.mark.parametrize(
@@ -107,10 +107,10 @@ def test_a_hash_finds_its_image(staff, various, field):
     [("user:int:year:[", set()), ('"large', {"large.png"}), ("(large", {"large.png"}), ("large AND", {"large.png"})],
 )
 def test_an_invalid_query_is_read_as_words_with_a_notice(staff, various, text, expected):
-    answer = staff.get(PICTURES, {"organization": "acme", "q": text})
+    answer = staff.get(IMAGES_URL, {"organization": "acme", "q": text})
     assert (answer.status_code, set(names(answer))) == (200, expected)
     assert "searched as words" in text_of(answer)
-    assert "searched as words" not in text_of(staff.get(PICTURES, {"organization": "acme", "q": "large"}))
+    assert "searched as words" not in text_of(staff.get(IMAGES_URL, {"organization": "acme", "q": "large"}))
 
 
 def test_days_are_whole_days(staff, various):
@@ -129,7 +129,7 @@ def test_days_are_whole_days(staff, various):
     ],
 )
 def test_an_invalid_offset_is_an_error_on_the_page(staff, various, parameters):
-    answer = staff.get(PICTURES, {"organization": "acme", **parameters})
+    answer = staff.get(IMAGES_URL, {"organization": "acme", **parameters})
     assert answer.status_code == 400
     assert answer.context["problem"]
     assert answer.context["page"].items == []
@@ -139,18 +139,18 @@ def test_an_invalid_offset_is_an_error_on_the_page(staff, various, parameters):
 @pytest.mark.parametrize("name", ["state", "size", "age"])
 def test_invalid_values_of_filters_are_refused(staff, various, name):
     for organization in ("acme", ""):
-        answer = staff.get(PICTURES, {"organization": organization, name: "<b>nothing"})
+        answer = staff.get(IMAGES_URL, {"organization": organization, name: "<b>nothing"})
         assert answer.status_code in (200, 400)
         assert "<b>nothing" not in text_of(answer)
-    assert staff.get(PICTURES, {"organization": "acme", name: "nothing"}).status_code == 400
+    assert staff.get(IMAGES_URL, {"organization": "acme", name: "nothing"}).status_code == 400
 
 
 def test_the_trash_shows_when_images_expire(staff, various):
-    assert "in the trash, 30 days left" in text_of(staff.get(PICTURES, {"organization": "acme", "state": "trash"}))
+    assert "in the trash, 30 days left" in text_of(staff.get(IMAGES_URL, {"organization": "acme", "state": "trash"}))
 
 
 def test_the_search_text_is_escaped(staff, acme):
-    page = text_of(staff.get(PICTURES, {"organization": "acme", "q": '"><script>alert(1)</script>'}))
+    page = text_of(staff.get(IMAGES_URL, {"organization": "acme", "q": '"><script>alert(1)</script>'}))
     assert "<script>alert" not in page
 
 
@@ -165,46 +165,46 @@ def everywhere(acme, stage, alice, charlie):
 
 
 def test_superusers_list_all_organizations_or_one(staff, everywhere):
-    assert names(staff.get(PICTURES, {"organization": ""})) == ["of other.png", "of stage.png", "of acme.png"]
-    assert names(staff.get(PICTURES, {"organization": "stage"})) == ["of stage.png"]
-    assert [one.name for one in staff.get(PICTURES).context["organizations"]] == ["acme", "other", "stage"]
+    assert names(staff.get(IMAGES_URL, {"organization": ""})) == ["of other.png", "of stage.png", "of acme.png"]
+    assert names(staff.get(IMAGES_URL, {"organization": "stage"})) == ["of stage.png"]
+    assert [one.name for one in staff.get(IMAGES_URL).context["organizations"]] == ["acme", "other", "stage"]
 
 
 def test_the_choice_is_remembered(staff, everywhere):
-    assert names(staff.get(PICTURES, {"organization": "stage"})) == ["of stage.png"]
-    assert names(staff.get(PICTURES)) == ["of stage.png"]
-    staff.get(PICTURES, {"organization": ""})
-    assert len(names(staff.get(PICTURES))) == 3
+    assert names(staff.get(IMAGES_URL, {"organization": "stage"})) == ["of stage.png"]
+    assert names(staff.get(IMAGES_URL)) == ["of stage.png"]
+    staff.get(IMAGES_URL, {"organization": ""})
+    assert len(names(staff.get(IMAGES_URL))) == 3
 
 
 def test_staff_see_their_organizations_only(stage_writer, everywhere):
-    assert names(stage_writer.get(PICTURES, {"organization": ""})) == ["of stage.png", "of acme.png"]
-    assert names(stage_writer.get(PICTURES, {"organization": "", "q": "of "})) == ["of stage.png", "of acme.png"]
-    assert [one.name for one in stage_writer.get(PICTURES).context["organizations"]] == ["acme", "stage"]
-    existing = stage_writer.get(PICTURES, {"organization": "other"})
-    missing = stage_writer.get(PICTURES, {"organization": "missing"})
+    assert names(stage_writer.get(IMAGES_URL, {"organization": ""})) == ["of stage.png", "of acme.png"]
+    assert names(stage_writer.get(IMAGES_URL, {"organization": "", "q": "of "})) == ["of stage.png", "of acme.png"]
+    assert [one.name for one in stage_writer.get(IMAGES_URL).context["organizations"]] == ["acme", "stage"]
+    existing = stage_writer.get(IMAGES_URL, {"organization": "other"})
+    missing = stage_writer.get(IMAGES_URL, {"organization": "missing"})
     assert (existing.status_code, missing.status_code) == (404, 404)
     assert text_of(existing).replace("other", "missing").count("missing") == text_of(missing).count("missing")
 
 
 def test_the_only_organization_is_chosen(colleague, everywhere):
-    assert names(colleague(Role.READ).get(PICTURES)) == ["of acme.png"]
+    assert names(colleague(Role.READ).get(IMAGES_URL)) == ["of acme.png"]
 
 
 def test_users_who_lost_access_to_the_remembered_organization_do_not_see_it(stage_writer, stage, everywhere):
-    assert names(stage_writer.get(PICTURES, {"organization": "stage"})) == ["of stage.png"]
+    assert names(stage_writer.get(IMAGES_URL, {"organization": "stage"})) == ["of stage.png"]
     stage.memberships.filter(user__username="dora").update(active=False)
-    assert names(stage_writer.get(PICTURES)) == ["of acme.png"]
+    assert names(stage_writer.get(IMAGES_URL)) == ["of acme.png"]
     assert stage_writer.get(COUNTS).json() in ({"total": None, "filters": {}},) or stage_writer.get(
         COUNTS
     ).status_code in (403, 404)
 
 
 def test_all_organizations_are_searched_by_name_and_have_a_trash(staff, stage, everywhere, alice):
-    assert names(staff.get(PICTURES, {"organization": "", "q": "of st"})) == ["of stage.png"]
+    assert names(staff.get(IMAGES_URL, {"organization": "", "q": "of st"})) == ["of stage.png"]
     delete_image(stage.images.get(), actor=alice.actor)
-    assert names(staff.get(PICTURES, {"organization": "", "state": "trash"})) == ["of stage.png"]
-    answer = staff.get(PICTURES, {"organization": ""})
+    assert names(staff.get(IMAGES_URL, {"organization": "", "state": "trash"})) == ["of stage.png"]
+    answer = staff.get(IMAGES_URL, {"organization": ""})
     assert len(names(answer)) == 2
     assert answer.context["actions"] == []
     assert 'name="ids"' not in text_of(answer)
@@ -212,7 +212,7 @@ def test_all_organizations_are_searched_by_name_and_have_a_trash(staff, stage, e
 
 def test_staff_without_memberships_see_nothing(client, everywhere, django_user_model):
     client.force_login(django_user_model.objects.create(email="new@example.org", password="!", is_staff=True))
-    for address in (PICTURES, PICTURES + "?organization=acme", PICTURES + "?organization="):
+    for address in (IMAGES_URL, IMAGES_URL + "?organization=acme", IMAGES_URL + "?organization="):
         assert client.get(address).status_code == 403
 
 
@@ -260,12 +260,12 @@ def test_the_total_is_exact_up_to_the_cap(staff, acme, alice, monkeypatch):
     uploaded(alice, acme, 5)
 
     def total(**parameters):
-        return staff.get(PICTURES, {"organization": "acme", **parameters}).context["total"]
+        return staff.get(IMAGES_URL, {"organization": "acme", **parameters}).context["total"]
 
     assert total() == "5"
     assert total(format="png") == "more than 3"
     assert total(format="jpg") == "0"
-    assert staff.get(PICTURES, {"organization": ""}).context["total"] == ""
+    assert staff.get(IMAGES_URL, {"organization": ""}).context["total"] == ""
 
 
 # --- Sorting and paging -----------------------------------------------------------------------------------------------
@@ -298,11 +298,11 @@ def test_the_trash_shows_recently_deleted_images_first(staff, three, alice):
 
 def all_pages(browser, parameters):
     """Return the names on each page, following the links to the next page."""
-    pages, address = [], PICTURES + parameters
+    pages, address = [], IMAGES_URL + parameters
     while address:
         answer = browser.get(address)
         pages.append(names(answer))
-        address = answer.context["page"].next and PICTURES + answer.context["page"].next
+        address = answer.context["page"].next and IMAGES_URL + answer.context["page"].next
         assert len(pages) < 20
     return pages
 
@@ -332,36 +332,36 @@ def test_offsets_lead_back_a_page_and_cursors_to_the_first_page(staff, acme, ali
     monkeypatch.setattr(list_filters, "PER_PAGE", 2)
     monkeypatch.setattr(list_filters, "MAX_OFFSET_PAGING", 3)
     uploaded(alice, acme, 9)
-    first = staff.get(PICTURES, {"organization": "acme", "format": "png"}).context["page"]
+    first = staff.get(IMAGES_URL, {"organization": "acme", "format": "png"}).context["page"]
     assert (first.previous, first.first) == ("", "")
-    second = staff.get(PICTURES + first.next).context["page"]
+    second = staff.get(IMAGES_URL + first.next).context["page"]
     assert "offset=2" in first.next
-    assert names(staff.get(PICTURES + second.previous)) == [image.name for image in first.items]
-    third = staff.get(PICTURES + second.next).context["page"]
-    fourth = staff.get(PICTURES + third.next).context["page"]
+    assert names(staff.get(IMAGES_URL + second.previous)) == [image.name for image in first.items]
+    third = staff.get(IMAGES_URL + second.next).context["page"]
+    fourth = staff.get(IMAGES_URL + third.next).context["page"]
     assert re.search(r"offset=\D", third.next)
-    assert names(staff.get(PICTURES + fourth.first)) == [image.name for image in first.items]
+    assert names(staff.get(IMAGES_URL + fourth.first)) == [image.name for image in first.items]
     assert "format=png" in fourth.first
 
 
 def test_filters_start_at_the_first_page(staff, acme, alice, monkeypatch):
     monkeypatch.setattr(list_filters, "PER_PAGE", 2)
     uploaded(alice, acme, 5)
-    answer = staff.get(PICTURES, {"organization": "acme", "offset": "2"})
+    answer = staff.get(IMAGES_URL, {"organization": "acme", "offset": "2"})
     assert all("offset" not in href for _, href in answer.context["views"])
 
 
 def test_the_view_is_remembered(staff, three):
-    assert 'class="grid"' in text_of(staff.get(PICTURES, {"organization": "acme"}))
-    assert "<caption" in text_of(staff.get(PICTURES, {"organization": "acme", "view": "table"}))
-    assert "<caption" in text_of(staff.get(PICTURES, {"organization": "acme"}))
-    assert staff.get(PICTURES, {"view": "nonsense"}).context["view"] == "table"
+    assert 'class="grid"' in text_of(staff.get(IMAGES_URL, {"organization": "acme"}))
+    assert "<caption" in text_of(staff.get(IMAGES_URL, {"organization": "acme", "view": "table"}))
+    assert "<caption" in text_of(staff.get(IMAGES_URL, {"organization": "acme"}))
+    assert staff.get(IMAGES_URL, {"view": "nonsense"}).context["view"] == "table"
 
 
 def test_viewing_changes_nothing(staff, various):
     before = everything()
     for parameters in ({}, {"state": "trash"}, {"view": "table"}, {"organization": ""}):
-        staff.get(PICTURES, {"organization": "acme", **parameters})
+        staff.get(IMAGES_URL, {"organization": "acme", **parameters})
         staff.get(COUNTS, {"organization": "acme", **parameters})
     assert everything() == before
 
@@ -378,7 +378,7 @@ def test_the_number_of_queries_is_constant(staff, colleague, acme, alice):
             for parameters in ("organization=acme", "organization=acme&view=table", "organization=&view=grid"):
                 for more in ("", "&state=trash", "&q=pn"):
                     with CaptureQueriesContext(connection) as captured:
-                        assert browser.get(f"{PICTURES}?{parameters}{more}").status_code == 200
+                        assert browser.get(f"{IMAGES_URL}?{parameters}{more}").status_code == 200
                     counted[who, parameters, more] = len(captured)
         return counted
 

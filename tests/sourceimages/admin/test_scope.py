@@ -7,22 +7,30 @@ import pytest
 from organizations.models import Job
 from organizations.permissions import Role
 from sourceimages.operations import delete_image
-from tests.sourceimages.admin.conftest import ACT, PICTURES, TOMBSTONES, chosen, everything, found, text_of
+from tests.sourceimages.admin.conftest import (
+    BULK_ACTION_URL,
+    IMAGES_URL,
+    TOMBSTONES,
+    everything,
+    search_fields,
+    selection_fields,
+    text_of,
+)
 from tests.support import images
 
 pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
 
 PAGES = {
-    "image": PICTURES + "{image}/change/",
-    "image in the trash": PICTURES + "{deleted}/change/",
-    "history of an image": PICTURES + "{image}/history/",
-    "deleting an image": PICTURES + "{image}/delete/",
-    "preview": PICTURES + "{image}/preview/small/",
-    "download": PICTURES + "{image}/download/",
-    "list": PICTURES + "?organization={organization}",
-    "counts": PICTURES + "counts/?organization={organization}",
-    "upload": PICTURES + "upload/?organization={organization}",
-    "uploading a file": PICTURES + "upload/{organization}/",
+    "image": IMAGES_URL + "{image}/change/",
+    "image in the trash": IMAGES_URL + "{deleted}/change/",
+    "history of an image": IMAGES_URL + "{image}/history/",
+    "deleting an image": IMAGES_URL + "{image}/delete/",
+    "preview": IMAGES_URL + "{image}/preview/small/",
+    "download": IMAGES_URL + "{image}/download/",
+    "list": IMAGES_URL + "?organization={organization}",
+    "counts": IMAGES_URL + "counts/?organization={organization}",
+    "upload": IMAGES_URL + "upload/?organization={organization}",
+    "uploading a file": IMAGES_URL + "upload/{organization}/",
     "tombstone": TOMBSTONES + "{tombstone}/change/",
     "job": "/admin/organizations/job/{job}/change/",
     "history of a job": "/admin/organizations/job/{job}/history/",
@@ -74,7 +82,7 @@ def test_existing_rows_look_like_missing_ones(outsider, theirs, page, method):
 
 
 def test_lists_do_not_contain_it(outsider, theirs, three):
-    for address in (PICTURES + "?organization=", PICTURES + "?organization=&state=trash", TOMBSTONES, PICTURES):
+    for address in (IMAGES_URL + "?organization=", IMAGES_URL + "?organization=&state=trash", TOMBSTONES, IMAGES_URL):
         answer = outsider.get(address)
         assert answer.status_code == 200
         text = text_of(answer)
@@ -88,18 +96,20 @@ def test_ids_of_another_organization_select_nothing(outsider, charlie, theirs, t
     charlie.upload("other", images.png(seed=77))
     rows = three[2:] if kind == "restore" else three[:2]
     before = everything()
-    sent = chosen(rows, kind, organization="other", in_trash=kind == "restore", destination="acme")
-    question = outsider.post(ACT, sent)
+    sent = selection_fields(rows, kind, organization="other", in_trash=kind == "restore", destination="acme")
+    question = outsider.post(BULK_ACTION_URL, sent)
     assert "0 images" in text_of(question)
     assert not any(image.name in text_of(question) for image in three)
-    outsider.post(ACT, sent | {"confirmed": "yes", "name": "a", "type": "str", "value": "b"})
+    outsider.post(BULK_ACTION_URL, sent | {"confirmed": "yes", "name": "a", "type": "str", "value": "b"})
     assert everything()[0] == before[0]
-    assert outsider.post(ACT, found("", kind, organization="acme", confirmed="yes")).status_code == 404
+    assert (
+        outsider.post(BULK_ACTION_URL, search_fields("", kind, organization="acme", confirmed="yes")).status_code == 404
+    )
 
 
 def test_colleagues_with_a_role_elsewhere_only_are_outsiders(colleague, stage, theirs, three):
     browser = colleague(Role.ADMIN, organization=stage)
     before = everything()
     assert browser.get(PAGES["image"].format_map(theirs[0])).status_code == 404
-    assert browser.post(ACT, chosen(three, "delete", confirmed="yes")).status_code == 404
+    assert browser.post(BULK_ACTION_URL, selection_fields(three, "delete", confirmed="yes")).status_code == 404
     assert everything() == before

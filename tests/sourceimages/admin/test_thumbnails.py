@@ -9,12 +9,12 @@ from organizations.permissions import Role
 from rokka.core import env
 from sourceimages import storage, thumbnails
 from sourceimages.operations import set_protected
-from tests.sourceimages.admin.conftest import PICTURES
+from tests.sourceimages.admin.conftest import IMAGES_URL
 from tests.support import images
 
 
 def address(image, size="small"):
-    return f"{PICTURES}{image.pk}/preview/{size}/"
+    return f"{IMAGES_URL}{image.pk}/preview/{size}/"
 
 
 def opened(content):
@@ -58,7 +58,7 @@ def test_a_missing_original_is_an_error(staff, image, storage_dir):
 
 @pytest.mark.parametrize("size", ["", "huge", "original"])
 def test_there_are_two_sizes(staff, image, size):
-    answer = staff.get(f"{PICTURES}{image.pk}/preview/{size}/")
+    answer = staff.get(f"{IMAGES_URL}{image.pk}/preview/{size}/")
     assert answer.status_code in (302, 404)
     assert "image" not in answer.get("Content-Type", "")
 

@@ -7,12 +7,12 @@ from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
 from organizations.models import AuditEvent
 from organizations.permissions import Role
 from sourceimages.operations import delete_image
-from tests.sourceimages.admin.conftest import PICTURES, everything, logged_in, page_of, text_of
+from tests.sourceimages.admin.conftest import IMAGES_URL, everything, logged_in, page_of, text_of
 from tests.support import images
 
 pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
 
-UPLOAD = PICTURES + "upload/"
+UPLOAD = IMAGES_URL + "upload/"
 UPLOADERS = {Role.ADMIN, Role.WRITE, Role.IMAGES_WRITE, Role.UPLOAD}
 
 

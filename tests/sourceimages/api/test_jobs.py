@@ -1,4 +1,4 @@
-"""Long work through the API."""
+"""Jobs in the API."""
 
 from datetime import timedelta
 from uuid import uuid4
@@ -23,58 +23,58 @@ def five(acme, alice):
     return [alice.upload(acme, images.png(seed=seed)).json()["items"][0]["hash"] for seed in range(5)]
 
 
-def start(person, **wanted):
-    return person.api.post("/jobs/acme", wanted, format="json")
+def start(user, **fields):
+    return user.api.post("/jobs/acme", fields, format="json")
 
 
 @pytest.fixture
-def started(django_capture_on_commit_callbacks, in_process):
-    """Starts a job and lets it be done, as a commit would; answers what it has become."""
+def run_job(django_capture_on_commit_callbacks, in_process):
+    """Return a function that starts a job, runs it as after a commit, and returns it as the API shows it."""
 
-    def run(person, **wanted):
+    def run(user, **fields):
         with django_capture_on_commit_callbacks(execute=True):
-            response = start(person, **wanted)
+            response = start(user, **fields)
         assert response.status_code == 202, response.json()
         assert response.headers["Location"] == f"/jobs/acme/{response.json()['id']}"
-        return person.api.get(response.headers["Location"]).json()
+        return user.api.get(response.headers["Location"]).json()
 
     return run
 
 
-def test_everything_is_copied(five, alice, stage, started):
-    job = started(alice, kind="copy_all", destination="stage")
+def test_copy_all_copies_all_images(five, alice, stage, run_job):
+    job = run_job(alice, kind="copy_all", destination="stage")
     assert (job["state"], job["total"], job["processed"], job["failed"]) == ("succeeded", 5, 5, 0)
     assert job["counts"] == {"created": 5}
     assert {image.hash for image in stage.images.active()} == set(five)
-    again = started(alice, kind="copy_all", destination="stage")
-    assert again["counts"] == {"skipped_existing": 5}
-    over = started(alice, kind="copy_all", destination="stage", overwrite=True)
-    assert over["counts"] == {"overwritten": 5}
+    repeated = run_job(alice, kind="copy_all", destination="stage")
+    assert repeated["counts"] == {"skipped_existing": 5}
+    overwriting = run_job(alice, kind="copy_all", destination="stage", overwrite=True)
+    assert overwriting["counts"] == {"overwritten": 5}
 
 
-def test_everything_is_deleted_but_what_is_locked_and_comes_back(acme, five, alice, started):
+def test_delete_all_skips_locked_images_and_its_deletion_is_restored(acme, five, alice, run_job):
     alice.api.put(f"/sourceimages/acme/{five[0]}/options/locked", True, format="json")
-    job = started(alice, kind="delete_all")
+    job = run_job(alice, kind="delete_all")
     assert (job["state"], job["processed"], job["skipped"]) == ("succeeded_with_errors", 5, 1)
     assert job["counts"] == {"deleted": 4, "locked": 1}
     assert [image.hash for image in acme.images.active()] == five[:1]
     assert Tombstone.objects.get().reason == "delete_all"
     alice.upload(acme, images.png(seed=1))
-    back = started(alice, kind="restore_deletion", deletion_id=job["params"]["deletion_id"])
-    assert (back["state"], back["counts"]) == ("succeeded", {"restored": 3, "skipped_existing": 1})
+    restored = run_job(alice, kind="restore_deletion", deletion_id=job["params"]["deletion_id"])
+    assert (restored["state"], restored["counts"]) == ("succeeded", {"restored": 3, "skipped_existing": 1})
     assert acme.images.active().count() == 5
     assert acme.images.in_trash().count() == 1
 
 
-def test_the_latest_act_is_undone_unless_one_is_named(acme, five, alice, started):
+def test_the_latest_deletion_is_restored_by_default(acme, five, alice, run_job):
     alice.api.delete(f"/sourceimages/acme/{five[0]}")
-    started(alice, kind="delete_all")
-    assert started(alice, kind="restore_deletion")["counts"] == {"restored": 4}
+    run_job(alice, kind="delete_all")
+    assert run_job(alice, kind="restore_deletion")["counts"] == {"restored": 4}
     assert [image.hash for image in acme.images.in_trash()] == five[:1]
 
 
-def test_one_event_says_what_was_done_and_is_found_through_job_and_tombstone(five, alice, started):
-    job = started(alice, kind="delete_all")
+def test_a_finished_job_has_one_audit_event_with_its_counts(five, alice, run_job):
+    job = run_job(alice, kind="delete_all")
     event = AuditEvent.objects.get(action="job.succeeded")
     assert (event.count, str(event.job_id)) == (5, job["id"])
     assert str(event.tombstone_id) == job["params"]["deletion_id"]
@@ -82,16 +82,16 @@ def test_one_event_says_what_was_done_and_is_found_through_job_and_tombstone(fiv
     assert event.details["counts"] == {"deleted": 5}
 
 
-def test_batches_go_on_where_the_last_one_ended(acme, five, alice, monkeypatch):
+def test_a_batch_begins_where_the_last_one_ended(acme, five, alice, monkeypatch):
     monkeypatch.setattr("sourceimages.jobs.batches.COPY_BATCH", 2)
     job = jobs.start_delete_all(acme, actor=COMMAND)
-    left = []
+    remaining = []
     while jobs.run_one_batch(job.pk).unfinished:
-        left.append(acme.images.active().count())
-    assert left == [3, 1, 0]
+        remaining.append(acme.images.active().count())
+    assert remaining == [3, 1, 0]
 
 
-def test_what_comes_later_is_left_alone(acme, five, alice, monkeypatch):
+def test_images_uploaded_after_the_start_are_not_deleted(acme, five, alice, monkeypatch):
     monkeypatch.setattr("sourceimages.jobs.batches.COPY_BATCH", 2)
     job = jobs.start_delete_all(acme, actor=COMMAND)
     jobs.run_one_batch(job.pk)
@@ -100,18 +100,18 @@ def test_what_comes_later_is_left_alone(acme, five, alice, monkeypatch):
     assert [image.hash for image in acme.images.active()] == [later]
 
 
-def test_a_job_is_stopped_at_the_next_batch(acme, five, alice, monkeypatch):
+def test_a_job_is_cancelled_before_its_next_batch(acme, five, alice, monkeypatch):
     monkeypatch.setattr("sourceimages.jobs.batches.COPY_BATCH", 2)
     job = jobs.start_delete_all(acme, actor=COMMAND)
     jobs.run_one_batch(job.pk)
-    stopped = alice.api.delete(f"/jobs/acme/{job.pk}").json()
-    assert stopped["state"] == "cancelled"
+    cancelled = alice.api.delete(f"/jobs/acme/{job.pk}").json()
+    assert cancelled["state"] == "cancelled"
     assert jobs.run(job.pk).state == "cancelled"
     assert acme.images.active().count() == 3
     assert alice.api.delete(f"/jobs/acme/{job.pk}").json()["state"] == "cancelled"
 
 
-def test_everything_is_deleted_or_restored_by_one_job_at_a_time(acme, five, alice):
+def test_only_one_job_at_a_time_deletes_or_restores_all_images(acme, five, alice):
     jobs.start_delete_all(acme, actor=COMMAND)
     for kind in ("delete_all", "restore_deletion"):
         response = start(alice, kind=kind)
@@ -121,13 +121,13 @@ def test_everything_is_deleted_or_restored_by_one_job_at_a_time(acme, five, alic
 
 
 @pytest.mark.parametrize(
-    ("wanted", "status"),
+    ("fields", "status"),
     [
         ({}, 400),
         ({"kind": "make-coffee"}, 400),
         ({"kind": "copy_all"}, 400),
         ({"kind": "copy_all", "destination": "acme"}, 400),
-        ({"kind": "copy_all", "destination": "nobody"}, 400),
+        ({"kind": "copy_all", "destination": "missing"}, 400),
         ({"kind": "copy_all", "destination": "other"}, 403),
         ({"kind": "copy_all", "destination": "stage", "overwrite": "perhaps"}, 400),
         ({"kind": "restore_deletion"}, 404),
@@ -135,88 +135,88 @@ def test_everything_is_deleted_or_restored_by_one_job_at_a_time(acme, five, alic
         ({"kind": "restore_deletion", "deletion_id": "x"}, 404),
     ],
 )
-def test_a_job_that_cannot_be_is_not_started(acme, alice, stage, charlie, wanted, status):
-    assert start(alice, **wanted).status_code == status
+def test_invalid_jobs_are_not_started(acme, alice, stage, charlie, fields, status):
+    assert start(alice, **fields).status_code == status
     assert not Job.objects.exists()
 
 
 @pytest.fixture
-def again(django_capture_on_commit_callbacks, in_process):
-    """Runs a job again for what it skipped, as a commit would."""
+def retry(django_capture_on_commit_callbacks, in_process):
+    """Return a function that retries a job and runs the new one as after a commit."""
 
-    def run(person, job):
+    def run(user, job):
         with django_capture_on_commit_callbacks(execute=True):
-            return person.api.post(f"/jobs/acme/{job['id']}/retry")
+            return user.api.post(f"/jobs/acme/{job['id']}/retry")
 
     return run
 
 
-def test_what_was_skipped_is_run_again_by_a_job_of_its_own(acme, five, alice, started, again):
+def test_skipped_images_are_retried_by_a_new_job(acme, five, alice, run_job, retry):
     alice.api.put(f"/sourceimages/acme/{five[0]}/options/locked", True, format="json")
-    first = started(alice, kind="delete_all")
+    first = run_job(alice, kind="delete_all")
     alice.api.put(f"/sourceimages/acme/{five[0]}/options/locked", False, format="json")
-    response = again(alice, first)
+    response = retry(alice, first)
     assert response.status_code == 202
     second = alice.api.get(response.headers["Location"]).json()
     assert (second["kind"], second["state"], second["total"]) == ("delete_all", "succeeded", 1)
     assert (second["counts"], second["params"]["retry_of"]) == ({"deleted": 1}, first["id"])
     assert alice.api.get(f"/jobs/acme/{first['id']}").json() == first
-    refused = again(alice, second)
+    refused = retry(alice, second)
     assert (refused.status_code, refused.json()["error"]["reason"]) == (409, "nothing_to_retry")
 
 
-def test_running_again_takes_what_starting_takes(acme, five, alice, stage, member, started, again):
+def test_retrying_requires_the_same_permissions_as_starting(acme, five, alice, stage, member, run_job, retry):
     alice.api.put(f"/sourceimages/acme/{five[0]}/options/locked", True, format="json")
-    job = started(alice, kind="delete_all")
-    assert again(member("write"), job).status_code == 403
+    job = run_job(alice, kind="delete_all")
+    assert retry(member("write"), job).status_code == 403
     copied = jobs.run(jobs.start_copy_all(acme, stage, overwrite=False, actor=COMMAND).pk)
     Job.objects.filter(pk=copied.pk).update(skipped=1)
     bob = member("write", email="other@example.org")
-    assert again(bob, {"id": copied.pk}).status_code == 403  # Bob is no member of stage
-    assert again(alice, {"id": uuid4()}).json()["error"]["reason"] == "job_not_found"
+    assert retry(bob, {"id": copied.pk}).status_code == 403  # Bob is not a member of stage
+    assert retry(alice, {"id": uuid4()}).json()["error"]["reason"] == "job_not_found"
     assert Job.objects.count() == 2
 
 
 @pytest.mark.parametrize("role", Role)
-def test_long_work_needs_what_the_single_act_needs(acme, alice, stage, member, role):
+def test_each_kind_requires_its_permission(acme, alice, stage, member, role):
     bob = member(role)
     set_roles(stage, bob.user.pk, ["write"], comment=None, actor=COMMAND)
-    reads = {Role.ADMIN, Role.ADMIN_READ, Role.WRITE, Role.READ, Role.IMAGES_WRITE, Role.IMAGES_READ}
-    writes = {Role.ADMIN, Role.WRITE, Role.IMAGES_WRITE}
-    assert start(bob, kind="copy_all", destination="stage").status_code == (202 if role in reads else 403)
-    assert start(bob, kind="restore_deletion").status_code == (404 if role in writes else 403)
+    readers = {Role.ADMIN, Role.ADMIN_READ, Role.WRITE, Role.READ, Role.IMAGES_WRITE, Role.IMAGES_READ}
+    writers = {Role.ADMIN, Role.WRITE, Role.IMAGES_WRITE}
+    assert start(bob, kind="copy_all", destination="stage").status_code == (202 if role in readers else 403)
+    assert start(bob, kind="restore_deletion").status_code == (404 if role in writers else 403)
     assert start(bob, kind="delete_all").status_code == (202 if role is Role.ADMIN else 403)
     running = jobs.start_copy_all(acme, stage, overwrite=False, actor=COMMAND)
-    assert bob.api.delete(f"/jobs/acme/{running.pk}").status_code == (200 if role in reads else 403)
+    assert bob.api.delete(f"/jobs/acme/{running.pk}").status_code == (200 if role in readers else 403)
 
 
-def test_jobs_of_others_are_out_of_reach(acme, five, alice, charlie):
+def test_jobs_of_other_organizations_are_not_found(acme, five, alice, charlie):
     job = jobs.start_delete_all(acme, actor=COMMAND)
     assert charlie.api.get(f"/jobs/other/{job.pk}").status_code == 404
     assert charlie.api.delete(f"/jobs/other/{job.pk}").status_code == 404
     assert charlie.api.get(f"/jobs/acme/{job.pk}").status_code == 403
-    for nothing in ("x", str(uuid4())):
-        assert alice.api.get(f"/jobs/acme/{nothing}").json()["error"]["reason"] == "job_not_found"
+    for job_id in ("x", str(uuid4())):
+        assert alice.api.get(f"/jobs/acme/{job_id}").json()["error"]["reason"] == "job_not_found"
 
 
-def test_jobs_are_listed_newest_first_and_page_by_page(acme, stage, alice, monkeypatch):
-    made = []
+def test_jobs_are_listed_newest_first_in_pages(acme, stage, alice, monkeypatch):
+    created = []
     for number in range(5):
         with time_machine.travel(f"2026-01-0{number + 1}T00:00:00Z", tick=False):
-            made.append(str(jobs.start_copy_all(acme, stage, overwrite=False, actor=COMMAND).pk))
+            created.append(str(jobs.start_copy_all(acme, stage, overwrite=False, actor=COMMAND).pk))
     monkeypatch.setattr("sourceimages.api.jobs.PAGE_SIZE", 2)
     seen, query = [], ""
     for _ in range(5):
         body = alice.api.get(f"/jobs/acme?{query}").json()
-        seen += [one["id"] for one in body["items"]]
+        seen += [job["id"] for job in body["items"]]
         if "cursor" not in body:
             break
         query = f"cursor={body['cursor']}"
-    assert seen == made[::-1]
+    assert seen == created[::-1]
     assert alice.api.get("/jobs/acme?cursor=x").status_code == 400
 
 
-def test_a_job_that_nobody_works_at_is_taken_up_again(acme, five, in_process, django_capture_on_commit_callbacks):
+def test_a_stalled_job_is_resumed(acme, five, in_process, django_capture_on_commit_callbacks):
     with time_machine.travel(timezone.now() - timedelta(minutes=1)):
         job = jobs.start_delete_all(acme, actor=COMMAND)
         assert jobs.stalled(seconds=tasks.STALE_SECONDS) == []
@@ -227,15 +227,15 @@ def test_a_job_that_nobody_works_at_is_taken_up_again(acme, five, in_process, dj
     assert job.state == "succeeded"
 
 
-def test_a_job_whose_destination_is_gone_fails_with_a_reason(acme, five, stage):
+def test_a_job_whose_destination_no_longer_exists_fails_with_a_message(acme, five, stage):
     job = jobs.start_copy_all(acme, stage, overwrite=False, actor=COMMAND)
-    Job.objects.filter(pk=job.pk).update(params=job.params | {"destination": "gone"})
+    Job.objects.filter(pk=job.pk).update(params=job.params | {"destination": "removed"})
     failed = jobs.run(job.pk)
     assert failed.state == "failed"
-    assert "gone" in failed.error
+    assert failed.error == "Organization 'removed' not found."
 
 
-def test_what_operators_began_is_stopped_by_admins_only(acme, alice, member, five):
+def test_only_admins_cancel_a_reindex(acme, alice, member, five):
     job = jobs.start_reindex(acme, actor=COMMAND)
     assert member("sourceimages:write").api.delete(f"/jobs/acme/{job.pk}").status_code == 403
     assert alice.api.delete(f"/jobs/acme/{job.pk}").status_code < 300

@@ -1,4 +1,4 @@
-"""Errors of ours in one image or in a whole job: nothing waits for ever, and what failed can be run again."""
+"""Unexpected errors in one image or in a whole job: no job waits forever, and failed images can be retried."""
 
 from datetime import timedelta
 
@@ -31,18 +31,18 @@ def five(acme, alice):
 
 @pytest.fixture
 def broken(five):
-    """The third image: its row holds a document that no code of ours expects. It is mended in the end."""
+    """The third image, with user metadata of an unexpected type until the end of the test."""
     SourceImage.objects.filter(pk=five[2].pk).update(user_metadata=["not an object"])
     yield five[2]
     SourceImage.objects.filter(pk=five[2].pk, user_metadata=["not an object"]).update(user_metadata={})
 
 
-def describing(acme, alice):
+def start_set_metadata(acme, alice):
     return jobs.start_bulk_action("set_metadata", Selection(acme, in_trash=False), actor=alice.actor, **CHANGES)
 
 
 def years(acme):
-    """Of the images by id, as far as they can have one."""
+    """Return the year of each active image, by ascending id; None without one."""
     documents = acme.images.active().order_by("id").values_list("user_metadata", flat=True)
     return [document.get("int:year") if isinstance(document, dict) else None for document in documents]
 
@@ -55,8 +55,8 @@ def attempts_of(job):
 # --- One image --------------------------------------------------------------------------------------------------------
 
 
-def test_an_image_with_an_unforeseen_error_fails_alone_and_the_others_are_done(acme, five, alice, broken):
-    job = jobs.run(describing(acme, alice).pk)
+def test_an_image_with_an_unexpected_error_fails_and_the_others_are_processed(acme, five, alice, broken):
+    job = jobs.run(start_set_metadata(acme, alice).pk)
     assert (job.state, job.total, job.processed, job.failed, job.skipped) == ("succeeded_with_errors", 5, 5, 1, 0)
     assert job.counts == {"updated": 4, "failed": 1}
     (failure,) = job.errors
@@ -67,9 +67,9 @@ def test_an_image_with_an_unforeseen_error_fails_alone_and_the_others_are_done(a
     assert (event.count, event.user, event.details["counts"]) == (5, alice.user, job.counts)
 
 
-def test_it_is_tried_three_times_alone_and_the_attempts_outlive_a_restart(acme, five, alice, broken):
-    job = describing(acme, alice)
-    assert jobs.run_one_batch(job.pk).processed == 0  # together with the others
+def test_an_image_fails_after_three_attempts_whose_count_survives_restarts(acme, five, alice, broken):
+    job = start_set_metadata(acme, alice)
+    assert jobs.run_one_batch(job.pk).processed == 0  # the whole batch
     assert [jobs.run_one_batch(job.pk).processed, jobs.run_one_batch(job.pk).processed] == [1, 2]  # one by one
     for attempts in (1, 2):
         assert (jobs.run_one_batch(job.pk).processed, attempts_of(job)) == (2, attempts)
@@ -77,17 +77,17 @@ def test_it_is_tried_three_times_alone_and_the_attempts_outlive_a_restart(acme, 
     assert (jobs.run_one_batch(job.pk).processed, jobs.run_one_batch(job.pk).processed) == (4, 5)
 
 
-def test_what_failed_is_run_again_once_it_is_mended(acme, five, alice, broken):
-    first = jobs.run(describing(acme, alice).pk)
+def test_a_failed_image_is_processed_by_a_retry(acme, five, alice, broken):
+    first = jobs.run(start_set_metadata(acme, alice).pk)
     SourceImage.objects.filter(pk=broken.pk).update(user_metadata={})
-    again = jobs.start_retry(first, actor=alice.actor)
-    assert (again.total, again.params["retry_of"]) == (1, str(first.pk))
-    again = jobs.run(again.pk)
-    assert (again.state, again.counts, again.errors) == ("succeeded", {"updated": 1}, [])
+    retry = jobs.start_retry(first, actor=alice.actor)
+    assert (retry.total, retry.params["retry_of"]) == (1, str(first.pk))
+    retry = jobs.run(retry.pk)
+    assert (retry.state, retry.counts, retry.errors) == ("succeeded", {"updated": 1}, [])
     assert years(acme) == [1999] * 5
 
 
-def test_all_that_was_skipped_is_run_again_not_only_what_is_named(acme, five, alice, monkeypatch):
+def test_a_retry_processes_all_skipped_images_not_only_those_listed_in_errors(acme, five, alice, monkeypatch):
     monkeypatch.setattr("sourceimages.jobs.progress.MAX_FAILURES", 2)
     for image in five[:4]:
         set_locked(image, True, actor=alice.actor)
@@ -95,14 +95,14 @@ def test_all_that_was_skipped_is_run_again_not_only_what_is_named(acme, five, al
     assert (first.state, first.skipped, len(first.errors)) == ("succeeded_with_errors", 4, 2)
     for image in five[:4]:
         set_locked(image, False, actor=alice.actor)
-    again = jobs.run(jobs.start_retry(first, actor=alice.actor).pk)
-    assert (again.state, again.counts) == ("succeeded", {"deleted": 4})
-    assert again.params["deletion_id"] != first.params["deletion_id"]
+    retry = jobs.run(jobs.start_retry(first, actor=alice.actor).pk)
+    assert (retry.state, retry.counts) == ("succeeded", {"deleted": 4})
+    assert retry.params["deletion_id"] != first.params["deletion_id"]
     assert {tombstone.images.count() for tombstone in Tombstone.objects.all()} == {1, 4}
 
 
-def test_nothing_is_run_again_that_went_well_or_is_not_over_or_was_long_ago(acme, five, alice):
-    job = describing(acme, alice)
+def test_unfinished_successful_and_expired_jobs_are_not_retried(acme, five, alice):
+    job = start_set_metadata(acme, alice)
     with pytest.raises(NothingToRetry):
         jobs.start_retry(job, actor=alice.actor)
     with pytest.raises(NothingToRetry):
@@ -115,7 +115,7 @@ def test_nothing_is_run_again_that_went_well_or_is_not_over_or_was_long_ago(acme
     assert Job.objects.count() == 2
 
 
-def test_a_retry_of_everything_does_not_run_beside_another_deletion(acme, five, alice):
+def test_a_retry_of_delete_all_does_not_run_beside_a_restore(acme, five, alice):
     set_locked(five[0], True, actor=alice.actor)
     job = jobs.run(jobs.start_delete_all(acme, actor=alice.actor).pk)
     jobs.start_restore(acme, actor=alice.actor)
@@ -128,7 +128,7 @@ def test_a_retry_of_everything_does_not_run_beside_another_deletion(acme, five, 
 # --- The whole job ----------------------------------------------------------------------------------------------------
 
 
-def test_an_unforeseen_error_in_the_whole_job_ends_it_after_five_attempts_and_blocks_nobody(acme, five, alice):
+def test_an_unexpected_error_outside_of_a_batch_fails_the_job_after_five_attempts(acme, five, alice):
     job = jobs.start_delete_all(acme, actor=alice.actor)
     Job.objects.filter(pk=job.pk).update(params={"filters": {}})  # KeyError: 'deletion_id'
     for attempts in (1, 2, 3, 4):
@@ -139,26 +139,26 @@ def test_an_unforeseen_error_in_the_whole_job_ends_it_after_five_attempts_and_bl
     assert jobs.run(jobs.start_delete_all(acme, actor=alice.actor).pk).counts == {"deleted": 5}
 
 
-def test_an_error_does_not_give_away_credentials():
+def test_error_texts_contain_no_credentials():
     error = ValueError("cannot reach postgres://rokka:secret@db:5432/rokka\nwith more of it")
     assert retries.error_text(error) == "ValueError: cannot reach postgres://db:5432/rokka"
     assert len(retries.error_text(ValueError("x" * 5000))) == retries.MAX_MESSAGE
 
 
-# --- What may be over in a moment -------------------------------------------------------------------------------------
+# --- Transient errors -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def unavailable(monkeypatch):
     def refuse(self, pairs):
-        raise StorageUnavailable("The storage does not answer.")
+        raise StorageUnavailable("The storage does not respond.")
 
     with monkeypatch.context() as patch:
         patch.setattr(LocalStorage, "copy", refuse)
         yield patch
 
 
-def test_a_storage_that_does_not_answer_is_waited_for_and_the_row_says_how_long(acme, stage, five, alice, unavailable):
+def test_a_job_waits_with_growing_pauses_while_the_storage_is_unavailable(acme, stage, five, alice, unavailable):
     with time_machine.travel("2026-01-01T00:00:00Z", tick=False) as clock:
         job = jobs.start_copy_all(acme, stage, overwrite=False, actor=alice.actor)
         pauses = []
@@ -178,28 +178,26 @@ def test_a_storage_that_does_not_answer_is_waited_for_and_the_row_says_how_long(
         assert (job.state, job.counts, job.stuck_since) == ("succeeded", {"created": 5}, None)
 
 
-def test_a_storage_that_does_not_answer_for_a_day_ends_the_job_which_can_go_on_later(
-    acme, stage, five, alice, unavailable
-):
+def test_a_job_fails_after_a_day_without_storage_and_can_be_resumed(acme, stage, five, alice, unavailable):
     job = jobs.start_copy_all(acme, stage, overwrite=False, actor=alice.actor)
     for days in (0, 0.9, 1.1):
         with time_machine.travel(timezone.now() + timedelta(days=days)), pytest.raises(StorageUnavailable):
             jobs.run(job.pk)
     job.refresh_from_db()
     assert (job.state, job.processed) == ("failed", 0)
-    assert "The storage does not answer." in job.error
+    assert "The storage does not respond." in job.error
     unavailable.undo()
     assert jobs.run(jobs.resume(job, actor=alice.actor).pk).counts == {"created": 5}
 
 
-@pytest.mark.parametrize("error", [StorageUnavailable("No answer."), OperationalError("No answer.")])
-def test_one_job_that_waits_does_not_keep_beat_from_the_next(acme, stage, five, alice, monkeypatch, in_process, error):
+@pytest.mark.parametrize("error", [StorageUnavailable("No response."), OperationalError("No response.")])
+def test_a_waiting_job_does_not_block_the_next_one(acme, stage, five, alice, monkeypatch, in_process, error):
     def refuse(job_id):
         raise error
 
     with time_machine.travel(timezone.now() - timedelta(minutes=5)):
         waiting = jobs.start_copy_all(acme, stage, overwrite=False, actor=alice.actor)
-        other = describing(acme, alice)
+        other = start_set_metadata(acme, alice)
     monkeypatch.setattr(jobs.KINDS[jobs.COPY_ALL], "run_batch", refuse)
     tasks.resume_jobs()
     waiting.refresh_from_db()
@@ -212,25 +210,26 @@ def test_one_job_that_waits_does_not_keep_beat_from_the_next(acme, stage, five, 
 
 
 class KilledError(BaseException):
-    pass
+    """Stands for the end of the process: nothing catches it."""
 
 
 @pytest.fixture
-def killing(monkeypatch, five):
-    """Ends the process whenever the third image is at hand."""
+def killer_image(monkeypatch, five):
+    """The third image: a process that processes it is killed."""
     action = BULK_ACTIONS["set_metadata"]
     apply = action.apply
 
-    def deadly(images, params, actor):
+    def kill(images, params, actor):
         if five[2] in images:
             raise KilledError
         return apply(images, params, actor)
 
-    monkeypatch.setattr(action, "apply", deadly)
+    monkeypatch.setattr(action, "apply", kill)
+    return five[2]
 
 
-def survived(job):
-    """The job as the next process finds it."""
+def run_until_killed(job):
+    """Run the job in a process that can be killed. Return the job as the next process finds it."""
     try:
         return jobs.run(job.pk)
     except KilledError:
@@ -239,19 +238,19 @@ def survived(job):
         return job
 
 
-def test_an_image_that_kills_its_process_fails_and_the_others_are_done(acme, five, alice, killing):
-    job, deaths = describing(acme, alice), 0
-    while (job := survived(job)).unfinished:
-        deaths += 1
-        assert deaths < 10
+def test_an_image_that_kills_its_process_fails_and_the_others_are_processed(acme, five, alice, killer_image):
+    job, kills = start_set_metadata(acme, alice), 0
+    while (job := run_until_killed(job)).unfinished:
+        kills += 1
+        assert kills < 10
     assert (job.state, job.processed, job.counts) == ("succeeded_with_errors", 5, {"updated": 4, "failed": 1})
-    assert job.errors == [{"hash": five[2].hash, "message": retries.KILLED_MESSAGE}]
+    assert job.errors == [{"hash": killer_image.hash, "message": retries.KILLED_MESSAGE}]
     assert years(acme) == [1999, 1999, None, 1999, 1999]
 
 
-def test_a_process_that_ends_between_two_batches_is_no_attempt(acme, five, alice, monkeypatch):
+def test_a_process_killed_between_two_batches_is_not_an_attempt(acme, five, alice, monkeypatch):
     monkeypatch.setattr(base, "TRANSACTION_BATCH", 2)
-    job = describing(acme, alice)
+    job = start_set_metadata(acme, alice)
     for _ in range(2):
         jobs.run_one_batch(job.pk)
         for _ in range(5):
@@ -260,7 +259,7 @@ def test_a_process_that_ends_between_two_batches_is_no_attempt(acme, five, alice
     assert jobs.run(job.pk).counts == {"updated": 5}
 
 
-def test_the_rows_of_a_job_that_is_over_are_those_that_failed(acme, five, alice, broken):
-    job = jobs.run(describing(acme, alice).pk)
+def test_a_finished_job_keeps_the_rows_of_failed_images_only(acme, five, alice, broken):
+    job = jobs.run(start_set_metadata(acme, alice).pk)
     assert [(row.image_id, row.job_id) for row in JobImage.objects.exclude(message="")] == [(broken.pk, job.pk)]
     assert JobImage.objects.count() == 1

@@ -1,4 +1,4 @@
-"""What was confirmed is what is touched: nothing that begins to match later, and everything that does not any more."""
+"""A job processes the confirmed images: none that match only later, and all that no longer match."""
 
 from datetime import timedelta
 from urllib.parse import urlencode
@@ -45,7 +45,7 @@ def names(images):
     return {image.name for image in images}
 
 
-def test_images_that_begin_to_match_meanwhile_are_not_deleted(acme, six, alice):
+def test_images_that_match_only_after_the_start_are_not_deleted(acme, six, alice):
     job = jobs.start_bulk_action("delete", searched(acme, q="user:int:year:1950"), actor=alice.actor)
     jobs.run_one_batch(job.pk)
     change_user_metadata(six[5], {"int:year": 1950}, actor=alice.actor)
@@ -56,7 +56,7 @@ def test_images_that_begin_to_match_meanwhile_are_not_deleted(acme, six, alice):
     assert not JobImage.objects.exists()
 
 
-def test_images_that_do_not_match_any_more_were_confirmed_all_the_same(acme, six, alice):
+def test_confirmed_images_that_no_longer_match_are_deleted(acme, six, alice):
     job = jobs.start_bulk_action("delete", searched(acme, q="user:int:year:1950"), actor=alice.actor)
     change_user_metadata(six[1], {"int:year": 1999}, actor=alice.actor)
     assert jobs.run(job.pk).counts == {"deleted": 3}
@@ -64,7 +64,7 @@ def test_images_that_do_not_match_any_more_were_confirmed_all_the_same(acme, six
 
 
 @pytest.mark.parametrize("filters", [{}, {"name": "old"}])
-def test_what_comes_back_or_is_renamed_meanwhile_is_not_part_of_delete_all(acme, six, alice, filters):
+def test_images_restored_or_renamed_after_the_start_are_not_part_of_delete_all(acme, six, alice, filters):
     delete_image(six[2], actor=alice.actor)
     job = jobs.start_delete_all(acme, filters=filters, actor=alice.actor)
     restore_image(acme, six[2].hash, actor=alice.actor)
@@ -75,14 +75,14 @@ def test_what_comes_back_or_is_renamed_meanwhile_is_not_part_of_delete_all(acme,
     assert (six[5] in acme.images.active()) == bool(filters)
 
 
-def test_what_is_renamed_meanwhile_is_not_copied(acme, stage, six, alice):
+def test_images_that_match_the_filter_only_after_the_start_are_not_copied(acme, stage, six, alice):
     job = jobs.start_copy_all(acme, stage, overwrite=False, filters={"name": "old"}, actor=alice.actor)
     rename_image(six[5], "old 5.png", actor=alice.actor)
     assert jobs.run(job.pk).counts == {"created": 3}
     assert stage.images.count() == 3
 
 
-def test_what_is_deleted_before_its_turn_is_not_copied_as_if_it_were_active(acme, stage, six, alice):
+def test_images_deleted_after_the_start_are_not_copied(acme, stage, six, alice):
     job = jobs.start_copy_all(acme, stage, overwrite=False, actor=alice.actor)
     delete_image(six[3], actor=alice.actor)
     job = jobs.run(job.pk)
@@ -90,42 +90,42 @@ def test_what_is_deleted_before_its_turn_is_not_copied_as_if_it_were_active(acme
     assert six[3].hash not in set(stage.images.values_list("hash", flat=True))
 
 
-def test_chosen_images_that_are_gone_by_then_are_not_forgotten(acme, six, alice):
-    chosen = Selection(acme, in_trash=False, ids=tuple(image.pk for image in six[:2]))
+def test_selected_images_deleted_before_the_start_are_counted_as_not_found(acme, six, alice):
+    selection = Selection(acme, in_trash=False, ids=tuple(image.pk for image in six[:2]))
     delete_image(six[0], actor=alice.actor)
-    job = jobs.run(jobs.start_bulk_action("lock", chosen, actor=alice.actor).pk)
+    job = jobs.run(jobs.start_bulk_action("lock", selection, actor=alice.actor).pk)
     assert (job.state, job.total, job.counts) == ("succeeded_with_errors", 2, {"locked": 1, "not_found": 1})
 
 
-def test_other_images_than_those_that_were_shown_are_refused(acme, six, alice):
+def test_other_images_than_the_confirmed_ones_are_refused(acme, six, alice):
     selection = searched(acme, q="user:int:year:1950")
-    shown = selection.summary().fingerprint
+    confirmed = selection.summary().fingerprint
     change_user_metadata(six[0], {"int:year": 1999}, actor=alice.actor)
-    change_user_metadata(six[5], {"int:year": 1950}, actor=alice.actor)  # as many as before, and yet not the same
+    change_user_metadata(six[5], {"int:year": 1950}, actor=alice.actor)  # the same number, but other images
     events = AuditEvent.objects.count()
     with pytest.raises(SelectionChanged, match="3 images match now"):
-        jobs.start_bulk_action("delete", selection, expected=shown, actor=alice.actor)
+        jobs.start_bulk_action("delete", selection, expected=confirmed, actor=alice.actor)
     assert AuditEvent.objects.count() == events
     assert [model.objects.count() for model in (Job, Tombstone, JobImage)] == [0, 0, 0]
-    shown = selection.summary().fingerprint
-    assert jobs.run(jobs.start_bulk_action("delete", selection, expected=shown, actor=alice.actor).pk).counts == {
+    confirmed = selection.summary().fingerprint
+    assert jobs.run(jobs.start_bulk_action("delete", selection, expected=confirmed, actor=alice.actor).pk).counts == {
         "deleted": 3
     }
 
 
-def test_nothing_matches_is_a_snapshot_too(acme, six, alice):
+def test_a_snapshot_can_be_empty(acme, six, alice):
     selection = searched(acme, q="user:int:year:2050")
     job = jobs.start_bulk_action("delete", selection, expected=selection.summary().fingerprint, actor=alice.actor)
     assert (jobs.run(job.pk).state, job.total) == ("succeeded", 0)
 
 
 @pytest.mark.parametrize("fields", [{"total": 2, "processed": 4}, {"total": 0, "processed": 1}])
-def test_no_job_has_done_more_than_there_was_to_do(acme, fields):
+def test_processed_cannot_exceed_total(acme, fields):
     with pytest.raises(IntegrityError, match="job_processed_within_total"), transaction.atomic():
         Job.objects.create(organization=acme, kind="delete", **fields)
 
 
-def test_a_job_of_before_the_upgrade_goes_on_without_a_snapshot(acme, six):
+def test_a_job_from_before_the_upgrade_continues_without_a_snapshot(acme, six):
     tombstone = jobs.start_delete_all(acme, actor=COMMAND).params["deletion_id"]
     JobImage.objects.all().delete()
     Job.objects.update(frozen=False, total=2)
@@ -136,15 +136,15 @@ def test_a_job_of_before_the_upgrade_goes_on_without_a_snapshot(acme, six):
     assert jobs.run(job.pk).counts == {"restored": 6}
 
 
-def test_a_snapshot_is_kept_as_long_as_a_job_can_go_on_and_no_longer(acme, six, alice):
+def test_a_snapshot_is_stored_as_long_as_the_job_can_be_resumed(acme, six, alice):
     job = jobs.start_delete_all(acme, actor=alice.actor)
     jobs.run_one_batch(job.pk)
-    stopped = jobs.cancel(job, actor=alice.actor)
+    cancelled = jobs.cancel(job, actor=alice.actor)
     Job.objects.update(finished=timezone.now() - snapshot.RETENTION + timedelta(hours=1))
     assert snapshot.delete_old() == 0
     Job.objects.update(finished=timezone.now() - snapshot.RETENTION - timedelta(minutes=1))
     with pytest.raises(JobExpired):
-        jobs.resume(stopped, actor=alice.actor)
+        jobs.resume(cancelled, actor=alice.actor)
     assert snapshot.delete_old() == 0
     Job.objects.update(finished=timezone.now() - snapshot.RETENTION - timedelta(days=2))
     assert snapshot.delete_old() == 4

@@ -16,7 +16,7 @@ from organizations.models import Job, Organization
 from organizations.operations import create_organization_with_admin
 from organizations.usage import counters
 from sourceimages import jobs
-from sourceimages.jobs import restoring
+from sourceimages.jobs import restore_deletion
 from sourceimages.management import job_command
 from sourceimages.models import SourceImage, Tombstone
 from tests.conftest import consistency_errors
@@ -79,7 +79,7 @@ def six(acme, alice) -> list[SourceImage]:
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
     monkeypatch.setattr("sourceimages.jobs.batches.COPY_BATCH", 2)
-    monkeypatch.setattr(restoring, "BATCH", 2)
+    monkeypatch.setattr(restore_deletion, "BATCH", 2)
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ def test_images_that_cannot_be_copied_fail_the_command(acme, other, six, refused
     said = refused("copy_all", "acme", "other", "--yes", status=3)
     assert facts(said) == {"created": 5, "skipped_existing": 0, "overwritten": 0, "locked": 0, "failed": 1}
     assert "1 image failed: the image or its file no longer exists" in said
-    assert f"Skipped or failed:\n  {lost.hash} 3.png: Image or file no longer exists" in said
+    assert f"Skipped or failed:\n  {lost.hash} 3.png: Image or file no longer exists." in said
     assert active_hashes(other) == {image.hash for image in six} - {lost.hash}
 
 

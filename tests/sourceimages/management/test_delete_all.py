@@ -86,7 +86,7 @@ def test_images_that_a_restore_skipped_fail_the_command_and_are_shown_before_the
     again = alice.upload(acme, images.png(seed=3), name="again.png").json()["items"][0]["hash"]
     printed = refused("restore_all", "acme", "--yes", status=3)
     assert facts(printed) == NOTHING_LEFT | {"restored": 5, "conflicting": 1}
-    assert f"Skipped or failed:\n  {again} 3.png: An active image with this hash" in printed
+    assert f"Skipped or failed:\n  {again} 3.png: An active image with this hash exists" in printed
     assert "(restore_conflict)" in printed
     assert acme.images.active().get(hash=again).name == "again.png"
     delete_image(six[0], actor=COMMAND)
@@ -123,13 +123,13 @@ def test_what_can_be_restored_is_listed(acme, six, run):
 
 
 def test_tombstones_that_are_not_there_are_refused(acme, other, six, refused):
-    assert "no such act" in refused("restore_all", "acme", "--yes")
+    assert "Deletion not found" in refused("restore_all", "acme", "--yes")
     tombstone = delete_image(six[0], actor=COMMAND)
-    assert "no such act" in refused("restore_all", "other", "--yes", "--deletion", str(tombstone.pk))
+    assert "Deletion not found" in refused("restore_all", "other", "--yes", "--deletion", str(tombstone.pk))
     assert "--deletion='x'" in refused("restore_all", "acme", "--yes", "--deletion", "x")
     Tombstone.objects.update(expires_at=timezone.now())
-    assert "no such act" in refused("restore_all", "acme", "--yes")
-    assert "no such act" in refused("restore_all", "acme", "--yes", "--deletion", str(tombstone.pk))
+    assert "Deletion not found" in refused("restore_all", "acme", "--yes")
+    assert "Deletion not found" in refused("restore_all", "acme", "--yes", "--deletion", str(tombstone.pk))
     assert len(active_hashes(acme)) == 5
     assert not Job.objects.exists()
 
@@ -138,9 +138,9 @@ def test_deleting_everything_twice_at_once_is_refused(acme, six, refused):
     delete_image(six[0], actor=COMMAND)
     jobs.start_delete_all(acme, filters={"format": "jpg"}, actor=COMMAND)
     before = state(acme)
-    assert "being deleted or restored already" in refused("delete_all", "acme", "--yes")
+    assert "Another job deletes or restores images" in refused("delete_all", "acme", "--yes")
     tombstone = acme.tombstones.get(reason="api")
-    assert "being deleted or restored already" in refused(
+    assert "Another job deletes or restores images" in refused(
         "restore_all", "acme", "--yes", "--deletion", str(tombstone.pk)
     )
     assert state(acme) == before

@@ -193,7 +193,7 @@ def test_a_deletion_of_another_user_is_not_joined_but_refused(acme, six, refused
     theirs = jobs.start_delete_all(acme, actor=COMMAND)
     Job.objects.filter(pk=theirs.pk).update(source="api")
     for queue in ((), ("--background",)):
-        assert "being deleted or restored already" in refused("delete_all", "acme", "--yes", *queue)
+        assert "Another job deletes or restores images" in refused("delete_all", "acme", "--yes", *queue)
     assert len(active_hashes(acme)) == 6
     assert Job.objects.get().processed == 0
 
@@ -253,7 +253,7 @@ def test_a_storage_without_room_leaves_nothing_behind(acme, other, six, run, ref
 
     with monkeypatch.context() as patch:
         patch.setattr(LocalStorage, "_link", full)
-        assert "reachable or full" in refused("copy_all", "acme", "other", "--yes")
+        assert "not reachable or full" in refused("copy_all", "acme", "other", "--yes")
     assert len(active_hashes(other)) == 2
     run("copy_all", "acme", "other", "--yes")
     assert active_hashes(other) == active_hashes(acme)
@@ -289,5 +289,5 @@ def test_a_cancelled_job_ends_the_command(acme, other, six, refused, at_batch):
 
 def test_a_job_that_cannot_be_done_ends_the_command(acme, other, six, refused, at_batch):
     at_batch(jobs.COPY_ALL, 2, lambda: Organization.objects.filter(pk=other.pk).update(name="renamed"))
-    assert "no organization called 'other'" in refused("copy_all", "acme", "other", "--yes")
+    assert "Organization 'other' not found" in refused("copy_all", "acme", "other", "--yes")
     assert Job.objects.get().state == Job.State.FAILED

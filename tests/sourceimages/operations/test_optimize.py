@@ -272,7 +272,10 @@ def test_a_tiff_with_more_than_the_new_format_holds_is_skipped(uploaded, tags, r
 
 
 TOO_MUCH = {
-    "long xmp": (GREY | {700: tiffs.XMP.replace(b"Rating", b"Rating" + bytes(70_000).hex().encode())}, "XMP is too long"),
+    "long xmp": (
+        GREY | {700: tiffs.XMP.replace(b"Rating", b"Rating" + bytes(70_000).hex().encode())},
+        "XMP is too long",
+    ),
     "long exif": (GREY | {270: "a" * 70_000}, "EXIF is too long"),
     "long path": (GREY | {34377: photos.resource(2000, bytes(70_000))}, "too long"),
 }

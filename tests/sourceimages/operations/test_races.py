@@ -17,7 +17,7 @@ from organizations.models import AuditEvent, Job, Organization
 from rokka.core.errors import Conflict, DomainError, Unavailable
 from sourceimages import jobs, storage
 from sourceimages.errors import ImageLocked, ImageNotFound, JobInProgress
-from sourceimages.jobs import restoring
+from sourceimages.jobs import restore_deletion
 from sourceimages.maintenance import purge
 from sourceimages.models import SourceImage, StoredFile, Tombstone
 from sourceimages.operations import (
@@ -43,7 +43,7 @@ HEAD_START = 0.02  # seconds by which one may begin before another, so that each
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
     monkeypatch.setattr("sourceimages.jobs.batches.COPY_BATCH", 5)
-    monkeypatch.setattr(restoring, "BATCH", 5)
+    monkeypatch.setattr(restore_deletion, "BATCH", 5)
     monkeypatch.setattr(purge, "BATCH", 5)
 
 

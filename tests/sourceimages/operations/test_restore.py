@@ -10,7 +10,7 @@ from organizations.audit import COMMAND
 from organizations.models import AuditEvent, Job
 from sourceimages import jobs
 from sourceimages.errors import JobInProgress, TombstoneNotFound
-from sourceimages.jobs import restoring
+from sourceimages.jobs import restore_deletion
 from sourceimages.jobs.selection import Selection
 from sourceimages.maintenance.purge import purge_expired
 from sourceimages.metadata.user import MAX_FIELDS
@@ -35,7 +35,7 @@ KNOWN = {"title": "Harbour", "int:year": 2001}
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
     monkeypatch.setattr("sourceimages.jobs.batches.COPY_BATCH", 2)
-    monkeypatch.setattr(restoring, "BATCH", 2)
+    monkeypatch.setattr(restore_deletion, "BATCH", 2)
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_a_restore_whose_time_runs_out_on_the_way_is_never_done(acme, five, dele
     job = jobs.run(job.pk)
     assert (job.state, job.counts, job.processed) == ("failed", {"restored": 2}, 2)
     assert "expired" in job.error
-    assert "2 images are restored" in job.error
+    assert "2 images were restored" in job.error
     assert purge_expired() == 3
 
 
@@ -147,7 +147,7 @@ def test_a_restore_whose_images_were_purged_on_the_way_is_never_done(acme, five,
     Job.objects.filter(pk=job.pk).update(state="running")
     job = jobs.run(job.pk)
     assert (job.state, job.counts) == ("failed", {"restored": 2, "not_found": 3})
-    assert "removed for good" in job.error
+    assert "permanently deleted" in job.error
 
 
 def test_images_that_others_have_restored_meanwhile_are_not_missed(acme, five, deleted):

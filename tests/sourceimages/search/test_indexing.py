@@ -166,7 +166,7 @@ def test_who_stops_it_has_an_hour(acme, two, state):
     (job,) = jobs.index_stale()
     jobs.stop(job, Job.State(state), actor=COMMAND)
     assert jobs.index_stale() == []
-    Job.objects.update(finished=job.created - create.INDEX_AGAIN)
+    Job.objects.update(finished=job.created - create.REINDEX_PAUSE)
     (again,) = jobs.index_stale()
     assert again.pk != job.pk
     jobs.run(again.pk)

@@ -1,4 +1,4 @@
-"""The job that undoes a deletion, and what keeps the purge from taking its images meanwhile."""
+"""The job that restores a deletion, and the extended retention that keeps its images from being purged meanwhile."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -20,70 +20,72 @@ from sourceimages.outcomes import MESSAGES, Outcome
 
 BATCH = 2000  # rows
 MIN_RETENTION_DAYS = 7
-SKIP_MESSAGES = {  # what an image is left in the trash for, although it has something that no active image has
+SKIP_MESSAGES = {  # why an image stays in the trash although it has values that the active image lacks
     Outcome.CONFLICTING: "An active image with this hash exists and keeps its own values.",
     Outcome.LOCKED: "The active image with this hash lacks values of the deleted one and is locked.",
 }
 
 
 def get_restorable(organization: Organization, tombstone_id: UUID | None = None) -> Tombstone:
-    """The deletion that is undone, unless named the latest that a user asked for. Raises TombstoneNotFound.
+    """Return this deletion, or the latest one that a user made. Raises TombstoneNotFound.
 
-    What has become another image, by protecting it, say, is no deletion that anybody would mean by that.
+    The latest one excludes images that were replaced by one with another hash, for example when they were protected.
     """
     tombstones = organization.tombstones.restorable()
     if tombstone_id is not None:
         tombstones = tombstones.filter(pk=tombstone_id)
     else:
         tombstones = tombstones.exclude(reason=Tombstone.Reason.REPLACED)
-    found = tombstones.order_by("-deleted_at", "id").first()
-    if found is None:
-        raise TombstoneNotFound("There is no such act of deleting that can still be undone.")
-    return found
+    tombstone = tombstones.order_by("-deleted_at", "id").first()
+    if tombstone is None:
+        raise TombstoneNotFound("Deletion not found, or it has expired and can no longer be restored.")
+    return tombstone
 
 
 def extend_retention(tombstone: TombstoneQuerySet) -> None:
-    """Give time to restore it, in the transaction that begins with that. Raises TombstoneNotFound if it has expired."""
+    """Extend the retention of one deletion. Raises TombstoneNotFound if it has expired."""
     if not extend_all_retention(tombstone):
-        raise TombstoneNotFound("What was to be restored has expired.")
+        raise TombstoneNotFound("The deletion has expired and can no longer be restored.")
 
 
 def extend_all_retention(tombstones: TombstoneQuerySet) -> int:
-    """From now on they do not expire earlier than deletions of today; answer how many there are."""
+    """Give these deletions the retention of a new one, so that they can be restored. Return their number."""
     return tombstones.restorable().extend(timedelta(days=max(settings.TRASH_RETENTION_DAYS, MIN_RETENTION_DAYS)))
 
 
 def description(tombstone: Tombstone) -> dict[str, Any]:
-    """What is undone, for whoever asked for the latest deletion: why and when it was, and how many images it has."""
+    """Describe the deletion in the params of the job: its reason, time and number of images."""
     deleted_at = tombstone.deleted_at.isoformat(timespec="seconds")
     return {"reason": tombstone.reason, "deleted_at": deleted_at, "images": tombstone.images.count()}
 
 
 @transaction.atomic
 def run_restore_batch(job_id: UUID) -> Job:
-    """Images lose their pointer to the tombstone; those of which there is an active one are merged into it."""
+    """Restore the images of a batch. Those whose hash is active again are merged into the active image."""
     job = claim(job_id)
     if job.state != Job.State.RUNNING:
         return job
     tombstone = Tombstone.objects.restorable().filter(pk=job.params["deletion_id"]).first()
     if tombstone is None:
-        raise InvalidInput(f"The deletion has expired meanwhile: {job.counts.get('restored', 0)} images are restored.")
+        raise InvalidInput(f"The deletion has expired. {job.counts.get('restored', 0)} images were restored.")
     ids = next_ids(job, BATCH)
     if not ids:
         return _finish(job)
     with processing(job, ids):
         batch = list(tombstone.images.filter(pk__in=ids).order_by("id").values_list("id", "hash"))
         active, deleted = _get_for_update(job.organization, tombstone, batch)
-        back = {hash: pk for pk, hash in deleted.items() if hash not in active}
-        count = SourceImage.objects.filter(pk__in=back.values()).update(tombstone=None)
-        twins = {pk: active.get(hash) or back[hash] for pk, hash in deleted.items() if back.get(hash) != pk}
-        merged = _merge(job, twins)
+        restored = {hash: pk for pk, hash in deleted.items() if hash not in active}
+        count = SourceImage.objects.filter(pk__in=restored.values()).update(tombstone=None)
+        duplicates = {
+            pk: active.get(hash) or restored[hash] for pk, hash in deleted.items() if restored.get(hash) != pk
+        }
+        merged = _merge(job, duplicates)
         counts = Counter({Outcome.RESTORED: count}) + Counter(merged.values())
-        left = {pk: SKIP_MESSAGES[outcome] for pk, outcome in merged.items() if outcome in SKIP_MESSAGES}
+        skipped = {pk: SKIP_MESSAGES[outcome] for pk, outcome in merged.items() if outcome in SKIP_MESSAGES}
         missing = set(ids) - set(SourceImage.objects.filter(pk__in=ids).values_list("pk", flat=True))
         counts += Counter({Outcome.NOT_FOUND: len(missing)})
-        left |= dict.fromkeys(sorted(missing), MESSAGES[Outcome.NOT_FOUND])
-        advance(job, ids[-1], counts, processed=len(ids), left=left)
+        skipped |= dict.fromkeys(sorted(missing), MESSAGES[Outcome.NOT_FOUND])
+        advance(job, ids[-1], counts, processed=len(ids), skipped=skipped)
         counters.add(job.organization, images=count)
     return job
 
@@ -91,34 +93,35 @@ def run_restore_batch(job_id: UUID) -> Job:
 def _get_for_update(
     organization: Organization, tombstone: Tombstone, batch: Iterable[tuple[int, str]]
 ) -> tuple[dict[str, int], dict[int, str]]:
-    """Ids of active images by hash, and hashes of those still in the trash by id, all locked by ascending id."""
+    """Lock the images by ascending id. Return ids of active ones by hash, and hashes of those in the trash by id."""
     hashes = dict(batch)
     active = organization.images.active().filter(hash__in=hashes.values()).values_list("id", flat=True)
     rows = SourceImage.objects.filter(pk__in=[*hashes, *active]).order_by("id").select_for_update()
-    held = list(rows.values_list("id", "hash", "tombstone"))
+    locked = list(rows.values_list("id", "hash", "tombstone"))
     return (
-        {hash: pk for pk, hash, buried in held if buried is None and pk not in hashes},
-        {pk: hash for pk, hash, buried in held if buried == tombstone.pk},
+        {hash: pk for pk, hash, deletion in locked if deletion is None and pk not in hashes},
+        {pk: hash for pk, hash, deletion in locked if deletion == tombstone.pk},
     )
 
 
 def _merge(job: Job, pairs: dict[int, int]) -> dict[int, Outcome]:
-    """Merge images in the trash into active ones, all locked: ids by ids. Answers the outcome of each in the trash."""
+    """Merge images in the trash (keys) into active ones (values), all locked for update. Return the outcome by key."""
     images = SourceImage.objects.select_related("organization", "file").in_bulk([*pairs, *pairs.values()])
     outcomes: dict[int, Outcome] = {}
-    while pairs:  # at once; again only where a deletion has several copies of one image
-        once = {active: deleted for deleted, active in pairs.items()}
-        found = [(images[active], images[deleted]) for active, deleted in once.items()]
+    while pairs:  # repeats only if the deletion has several images with one hash
+        batch = {active: deleted for deleted, active in pairs.items()}
+        found = [(images[active], images[deleted]) for active, deleted in batch.items()]
         merged = merge(found, actor_of(job), job_id=job.pk)
-        outcomes |= dict(zip(once.values(), merged, strict=True))
-        pairs = {deleted: active for deleted, active in pairs.items() if once[active] != deleted}
+        outcomes |= dict(zip(batch.values(), merged, strict=True))
+        pairs = {deleted: active for deleted, active in pairs.items() if batch[active] != deleted}
     return outcomes
 
 
 def _finish(job: Job) -> Job:
-    """Done, unless the purge was faster. Images that another user has restored meanwhile are not missed."""
+    """Complete the job. Raises InvalidInput if images were purged; those that another user restored don't count."""
     if job.counts.get(Outcome.NOT_FOUND):
         raise InvalidInput(
-            f"Some were removed for good meanwhile: {job.counts.get('restored', 0)} images are restored."
+            f"Some images were permanently deleted before they could be restored. {job.counts.get('restored', 0)} "
+            "images were restored."
         )
     return complete(job)

@@ -49,7 +49,7 @@ photo = photo or acme.images.active().filter(locked=False).first()
 change_dynamic_metadata(
     photo, {'subject_area': {'x': photo.width // 4, 'y': photo.height // 4, 'width': photo.width // 3,
     'height': photo.height // 3}}, delete_previous=True, actor=actor)
-print(acme.images.active().latest('id').pk, Tombstone.objects.filter(reason='staff').latest('deleted_at').pk,
+print(acme.images.active().latest('id').pk, Tombstone.objects.filter(reason='admin').latest('deleted_at').pk,
     Job.objects.filter(kind='delete').get().pk, acme.pk)
 """
 

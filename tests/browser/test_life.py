@@ -70,10 +70,11 @@ def test_locked_refused_unlocked_deleted_and_restored(ines, server):
 def test_everything_is_deleted_as_a_job_and_brought_back(ines, server):
     shell(
         server,
-        "from tests.support import bulk_data; from organizations.models import *; from organizations.usage import counters; "
+        "from tests.support import bulk_data; from organizations.models import *; "
+        "from organizations.usage import counters; "
         f"o = Organization.objects.create(name='many', display_name='Many'); bulk_data.make(o, {MANY}, first=900001); "
-        "Counter.objects.bulk_create([Counter(organization=o, slot=s) for s in range(Counter.SLOTS)]); "
-        "counters.set_totals(o, lambda: counters.Totals(images=o.images.living().count(), bytes=0))",
+        "UsageCounter.objects.bulk_create([UsageCounter(organization=o, slot=s) for s in range(UsageCounter.SLOTS)]); "
+        "counters.recount(o, lambda: counters.Totals(images=o.images.active().count(), bytes=0))",
     )
     ines.expected = "503"  # of bytes that these never had
     page = ines.images("organization=many")

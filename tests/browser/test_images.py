@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from sourceimages.thumbnails import SUPPORTED_FORMATS
-from tests.browser.test_life import confirm, found, upload
+from tests.browser.test_life import confirm, total, upload
 from tests.support import images
 
 pytestmark = pytest.mark.any_database
@@ -39,7 +39,7 @@ def batch(server):
 def test_every_image_is_on_exactly_one_page(ines, batch, view):
     page = ines.images(f"organization=acme&q=batch&view={view}")
     assert page.locator("table").count() == (view == "table")
-    assert found(ines) == BATCH
+    assert total(ines) == BATCH
     first = names(page)
     assert len(first) == PER_PAGE
     page.get_by_role("link", name="Next").click()
@@ -79,7 +79,7 @@ def test_filters_find_as_many_images_as_they_show(ines, server):
     for number in range(2):
         upload(server, images.png(seed=2100 + number), f"filtered {number}.png")
     page = ines.images("organization=acme&q=filtered")
-    assert found(ines) == 5
+    assert total(ines) == 5
     formats = page.get_by_label("Format")
     expect(formats.locator("[value=jpg]")).to_have_text("jpg (3)")
     expect(formats.locator("[value=png]")).to_have_text("png (2)")
@@ -93,7 +93,7 @@ def test_filters_find_as_many_images_as_they_show(ines, server):
     assert names(page) == []
     page.get_by_label("Size").select_option("tiny")
     page.wait_for_url("**size=tiny**")
-    assert found(ines) == 3
+    assert total(ines) == 3
 
 
 def test_two_images_are_selected_and_locked(ines, server):

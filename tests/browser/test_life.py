@@ -1,4 +1,4 @@
-"""A picture's life in the back-office: upload, look, lock, delete, restore; one by one and two thousand at once."""
+"""The life of images in the admin: upload, view, lock, delete and restore; one at a time and a thousand at once."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.support import images
 
 pytestmark = pytest.mark.any_database
 
-MANY = 1000  # more than are done at once, and few enough for the time that a request has for them
+MANY = 1000  # more than one batch, and few enough for the time limit of a request
 
 
 def upload(server, content: bytes, name: str, organization: str = "acme") -> dict:
@@ -21,7 +21,7 @@ def upload(server, content: bytes, name: str, organization: str = "acme") -> dic
     return answer.json()["items"][0]
 
 
-def found(person) -> int:
+def total(person) -> int:
     return int(person.page.locator("[data-total]").inner_text().replace(",", ""))
 
 
@@ -35,39 +35,39 @@ def test_locked_refused_unlocked_deleted_and_restored(ines, server):
     image = upload(server, images.png(seed=1), "harbour at night.png")
     page = ines.images("organization=acme&q=harb")
     page.get_by_role("link", name="harbour at night.png").click()
-    ines.press("Lock …")
+    ines.press("Lock…")
     confirm(ines, "Lock")
-    expect(page.locator("h1 + .states")).to_contain_text("locked")
+    expect(page.locator("h1 + .badges")).to_contain_text("locked")
 
-    ines.press("Move to the trash …")
+    ines.press("Move to trash…")
     expect(page.locator("#summary")).to_contain_text("1 locked")
-    expect(page.get_by_role("button", name="Move to the trash: 0 pictures")).to_be_disabled()
+    expect(page.get_by_role("button", name="Move to trash: 0 images")).to_be_disabled()
     page.eval_on_selector("button[name=confirmed]", "button => { button.disabled = false }")
-    confirm(ines, "Move to the trash")
-    expect(page.get_by_role("alert")).to_contain_text("is locked. Locked images can't be deleted or changed")
+    confirm(ines, "Move to trash")
+    expect(page.get_by_role("alert")).to_contain_text("is locked")
     assert server.session().get(f"{server.url}/sourceimages/acme/{image['hash']}").json()["locked"] is True
     page.get_by_role("link", name="Cancel").click()
-    ines.press("Unlock …")
+    ines.press("Unlock…")
     confirm(ines, "Unlock")
-    ines.press("Move to the trash …")
-    confirm(ines, "Move to the trash")
+    ines.press("Move to trash…")
+    confirm(ines, "Move to trash")
     assert server.session().get(f"{server.url}/sourceimages/acme/{image['hash']}").status_code == 404
 
     ines.go("/admin/sourceimages/tombstone/")
     page.get_by_role("link", name=re.compile("^20")).first.click()
     expect(page.locator("main")).to_contain_text("harbour at night.png")
-    ines.press("Restore all of it …")
-    ines.press("Restore all of it")
+    ines.press("Restore all…")
+    ines.press("Restore all")
     assert server.session().get(f"{server.url}/sourceimages/acme/{image['hash']}").status_code == 200
 
     ines.images(f"organization=acme&q={image['short_hash']}")
     page.get_by_role("link", name="harbour at night.png").click()
-    history = page.get_by_role("table", name="What was done to this picture").inner_text()
-    assert [verb for verb in ("image.locked", "image.unlocked", "image.deleted") if verb not in history] == []
+    history = page.get_by_role("table", name="Events of this image").inner_text()
+    assert [action for action in ("image.locked", "image.unlocked", "image.deleted") if action not in history] == []
     assert "ines" in history
 
 
-def test_everything_is_deleted_as_a_job_and_brought_back(ines, server):
+def test_all_images_are_deleted_by_a_job_and_restored(ines, server):
     shell(
         server,
         "from tests.support import bulk_data; from organizations.models import *; "
@@ -76,55 +76,55 @@ def test_everything_is_deleted_as_a_job_and_brought_back(ines, server):
         "UsageCounter.objects.bulk_create([UsageCounter(organization=o, slot=s) for s in range(UsageCounter.SLOTS)]); "
         "counters.recount(o, lambda: counters.Totals(images=o.images.active().count(), bytes=0))",
     )
-    ines.expected = "503"  # of bytes that these never had
+    ines.expected = "503"  # these images have no files
     page = ines.images("organization=many")
-    assert found(ines) == MANY
-    page.get_by_label(re.compile("that match")).check()
-    ines.press("Move to the trash …")
+    assert total(ines) == MANY
+    page.get_by_label(re.compile("Select all .* results")).check()
+    ines.press("Move to trash…")
     expect(page.locator("#summary")).to_contain_text(str(MANY))
-    confirm(ines, "Move to the trash")
-    expect(page.locator("#progress")).to_contain_text("done", timeout=90_000)
+    confirm(ines, "Move to trash")
+    expect(page.locator("#progress")).to_contain_text("succeeded", timeout=90_000)
     expect(page.locator("#progress")).to_contain_text(f"{MANY} of {MANY}")
     job = page.url
     ines.images("organization=many")
-    expect(page.locator("main")).to_contain_text("There is no picture yet")
+    expect(page.locator("main")).to_contain_text("No images yet")
 
     page.goto(job)
-    page.get_by_role("link", name="Undo it").click()
-    ines.press("Restore all of it …")
-    ines.press("Restore all of it")
-    page.get_by_role("link", name="See the job").click()
-    expect(page.locator("#progress")).to_contain_text("done", timeout=90_000)
+    page.get_by_role("link", name="View deleted images").click()
+    ines.press("Restore all…")
+    ines.press("Restore all")
+    page.get_by_role("link", name="View job").click()
+    expect(page.locator("#progress")).to_contain_text("succeeded", timeout=90_000)
     ines.images("organization=many")
-    assert found(ines) == MANY
+    assert total(ines) == MANY
 
 
-def test_some_of_what_was_deleted_comes_back(ines, server):
-    names = [f"ticked {number}.png" for number in range(3)]
+def test_selected_images_of_a_deletion_are_restored(ines, server):
+    names = [f"selected {number}.png" for number in range(3)]
     for number, name in enumerate(names):
         upload(server, images.png(seed=100 + number), name)
-    page = ines.images("organization=acme&q=ticked&view=table")
-    page.get_by_label("tick this page").check()
-    expect(page.locator("[data-ticked]")).to_have_text("3 ticked")
-    ines.press("Move to the trash …")
-    confirm(ines, "Move to the trash")
+    page = ines.images("organization=acme&q=selected&view=table")
+    page.get_by_label("Select all on this page").check()
+    expect(page.locator("[data-selected-count]")).to_have_text("3 selected")
+    ines.press("Move to trash…")
+    confirm(ines, "Move to trash")
     expect(page.locator(".messagelist")).to_contain_text("3 deleted")
     ines.go("/admin/sourceimages/tombstone/")
     page.get_by_role("link", name=re.compile("^20")).first.click()
-    page.get_by_label("tick ticked 1.png").check()
-    ines.press("Restore what is ticked …")
+    page.get_by_label("Select selected 1.png").check()
+    ines.press("Restore selected…")
     confirm(ines, "Restore")
-    ines.images("organization=acme&q=ticked")
-    assert found(ines) == 1
+    ines.images("organization=acme&q=selected")
+    assert total(ines) == 1
 
 
-def test_files_are_dropped_and_chosen(ines, server, tmp_path):
+def test_files_are_chosen_and_dropped(ines, server, tmp_path):
     ines.expected = "400"
     (tmp_path / "good.png").write_bytes(images.png(seed=7))
-    (tmp_path / "program.exe").write_bytes(b"MZ\0\1 nothing that is kept")
+    (tmp_path / "program.exe").write_bytes(b"MZ\0\1 not an image")
     page = ines.go("/admin/sourceimages/sourceimage/upload/?organization=acme")
-    page.get_by_label("Pictures", exact=True).set_input_files([tmp_path / "good.png", tmp_path / "program.exe"])
-    expect(page.locator("#said")).to_have_text("1 uploaded, 1 refused")
+    page.get_by_label("Images", exact=True).set_input_files([tmp_path / "good.png", tmp_path / "program.exe"])
+    expect(page.locator("#status")).to_have_text("1 uploaded, 1 rejected")
     expect(page.locator(".uploads .error")).to_contain_text("program.exe")
     expect(page.locator(".uploads progress")).to_have_count(0)
     expect(page.locator(".uploads a")).to_have_text(["good.png"])
@@ -137,7 +137,7 @@ def test_files_are_dropped_and_chosen(ines, server, tmp_path):
         }""",
         dropped,
     )
-    expect(page.locator("#said")).to_have_text("2 uploaded, 1 refused")
+    expect(page.locator("#status")).to_have_text("2 uploaded, 1 rejected")
     page.get_by_role("link", name="dropped.png").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("dropped.png")
     with page.expect_download() as download:
@@ -168,26 +168,26 @@ def test_metadata_and_areas_are_edited(ines, server):
     numbers = [int(page.get_by_label(side, exact=True).input_value()) for side in ("X", "Y", "Width", "Height")]
     assert all(abs(a - b) <= 2 for a, b in zip(numbers, [50, 25, 100, 50], strict=True)), numbers
     ines.press("Save area")
-    expect(page.locator(".messagelist")).to_contain_text("Subject area: saved")
+    expect(page.locator(".messagelist")).to_contain_text("Subject area saved")
     derived = page.locator(".hash").first.inner_text()
     shown = server.session().get(f"{server.url}/sourceimages/acme/{derived}").json()
     assert shown["user_metadata"] == {"int:year": 1999}
     assert list(shown["dynamic_metadata"]["subject_area"].values())[:4] == numbers
-    expect(page.get_by_role("heading", name="Other pictures of the same bytes")).to_be_visible()
+    expect(page.get_by_role("heading", name="Other images from the same file")).to_be_visible()
     page.get_by_label("New alias").fill("the_edited")
     page.get_by_role("button", name="Add", exact=True).click()
-    expect(page.locator(".messagelist")).to_contain_text("The alias means this picture now")
+    expect(page.locator(".messagelist")).to_contain_text("Alias added")
     alias = requests.get(f"{server.url}/sourceimages/acme/alias/the_edited", headers={"Api-Key": server.api_key})
     assert alias.json()["hash"] == derived
 
 
-def test_what_is_not_understood_is_said(ines):
+def test_an_invalid_filter_is_an_error(ines):
     ines.expected = "400"
     page = ines.go("/admin/sourceimages/sourceimage/?organization=acme&size=huge", status=400)
     expect(page.get_by_role("alert")).not_to_be_empty()
 
 
-def test_what_is_no_query_is_read_as_words_and_stays(ines):
+def test_an_invalid_query_is_read_as_words_and_stays(ines):
     page = ines.images("organization=acme&q=%28harbour")
     expect(page.get_by_role("status").filter(has_text="searched as words")).to_be_visible()
     assert page.get_by_label("Search", exact=True).input_value() == "(harbour"

@@ -4,7 +4,10 @@ The processes are forked from one that has imported the libraries but nothing of
 time of a command.
 """
 
+from __future__ import annotations
+
 import multiprocessing
+import multiprocessing.process
 import os
 import runpy
 import signal
@@ -26,6 +29,14 @@ LIBRARIES = [
     "django.forms",
     "drf_spectacular",
     "email.mime.text",
+    "granian.cli",
+    "granian.server",
+    "rich.console",
+    "celery.bin.celery",
+    "celery.worker",
+    "celery.concurrency.prefork",
+    "kombu.transport.redis",
+    "PIL.Image",
     "environ",
     "jwt",
     "kombu",
@@ -58,6 +69,64 @@ def python(code: str, environment: Mapping[str, str]) -> subprocess.CompletedPro
     return _forked(_exec, ["-c", code], environment)
 
 
+def start(program: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Started:
+    """Start `granian` or `celery` in a session of its own, with its output appended to the log."""
+    run = {"granian": _granian, "celery": _celery}[program]
+    process = forking.Process(
+        target=_run_session, args=(run, [program, *arguments], dict(environment), str(log)), daemon=False
+    )
+    process.start()
+    return Started(process)
+
+
+class Started:
+    """A process that leads its own session, with the interface of subprocess.Popen as far as tests use it."""
+
+    def __init__(self, process: multiprocessing.process.BaseProcess) -> None:
+        assert process.pid is not None
+        self.process, self.pid = process, process.pid
+
+    def poll(self) -> int | None:
+        return self.process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        self.process.join(timeout)
+        return self.process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.process.terminate()
+
+    def kill(self) -> None:
+        self.process.kill()
+
+
+def _run_session(
+    run: Callable[[Sequence[str]], None], command: Sequence[str], environment: Mapping[str, str], log: str
+) -> None:
+    os.setsid()
+    multiprocessing.set_start_method("fork", force=True)  # for the processes that granian starts
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 2)
+    _run(run, command, environment, log)
+
+
+def _granian(command: Sequence[str]) -> None:
+    from granian.cli import entrypoint
+
+    sys.argv = list(command)
+    entrypoint()
+
+
+def _celery(command: Sequence[str]) -> None:
+    from celery.bin.celery import main
+
+    sys.argv = list(command)
+    main()
+
+
 def _forked(
     run: Callable[[Sequence[str]], None], command: Sequence[str], environment: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
@@ -79,7 +148,7 @@ def _run(
     run: Callable[[Sequence[str]], None], command: Sequence[str], environment: Mapping[str, str], *outputs: str
 ) -> None:
     for descriptor, output in enumerate(outputs, start=1):
-        os.dup2(os.open(output, os.O_WRONLY), descriptor)
+        os.dup2(os.open(output, os.O_WRONLY | os.O_APPEND), descriptor)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(ROOT)

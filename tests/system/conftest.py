@@ -22,7 +22,6 @@ from django.conf import settings
 from django.db import connection
 from psycopg import sql
 
-from tests.conftest import PYTHON, ROOT
 from tests.support import commands
 
 STARTING = 30  # seconds
@@ -36,7 +35,7 @@ class Server:
     environment: dict[str, str]
     api_key: str
     port: int
-    process: subprocess.Popen[bytes] | None = None
+    process: commands.Started | None = None
     log: Path = field(default_factory=Path)
 
     @property
@@ -60,17 +59,9 @@ class Server:
 
     def start(self, *, seconds: float = STARTING, path: str = "/health/ready") -> "Server":
         """Start the server process and return when it is ready, or fail after so many seconds."""
-        command = ["granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--blocking-threads", "16", "--no-ws", "rokka.wsgi:application"]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [Path(PYTHON).parent / command[0], *command[1:]],
-                cwd=ROOT,
-                env=self.environment,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        arguments = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port)]
+        arguments += ["--blocking-threads", "16", "--no-ws", "rokka.wsgi:application"]
+        self.process = commands.start("granian", arguments, self.environment, self.log)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with contextlib.suppress(requests.ConnectionError):
@@ -122,7 +113,7 @@ def places(names: Iterable[str], differing: Collection[str]) -> list[Any]:
 class Worker:
     """A Celery worker with one child that does the tasks."""
 
-    process: subprocess.Popen[bytes]
+    process: commands.Started
     log: Path
 
     def kill_child(self) -> None:
@@ -144,17 +135,10 @@ class Worker:
 def worker(server: Server, *queues: str, app: str = "rokka", **variables: str) -> Iterator[Worker]:
     """A worker that is ready, and is killed at the end."""
     log = server.data_dir / f"worker{time.monotonic()}"
-    command = [Path(PYTHON).parent / "celery", "-A", app, "worker", "--concurrency", "1", "-Q", ",".join(queues)]
-    command += ["--without-mingle", "--without-gossip"]  # which only take time at the start
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=server.environment | variables,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+    arguments = ["-A", app, "worker", "--concurrency", "1", "-Q", ",".join(queues)]
+    arguments += ["--without-mingle", "--without-gossip"]  # which only take time at the start
+    log.touch()
+    process = commands.start("celery", arguments, server.environment | variables, log)
     started = Worker(process, log)
     try:
         assert until(lambda: " ready." in log.read_text()), log.read_text()

@@ -49,7 +49,7 @@ from organizations.models import AuditEvent, Organization
 
 few = Organization.objects.get(name="few")
 print(AuditEvent.objects.filter(organization=few, action="image.metadata_updated").count())
-print(sum(image.user_metadata == {"seen": "yes"} for image in few.images.living()))
+print(sum(image.user_metadata == {"seen": "yes"} for image in few.images.active()))
 """
 
 UNDO = """
@@ -68,7 +68,7 @@ from organizations.models import AuditEvent, Organization
 
 few = Organization.objects.get(name="few")
 print(AuditEvent.objects.filter(organization=few, action="image.version_restored").count())
-print(sum("mark" not in image.user_metadata for image in few.images.living()))
+print(sum("mark" not in image.user_metadata for image in few.images.active()))
 """
 
 COLLECT_AND_CHECK = """
@@ -182,7 +182,7 @@ def test_everything_is_copied_once_however_often_workers_are_killed(origin, queu
     job = progress()
     assert (job["total"], job["processed"], job["failed"], job["counts"]) == (MANY, MANY, 0, {"created": MANY})
     assert sorted(listed(origin, "often")) == sorted(listed(origin, "acme"))
-    assert len(call(origin, "GET", "/audit/acme?action=job.processed")["items"]) == 1
+    assert len(call(origin, "GET", "/audit/acme?action=job.succeeded")["items"]) == 1
     assert checked_after_a_collection(origin) == "No problems found."
 
 
@@ -226,7 +226,7 @@ def test_each_picture_is_described_once_however_often_workers_are_killed(origin)
     with bulk_worker(origin):
         assert until(lambda: progress()["state"] == "succeeded", PATIENCE)
 
-    assert progress()["counts"] == {"changed": FEW}
+    assert progress()["counts"] == {"updated": FEW}
     assert described() == [str(FEW), str(FEW)]
     assert checked_after_a_collection(origin) == "No problems found."
 

@@ -97,9 +97,9 @@ def pages(server: Server) -> dict[str, str]:
     images_admin, organizations = "/admin/sourceimages", "/admin/organizations"
     return {
         "start": "/admin/",
-        "pictures": f"{images_admin}/sourceimage/?organization=acme&view=grid",
+        "images": f"{images_admin}/sourceimage/?organization=acme&view=grid",
         "table": f"{images_admin}/sourceimage/?organization=acme&view=table",
-        "picture": f"{images_admin}/sourceimage/{image}/change/",
+        "image": f"{images_admin}/sourceimage/{image}/change/",
         "trash": f"{images_admin}/tombstone/{tombstone}/change/",
         "job": f"{organizations}/job/{job}/change/",
         "organization": f"{organizations}/organization/{acme}/usage/",

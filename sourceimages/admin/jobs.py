@@ -29,12 +29,24 @@ def job_permission(job: Job) -> Permission:
 @admin.register(Job)
 class JobAdmin(ActionAdmin):
     permission = Permission.IMAGES_READ
-    list_display = ("kind", "organization", "state_label", "created", "requested_by", "progress", "result_summary")
+    list_display = (
+        "kind_label",
+        "organization",
+        "state_label",
+        "created",
+        "requested_by",
+        "progress",
+        "result_summary",
+    )
     list_select_related = ("organization", "user")
     list_filter = ("state", "kind")
     ordering = ("-created", "-id")
     actions = ("cancel", "resume", "retry", "undo")
     change_list_template = "admin/sourceimages/jobs.html"
+
+    @admin.display(description="Kind", ordering="kind")
+    def kind_label(self, job: Job) -> str:
+        return jobs.label_of(job.kind)
 
     def object_actions(self, job: Job) -> Sequence[str]:
         """The actions that the state of the job allows."""
@@ -45,7 +57,7 @@ class JobAdmin(ActionAdmin):
         return (*resume, *retry, "undo") if undo.is_possible(job) else (*resume, *retry)
 
     def row_label(self, job: Job) -> str:
-        return f"{job.kind} of {job.organization}, {job.processed} of {job.total} images"
+        return f"{jobs.title(job)}, {job.processed} of {job.total} images"
 
     def has_action_permission(self, request: HttpRequest, name: str, job: Job) -> bool:
         """Resuming or retrying a copy requires permission to copy to its destination, as starting one does."""
@@ -74,7 +86,7 @@ class JobAdmin(ActionAdmin):
             return super().change_view(request, object_id, form_url, extra_context)
         actions: dict[str, Any] = self.get_actions(request)
         context = self.admin_site.each_context(request) | {
-            "title": f"{job.kind} of {job.organization}",
+            "title": jobs.title(job),
             "job": job,
             "state": state_label(job),
             "more": job.failed + job.skipped - len(job.errors),
@@ -104,7 +116,7 @@ class JobAdmin(ActionAdmin):
     def cancel(self, job: Job, actor: Actor) -> None:
         cancelled = jobs.cancel(job, actor=actor)
         if cancelled.state != Job.State.CANCELLED:
-            raise Conflict(f"The job {job.kind} of {job.organization} has finished: {cancelled.state}.")
+            raise Conflict(f'The job "{jobs.title(job)}" has finished: {cancelled.state}.')
 
     @row_action(
         "Resume",
@@ -114,7 +126,7 @@ class JobAdmin(ActionAdmin):
     )
     def resume(self, job: Job, actor: Actor) -> None:
         if job.state not in jobs.RESUMABLE:
-            raise Conflict(f"The job {job.kind} of {job.organization} is {job.state} and can't be resumed.")
+            raise Conflict(f'The job "{jobs.title(job)}" is {job.state} and can\'t be resumed.')
         tasks.enqueue_job(jobs.resume(job, actor=actor).pk)
 
     @row_action(
@@ -127,7 +139,7 @@ class JobAdmin(ActionAdmin):
         started = jobs.start_undo(job, actor=actor)
         tasks.enqueue_job(started.pk)
         url = reverse("admin:organizations_job_change", args=[started.pk])
-        return format_html('Started: <a href="{}">undo {} of {}</a>.', url, job.kind, job.organization)
+        return format_html('Started: <a href="{}">{}</a>.', url, jobs.title(started))
 
     @row_action(
         "Retry skipped and failed images",

@@ -13,7 +13,7 @@ from sourceimages.jobs.create import (
     start_undo,
 )
 from sourceimages.jobs.kinds import COPY_ALL, DELETE_ALL, REINDEX, RESTORE_DELETION, RESUMABLE, UNDO
-from sourceimages.jobs.registry import KINDS, permission_for
+from sourceimages.jobs.registry import KINDS, label_of, permission_for, title
 from sourceimages.jobs.runner import TIME_SLICE, handle_killed, is_waiting, run, run_one_batch, stalled
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "handle_killed",
     "index_stale",
     "is_waiting",
+    "label_of",
     "permission_for",
     "resume",
     "retry_arguments",
@@ -46,4 +47,5 @@ __all__ = [
     "start_retry",
     "start_undo",
     "stop",
+    "title",
 ]

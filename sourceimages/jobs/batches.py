@@ -128,7 +128,8 @@ COPY_MESSAGES = {outcome: MESSAGES[outcome] for outcome in COPY_FAILURES} | {
 
 @register
 class CopyAll(JobKind):
-    name, permission = COPY_ALL, Permission.IMAGES_COPY_FROM
+    name, label = COPY_ALL, "Copy all images"
+    permission = Permission.IMAGES_COPY_FROM
 
     def run_batch(self, job_id: UUID) -> Job:
         return run_copy_batch(job_id)
@@ -136,7 +137,8 @@ class CopyAll(JobKind):
 
 @register
 class DeleteAll(JobKind):
-    name, permission = DELETE_ALL, Permission.IMAGES_DELETE_ALL
+    name, label = DELETE_ALL, "Delete all images"
+    permission = Permission.IMAGES_DELETE_ALL
     tombstone_reason = Tombstone.Reason.DELETE_ALL
 
     def run_batch(self, job_id: UUID) -> Job:
@@ -145,7 +147,8 @@ class DeleteAll(JobKind):
 
 @register
 class RestoreDeletion(JobKind):
-    name, permission = RESTORE_DELETION, Permission.IMAGES_WRITE
+    name, label = RESTORE_DELETION, "Restore deletion"
+    permission = Permission.IMAGES_WRITE
 
     def run_batch(self, job_id: UUID) -> Job:
         return restore_deletion.run_restore_batch(job_id)
@@ -153,7 +156,8 @@ class RestoreDeletion(JobKind):
 
 @register
 class Reindex(JobKind):
-    name, permission = REINDEX, Permission.IMAGES_DELETE_ALL
+    name, label = REINDEX, "Rebuild search index"
+    permission = Permission.IMAGES_DELETE_ALL
 
     def run_batch(self, job_id: UUID) -> Job:
         return run_index_batch(job_id)
@@ -161,7 +165,8 @@ class Reindex(JobKind):
 
 @register
 class Undo(JobKind):
-    name, permission = UNDO, Permission.IMAGES_WRITE
+    name, label = UNDO, "Undo changes"
+    permission = Permission.IMAGES_WRITE
 
     def run_batch(self, job_id: UUID) -> Job:
         return undo.run_batch(job_id)

@@ -9,9 +9,10 @@ from sourceimages.models import Tombstone
 
 
 class JobKind:
-    """A kind of job: the permission to start it, and how a batch runs."""
+    """A kind of job: its name in the admin, the permission to start it, and how a batch runs."""
 
     name: ClassVar[str]  # Job.kind
+    label: ClassVar[str]
     permission: ClassVar[Permission]  # to start, cancel, resume and retry a job of this kind
     runs_as_job: ClassVar[bool] = True
     # Set if a job of this kind moves images to the trash, as one deletion.
@@ -31,6 +32,16 @@ def register(kind: Kind) -> Kind:
     """Class decorator: add the kind to KINDS under its name."""
     KINDS[kind.name] = kind()
     return kind
+
+
+def label_of(kind: str) -> str:
+    """Return what the admin calls the kind; jobs of older versions can have kinds that are not registered."""
+    return KINDS[kind].label if kind in KINDS else kind
+
+
+def title(job: Job) -> str:
+    """Return what the admin calls the job, such as "Move to trash: acme"."""
+    return f"{label_of(job.kind)}: {job.organization}"
 
 
 def permission_for(kind: str) -> Permission:

@@ -7,7 +7,8 @@ from urllib.parse import parse_qsl
 from django import template
 from django.utils import timezone
 
-from sourceimages import thumbnails
+from organizations.models import Job
+from sourceimages import jobs, thumbnails
 from sourceimages.models import SourceImage, Tombstone
 
 register = template.Library()
@@ -24,6 +25,11 @@ def days_left(tombstone: Tombstone) -> str:
 def has_preview(image: SourceImage) -> bool:
     """Return whether previews are available for the format of the image."""
     return image.format in thumbnails.SUPPORTED_FORMATS
+
+
+@register.filter
+def job_title(job: Job) -> str:
+    return jobs.title(job)
 
 
 @register.filter

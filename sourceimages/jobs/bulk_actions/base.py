@@ -51,7 +51,6 @@ class BulkActionForm(forms.Form):
 class BulkAction(JobKind):
     """Something that users do to the images of a selection: to one at once, to many in a job."""
 
-    label: ClassVar[str]
     help_text: ClassVar[str]
     outcomes: ClassVar[tuple[Outcome, ...]]  # the keys of Job.counts, beside those of failures
     scope: ClassVar[Scope] = Scope.ACTIVE

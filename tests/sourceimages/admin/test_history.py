@@ -92,7 +92,7 @@ def metadata_job(acme, three, alice):
 def test_a_job_is_undone_after_confirmation(staff, metadata_job, three):
     before = everything()
     confirmation = press(staff, metadata_job, "undo")
-    assert "set_metadata of acme, 3 of 3 images" in text_of(confirmation)
+    assert "Edit metadata: acme, 3 of 3 images" in text_of(confirmation)
     assert everything() == before
     answer = confirm(staff, confirmation)
     undoing = Job.objects.get(kind="undo")

@@ -76,7 +76,7 @@ def test_jobs_are_cancelled_in_the_list(staff, ines, acme, three):
     job = jobs.start_delete_all(acme, actor=COMMAND)
     before = everything()
     confirmation = choose(staff, JOBS, "cancel", [job])
-    assert "delete_all of acme, 0 of 3 images" in text_of(confirmation)
+    assert "Delete all images: acme, 0 of 3 images" in text_of(confirmation)
     assert everything() == before
     assert messages_of(confirm(staff, confirmation)) == ["1 job cancelled."]
     assert fresh(job).state == "cancelled"
@@ -149,9 +149,9 @@ def test_a_finished_job_is_neither_cancelled_nor_resumed(staff, acme, three):
     confirmation = choose(staff, JOBS, "cancel", [job])
     jobs.run(job.pk)
     before = everything()
-    assert messages_of(confirm(staff, confirmation)) == ["The job delete_all of acme has finished: succeeded."]
+    assert messages_of(confirm(staff, confirmation)) == ['The job "Delete all images: acme" has finished: succeeded.']
     messages = messages_of(confirm(staff, choose(staff, JOBS, "resume", [job])))
-    assert messages == ["The job delete_all of acme is succeeded and can't be resumed."]
+    assert messages == ['The job "Delete all images: acme" is succeeded and can\'t be resumed.']
     page = text_of(staff.get(page_of(job)))
     assert "_cancel" not in page
     assert "_resume" not in page

@@ -9,7 +9,6 @@ import re
 import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
 
 import structlog
 from django.http import StreamingHttpResponse
@@ -35,10 +34,9 @@ def zip_response(
 
     Raises StorageUnavailable, or OriginalMissing if all originals are missing, before the response starts.
     """
-    blocks = _zip_stream(images, protected=protected)
-    first = next(blocks, b"")
-    counted = daily_stats.downloads.counting(chain([first], blocks), organization.pk)
-    answer = StreamingHttpResponse(counted, content_type="application/zip")
+    blocks = daily_stats.downloads.counting(_zip_stream(images, protected=protected), organization.pk)
+    next(blocks)  # which raises; and closing the response now ends the query, also if nothing has been sent
+    answer = StreamingHttpResponse(blocks, content_type="application/zip")
     answer["Content-Disposition"] = f'attachment; filename="{organization.name}.zip"'
     answer["X-Content-Type-Options"] = "nosniff"
     answer["Cache-Control"] = "private, no-store"
@@ -46,6 +44,7 @@ def zip_response(
 
 
 def _zip_stream(images: Iterable[SourceImage], *, protected: bool) -> Iterator[bytes]:
+    """The blocks of the archive, after an empty one as soon as there is something to send."""
     archive, missing, lost_count, included = ZipStream(compress_type=ZIP_STORED), list[str](), 0, 0
     for image in images:
         if image.protected and not protected:
@@ -59,10 +58,14 @@ def _zip_stream(images: Iterable[SourceImage], *, protected: bool) -> Iterator[b
             lost_count += 1
             continue
         archive.add(_content(file), entry_name(image), size=file.size)
+        if not included:
+            yield b""
         yield from archive.all_files()
         included += 1
     if lost_count and not included:
         raise OriginalMissing("All originals of these images are missing in the storage.")
+    if not included:
+        yield b""
     if missing:
         archive.add(_report(missing), MISSING_NAME)
         archive.comment = f"Incomplete: {len(missing)} images are missing. See {MISSING_NAME}."

@@ -13,7 +13,7 @@ from organizations.operations import create_staff
 from organizations.permissions import Role
 from sourceimages.models import Alias, SourceImage, Tombstone
 from sourceimages.operations import delete_image
-from tests.support import images
+from tests.support.rows import insert_images
 
 IMAGES_URL = "/admin/sourceimages/sourceimage/"
 BULK_ACTION_URL = IMAGES_URL + "bulk-action/"
@@ -66,7 +66,7 @@ def stage_writer(acme, stage, colleague):
 @pytest.fixture
 def three(acme, alice):
     """Three images of acme."""
-    return uploaded(alice, acme, 3)
+    return insert_images(acme, 3, actor=alice.actor)
 
 
 @pytest.fixture
@@ -74,13 +74,6 @@ def in_trash(three, alice):
     for image in three:
         delete_image(image, actor=alice.actor)
     return [fresh(image) for image in three]
-
-
-def uploaded(user, organization, count, *, first=0):
-    """Upload `count` images and return them."""
-    for seed in range(first, first + count):
-        assert user.upload(organization, images.png(seed=seed), name=f"{seed}.png").status_code == 200
-    return list(organization.images.order_by("id"))[-count:]
 
 
 def logged_in(user, **options):

@@ -26,10 +26,10 @@ from tests.sourceimages.admin.conftest import (
     search_fields,
     selection_fields,
     text_of,
-    uploaded,
 )
 from tests.support import images
 from tests.support.prepared import prepared
+from tests.support.rows import insert_images
 
 pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
 
@@ -261,7 +261,7 @@ def test_images_deleted_before_confirming_are_reported(staff, three, alice):
 @pytest.mark.parametrize("kind", ["delete", "lock", "download"])
 def test_the_confirmation_is_shown_again_if_other_images_match(staff, acme, three, alice, kind):
     confirmation = staff.post(BULK_ACTION_URL, search_fields("format=png", kind))
-    uploaded(alice, acme, 1, first=7)
+    insert_images(acme, 1, first=7, actor=alice.actor)
     before = everything()
     second = confirm(staff, confirmation)
     assert second.status_code == 400
@@ -288,7 +288,7 @@ def test_images_uploaded_before_the_job_runs_are_not_deleted(staff, acme, three,
     monkeypatch.setattr(tasks, "INLINE_LIMIT", 2)
     monkeypatch.setattr(tasks, "enqueue_job", lambda job_id: None)
     confirm(staff, staff.post(BULK_ACTION_URL, search_fields("format=png", "delete")))
-    later = uploaded(alice, acme, 2, first=7)
+    later = insert_images(acme, 2, first=7, actor=alice.actor)
     job = jobs.run(Job.objects.get().pk)
     assert (job.state, job.total, job.processed, job.counts) == ("succeeded", 3, 3, {"deleted": 3})
     assert set(acme.images.active()) == set(later)
@@ -465,7 +465,7 @@ def test_users_are_redirected_to_the_image_that_replaces_a_protected_one(staff, 
 @pytest.mark.parametrize("role", Role)
 def test_each_role_is_offered_its_actions_and_refused_the_others(colleague, acme, stage, alice, role):
     """Every action also requires permission to read the images."""
-    rows = uploaded(alice, acme, len(BULK_ACTIONS) * 2)
+    rows = insert_images(acme, len(BULK_ACTIONS) * 2, actor=alice.actor)
     browser, grants = colleague(role), granted([role])
     reads = Permission.IMAGES_READ in grants
     listed = browser.get(IMAGES_URL)

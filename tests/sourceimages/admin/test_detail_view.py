@@ -14,8 +14,9 @@ from sourceimages.admin.detail_view import metadata_etag
 from sourceimages.operations import change_user_metadata, delete_image, rename_image, set_locked, set_protected
 from sourceimages.operations.aliases import set_alias
 from sourceimages.operations.update import derive
-from tests.sourceimages.admin.conftest import IMAGES_URL, everything, fresh, messages_of, page_of, text_of, uploaded
+from tests.sourceimages.admin.conftest import IMAGES_URL, everything, fresh, messages_of, page_of, text_of
 from tests.support import images
+from tests.support.rows import insert_images
 
 pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
 
@@ -413,7 +414,7 @@ def test_the_number_of_queries_is_constant(staff, acme, image, alice):
             if number % 2:
                 delete_image(other, actor=alice.actor)
 
-    uploaded(alice, acme, 1, first=50)
+    insert_images(acme, 1, first=50, actor=alice.actor)
     more(2, 0)
     queries()
     few = queries()

@@ -12,8 +12,9 @@ from organizations.permissions import Role
 from sourceimages.admin import list_filters
 from sourceimages.models import SourceImage
 from sourceimages.operations import delete_image, set_locked, set_protected
-from tests.sourceimages.admin.conftest import IMAGES_URL, everything, text_of, uploaded
+from tests.sourceimages.admin.conftest import IMAGES_URL, everything, text_of
 from tests.support import images
+from tests.support.rows import insert_images
 
 pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
 
@@ -257,7 +258,7 @@ def test_counts_of_a_bad_search_are_refused(staff, various):
 
 def test_the_total_is_exact_up_to_the_cap(staff, acme, alice, monkeypatch):
     monkeypatch.setattr(list_filters, "COUNT_CAP", 3)
-    uploaded(alice, acme, 5)
+    insert_images(acme, 5, actor=alice.actor)
 
     def total(**parameters):
         return staff.get(IMAGES_URL, {"organization": "acme", **parameters}).context["total"]
@@ -312,7 +313,7 @@ def all_pages(browser, parameters):
 def test_every_image_is_on_exactly_one_page(staff, acme, alice, monkeypatch, numbered, parameters):
     monkeypatch.setattr(list_filters, "PER_PAGE", 2)
     monkeypatch.setattr(list_filters, "MAX_OFFSET_PAGING", numbered)
-    uploaded(alice, acme, 7)
+    insert_images(acme, 7, actor=alice.actor)
     expected = [f"{number}.png" for number in range(7)]
     if "sort" not in parameters:
         expected.reverse()
@@ -323,15 +324,15 @@ def test_every_image_is_on_exactly_one_page(staff, acme, alice, monkeypatch, num
 
 def test_pages_of_all_organizations(staff, acme, stage, alice, monkeypatch):
     monkeypatch.setattr(list_filters, "PER_PAGE", 2)
-    uploaded(alice, acme, 3)
-    uploaded(alice, stage, 2, first=3)
+    insert_images(acme, 3, actor=alice.actor)
+    insert_images(stage, 2, first=3, actor=alice.actor)
     assert all_pages(staff, "?organization=") == [["4.png", "3.png"], ["2.png", "1.png"], ["0.png"]]
 
 
 def test_offsets_lead_back_a_page_and_cursors_to_the_first_page(staff, acme, alice, monkeypatch):
     monkeypatch.setattr(list_filters, "PER_PAGE", 2)
     monkeypatch.setattr(list_filters, "MAX_OFFSET_PAGING", 3)
-    uploaded(alice, acme, 9)
+    insert_images(acme, 9, actor=alice.actor)
     first = staff.get(IMAGES_URL, {"organization": "acme", "format": "png"}).context["page"]
     assert (first.previous, first.first) == ("", "")
     second = staff.get(IMAGES_URL + first.next).context["page"]
@@ -346,7 +347,7 @@ def test_offsets_lead_back_a_page_and_cursors_to_the_first_page(staff, acme, ali
 
 def test_filters_start_at_the_first_page(staff, acme, alice, monkeypatch):
     monkeypatch.setattr(list_filters, "PER_PAGE", 2)
-    uploaded(alice, acme, 5)
+    insert_images(acme, 5, actor=alice.actor)
     answer = staff.get(IMAGES_URL, {"organization": "acme", "offset": "2"})
     assert all("offset" not in href for _, href in answer.context["views"])
 
@@ -383,7 +384,7 @@ def test_the_number_of_queries_is_constant(staff, colleague, acme, alice):
         return counted
 
     def more(count, first):
-        for image in uploaded(alice, acme, count, first=first)[: count // 2]:
+        for image in insert_images(acme, count, first=first, actor=alice.actor)[: count // 2]:
             delete_image(image, actor=alice.actor)
 
     more(4, 0)

@@ -28,9 +28,9 @@ from tests.sourceimages.admin.conftest import (
     press,
     selection_fields,
     text_of,
-    uploaded,
 )
 from tests.support import images
+from tests.support.rows import insert_images
 from tests.support.storage import let_pass
 
 pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
@@ -198,7 +198,7 @@ def test_more_deletions_take_no_more_queries(staff, acme, alice):
         return len(captured)
 
     def delete_images(count, first):
-        for image in uploaded(alice, acme, count, first=first):
+        for image in insert_images(acme, count, first=first, actor=alice.actor):
             delete_image(image, actor=alice.actor)
 
     delete_images(3, 0)

@@ -25,6 +25,7 @@ from sourceimages.operations import change_user_metadata, delete_image, set_lock
 from tests.conftest import consistency_errors
 from tests.support import images
 from tests.support.prepared import prepared
+from tests.support.rows import insert_images
 
 pytestmark = pytest.mark.usefixtures("consistent")
 
@@ -79,10 +80,10 @@ BATCH_SIZES = (
 
 @pytest.fixture
 def five(acme, alice):
-    """Five images of acme, uploaded one after the other."""
-    for seed in range(5):
-        alice.upload(acme, images.png(seed=seed), name=f"{'harbor' if seed < 3 else 'garden'} {seed}.png")
-    return list(acme.images.order_by("id"))
+    """Five images of acme, the oldest first."""
+    return insert_images(
+        acme, 5, name=lambda seed: f"{'harbor' if seed < 3 else 'garden'} {seed}.png", actor=alice.actor
+    )
 
 
 def in_trash(kind):

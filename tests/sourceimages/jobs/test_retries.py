@@ -16,7 +16,7 @@ from sourceimages.jobs.selection import Selection
 from sourceimages.models import JobImage, SourceImage, Tombstone
 from sourceimages.operations import set_locked
 from sourceimages.storage import LocalStorage
-from tests.support import images
+from tests.support.rows import insert_images
 
 pytestmark = pytest.mark.usefixtures("consistent")
 CHANGES = {"changes": {"int:year": 1999}}
@@ -24,9 +24,7 @@ CHANGES = {"changes": {"int:year": 1999}}
 
 @pytest.fixture
 def five(acme, alice):
-    for seed in range(5):
-        alice.upload(acme, images.png(seed=seed), name=f"{seed}.png")
-    return list(acme.images.order_by("id"))
+    return insert_images(acme, 5, actor=alice.actor)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from sourceimages.jobs.selection import Selection
 from sourceimages.models import JobImage, Tombstone
 from sourceimages.operations import change_user_metadata, delete_image, rename_image, restore_image
 from tests.support import images
+from tests.support.rows import insert_images
 
 pytestmark = pytest.mark.usefixtures("consistent")
 
@@ -24,9 +25,8 @@ pytestmark = pytest.mark.usefixtures("consistent")
 @pytest.fixture
 def six(acme, alice):
     """Three images of 1950 and three of 1999."""
-    for seed in range(6):
-        alice.upload(acme, images.png(seed=seed), name=f"{'old' if seed < 3 else 'new'} {seed}.png")
-    for number, image in enumerate(acme.images.order_by("id")):
+    six = insert_images(acme, 6, name=lambda seed: f"{'old' if seed < 3 else 'new'} {seed}.png", actor=alice.actor)
+    for number, image in enumerate(six):
         change_user_metadata(image, {"int:year": 1950 if number < 3 else 1999}, actor=alice.actor)
     return list(acme.images.order_by("id"))
 

@@ -259,8 +259,9 @@ def test_many_are_copied_in_as_many_queries_as_few(acme, alice, stage):
     copy_many(alice, uploads(alice, acme, 1, first=30))  # what is looked up once for all is known
     new = queries(few)
     assert queries(many) == new
-    again = queries(few)
-    assert queries(many) == again
+    # Of two, the one without the checks that every process does from time to time.
+    again = min(queries(few) for _ in range(2))
+    assert min(queries(many) for _ in range(2)) == again
     assert stage.images.count() == 23
 
 

@@ -1,4 +1,4 @@
-"""The database's clock, which deletion, expiry and maintenance use, and parsing of times.
+"""The database's clock, which deletion, expiry and maintenance use, and times as text.
 
 It is the same for all machines: a machine with a wrong clock must not decide what has expired.
 """
@@ -13,6 +13,11 @@ from django.db.models.functions import Now
 def from_iso(text: str) -> datetime:
     """Parse ISO 8601, including the lowercase `t` and `z` of RFC 3339; naive without a time zone. Raises ValueError."""
     return datetime.fromisoformat(text.upper())
+
+
+def rfc3339(time: datetime) -> str:
+    """Format a time in UTC with whole seconds and `+00:00`, which all clients can parse."""
+    return time.astimezone(UTC).isoformat(timespec="seconds")
 
 
 class DatabaseNow(Now):

@@ -85,7 +85,14 @@ class Locked(DomainError):
     reason = "locked"
 
 
+class Unprocessable(DomainError):
+    """The request is valid, but the content it refers to can't be processed."""
+
+    reason = "unprocessable"
+
+
 class Unavailable(DomainError):
-    """The database, the storage or another dependency is unavailable. Try again later."""
+    """The database, the storage or another dependency is unavailable. Try again after `retry_seconds`."""
 
     reason = "unavailable"
+    retry_seconds: ClassVar[int] = 5

@@ -34,6 +34,8 @@ FAILPOINTS = (
     "optimize.committed",  # the old file is still stored
     "optimize.recovered",  # undo: the old file is restored, the row refers to the new one
     "optimize.undone",  # the row refers to the old file, the new one is still stored
+    "render.locked",  # the lock of the key is held, nothing is rendered
+    "render.drafted",  # the result is a temporary file
     "owner.claimed",  # database and storage have their owner mark, with counter 0
     "owner.counted",  # the counter is incremented in the database, not yet in the storage
 )

@@ -1,27 +1,16 @@
 """Error responses: maps errors to HTTP statuses and JSON bodies."""
 
-import time
-from collections.abc import Mapping
-from datetime import UTC, datetime
+import sys
 from http import HTTPStatus
 from typing import Any
 
-import structlog
-from django.conf import settings
-from django.core.exceptions import (
-    DisallowedHost,
-    PermissionDenied,
-    RequestDataTooBig,
-    SuspiciousOperation,
-    TooManyFieldsSent,
-)
+from django.core.exceptions import DisallowedHost
 from django.db import DatabaseError, OperationalError
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
 from django.views.csrf import csrf_failure as django_csrf_failure
-from rest_framework import exceptions
-from rest_framework.renderers import JSONRenderer
-from rest_framework.response import Response
 
+from rokka.core.connections import WAIT_SECONDS, is_exhausted
 from rokka.core.errors import (
     Conflict,
     DomainError,
@@ -36,6 +25,7 @@ from rokka.core.errors import (
     TooManyRequests,
     Unauthenticated,
     Unavailable,
+    Unprocessable,
 )
 
 STATUS: dict[type[DomainError], HTTPStatus] = {
@@ -49,19 +39,32 @@ STATUS: dict[type[DomainError], HTTPStatus] = {
     PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     Locked: HTTPStatus.LOCKED,
+    Unprocessable: HTTPStatus.UNPROCESSABLE_ENTITY,
     TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 READ_ONLY = "25006"  # PostgreSQL's SQLSTATE for a write in a read-only transaction, such as on a standby
+DATABASE_UNAVAILABLE = "The database is unavailable. Try again."
+POOL_EXHAUSTED = (
+    f"No connection to the database was free within {WAIT_SECONDS} seconds (DATABASE_POOL_SIZE), or the database "
+    "does not respond. Try again."
+)
+# By the SQLSTATE of PostgreSQL or the name of SQLite's error, what an operator has to repair.
+DATABASE_PROBLEMS = {
+    READ_ONLY: "The database is read-only. Try again later.",
+    "53100": "The disk of the database is full. Try again later.",
+    "SQLITE_READONLY": "The database is read-only. Try again later.",
+    "SQLITE_CANTOPEN": "The file of the database can't be opened or written. Try again later.",
+    "SQLITE_FULL": "The disk of the database is full. Try again later.",
+    "SQLITE_IOERR": "The disk of the database fails. Try again later.",
+}
 
-log = structlog.get_logger()
 
-
-def error_body(status: int, message: str, reason: str) -> dict[str, Any]:
+def error_body(status: int, message: str, reason: str, *, invalid_authentication: bool = False) -> dict[str, Any]:
     """Return the JSON of an error: nested under `error`, and repeated at the top level for older clients."""
     fields: dict[str, Any] = {"code": int(status), "message": message, "reason": reason}
     body: dict[str, Any] = {"error": fields, **fields}
-    if reason in (Unauthenticated.reason, InvalidToken.reason):
+    if invalid_authentication:
         body["invalid_authentication"] = True
     return body
 
@@ -71,68 +74,29 @@ def status_of(error: DomainError) -> HTTPStatus:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response | None:
-    """Exception handler of DRF: a response for known errors; None for unexpected ones, which become a 500."""
-    match error:
-        case DomainError():
-            status, message, reason = int(status_of(error)), error.message, error.reason
-        case exceptions.APIException():
-            status, message, reason = error.status_code, flatten_detail(error.detail), error.default_code
-        case Http404():
-            status, message, reason = 404, "Not found.", NotFound.reason
-        case PermissionDenied():
-            status, message, reason = 403, "You do not have permission for this.", Forbidden.reason
-        case RequestDataTooBig():
-            status, message, reason = 413, "The form fields other than files are too large.", TooLarge.reason
-        case TooManyFieldsSent():
-            limit = settings.DATA_UPLOAD_MAX_NUMBER_FIELDS
-            message = f"The form has too many fields. The limit is {limit} besides files."
-            status, reason = 413, TooLarge.reason
-        case DatabaseError() if is_unavailable(error):
-            log.exception("database.unavailable")
-            message = "The database is unavailable. Try again."
-            status, reason = 503, Unavailable.reason
-        case SuspiciousOperation():
-            status, message, reason = 400, str(error) or "The request is malformed.", InvalidInput.reason
-        case _:
-            return None
-    if request := context.get("request"):  # views that render HTML return errors as JSON too
-        request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
-    body, headers = error_body(status, message, reason), {}
-    match error:
-        case Unavailable() | DatabaseError():
-            headers["Retry-After"] = "5"
-        case InvalidToken():
-            headers["WWW-Authenticate"] = "Bearer"  # required with a 401 (RFC 9110, 15.5.2)
-        case exceptions.MethodNotAllowed():
-            headers["Allow"] = ", ".join(context["view"].allowed_methods)
-        case TooManyRequests():
-            retry_at = int(time.time()) + error.seconds
-            headers |= {"Retry-After": str(error.seconds), "X-RateLimit-Retry-After": str(retry_at)}
-            headers |= {"X-RateLimit-Limit": str(error.limit), "X-RateLimit-Remaining": "0"}
-            body |= {
-                "status": "too many requests",
-                "X-RateLimit-Retry-After-readable": rfc3339(datetime.fromtimestamp(retry_at, UTC)),
-            }
-    return Response(body, status=status, headers=headers)
-
-
 def is_unavailable(error: DatabaseError) -> bool:
     """Return whether the database is locked, unreachable or read-only, or ended a deadlock."""
     return isinstance(error, OperationalError) or getattr(error.__cause__, "sqlstate", None) == READ_ONLY
 
 
-def flatten_detail(detail: Any) -> str:
-    """Flatten the nested messages of a DRF validation error into one line."""
-    if isinstance(detail, Mapping):
-        return " ".join(f"{name}: {flatten_detail(part)}" for name, part in detail.items())
-    if isinstance(detail, list):
-        return " ".join(flatten_detail(part) for part in detail)
-    return str(detail)
+def database_problem(error: DatabaseError) -> str:
+    """The message for a caller while the database is unavailable."""
+    cause = error.__cause__
+    if is_exhausted(error):
+        return POOL_EXHAUSTED
+    if isinstance(cause, OSError):  # the file that queues the writers of SQLite
+        return DATABASE_PROBLEMS["SQLITE_CANTOPEN"]
+    code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None) or ""
+    found = (message for name, message in DATABASE_PROBLEMS.items() if code.startswith(name))
+    return next(found, DATABASE_UNAVAILABLE)
 
 
 def error_response(status: int, message: str, reason: str) -> HttpResponse:
-    return JsonResponse(error_body(status, message, reason), status=status)
+    """An error as JSON; 503 with Retry-After."""
+    response = JsonResponse(error_body(status, message, reason), status=status)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response["Retry-After"] = str(Unavailable.retry_seconds)
+    return response
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
@@ -157,9 +121,18 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer to an exception of any view or middleware: 503 while the database is unavailable, else 500."""
+    error = sys.exc_info()[1]
+    if isinstance(error, DatabaseError) and is_unavailable(error):
+        return unavailable(request, Unavailable(database_problem(error)))
     return error_response(500, "Internal server error. See the server's log for details.", "server_error")
 
 
-def rfc3339(time: datetime) -> str:
-    """Format a time in UTC with whole seconds and `+00:00`, which all clients can parse."""
-    return time.astimezone(UTC).isoformat(timespec="seconds")
+def unavailable(request: HttpRequest, error: Unavailable) -> HttpResponse:
+    """Answer 503: a page in the admin, which no query is needed for, and JSON elsewhere."""
+    response = error_response(int(status_of(error)), error.message, error.reason)
+    response["Retry-After"] = str(error.retry_seconds)
+    if request.path_info.startswith("/admin/") and request.method != "PUT":  # PUT is the upload page's
+        response.content = render_to_string("admin/unavailable.html", {"message": error.message})
+        response["Content-Type"] = "text/html; charset=utf-8"
+    return response

@@ -1,4 +1,4 @@
-"""Middleware: request log and IDs, trusted proxies, normalized paths and media types, caching headers."""
+"""Middleware: request log and IDs, trusted proxies, time limits, paths, media types, NUL, caching headers."""
 
 import ipaddress
 import re
@@ -8,9 +8,14 @@ from collections.abc import Callable
 
 import structlog
 from django.conf import settings
-from django.http import HttpRequest, HttpResponseBase
+from django.db import DataError
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
+from rokka.core import time_limits
+from rokka.core.addresses import forwarded_address, is_from_proxy
+from rokka.core.errors import InvalidInput
+from rokka.core.http import error_response, unavailable
 from rokka.core.logs import redact
 
 log = structlog.get_logger()
@@ -19,6 +24,9 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase]
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 # Any other method is a word of the caller, which can be a secret.
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "COPY"}
+# Messages of psycopg for text, of PostgreSQL for JSON, and of Python for paths of files.
+NUL_ERROR = re.compile(r"\bNUL\b|\\u0000|embedded null (byte|character)")
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 UNLOGGED_PATHS = {"/health/live", "/health/ready"}
 
 
@@ -49,10 +57,11 @@ class RequestLogMiddleware:
 
 
 class TrustedProxyMiddleware:
-    """Sets REMOTE_ADDR to the address of the client behind TRUSTED_PROXIES.
+    """Sets REMOTE_ADDR to the address of the client behind TRUSTED_PROXIES. IPv4-mapped IPv6 addresses become IPv4.
 
-    X-Forwarded-For is read from its end, where trusted proxies append. The first address that is not a trusted proxy is
-    the client's; the addresses before it were sent by the client and are ignored.
+    WSGI has one name for X-Forwarded-For and X_Forwarded_For, so the proxy has to remove headers with underscores.
+
+    X-Raw-Uri, the request target as a proxy has received it, is removed unless a trusted proxy has sent it.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -60,19 +69,26 @@ class TrustedProxyMiddleware:
         self.trusted = [ipaddress.ip_network(network) for network in settings.TRUSTED_PROXIES]
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        forwarded = request.headers.get("X-Forwarded-For", "").split(",") if self.trusted else []
-        while forwarded and self._is_proxy(request.META.get("REMOTE_ADDR", "")):
-            try:
-                request.META["REMOTE_ADDR"] = str(ipaddress.ip_address(forwarded.pop().strip()))
-            except ValueError:
-                break  # not an address: use the last known proxy
+        request.META["rokka.trusted_proxy"] = is_from_proxy(request.META, self.trusted)
+        if not request.META["rokka.trusted_proxy"]:
+            request.META.pop("HTTP_X_RAW_URI", None)
+        request.META["REMOTE_ADDR"] = forwarded_address(request.META, self.trusted)
         return self.get_response(request)
 
-    def _is_proxy(self, address: str) -> bool:
-        try:
-            return any(ipaddress.ip_address(address) in network for network in self.trusted)
-        except ValueError:
-            return False
+
+class TimeLimitMiddleware:
+    """Applies READ_TIMEOUT_SECONDS or WRITE_TIMEOUT_SECONDS to each request. Streamed bodies are not part of it."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        with time_limits.limited(time_limits.READ if request.method in SAFE_METHODS else time_limits.WRITE):
+            return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """Answer for views outside of the API, which has its own exception handler."""
+        return unavailable(request, error) if isinstance(error, time_limits.TimeLimitExceeded) else None
 
 
 class EmptyBodyMiddleware:
@@ -109,6 +125,23 @@ class PrivateResponseMiddleware:
         return response
 
 
+class ContentSecurityPolicyMiddleware:
+    """Allows pages to load and run only what this server serves, without inline scripts and styles.
+
+    Responses with a policy of their own keep it.
+    """
+
+    POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        response.headers.setdefault("Content-Security-Policy", self.POLICY)
+        return response
+
+
 class LowerCaseMediaTypeMiddleware:
     """Lowercases the media type of requests, because it is case-insensitive (RFC 9110, 8.3.1)."""
 
@@ -120,6 +153,34 @@ class LowerCaseMediaTypeMiddleware:
         if media_type:
             request.META["CONTENT_TYPE"] = media_type.lower() + semicolon + parameters
         return self.get_response(request)
+
+
+class NulMiddleware:
+    """Answers 400 to requests with a NUL character, which neither PostgreSQL nor file systems accept.
+
+    Paths, queries and cookies are refused here, with the same response on every database. NUL in a body is usually
+    refused by the field; if it is not, the error of the database or the file system gets the same response.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if "\0" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):
+            return self._refusal("The path and the query")
+        if any("\0" in value for value in request.COOKIES.values()):  # cookies can have octal escapes
+            return self._refusal("Cookies")
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        if isinstance(error, (DataError, ValueError)) and NUL_ERROR.search(str(error)):
+            log.warning("request.nul", exc_info=True)
+            return self._refusal("Texts")
+        return None
+
+    @staticmethod
+    def _refusal(subject: str) -> HttpResponse:
+        return error_response(400, f"{subject} must not contain NUL characters.", InvalidInput.reason)
 
 
 class NormalizePathMiddleware:

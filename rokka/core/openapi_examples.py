@@ -10,6 +10,7 @@ BINARY_HASH = "a1b2c3d4e5f60718293a4b5c6d7e8f9001122334"
 USER, KEY, ORGANIZATION = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "123")
 JOB = "44444444-0000-4000-8000-000000000000"
 TIMESTAMP, LATER_TIMESTAMP = "2026-03-05T09:30:00+00:00", "2026-03-05T09:31:00+00:00"
+EXPIRY = "2027-03-05T09:30:00+00:00"
 CURSOR = "cWyIyMDI2Il0"
 SIGNATURE = "158acd8f7087d35d"
 
@@ -46,7 +47,8 @@ ORGANIZATION_EXAMPLE = {
     "options": {"search_language": "en"},
     "signing_keys": [SIGNING_KEY],
 }
-KEY_EXAMPLE = {"id": KEY, "comment": "web shop", "created": TIMESTAMP, "accessed": LATER_TIMESTAMP}
+KEY_OPTIONS = {"requires_mfa": False, "trusted": False, "allowed_ips": ["192.0.2.0/24"], "expires": EXPIRY}
+KEY_EXAMPLE = {"id": KEY, "comment": "web shop", "created": TIMESTAMP, "accessed": LATER_TIMESTAMP} | KEY_OPTIONS
 MEMBERSHIP = {
     "user_id": USER,
     "email": "bob@example.org",
@@ -99,6 +101,17 @@ EVENT = {
     "job_id": None,
     "details": {"name": "harbour.jpg"},
 }
+STACK_OPERATION = {"name": "resize", "options": {"width": 200}, "expressions": {"height": "$h"}}
+STACK_EXPRESSION = {"expression": "options.dpr >= 2", "overrides": {"options": {"jpg.quality": 60}}}
+STACK = {
+    "name": "thumb",
+    "organization": "acme",
+    "created": TIMESTAMP,
+    "stack_operations": [STACK_OPERATION],
+    "stack_options": {"jpg.quality": 80},
+    "stack_expressions": [STACK_EXPRESSION],
+    "stack_variables": {"h": 100},
+}
 DAY = {"timestamp": "2026-03-05T00:00:00+00:00", "unit": "Bytes"}
 
 # By component of the schema.
@@ -119,12 +132,38 @@ COMPONENTS: dict[str, Any] = {
     "Membership": MEMBERSHIP,
     "Memberships": {"total": 1, "items": [MEMBERSHIP]},
     "NewJobRequest": {"kind": "copy_all", "destination": "stage", "overwrite": True},
-    "NewKeyRequest": {"comment": "web shop"},
+    "NewKeyRequest": {"comment": "web shop", "allowed_ips": ["192.0.2.0/24"], "expires": EXPIRY},
+    "PatchedKeyChangeRequest": {"allowed_ips": ["192.0.2.0/24"], "expires": None},
+    "ChangedKey": {"id": KEY, "comment": "web shop", "totp_state": "none"} | KEY_OPTIONS,
+    "NewMembershipRequest": {
+        "roles": ["write"],
+        "comment": "the editors",
+        "api_key": {"comment": "web shop", "expires": EXPIRY},
+    },
     "NewMember": MEMBERSHIP | {"api_key": "<API key>"},
     "NewUser": {"id": USER, "email": "alice@example.org", "api_key": "<API key>"},
     "Organization": ORGANIZATION_EXAMPLE,
     "OrganizationChangeRequest": {"billing_email": "alice@example.org", "display_name": "Acme Inc."},
     "Organizations": {"total": 1, "items": [ORGANIZATION_EXAMPLE]},
+    "MembersKeys": {
+        "total": 1,
+        "truncated": False,
+        "items": [MEMBERSHIP | {"organization": "acme", "display_name": "Acme Inc.", "api_keys": [KEY_EXAMPLE]}],
+    },
+    "KeyEffects": {
+        "api_keys": [{"id": KEY, "user_id": MEMBERSHIP["user_id"], "created": TIMESTAMP}],
+        "memberships": [
+            {
+                "organization": "acme",
+                "user_id": MEMBERSHIP["user_id"],
+                "roles_before": [],
+                "roles": ["write"],
+                "changed": TIMESTAMP,
+            }
+        ],
+        "organizations": [{"name": "stage", "created": TIMESTAMP}],
+        "jobs": [{"id": JOB, "organization": "acme", "kind": "copy_all", "state": "succeeded", "created": TIMESTAMP}],
+    },
     "OwnMemberships": {
         "total": 1,
         "items": [
@@ -136,6 +175,7 @@ COMPONENTS: dict[str, Any] = {
                 "active": True,
                 "created": TIMESTAMP,
                 "last_access": LATER_TIMESTAMP,
+                "comment": None,
             }
         ],
     },
@@ -155,6 +195,17 @@ COMPONENTS: dict[str, Any] = {
     "SignUrlRequest": {"url": f"https://acme.example.org/dynamic/resize-width-200/{HASH}.jpg"},
     "SigningKey": SIGNING_KEY,
     "SourceImage": IMAGE,
+    "LinkedStack": STACK | {"link": "/stacks/acme/thumb"},
+    "Stack": STACK,
+    "StackContentRequest": {
+        "operations": [STACK_OPERATION],
+        "options": {"jpg.quality": 80},
+        "expressions": [STACK_EXPRESSION],
+        "variables": {"h": 100},
+    },
+    "StackPage": {"items": [STACK], "cursor": CURSOR},
+    "PurgedRenders": {"status": "ok", "items": [f"/*/{HASH}*"]},
+    "Status": {"status": "ok"},
     "Stats": {
         "space_in_bytes": [DAY | {"value": 18_204_112}],
         "number_of_files": [DAY | {"value": 812, "unit": None}],
@@ -171,6 +222,10 @@ COMPONENTS: dict[str, Any] = {
             "key": KEY,
         },
     },
+    "SecondFactorRequest": {},
+    "Totp": {"state": "active", "confirmed": TIMESTAMP},
+    "NewTotp": {"secret": "<secret>", "provisioning_uri": "otpauth://totp/…", "state": "pending"},
+    "TotpCodeRequest": {"totp": "123456"},
     "UploadRequest": {
         "filedata": "<content of the file>",
         "meta_user": '{"photographer": "Kim", "int:year": 2026}',

@@ -8,13 +8,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
-import redis
 import structlog
 from django.conf import settings
 from django.core.cache import cache as memory
 
 from rokka.core.errors import TooManyRequests
+
+if TYPE_CHECKING:
+    import redis
 
 WINDOW = 60  # seconds
 HOUR = 3600
@@ -77,7 +80,10 @@ def _counts(hits: Sequence[tuple[Limit, str]], step: int) -> list[int]:
     if not settings.RATE_LIMIT_ENABLED:
         return []
     now = time.time()
-    keys = [(f"limit:{limit.name}:{key}:{int(now // limit.window)}", limit.window) for limit, key in hits]
+    keys = [
+        (f"{settings.REDIS_PREFIX}:limit:{limit.name}:{key}:{int(now // limit.window)}", limit.window)
+        for limit, key in hits
+    ]
     return _in_redis(keys, step) if settings.REDIS_URL else _in_memory(keys, step)
 
 
@@ -93,7 +99,9 @@ def _in_memory(keys: Sequence[tuple[str, int]], step: int) -> list[int]:
 
 
 def _in_redis(keys: Sequence[tuple[str, int]], step: int) -> list[int]:
-    connection = _redis()
+    import redis
+
+    connection = shared_redis()
     if time.monotonic() < connection.pause_until:
         return []
     try:
@@ -110,10 +118,13 @@ def _in_redis(keys: Sequence[tuple[str, int]], step: int) -> list[int]:
 
 @dataclass(slots=True)
 class Connection:
-    client: redis.Redis
+    client: "redis.Redis"
     pause_until: float = 0
 
 
 @cache
-def _redis() -> Connection:
+def shared_redis() -> Connection:
+    """The connection for limits of all processes. Requires REDIS_URL."""
+    import redis
+
     return Connection(redis.Redis.from_url(settings.REDIS_URL, socket_timeout=1, socket_connect_timeout=1))

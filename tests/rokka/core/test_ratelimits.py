@@ -95,6 +95,36 @@ def test_public_calls_are_counted_per_address(db, few):
     assert APIClient().get("/operations", REMOTE_ADDR="192.0.2.2").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "counted_together"),
+    [
+        ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+    ],
+)
+def test_ipv6_addresses_of_one_network_are_counted_together(db, settings, first, second, counted_together):
+    settings.RATE_LIMIT_PER_ADDRESS = 1
+    statuses = [APIClient().get("/operations", REMOTE_ADDR=address).status_code for address in (first, second)]
+    assert statuses == [200, 429 if counted_together else 200]
+
+
+def test_unknown_keys_are_counted_by_ipv6_network(db, settings):
+    settings.RATE_LIMIT_AUTH_FAILURES = 1
+    unknown = APIClient(headers={"Api-Key": "wrong"})
+    assert [unknown.get("/user", REMOTE_ADDR=f"2001:db8::{host}").status_code for host in (1, 2)] == [403, 429]
+
+
+def test_sign_ups_are_counted_by_ipv6_network(db, settings):
+    settings.RATE_LIMIT_SIGNUPS = 1
+    first, second = (
+        APIClient().post("/users", {"email": "a@example.org"}, format="json", REMOTE_ADDR=f"2001:db8::{host}")
+        for host in (1, 2)
+    )
+    assert (first.status_code, second.status_code) == (200, 429)
+
+
 def test_sign_ups_are_counted_per_address(db, few):
     statuses = [APIClient().post("/users", {"email": "a@example.org"}, format="json").status_code for _ in range(3)]
     assert statuses == [200, 200, 429]
@@ -117,12 +147,12 @@ def test_no_request_is_lost_between_two(settings):
 
 def test_requests_are_not_limited_without_redis(acme, alice, settings, few):
     settings.REDIS_URL = "redis://127.0.0.1:9/0"
-    ratelimits._redis.cache_clear()
+    ratelimits.shared_redis.cache_clear()
     try:
         for _ in range(5):
             assert alice.api.get("/sourceimages/acme").status_code == 200
     finally:
-        ratelimits._redis.cache_clear()
+        ratelimits.shared_redis.cache_clear()
 
 
 def test_checking_does_not_count(few):
@@ -147,3 +177,12 @@ def test_wrong_passwords_are_counted_per_address(db, client, few, django_user_mo
         assert "Please enter the correct" in log_in("wrong", "192.0.2.1")
     assert "Too many failed attempts" in log_in("a long password", "192.0.2.1")
     assert log_in("a long password", "192.0.2.2") == ""  # logged in
+
+
+def test_wrong_passwords_are_counted_by_ipv6_network(db, client, settings, django_user_model):
+    settings.RATE_LIMIT_AUTH_FAILURES = 1
+    django_user_model.objects.create_superuser("staff", "a long password", email="staff@example.org")
+    for password, address in (("wrong", "2001:db8::1"), ("a long password", "2001:db8::2")):
+        form = {"username": "staff", "password": password}
+        page = client.post("/admin/login/", form, REMOTE_ADDR=address).content.decode()
+    assert "Too many failed attempts" in page

@@ -17,6 +17,7 @@ class Actor:
     address: str | None = None
     request_id: str = ""
     job_id: UUID | None = None  # the job that runs for them
+    token: str = ""  # fingerprint of the token of the request
 
 
 def staff_actor(user: User, *, address: str | None = None, request_id: str = "") -> Actor:
@@ -58,7 +59,9 @@ def record(
 
 
 def event_of(actor: Actor, action: str, **fields: Any) -> AuditEvent:
-    """Build an unsaved event. `fields` are fields of the model."""
+    """Build an unsaved event. `fields` are fields of the model. If a token was used, `details` has its fingerprint."""
+    if actor.token:
+        fields["details"] = fields.get("details", {}) | {"token": actor.token}
     return AuditEvent(
         action=action,
         source=actor.source,

@@ -1,6 +1,6 @@
 """Errors of the accounts app."""
 
-from rokka.core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from rokka.core.errors import Conflict, Forbidden, InvalidInput, InvalidToken, NotFound
 
 
 class InvalidOrganizationName(InvalidInput):
@@ -76,6 +76,69 @@ class TokenNotRenewable(Forbidden):
     """The token can't be renewed, or the request asks for a longer lifetime or more addresses than it has."""
 
     reason = "token_not_renewable"
+
+
+class KeyExpired(InvalidToken):
+    """The API key, or the one of the token, has expired."""
+
+    reason = "key_expired"
+
+
+class IpNotAllowed(InvalidToken):
+    """The API key, or the one of the token, can't be used from the caller's address."""
+
+    reason = "ip_not_allowed"
+
+
+class TokenNotAllowed(Forbidden):
+    """Tokens can't manage API keys or give roles on this server (TOKENS_MANAGE_KEYS)."""
+
+    reason = "token_not_allowed"
+
+
+class LessRestricted(Forbidden):
+    """A token of a restricted key, or a key made with one, asked for a key with weaker restrictions."""
+
+    reason = "less_restricted"
+
+
+class WouldLockOut(InvalidInput):
+    """The change would lock out the key of this request or, by a staff user, of others; it was not confirmed.
+
+    `details["problems"]` are texts that begin with the option.
+    """
+
+    reason = "would_lock_out"
+
+
+class MfaRequired(InvalidToken):
+    """The API key requires a second factor: get a token with a code."""
+
+    reason = "mfa_required"
+
+
+class MfaEnrollmentRequired(InvalidToken):
+    """The API key requires a second factor, and its user has none yet."""
+
+    reason = "mfa_enrollment_required"
+
+
+class TotpRateLimited(InvalidToken):
+    """Too many wrong codes. `details["retry_after"]` are seconds."""
+
+    reason = "totp_rate_limited"
+
+
+class TotpActive(Conflict):
+    """The user already has an active second factor."""
+
+    reason = "totp_active"
+
+
+class TotpInvalid(InvalidToken):
+    """The code of the second factor is wrong, or the user has no second factor."""
+
+    reason = "totp_invalid"
 
 
 class InvalidRoles(InvalidInput):

@@ -4,7 +4,7 @@ import secrets
 import string
 import uuid
 from hashlib import sha256
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, cast
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
@@ -114,6 +114,14 @@ class ApiKey(models.Model):
     comment = models.CharField(max_length=255, blank=True)
     created = models.DateTimeField(default=timezone.now)
     accessed = models.DateTimeField(null=True, blank=True)
+    # Restrictions, which also hold for tokens of the key (organizations/auth/restrictions.py).
+    allowed_ips = models.JSONField(null=True, blank=True)  # addresses and IPv4 networks as text; null: any address
+    expires = models.DateTimeField(null=True, blank=True)
+    trusted = models.BooleanField(default=False, db_default=False)  # manages the account even of a public user
+    requires_mfa = models.BooleanField(default=False, db_default=False)  # only for tokens, with a code
+    is_legacy = models.BooleanField(default=False, db_default=False)  # imported, with 32 characters
+    # Made with a token, or with such a key: makes no keys that are less restricted than itself, as a token.
+    from_token = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         verbose_name = "API key"
@@ -130,6 +138,32 @@ class ApiKey(models.Model):
     @staticmethod
     def digest_of(key: str) -> str:
         return sha256(key.encode()).hexdigest()
+
+
+class SecondFactor(models.Model):
+    """The second factor of a user: a TOTP secret (RFC 6238), which is active once a first code has confirmed it."""
+
+    class State(models.TextChoices):
+        NONE = "none"
+        PENDING = "pending"
+        ACTIVE = "active"
+
+    user = models.OneToOneField(User, models.PROTECT, related_name="second_factor")
+    encrypted_secret = models.TextField()  # organizations/auth/second_factor.py
+    confirmed = models.DateTimeField(null=True, blank=True)
+    last_step = models.BigIntegerField(default=0)  # of the last accepted code: each is accepted once
+    attempts = models.PositiveIntegerField(default=0)  # wrong codes since `attempts_since`
+    attempts_since = models.DateTimeField(null=True, blank=True)
+    created = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"second factor of {self.user_id}"
+
+    @property
+    def state(self) -> State:
+        if self.pk is None:
+            return self.State.NONE
+        return self.State.ACTIVE if self.confirmed else self.State.PENDING
 
 
 class Membership(models.Model):
@@ -287,7 +321,19 @@ class Job(models.Model):
         return self.state in self.UNFINISHED
 
 
+MEMBERSHIP_ACTIONS = ("membership.created", "membership.updated", "membership.deleted", "membership.left")
+ACCOUNT_ACTIONS = ("api_key.created", "organization.created", *MEMBERSHIP_ACTIONS)
+
+
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
+    def account_changes(self) -> Self:
+        """Created keys and organizations, and changes of memberships: the few events that two partial indexes have.
+
+        The actions are literals, as in the indexes: SQLite does not use a partial index for parameters.
+        """
+        where = f"organizations_auditevent.action IN {ACCOUNT_ACTIONS}"
+        return cast(Self, self.extra(where=[where]))  # noqa: S610 (a constant)
+
     def update(self, **kwargs: Any) -> NoReturn:
         raise TypeError("Audit events can't be changed.")
 
@@ -302,6 +348,7 @@ class AuditEvent(models.Model):
     """
 
     Source = AuditSource
+    MEMBERSHIP_ACTIONS = MEMBERSHIP_ACTIONS
 
     created = models.DateTimeField(default=timezone.now)
     action = models.CharField(max_length=40)
@@ -326,6 +373,8 @@ class AuditEvent(models.Model):
         indexes = [
             models.Index(fields=["organization", "created", "id"], name="audit_created"),
             models.Index(fields=["organization", "target", "created", "id"], name="audit_of_target"),
+            models.Index(fields=["api_key_id"], condition=Q(action__in=ACCOUNT_ACTIONS), name="audit_by_key"),
+            models.Index(fields=["created"], condition=Q(action__in=ACCOUNT_ACTIONS), name="audit_of_accounts"),
         ]
 
     def __str__(self) -> str:
@@ -338,6 +387,24 @@ class AuditEvent(models.Model):
 
     def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError("Audit events can't be deleted.")
+
+    @property
+    def roles_before(self) -> tuple[str, ...]:
+        """Of a change of a membership."""
+        return tuple(self.details.get("before", {}).get("roles", ()))
+
+    @property
+    def roles_after(self) -> tuple[str, ...]:
+        """Of a change of a membership."""
+        return tuple(self.details.get("after", {}).get("roles", ()))
+
+    @property
+    def credential(self) -> str:
+        """The first digits of the API key, and of the fingerprint of the token; empty if none was used."""
+        if self.api_key_id is None:
+            return ""
+        key, token = f"key {str(self.api_key_id)[:8]}…", self.details.get("token")
+        return f"{key}, token {token[:8]}…" if token else key
 
 
 def new_signing_key() -> str:

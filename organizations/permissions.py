@@ -9,7 +9,8 @@ class Requirement(StrEnum):
 
     ANONYMOUS = "nothing"
     CREDENTIALS = "credentials"  # a key or a token
-    ACCOUNT = "account"  # credentials of a user that is not public
+    ACCOUNT = "account"  # credentials of a user that is not public, or a trusted key
+    NOT_PUBLIC = "not public"  # credentials of a user that is not public
 
 
 class Permission(StrEnum):

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TypeVar, cast
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import model_ngettext, quote, unquote
+from django.contrib.auth import admin as auth_admin  # noqa: F401 (registers groups)
 from django.contrib.auth.models import Group
 from django.db import models
 from django.forms import Form
@@ -17,9 +18,9 @@ from django.urls import reverse
 from django.utils.text import capfirst
 
 from organizations.audit import Actor
-from organizations.auth.staff import actor_of, staff_of
+from organizations.auth.staff import actor_of, known_user, staff_of, visible_name
 from organizations.permissions import Permission
-from rokka.core.errors import DomainError
+from rokka.core.errors import DomainError, NotFound
 from rokka.core.http import status_of
 
 admin.site.unregister(Group)
@@ -32,6 +33,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
     permission: ClassVar[Permission | None] = None
     organization_field: ClassVar[str] = "organization"  # lookup from a row to its organization
     actions: Sequence[str] | None = None
+    list_title: ClassVar[str] = ""  # by default the plural of the model
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # each facet counts all rows
     list_per_page = 50
@@ -52,6 +54,23 @@ class ReadOnlyAdmin(admin.ModelAdmin):
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
 
+    @property
+    def list_label(self) -> str:
+        """What the page with the list is called."""
+        return self.list_title or str(capfirst(self.opts.verbose_name_plural))
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        response: HttpResponse = super().changelist_view(request, {"title": self.list_label} | (extra_context or {}))
+        return response
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        response: HttpResponse = super().render_change_form(
+            request, context | {"list_title": self.list_label}, *args, **kwargs
+        )
+        return response
+
     def get_queryset(self, request: HttpRequest) -> models.QuerySet:
         """Exclude rows of organizations that the user has no access to, from lists and from pages by URL."""
         rows: models.QuerySet = super().get_queryset(request)
@@ -63,6 +82,21 @@ class ReadOnlyAdmin(admin.ModelAdmin):
             if self.permission
             else rows.none()
         )
+
+
+class UserNameAdmin(ReadOnlyAdmin):
+    """Names the user of each row with `user_name`, without the email of users who are unknown to the organization."""
+
+    user_field: ClassVar[str] = "user"
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet:
+        rows: models.QuerySet = super().get_queryset(request)
+        named: models.QuerySet = rows.annotate(user_is_known=known_user(staff_of(request), self.user_field))
+        return named
+
+    @admin.display(description="User")
+    def user_name(self, row: Any) -> str:
+        return visible_name(getattr(row, self.user_field), row.user_is_known)
 
 
 class ActionAdmin(ReadOnlyAdmin):
@@ -136,9 +170,9 @@ class ActionAdmin(ReadOnlyAdmin):
                 (f"_{name}", "yes"),  # for the page of one row
                 *((ACTION_CHECKBOX_NAME, str(row.pk)) for row in rows),
             ],
-            button=f"{title}: {count}",
+            button=f"{title}: {count}" if len(rows) > 1 else title,
             cancel_url=request.get_full_path(),
-            cancel_label=capfirst(str(self.opts.verbose_name_plural)),
+            cancel_label=self.list_label,
         ).response(self, request)
 
     def run_action(self, request: HttpRequest, rows: list[Any], method: "RowAction", done: str) -> None:
@@ -184,7 +218,8 @@ def error_page(view: View) -> View:
 
 def error_response(model_admin: admin.ModelAdmin, request: HttpRequest, error: DomainError) -> HttpResponse:
     """The error page, with the message and the status of the error."""
-    context = model_admin.admin_site.each_context(request) | {"title": "Action failed", "error": error}
+    title = "Not found" if isinstance(error, NotFound) else "Action failed"
+    context = model_admin.admin_site.each_context(request) | {"title": title, "message": error.message}
     return TemplateResponse(request, "admin/error.html", context, status=int(status_of(error)))
 
 

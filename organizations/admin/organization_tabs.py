@@ -21,7 +21,7 @@ from organizations.admin.forms import (
     OptionsForm,
     ProfileForm,
 )
-from organizations.auth.staff import actor_of
+from organizations.auth.staff import actor_of, known_user, staff_of, visible_name
 from organizations.models import AuditEvent, Membership, Organization, SigningKey, User
 from organizations.operations import (
     add_member_with_new_user,
@@ -237,7 +237,8 @@ def remove_key(request: HttpRequest, organization: Organization, data: FormData)
 
 def history(request: HttpRequest, organization: Organization) -> dict[str, Any]:
     events = AuditEvent.objects.filter(organization=organization).select_related("user")
-    return {"events": list(events.order_by("-created", "-id")[:EVENT_LIMIT])}
+    events = events.annotate(user_is_known=known_user(staff_of(request))).order_by("-created", "-id")
+    return {"events": [(event, visible_name(event.user, event.user_is_known)) for event in events[:EVENT_LIMIT]]}
 
 
 # --- Tabs -------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from organizations.admin.organization_tabs import TABS, OneTimeSecret
 from organizations.auth.staff import actor_of, staff_of
 from organizations.errors import OrganizationNotFound
 from organizations.models import Membership, Organization, UsageCounter
-from organizations.operations import create_organization_with_admin
+from organizations.operations import create_organization_with_admin, recent_admin_changes
 from organizations.permissions import Permission
 from rokka.core.errors import DomainError, Forbidden, InvalidInput
 
@@ -102,6 +102,7 @@ class OrganizationAdmin(ReadOnlyAdmin):
                 for name, other in TABS.items()
                 if staff.has_permission(other.permission, organization)
             ],
+            "admin_changes": recent_admin_changes(staff, organization),
             "can_change": staff.has_permission(this.change_permission, organization),
             "can_view_images": staff.has_permission(Permission.IMAGES_READ, organization),
             "secret": secret,

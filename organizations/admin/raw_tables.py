@@ -2,24 +2,34 @@
 
 from django.contrib import admin
 
-from organizations.admin.base import ReadOnlyAdmin
+from organizations.admin.base import ReadOnlyAdmin, UserNameAdmin
 from organizations.models import (
     ApiKey,
     AuditEvent,
     DailyStats,
     Membership,
+    SecondFactor,
     SigningKey,
     UsageCounter,
 )
 from organizations.permissions import Permission
 
+HASH_LENGTH = 40  # digits of a SHA-1
+
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(ReadOnlyAdmin):
-    list_display = ("id", "user", "comment", "created", "accessed")
+    list_display = ("id", "user", "comment", "created", "accessed", "expires", "requires_mfa", "trusted")
     list_select_related = ("user",)
     search_fields = ("user__email", "comment")
     exclude = ("digest",)
+
+
+@admin.register(SecondFactor)
+class SecondFactorAdmin(ReadOnlyAdmin):
+    list_display = ("id", "user", "confirmed", "attempts", "created")
+    list_select_related = ("user",)
+    exclude = ("encrypted_secret",)
 
 
 @admin.register(Membership)
@@ -57,10 +67,28 @@ class DailyStatsAdmin(ReadOnlyAdmin):
 
 
 @admin.register(AuditEvent)
-class AuditEventAdmin(ReadOnlyAdmin):
+class AuditEventAdmin(UserNameAdmin):
+    list_title = "Audit log"
     permission = Permission.AUDIT_READ
-    list_display = ("created", "action", "organization", "target", "count", "source", "user", "address")
+    list_display = (
+        "created",
+        "action",
+        "organization",
+        "short_target",
+        "count",
+        "source",
+        "user_name",
+        "credential",
+        "address",
+    )
     list_select_related = ("organization", "user")
     list_filter = ("source",)
     search_fields = ("=target", "=action")
+    exclude = ("user",)
+    readonly_fields = ("user_name",)
     ordering = ("-created", "-id")
+
+    @admin.display(description="Target", ordering="target")
+    def short_target(self, event: AuditEvent) -> str:
+        """The target, a hash shortened to 12 digits; the page of the event has all of it."""
+        return f"{event.target[:12]}…" if len(event.target) >= HASH_LENGTH else event.target

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db.models import Q
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -17,7 +17,7 @@ from organizations.permissions import Permission
 from rokka.core import cursors
 from rokka.core.clock import from_iso
 from rokka.core.errors import InvalidInput
-from rokka.core.openapi import ORGANIZATION, errors
+from rokka.core.openapi import ORGANIZATION, errors, extend_schema
 from rokka.core.parsers import parse_uuid
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000

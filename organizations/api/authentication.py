@@ -16,10 +16,11 @@ HINT = "Send a valid key in the Api-Key header."
 def credentials(request: Request) -> Credentials:
     """Read the credentials of a request; a key takes precedence over a token. Raises Unauthenticated, InvalidToken."""
     if key := request.headers.get("Api-Key", "").strip():
-        return Credentials(digest=ApiKey.digest_of(key))
+        return Credentials(digest=ApiKey.digest_of(key), address=address_of(request))
     scheme, _, text = request.headers.get("Authorization", "").strip().partition(" ")
     if scheme.lower() == "bearer":
-        return Credentials(token=tokens.verify(text.strip(), address=address_of(request)))
+        address = address_of(request)
+        return Credentials(token=tokens.verify(text.strip(), address=address), address=address)
     raise Unauthenticated(f"API key missing. {HINT}")
 
 

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 from uuid import UUID
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from django.conf import settings
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,14 +18,25 @@ from organizations.audit import Actor
 from organizations.auth.consent import is_public
 from organizations.auth.credentials import Credentials, resolve_access
 from organizations.auth.ratelimits import FAILURES, PER_ADDRESS, PER_KEY, PER_ORGANIZATION
-from organizations.errors import InvalidOrganizationName, NotAMember, OrganizationNotFound, PublicUser, RoleMissing
+from organizations.auth.restrictions import KeyLimit, restrictions_of
+from organizations.errors import (
+    InvalidOrganizationName,
+    NotAMember,
+    OrganizationNotFound,
+    PublicUser,
+    RoleMissing,
+    TokenNotAllowed,
+)
 from organizations.models import ORGANIZATION_NAME, AuditEvent, Organization, User
 from organizations.permissions import Permission, Requirement
 from rokka.core import ratelimits
+from rokka.core.addresses import client_key
 from rokka.core.errors import FeatureUnavailable, Unauthenticated
 from rokka.core.methods import PlainOptions
-from rokka.core.openapi import errors
+from rokka.core.openapi import errors, extend_schema
 from rokka.core.ratelimits import RateLimitState
+
+NO_CREDENTIALS = Credentials()
 
 
 class AuthenticatedViewSet(PlainOptions, GenericViewSet):
@@ -35,11 +48,15 @@ class AuthenticatedViewSet(PlainOptions, GenericViewSet):
 
     tag: ClassVar[str]  # of the actions in the OpenAPI document
     required_permissions: ClassVar[Mapping[str, Requirement | Permission | tuple[Permission, ...]]]
+    # Actions for keys that require a code of the second factor even without it.
+    actions_without_code: ClassVar[set[str]] = set()
     unthrottled_actions: ClassVar[set[str]] = set()  # actions that never answer 429
 
-    credentials: Credentials
+    credentials: Credentials = NO_CREDENTIALS
     user: User | None = None
     key_id: UUID | None = None
+    trusted: bool = False  # the key manages the account even if the user is public
+    code_missing: bool = False  # the key requires a code, in one of `actions_without_code`
     allowance: RateLimitState | None = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -47,7 +64,7 @@ class AuthenticatedViewSet(PlainOptions, GenericViewSet):
             super().initial(request, *args, **kwargs)
         except Unauthenticated:
             if self.action not in self.unthrottled_actions:
-                ratelimits.hit((FAILURES, address_of(request)))
+                ratelimits.hit((FAILURES, client_key(address_of(request))))
             raise
 
     @property
@@ -65,14 +82,23 @@ class AuthenticatedViewSet(PlainOptions, GenericViewSet):
         if self.required_permission == Requirement.ANONYMOUS:
             self._set_caller(request, None, None)
             return
-        self.credentials = credentials(request)
+        without_code = self.action in self.actions_without_code
+        self.credentials = replace(credentials(request), without_code=without_code)
         key = api_key_for(self.credentials)
-        self._set_caller(request, key.user, key.pk)
+        self.code_missing = self.credentials.code_missing(key.requires_mfa)
+        self._set_caller(request, key.user, key.pk, trusted=key.trusted)
 
     def check_permissions(self, request: Request) -> None:
         if self.action not in self.required_permissions:
             raise MethodNotAllowed(request.method or "")
-        if self.required_permission == Requirement.ACCOUNT and self.user is not None and is_public(self.user):
+        match self.required_permission:
+            case Requirement.ACCOUNT:
+                allowed = self.manages_account
+            case Requirement.NOT_PUBLIC:
+                allowed = not is_public(self.caller)
+            case _:
+                allowed = True
+        if not allowed:
             raise PublicUser("This key belongs to a public user, which can't view or change its account.")
 
     def check_throttles(self, request: Request) -> None:
@@ -81,13 +107,13 @@ class AuthenticatedViewSet(PlainOptions, GenericViewSet):
 
     def throttle_keys(self) -> list[tuple[ratelimits.Limit, str]]:
         if self.key_id is None:
-            return [(PER_ADDRESS, address_of(self.request))]
+            return [(PER_ADDRESS, client_key(address_of(self.request)))]
         return [(PER_KEY, self.key_id.hex)]
 
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         if self.allowance is not None:
-            response["X-RateLimit-Limit"] = str(self.allowance.limit)
-            response["X-RateLimit-Remaining"] = str(self.allowance.remaining)
+            response.headers.setdefault("X-RateLimit-Limit", str(self.allowance.limit))  # a refusal has its own
+            response.headers.setdefault("X-RateLimit-Remaining", str(self.allowance.remaining))
         return super().finalize_response(request, response, *args, **kwargs)
 
     @property
@@ -97,6 +123,22 @@ class AuthenticatedViewSet(PlainOptions, GenericViewSet):
         return self.user
 
     @property
+    def manages_account(self) -> bool:
+        """Whether the key is secret enough to view and change the account of its user."""
+        return self.trusted or not is_public(self.caller)
+
+    @property
+    def key_limit(self) -> KeyLimit | None:
+        """What new keys are limited to, if the request is made with a token, or with a key that a token made."""
+        key = api_key_for(self.credentials)
+        return KeyLimit(restrictions_of(key), key.trusted) if self.credentials.token or key.from_token else None
+
+    def check_can_manage_keys(self, what: str = "manage API keys and second factors") -> None:
+        """Raise TokenNotAllowed for tokens, if they can't give lasting access on this server."""
+        if self.credentials.token and not settings.TOKENS_MANAGE_KEYS:
+            raise TokenNotAllowed(f"Tokens can't {what} on this server. Use your API key.")
+
+    @property
     def actor(self) -> Actor:
         return Actor(
             AuditEvent.Source.API,
@@ -104,10 +146,11 @@ class AuthenticatedViewSet(PlainOptions, GenericViewSet):
             api_key_id=self.key_id,
             address=address_of(self.request) or None,
             request_id=self.request.META.get("rokka.request_id", ""),
+            token=self.credentials.token.fingerprint if self.credentials.token else "",
         )
 
-    def _set_caller(self, request: Request, user: User | None, key_id: UUID | None) -> None:
-        self.user, self.key_id = user, key_id
+    def _set_caller(self, request: Request, user: User | None, key_id: UUID | None, *, trusted: bool = False) -> None:
+        self.user, self.key_id, self.trusted = user, key_id, trusted
         request.user, request.auth = user, key_id  # type: ignore[assignment]
 
 
@@ -125,7 +168,7 @@ class OrganizationScope(AuthenticatedViewSet):
         self.credentials = credentials(request)
         if re.match(ORGANIZATION_NAME, name) and (access := resolve_access(self.credentials, name)):
             self.organization, self.granted_permissions = access.organization, access.granted
-            return self._set_caller(request, access.user, access.key_id)
+            return self._set_caller(request, access.user, access.key_id, trusted=access.trusted)
         api_key_for(self.credentials)
         raise access_error(name)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -30,7 +30,7 @@ from organizations.operations import (
 from organizations.options import OPTIONS
 from organizations.permissions import Permission, Requirement
 from rokka.core.errors import InvalidInput
-from rokka.core.openapi import ORGANIZATION, errors
+from rokka.core.openapi import ORGANIZATION, errors, extend_schema
 from rokka.core.parsers import json_or_text
 
 ANYTHING = {"application/json": OpenApiTypes.ANY}
@@ -65,7 +65,8 @@ class OrganizationViewSet(OrganizationScope):
     serializer_class = OrganizationSerializer
     required_permissions = {
         "retrieve": Permission.ORGANIZATION_READ_BASIC,
-        "upsert": Requirement.ACCOUNT,
+        "sub_organizations": Permission.ORGANIZATION_WRITE,
+        "upsert": Requirement.NOT_PUBLIC,
         "set_options": Permission.ORGANIZATION_WRITE,
         "set_option": Permission.ORGANIZATION_WRITE,
         "add_signing_key": Permission.ORGANIZATION_WRITE,
@@ -80,6 +81,19 @@ class OrganizationViewSet(OrganizationScope):
     def retrieve(self, request: Request, organization: str) -> Response:
         """Members see basic fields, `read` also the options, `admin` also the signing keys and the billing email."""
         return Response(organization_data(self.organization, self.granted_permissions))
+
+    @extend_schema(
+        summary="List the organizations of which this is the master organization",
+        parameters=[ORGANIZATION],
+        responses={200: OrganizationsSerializer, **errors(400, 401, 403, 404, 429)},
+    )
+    def sub_organizations(self, request: Request, organization: str) -> Response:
+        """Returns basic fields, and those that the caller's own roles in each organization allow to see."""
+        children = self.organization.children.select_related("master_organization").order_by("name")
+        memberships = self.caller.memberships.filter(active=True, organization__master_organization=self.organization)
+        granted = {membership.organization_id: membership.granted for membership in memberships}
+        items = [organization_data(child, granted.get(child.pk, frozenset())) for child in children]
+        return Response({"total": len(items), "items": items})
 
     @extend_schema(
         summary="Create or change an organization",

@@ -1,15 +1,21 @@
 """Serializers of requests and responses of the accounts API."""
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
-from organizations.models import ApiKey, AuditEvent, Membership, Organization, SigningKey
-from organizations.permissions import Role
+from organizations.auth.restrictions import KeyLimit, Restrictions, parse_allowed_ips, parse_expires
+from organizations.auth.second_factor import totp_state
+from organizations.models import ApiKey, AuditEvent, Membership, Organization, SecondFactor, SigningKey
+from organizations.operations import KeyEffects, KeyOptions
+from organizations.permissions import Role, has_public_role
 from organizations.usage.daily_stats import DayStats
-from rokka.core.http import rfc3339
+from rokka.core.clock import rfc3339
+from rokka.core.errors import InvalidInput
 
 
 def validated(serializer_class: type[serializers.Serializer], data: Any, **options: Any) -> dict[str, Any]:
@@ -45,13 +51,100 @@ class CommentField(serializers.Field):
         return str(self.text.run_validation(data))
 
 
-class SignUpSerializer(serializers.Serializer):
+class StrictBooleanField(serializers.BooleanField):
+    """true or false, not the texts and numbers that DRF takes for them."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            raise serializers.ValidationError("must be true or false.")
+        return data
+
+
+@extend_schema_field(OpenApiTypes.DATETIME)
+class TimeField(serializers.CharField):
+    """A time as text, which the validation of its serializer parses."""
+
+
+class StrictSerializer(serializers.Serializer):
+    """Refuses unknown members: the caller may have meant one of them as a restriction."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping) and (unknown := data.keys() - self.fields.keys()):
+            known = ", ".join(self.fields)
+            raise serializers.ValidationError({str(sorted(unknown)[0])[:80]: [f"unknown. Use {known}."]})
+        return super().to_internal_value(data)
+
+
+class SecondFactorSerializer(StrictSerializer):
+    totp = serializers.CharField(
+        required=False, allow_null=True, max_length=20, help_text="Code of the second factor. Never in the query."
+    )
+
+
+class TotpCodeSerializer(StrictSerializer):
+    totp = serializers.CharField(max_length=20, help_text="Code of the second factor.")
+
+
+class SignUpSerializer(StrictSerializer):
     email = serializers.CharField(max_length=254)
     organization = serializers.CharField(required=False, allow_null=True, allow_blank=True)
 
 
-class NewKeySerializer(serializers.Serializer):
+class KeyOptionsSerializer(StrictSerializer):
+    """Options of a new API key. null is refused: it could be meant as a restriction."""
+
+    allowed_ips = serializers.ListField(
+        child=serializers.CharField(max_length=80),
+        required=False,
+        allow_empty=False,
+        max_length=100,
+        help_text="Addresses and IPv4 networks: at most 10, which cover at most 10,000 addresses.",
+    )
+    expires = TimeField(required=False, help_text="With time zone, in the future.")
+    requires_mfa = StrictBooleanField(
+        required=False, help_text="true: the key can only be exchanged for a token, with a code."
+    )
+    trusted = StrictBooleanField(
+        required=False, help_text="true: never given to others. Manages the account even if the user is public."
+    )
+
+    def validate_allowed_ips(self, entries: list[str] | None) -> tuple[str, ...]:
+        return parse_allowed_ips(entries or ())
+
+    def validate_expires(self, text: str | None) -> datetime | None:
+        return text if text is None else parse_expires(text, past=self.context.get("force", False))
+
+
+class NewKeySerializer(KeyOptionsSerializer):
     comment = CommentField()
+
+
+class KeyChangeSerializer(KeyOptionsSerializer):
+    """Changes of the options of an API key, at least one. null removes a restriction."""
+
+    allowed_ips = serializers.ListField(
+        child=serializers.CharField(max_length=80), required=False, allow_null=True, max_length=100
+    )
+    expires = TimeField(required=False, allow_null=True)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not attrs:
+            raise InvalidInput(f"Send at least one of {', '.join(self.fields)}.")
+        return attrs
+
+
+def key_options(fields: Mapping[str, Any], *, limit: KeyLimit | None, own: bool = True) -> KeyOptions:
+    """The options in a validated body, with at least the restrictions of `limit`. Raises LessRestricted.
+
+    `own`: for a key of the caller, not of a new user.
+    """
+    requires_mfa, trusted = fields.get("requires_mfa", False), fields.get("trusted", False)
+    restrictions = Restrictions(fields.get("allowed_ips", ()), fields.get("expires"), requires_mfa)
+    if limit:
+        restrictions = restrictions.with_limit(limit.restrictions)
+        if own:
+            limit.check_trusted(trusted)
+    return KeyOptions(restrictions, trusted)
 
 
 class OrganizationChangeSerializer(serializers.Serializer):
@@ -60,7 +153,7 @@ class OrganizationChangeSerializer(serializers.Serializer):
     master_organization = serializers.CharField(required=False, allow_null=True, max_length=63)
 
 
-class RolesSerializer(serializers.Serializer):
+class RolesSerializer(StrictSerializer):
     """`roles`, or `role` as older clients send it."""
 
     roles = serializers.ListField(child=serializers.CharField(max_length=80), required=False, max_length=100)
@@ -69,7 +162,26 @@ class RolesSerializer(serializers.Serializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         roles = attrs.get("roles") or ([attrs["role"]] if "role" in attrs else [])
+        if "role" in attrs and [role.strip().lower() for role in roles] != [attrs["role"].strip().lower()]:
+            raise serializers.ValidationError({"role": ["contradicts roles. Send one of them."]})
         return {"roles": roles, "comment": (attrs["comment"] or "") if "comment" in attrs else None}
+
+
+class NewMembershipSerializer(RolesSerializer):
+    api_key = NewKeySerializer(required=False, help_text="Options of the key of the new user.")
+
+    def to_internal_value(self, data: Any) -> Any:
+        """null counts as missing; OpenAPI 3.0 can't say that of a reference."""
+        if isinstance(data, Mapping) and data.get("api_key") is None:
+            data = {name: value for name, value in data.items() if name != "api_key"}
+        return super().to_internal_value(data)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        key = attrs.get("api_key") or {}
+        fields = super().validate(attrs) | {"api_key": key}
+        if key.get("requires_mfa") and not key.get("trusted") and has_public_role(fields["roles"]):
+            raise InvalidInput("api_key: requires_mfa of a public role needs trusted, or it could not be set up.")
+        return fields
 
 
 # --- Responses --------------------------------------------------------------------------------------------------------
@@ -82,6 +194,10 @@ class KeySerializer(serializers.Serializer):
     comment = serializers.CharField(allow_null=True)
     created = serializers.DateTimeField()
     accessed = serializers.DateTimeField(allow_null=True, help_text="Updated at most once in 24 hours.")
+    requires_mfa = serializers.BooleanField()
+    trusted = serializers.BooleanField()
+    allowed_ips = serializers.ListField(child=serializers.CharField(), allow_null=True, help_text="null: any address.")
+    expires = serializers.DateTimeField(allow_null=True)
 
     def to_representation(self, key: ApiKey) -> dict[str, Any]:
         return {
@@ -89,7 +205,43 @@ class KeySerializer(serializers.Serializer):
             "comment": key.comment or None,
             "created": rfc3339(key.created),
             "accessed": format_datetime(key.accessed),
+            "requires_mfa": key.requires_mfa,
+            "trusted": key.trusted,
+            "allowed_ips": key.allowed_ips,
+            "expires": format_datetime(key.expires),
         }
+
+
+class TotpSerializer(serializers.Serializer):
+    """The state of the second factor."""
+
+    state = serializers.CharField(help_text=", ".join(SecondFactor.State))
+    confirmed = serializers.DateTimeField(allow_null=True)
+
+    def to_representation(self, factor: SecondFactor) -> dict[str, Any]:
+        return {"state": factor.state, "confirmed": format_datetime(factor.confirmed)}
+
+
+class NewTotpSerializer(serializers.Serializer):
+    secret = serializers.CharField(help_text="Base32, for an authenticator app. Returned only in this response.")
+    provisioning_uri = serializers.CharField(help_text="otpauth:// URI, to be shown as a QR code.")
+    state = serializers.CharField(help_text="pending")
+
+
+class ChangedKeySerializer(serializers.Serializer):
+    """The options of an API key after a change."""
+
+    id = serializers.UUIDField()
+    comment = serializers.CharField(allow_null=True)
+    requires_mfa = serializers.BooleanField()
+    totp_state = serializers.CharField(help_text=f"Second factor of the user: {', '.join(SecondFactor.State)}.")
+    trusted = serializers.BooleanField()
+    allowed_ips = serializers.ListField(child=serializers.CharField(), allow_null=True, help_text="null: any address.")
+    expires = serializers.DateTimeField(allow_null=True)
+
+    def to_representation(self, key: ApiKey) -> dict[str, Any]:
+        data = KeySerializer(key).data | {"totp_state": totp_state(key.user_id)}
+        return {str(name): data[str(name)] for name in self.fields}
 
 
 class AddedKeySerializer(KeySerializer):
@@ -218,6 +370,7 @@ class OwnMembershipSerializer(serializers.Serializer):
     active = serializers.BooleanField()
     created = serializers.DateTimeField()
     last_access = serializers.DateTimeField(allow_null=True)
+    comment = serializers.CharField(allow_null=True)
 
     def to_representation(self, membership: Membership) -> dict[str, Any]:
         return {
@@ -228,12 +381,107 @@ class OwnMembershipSerializer(serializers.Serializer):
             "active": membership.active,
             "created": rfc3339(membership.created),
             "last_access": format_datetime(membership.last_access),
+            "comment": membership.comment or None,
         }
 
 
 class OwnMembershipsSerializer(serializers.Serializer):
     total = serializers.IntegerField()
     items = OwnMembershipSerializer(many=True)
+
+
+class MemberKeysSerializer(MembershipSerializer):
+    """A membership with the organization, and with the keys of the user once the membership is accepted."""
+
+    organization = serializers.CharField()
+    display_name = serializers.CharField(help_text="Of the organization.")
+    api_keys = KeySerializer(many=True)
+
+    def to_representation(self, membership: Membership) -> dict[str, Any]:
+        keys = membership.user.api_keys.all() if membership.accepted_at else []
+        return super().to_representation(membership) | {
+            "organization": membership.organization.name,
+            "display_name": membership.organization.display_name,
+            "api_keys": KeySerializer(keys, many=True).data,
+        }
+
+
+class MadeKeySerializer(serializers.Serializer):
+    id = serializers.UUIDField()
+    user_id = serializers.UUIDField()
+    created = serializers.DateTimeField()
+
+
+class MadeMembershipSerializer(serializers.Serializer):
+    organization = serializers.CharField()
+    user_id = serializers.UUIDField()
+    roles_before = serializers.ListField(child=serializers.CharField(), help_text="Empty: the key added the member.")
+    roles = serializers.ListField(child=serializers.CharField(), help_text="Now. Empty: the member was removed.")
+    changed = serializers.DateTimeField(help_text="By the key, for the first time.")
+
+
+class MadeOrganizationSerializer(serializers.Serializer):
+    name = serializers.CharField()
+    created = serializers.DateTimeField()
+
+
+class MadeJobSerializer(serializers.Serializer):
+    id = serializers.UUIDField()
+    organization = serializers.CharField()
+    kind = serializers.CharField()
+    state = serializers.CharField()
+    created = serializers.DateTimeField()
+
+
+class KeyEffectsSerializer(serializers.Serializer):
+    """What was made with an API key, its tokens, and keys made with them, oldest first."""
+
+    api_keys = MadeKeySerializer(many=True)
+    memberships = MadeMembershipSerializer(many=True)
+    organizations = MadeOrganizationSerializer(many=True)
+    jobs = MadeJobSerializer(many=True)
+
+    def to_representation(self, effects: KeyEffects) -> dict[str, Any]:
+        return {
+            "api_keys": [
+                {"id": str(key.pk), "user_id": str(key.user_id), "created": rfc3339(key.created)}
+                for key in effects.keys
+            ],
+            "memberships": [
+                {
+                    "organization": effect.organization.name,
+                    "user_id": str(effect.user.pk),
+                    "roles_before": list(effect.before),
+                    "roles": list(effect.current),
+                    "changed": rfc3339(effect.changed),
+                }
+                for effect in effects.memberships
+                if effect.organization.pk in self.context["sees_members_of"]
+            ],
+            "organizations": [
+                {"name": organization.name, "created": rfc3339(organization.created)}
+                for organization in effects.organizations
+                if organization.pk in self.context["sees"]
+            ],
+            "jobs": [
+                {
+                    "id": str(job.pk),
+                    "organization": job.organization.name,
+                    "kind": job.kind,
+                    "state": job.state,
+                    "created": rfc3339(job.created),
+                }
+                for job in effects.jobs
+                if job.organization_id in self.context["sees_images_of"]
+            ],
+        }
+
+
+@extend_schema_serializer(many=False)
+class MembersKeysSerializer(serializers.Serializer):
+    total = serializers.IntegerField(help_text="Number of items.")
+    truncated = serializers.BooleanField(help_text="Whether there are more organizations or memberships.")
+    items = MemberKeysSerializer(many=True)
 
 
 class ValueSerializer(serializers.Serializer):

@@ -4,9 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.http import QueryDict
-from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
@@ -15,12 +14,11 @@ from rest_framework.response import Response
 from organizations.api.base import OrganizationScope
 from organizations.api.serializers import SignedUrlSerializer
 from organizations.auth import signed_urls
-from organizations.auth.credentials import TOUCH_INTERVAL
-from organizations.models import SigningKey
+from organizations.auth.signing_keys import use_key
 from organizations.permissions import Permission
 from rokka.core.clock import from_iso
 from rokka.core.errors import InvalidInput
-from rokka.core.openapi import ORGANIZATION, errors
+from rokka.core.openapi import ORGANIZATION, errors, extend_schema
 from rokka.core.parsers import LenientJSONParser
 
 
@@ -60,23 +58,13 @@ class SigningViewSet(OrganizationScope):
         if not signed_urls.belongs_to(fields["url"], self.organization.name):
             raise InvalidInput(f"url: must be an image URL of {self.organization.name!r}.")
         until = parse_datetime(fields["until"], fields["round_date_up_to"]) if "until" in fields else None
-        key = self._signing_key(fields.get("key"))
+        key = use_key(self.organization, fields.get("key"))
         data = {"signed_url": signed_urls.signed_url(fields["url"], key, until=until), "original_url": fields["url"]}
         return Response(data | ({"until": signed_urls.isoformat(until)} if until else {}))
 
     def get_parsers(self) -> list[Any]:
         form = self.request is not None and self.request.content_type == "multipart/form-data"
         return [MultiPartParser() if form else LenientJSONParser()]
-
-    def _signing_key(self, requested: str | None) -> str:
-        """The requested or newest signing key, marked as used. Raises InvalidInput if the organization lacks it."""
-        keys = list(self.organization.signing_keys.order_by("-created", "-id"))
-        key = next((one for one in keys if requested in (None, one.key)), None)
-        if key is None:
-            raise InvalidInput("key: not a signing key of this organization.")
-        if key.accessed is None or key.accessed < timezone.now() - TOUCH_INTERVAL:
-            SigningKey.objects.filter(pk=key.pk).update(accessed=timezone.now())
-        return str(key.key)
 
 
 def request_fields(request: Request) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import re
 from datetime import date, timedelta
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -13,7 +13,7 @@ from organizations.api.serializers import StatsSerializer
 from organizations.permissions import Permission
 from organizations.usage import daily_stats
 from rokka.core.errors import InvalidInput
-from rokka.core.openapi import ORGANIZATION, errors
+from rokka.core.openapi import ORGANIZATION, errors, extend_schema
 
 DEFAULT_DAYS = 30
 DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")

@@ -36,7 +36,10 @@ def signed_url(url: str, key: str, *, until: datetime | None = None) -> str:
 
 
 def belongs_to(url: str, organization: str) -> bool:
-    """Return whether this is a URL of the organization's images, by its host name or by its path."""
+    """Return whether this is a URL of the organization's images.
+
+    Its name is the first label of the host, or the first segment of the path, also after `/render`.
+    """
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").split(".")[0]
@@ -44,7 +47,8 @@ def belongs_to(url: str, organization: str) -> bool:
         return False
     if parts.scheme not in ("http", "https") or not parts.path.strip("/"):
         return False
-    return organization in (host, parts.path.lstrip("/").split("/")[0])
+    first, *others = parts.path.lstrip("/").split("/")
+    return organization in (host, first) or (first == "render" and others[:1] == [organization])
 
 
 def round_up(time: datetime, seconds: int) -> datetime:

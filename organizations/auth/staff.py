@@ -3,14 +3,15 @@
 from functools import cached_property
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet, Value
 from django.http import HttpRequest
 
 from organizations import permissions
 from organizations.audit import Actor, staff_actor
 from organizations.auth.consent import accept
+from organizations.auth.second_factor import active_factor
 from organizations.errors import MembershipNotAccepted, OrganizationNotFound, RoleMissing
-from organizations.models import Membership, Organization, User
+from organizations.models import Membership, Organization, SecondFactor, User
 from organizations.permissions import Permission
 
 ALL_PERMISSIONS = frozenset(Permission)
@@ -28,6 +29,11 @@ class StaffAccess:
         if not (self.user.is_active and self.user.is_staff):
             return {}
         return {one.organization_id: one for one in self.user.memberships.filter(active=True)}
+
+    @cached_property
+    def second_factor(self) -> SecondFactor | None:
+        """The active second factor of the user."""
+        return active_factor(self.user)
 
     def granted(self, organization_id: UUID) -> frozenset[Permission]:
         if self.superuser:
@@ -47,9 +53,16 @@ class StaffAccess:
             return Organization.objects.all()
         return Organization.objects.filter(pk__in=self.organization_ids_with(permission))
 
-    def organization_ids_with(self, permission: Permission) -> list[UUID]:
-        """Return the IDs of the organizations in which a role of the user grants the permission; no extra query."""
-        return [key for key, one in self.memberships.items() if permission in one.granted]
+    def organization_ids_with(self, permission: Permission, *, accepted: bool = False) -> list[UUID]:
+        """Return the IDs of the organizations in which a role of the user grants the permission; no extra query.
+
+        With `accepted`, without those that a stranger has added the user to.
+        """
+        return [
+            key
+            for key, one in self.memberships.items()
+            if permission in one.granted and (one.accepted_at is not None or not accepted)
+        ]
 
     def organization(self, name: str, *needed: Permission) -> Organization:
         """Return the organization of this name, in which the user has one of the `needed` permissions.
@@ -86,6 +99,11 @@ class StaffAccess:
         if membership is not None and membership.accepted_at is None and accept(membership.pk, self.user):
             del self.memberships
 
+    def user_name(self, user: User | None, organization: Organization) -> str:
+        """The name of a user who did something in the organization, as this user may see it."""
+        members = Membership.objects.filter(organization=organization, user=user).exclude(accepted_at=None)
+        return visible_name(user, self.superuser or members.exists())
+
     def check(self, organization: Organization, *needed: Permission) -> None:
         """Check that the user has one of these permissions in the organization. Raises RoleMissing."""
         if needed and self.granted(organization.pk).isdisjoint(needed):
@@ -100,6 +118,25 @@ class StaffAccess:
             )
 
 
+def known_user(staff: StaffAccess, field: str = "user") -> Exists | Value:
+    """An annotation `user_is_known` of rows of organizations: whether the user in this field is known there.
+
+    A user whom an admin of another organization added, and who has not accepted, isn't. Anyone can use the key of a
+    public user there.
+    """
+    if staff.superuser:
+        return Value(True)
+    members = Membership.objects.filter(organization=OuterRef("organization"), user=OuterRef(field))
+    return Exists(members.exclude(accepted_at=None))
+
+
+def visible_name(user: User | None, is_known: bool) -> str:
+    """The username; or the email, which staff see only of users who are known to the organization; or else the ID."""
+    if user is None:
+        return ""
+    return str(user) if is_known else user.username or str(user.pk)
+
+
 def staff_of(request: HttpRequest) -> StaffAccess:
     """Return the access of the logged-in user, cached on the request."""
     if (staff := getattr(request, "staff", None)) is None:
@@ -107,7 +144,7 @@ def staff_of(request: HttpRequest) -> StaffAccess:
     return staff
 
 
-def actor_of(request: HttpRequest) -> Actor:
-    """Return the logged-in user as an actor for the audit log."""
+def actor_of(request: HttpRequest, user: User | None = None) -> Actor:
+    """Return the user, by default the logged-in one, as an actor for the audit log."""
     address, request_id = request.META.get("REMOTE_ADDR") or None, request.META.get("rokka.request_id", "")
-    return staff_actor(staff_of(request).user, address=address, request_id=request_id)
+    return staff_actor(user or staff_of(request).user, address=address, request_id=request_id)

@@ -7,19 +7,20 @@ renewed token never has a longer lifetime or more addresses than the token it re
 import ipaddress
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from hashlib import sha256
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 from uuid import UUID
 
-import jwt
 from django.conf import settings
 
 from organizations.errors import TokenNotRenewable
+from rokka.core.addresses import parse_address
 from rokka.core.errors import InvalidInput, InvalidToken
 
-Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 ALGORITHM = "HS256"
@@ -57,11 +58,13 @@ class Token:
     lifetime: int  # seconds
     networks: tuple[Network, ...]  # it is valid from; empty: any address
     renewable: bool
+    mfa: bool = False  # issued with a code of the second factor
+    fingerprint: str = field(default="", compare=False)  # of a received token: 16 hex digits
 
     @property
     def payload(self) -> dict[str, Any]:
-        """The claims under the names of rokka.io's API, plus `key`."""
-        return {
+        """The claims under the names of rokka.io's API, plus `key` and, if true, `mfa`."""
+        claims = {
             "id": str(self.user_id),
             "exp": self.expires,
             "expt": self.lifetime,
@@ -69,20 +72,25 @@ class Token:
             "rn": self.renewable,
             "key": str(self.key_id),
         }
+        return claims | {"mfa": True} if self.mfa else claims
 
     def signed(self) -> str:
+        import jwt
+
         return jwt.encode(self.payload, settings.TOKEN_SECRETS[0], ALGORITHM)
 
 
-def issue(user_id: UUID, key_id: UUID, options: TokenRequest, *, address: str) -> Token:
-    """Create a token for a key, requested from `address`. Raises InvalidInput."""
+def issue(
+    user_id: UUID, key_id: UUID, options: TokenRequest, *, address: str, key_expires: datetime | None = None
+) -> Token:
+    """Create a token for a key, requested from `address`. It expires with the key. Raises InvalidInput."""
     bound = () if options.no_ip_protection else networks(options.ips or (OWN_ADDRESS,), address=address)
     lifetime = options.expires_in or LIFETIME
     renewable = bool(bound) if options.renewable is None else options.renewable
-    return Token(user_id, key_id, int(time.time()) + lifetime, lifetime, bound, renewable)
+    return Token(user_id, key_id, _expiry(lifetime, key_expires), lifetime, bound, renewable)
 
 
-def renew(token: Token, options: TokenRequest, *, address: str) -> Token:
+def renew(token: Token, options: TokenRequest, *, address: str, key_expires: datetime | None = None) -> Token:
     """Renew a token; options that are not specified are inherited. Raises TokenNotRenewable, InvalidInput."""
     if not token.renewable:
         raise TokenNotRenewable("This token can't be renewed. Get a new one with your API key.")
@@ -90,12 +98,13 @@ def renew(token: Token, options: TokenRequest, *, address: str) -> Token:
     if lifetime > token.lifetime:
         raise TokenNotRenewable(f"expires_in: must be at most {token.lifetime} seconds, as for this token (expt).")
     bound = networks(options.ips, address=address) if options.ips else token.networks
-    if token.networks and (options.no_ip_protection or not all(_within(one, token.networks) for one in bound)):
+    if token.networks and (options.no_ip_protection or not all(within(one, token.networks) for one in bound)):
         raise TokenNotRenewable("This token is bound to addresses. It can't be renewed for other addresses.")
     if options.no_ip_protection:
         bound = ()
     renewable = True if options.renewable is None else options.renewable
-    return Token(token.user_id, token.key_id, int(time.time()) + lifetime, lifetime, bound, renewable)
+    expires = _expiry(lifetime, key_expires)
+    return Token(token.user_id, token.key_id, expires, lifetime, bound, renewable, token.mfa)
 
 
 def verify(text: str, *, address: str) -> Token:
@@ -103,9 +112,14 @@ def verify(text: str, *, address: str) -> Token:
     token = _decoded(text, tuple(settings.TOKEN_SECRETS))
     if token.expires <= time.time():
         raise InvalidToken("This token has expired. Get a new one with your API key.")
-    if token.networks and not any(_contains(network, address) for network in token.networks):
+    if token.networks and not any(contains(network, address) for network in token.networks):
         raise InvalidToken("This token is not valid from your address. Get a new one with your API key.")
     return token
+
+
+def _expiry(lifetime: int, key_expires: datetime | None) -> int:
+    expires = int(time.time()) + lifetime
+    return expires if key_expires is None else min(expires, int(key_expires.timestamp()))
 
 
 @lru_cache(maxsize=1000)  # clients reuse tokens, and decoding one takes as long as a database query
@@ -113,9 +127,12 @@ def _decoded(text: str, secrets: tuple[str, ...]) -> Token:
     """Decode a token that was signed with one of the secrets. Does not check whether it has expired."""
     if len(text) > MAX_LENGTH:
         raise InvalidToken("Invalid token. Get a new one with your API key.")
+    import jwt
+
     for secret in secrets:
         try:
-            return _read(jwt.decode(text, secret, [ALGORITHM], options={"verify_exp": False}))
+            token = _read(jwt.decode(text, secret, [ALGORITHM], options={"verify_exp": False}))
+            return replace(token, fingerprint=sha256(text.encode()).hexdigest()[:16])
         except jwt.InvalidSignatureError:
             continue  # try the next secret
         except (jwt.PyJWTError, ValueError, OverflowError, RecursionError):
@@ -132,6 +149,7 @@ def _read(claims: dict[str, Any]) -> Token:
             lifetime=int(claims["expt"]),
             networks=tuple(ipaddress.ip_network(text) for text in claims["ips"]),
             renewable=claims["rn"] is True,
+            mfa=claims.get("mfa") is True,
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InvalidToken("Invalid token. Get a new one with your API key.") from error
@@ -160,19 +178,13 @@ def address_count(found: Sequence[Network]) -> int:
 def _network(text: str, address: str) -> Network:
     if text == OWN_ADDRESS:
         try:
-            return ipaddress.ip_network(normalize_address(address))
+            return ipaddress.ip_network(parse_address(address))
         except ValueError as error:
             raise InvalidInput("ips: the server can't determine your address. Use no_ip_protection.") from error
     try:
-        return ipaddress.ip_network(normalize_address(text) if "/" not in text else text, strict=False)
+        return ipaddress.ip_network(parse_address(text) if "/" not in text else text, strict=False)
     except ValueError as error:
         raise InvalidInput(f"ips: {text[:80]!r} must be an address, a network or {OWN_ADDRESS}.") from error
-
-
-def normalize_address(address: str) -> Address:
-    """Parse an address; an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) becomes IPv4. Raises ValueError."""
-    parsed = ipaddress.ip_address(address.partition("%")[0])
-    return getattr(parsed, "ipv4_mapped", None) or parsed
 
 
 def format_network(network: Network) -> str:
@@ -180,12 +192,14 @@ def format_network(network: Network) -> str:
     return str(network.network_address) if network.num_addresses == 1 else str(network)
 
 
-def _contains(network: Network, address: str) -> bool:
+def contains(network: Network, address: str) -> bool:
+    """Return whether the address is in the network; False if it is unknown or malformed."""
     try:
-        return normalize_address(address) in network
+        return parse_address(address) in network
     except ValueError:
         return False
 
 
-def _within(inner: Network, outer: Sequence[Network]) -> bool:
+def within(inner: Network, outer: Sequence[Network]) -> bool:
+    """Return whether one of the `outer` networks contains the network."""
     return any(inner.version == one.version and inner.subnet_of(one) for one in outer)  # type: ignore[arg-type]

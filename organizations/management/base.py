@@ -1,18 +1,22 @@
 """Base class and lookups of management commands. Errors become CommandError."""
 
 import json
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser, OutputWrapper
+from django.db import transaction
 
 from organizations.models import Organization, User
+from rokka.core.commands import OperatorCommand
 from rokka.core.errors import DomainError
 
 
-class OperationCommand(BaseCommand, ABC):
+class OperationCommand(OperatorCommand, ABC):
     """A command that runs one operation. A DomainError ends it with its message and exit status 1."""
 
     json = False  # whether the command has --json
@@ -39,6 +43,44 @@ class OperationCommand(BaseCommand, ABC):
             self.stdout.write(f"{name + ':':17} {value}")
         if note:
             self.stdout.write(note)
+
+
+class ChangeCommand(OperationCommand):
+    """A command that changes much. With --dry-run it only counts, with --json it prints one JSON object.
+
+    `run` puts numbers into `report`, under the same names with and without --dry-run.
+    """
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--dry-run", action="store_true", help="count only; change nothing")
+        parser.add_argument(
+            "--json", action="store_true", help="print one JSON object; everything else goes to standard error"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.report: dict[str, Any] = {"dry_run": options["dry_run"]}
+        if not options["json"]:
+            self._handle(*args, **options)
+            return
+        output, self.stdout = self.stdout, OutputWrapper(sys.stderr)
+        try:
+            with redirect_stdout(sys.stderr):
+                self._handle(*args, **options)
+        except CommandError as error:
+            self.report["error"] = str(error)
+            raise
+        finally:
+            output.write(json.dumps(self.report, default=str))
+
+    def _handle(self, *args: Any, **options: Any) -> None:
+        """Run the operation; a dry run is rolled back, in case that counting has an effect, such as a hold."""
+        if not options["dry_run"]:
+            super().handle(*args, **options)
+            return
+        with transaction.atomic():
+            super().handle(*args, **options)
+            transaction.set_rollback(True)
 
 
 SHOWN_ONCE = "Store the key now: it can't be shown again."

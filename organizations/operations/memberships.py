@@ -14,7 +14,7 @@ from organizations.auth import consent
 from organizations.errors import InvalidRoles, MembershipNotFound, UserNotFound
 from organizations.models import Membership, Organization, User
 from organizations.operations.last_admin import check_not_last_admin
-from organizations.operations.users import create_user
+from organizations.operations.users import NO_OPTIONS, KeyOptions, create_user
 from organizations.operations.validation import validate_comment
 from organizations.permissions import ROLE_NAMES, Role
 
@@ -37,11 +37,22 @@ class NewMember:
 
 @transaction.atomic
 def add_member_with_new_user(
-    organization: Organization, roles: Iterable[str], *, email: str, comment: str, actor: Actor
+    organization: Organization,
+    roles: Iterable[str],
+    *,
+    email: str,
+    comment: str,
+    key_comment: str | None = None,
+    key_options: KeyOptions = NO_OPTIONS,
+    actor: Actor,
 ) -> NewMember:
-    """Create a user with this email, an API key and a membership. Raises InvalidRoles, InvalidInput."""
+    """Create a user with this email, an API key and a membership. Raises InvalidRoles, InvalidInput.
+
+    The key has the comment of the membership if it has none of its own.
+    """
     names = validate_roles(roles)
-    new = create_user(email, comment=comment, actor=actor)
+    key_comment = comment if key_comment is None else key_comment
+    new = create_user(email, comment=key_comment, key_options=key_options, actor=actor)
     membership = _add(organization, new.user, names, comment, actor, accepted=True)
     return NewMember(membership, new.api_key)
 

@@ -3,11 +3,14 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Sum
+from django.db.models import F, QuerySet, Sum
 
 from organizations.models import Organization, UsageCounter
+from rokka.core.prepared import PreparedQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,16 +22,28 @@ class Totals:
 def add(organization: Organization, *, images: int = 0, bytes: int = 0) -> None:
     """Update one slot. Call it last in the transaction, so that the row is locked as briefly as possible."""
     if images or bytes:
-        slot = random.randrange(UsageCounter.SLOTS)  # noqa: S311 (not security-relevant)
-        UsageCounter.objects.filter(organization=organization, slot=slot).update(
+        UsageCounter.objects.filter(organization=organization, slot=random_slot()).update(
             images=F("images") + images, bytes=F("bytes") + bytes
         )
 
 
+def random_slot() -> int:
+    return random.randrange(UsageCounter.SLOTS)  # noqa: S311 (not security-relevant)
+
+
 def totals(organization: Organization) -> Totals:
     """Return the usage of the organization."""
-    sums = organization.counters.aggregate(images=Sum("images"), bytes=Sum("bytes"))
-    return Totals(images=sums["images"] or 0, bytes=sums["bytes"] or 0)
+    return Totals(*(SUMS.first(organization.pk) or (0, 0)))
+
+
+def _sums(organization_id: UUID) -> QuerySet[UsageCounter, Any]:
+    of_organization = UsageCounter.objects.filter(organization=organization_id).values("organization")
+    return of_organization.annotate(all_images=Sum("images"), all_bytes=Sum("bytes")).values_list(
+        "all_images", "all_bytes"
+    )
+
+
+SUMS = PreparedQuery(_sums, UUID)
 
 
 @transaction.atomic

@@ -1,11 +1,11 @@
 import sys
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from organizations.audit import COMMAND
 from organizations.management.base import SHOWN_ONCE, OperationCommand, user
-from organizations.operations import create_key, import_key
+from organizations.operations import KeyOptions, create_key, import_key
 
 
 class Command(OperationCommand):
@@ -17,6 +17,9 @@ class Command(OperationCommand):
         parser.add_argument("user", help="user ID, or a username or email that only one user has")
         parser.add_argument("--comment", default="", help="comment on the key")
         parser.add_argument(
+            "--trusted", action="store_true", help="the key manages the account even if the user is public"
+        )
+        parser.add_argument(
             "--import",
             action="store_true",
             dest="imported",
@@ -25,10 +28,12 @@ class Command(OperationCommand):
 
     def run(self, **options: Any) -> None:
         owner, comment = user(options["user"]), options["comment"]
+        if options["imported"] and options["trusted"]:
+            raise CommandError("--trusted can't be combined with --import.")
         if options["imported"]:
             row = import_key(owner, sys.stdin.readline().strip(), comment=comment, actor=COMMAND)
             self.print_fields({"user_id": str(owner.pk), "key_id": str(row.pk)}, as_json=options["json"])
             return
-        row, key = create_key(owner, comment=comment, actor=COMMAND)
+        row, key = create_key(owner, comment=comment, options=KeyOptions(trusted=options["trusted"]), actor=COMMAND)
         fields = {"user_id": str(owner.pk), "key_id": str(row.pk), "api_key": key}
         self.print_fields(fields, as_json=options["json"], note=SHOWN_ONCE)

@@ -1,12 +1,13 @@
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
+from organizations.management.base import OperationCommand
 from organizations.usage import daily_stats
+from rokka.core.locks import exclusive
 
 
-class Command(BaseCommand):
+class Command(OperationCommand):
     help = "Store today's usage of every organization, for GET /stats."
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    @exclusive("snapshot_stats")
+    def run(self, **options: Any) -> None:
         self.stdout.write(f"Stored the usage of {daily_stats.snapshot()} organizations.")

@@ -32,6 +32,10 @@ def page_of(user):
     return f"{USERS}/{user.pk}/change/"
 
 
+def revoke_page(user, key_id):
+    return f"{USERS}/{user.pk}/keys/{key_id}/revoke/"
+
+
 def test_staff_users_see_only_themselves(admin, sam, alice, charlie):
     text = admin.get(f"{USERS}/").content.decode()
     assert sam.email in text
@@ -47,6 +51,20 @@ def test_superusers_see_all_users(boss, alice, charlie):
     assert alice.user.email in text
     assert charlie.user.email in text
     assert "acme" in boss.get(page_of(alice.user)).content.decode()
+
+
+def test_users_are_filtered_by_access(boss, root, sam, alice, charlie):
+    User.objects.filter(pk=charlie.user.pk).update(is_active=False)
+    found = {}
+    for access in ("superuser", "admin", "API only", "disabled"):
+        listed = boss.get(f"{USERS}/", {"access": access})
+        found[access] = {user.pk for user in listed.context["cl"].result_list}
+        assert f">{access}</span>" in listed.content.decode()
+    assert root.pk in found["superuser"]
+    assert sam.pk in found["admin"]
+    assert alice.user.pk in found["API only"]
+    assert found["disabled"] == {charlie.user.pk}
+    assert sum(map(len, found.values())) == User.objects.count()
 
 
 def test_users_who_are_not_staff_get_the_login_page(client, alice):
@@ -81,18 +99,23 @@ def test_a_new_key_is_shown_once_and_nowhere_else(admin, sam, acme, log):
 
 def test_a_key_is_revoked(admin, sam, acme):
     row, key = create_key(sam, comment="", actor=COMMAND)
-    assert admin.post(page_of(sam), {"action": "revoke_key", "key": str(row.pk)}).status_code == 302
+    assert revoke_page(sam, row.pk) in admin.get(page_of(sam)).content.decode()
+    assert admin.get(revoke_page(sam, row.pk)).status_code == 200
+    assert sam.api_keys.exists()
+    assert admin.post(revoke_page(sam, row.pk), {"confirmed": "yes"}).status_code == 302
     assert Person(sam, key).api.get("/organizations/acme").status_code == 403
     event = AuditEvent.objects.latest("id")
     assert (event.action, event.user, event.target_id) == ("api_key.deleted", sam, str(row.pk))
 
 
-@pytest.mark.parametrize("key", ["", "x", NUL, LONG, "{alice}"])
-def test_keys_of_other_users_cannot_be_revoked(admin, sam, alice, key):
+def test_keys_of_other_users_cannot_be_revoked(admin, sam, alice):
     create_key(sam, comment="", actor=COMMAND)
+    key = alice.user.api_keys.get().pk
     before = everything()
-    sent = key.replace("{alice}", str(alice.user.api_keys.get().pk))
-    assert admin.post(page_of(sam), {"action": "revoke_key", "key": sent}).status_code == 400
+    for user, sent in ((sam, key), (alice.user, key), (sam, uuid.uuid4())):
+        for answer in (admin.get(revoke_page(user, sent)), admin.post(revoke_page(user, sent), {"confirmed": "yes"})):
+            assert answer.status_code == 404
+            assert "alice@" not in answer.content.decode()
     assert everything() == before
 
 
@@ -129,8 +152,8 @@ def test_users_with_public_keys_cannot_manage_keys(acme, role):
     client, public = logged_in(sue), role in PUBLIC_ROLES
     before = everything()
     assert ("Create API key" in client.get(page_of(sue)).content.decode()) is not public
-    for form in ({"action": "create_key"}, {"action": "revoke_key", "key": str(row.pk)}):
-        assert (client.post(page_of(sue), form).status_code == 403) is public
+    for path in (page_of(sue), revoke_page(sue, row.pk)):
+        assert (client.post(path, {"action": "create_key"}).status_code == 403) is public
     assert (everything() == before) is public
 
 
@@ -257,6 +280,8 @@ def test_a_superuser_adds_a_staff_user_who_can_log_in(boss, root, client, log):
         {"password": "short"},
         {"password": "1234567890"},
         {"password": NUL * 10},
+        {"username": "nina.schmidt", "password": "schmidt.nina"},
+        {"email": "photographer@example.org", "password": "Photographer9"},
         {"password": LONG},
     ],
 )
@@ -271,6 +296,15 @@ def test_invalid_input_adds_no_user_and_stays_in_the_form(boss, wrong):
     assert f'name="username" value="{sent["username"]}"' in form
     assert f'name="email" type="email" value="{sent["email"]}"' in form
     assert "purple" not in form
+
+
+@pytest.mark.parametrize(("new", "status"), [("root.example", 200), ("root@example", 200), ("purple rivers", 302)])
+def test_a_new_password_must_not_be_similar_to_name_and_email(boss, root, new, status):
+    form = {"old_password": "a long password", "new_password1": new, "new_password2": new}
+    response = boss.post("/admin/password_change/", form)
+    root.refresh_from_db()
+    assert response.status_code == status
+    assert root.check_password(new) is (status == 302)
 
 
 @pytest.mark.parametrize("role", Role)

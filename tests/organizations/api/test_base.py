@@ -7,6 +7,8 @@ from organizations.permissions import ROLE_PERMISSIONS, Permission, Role, grante
 from tests.conftest import Person
 from tests.support import images
 
+pytestmark = pytest.mark.any_database
+
 ACTIONS = {
     "upload": ("POST", "/sourceimages/acme"),
     "list": ("GET", "/sourceimages/acme"),

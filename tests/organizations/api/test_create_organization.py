@@ -1,10 +1,14 @@
 import json
+import re
 
 import pytest
 from django.core.management import CommandError, call_command
 
 from organizations.models import ApiKey, AuditEvent, Membership, Organization, User
+from organizations.permissions import Role
 from organizations.usage import counters
+
+pytestmark = pytest.mark.any_database
 
 
 def test_the_command_prints_a_key_that_works(db, capsys, client):
@@ -65,6 +69,23 @@ def test_bad_input_is_refused_and_nothing_is_created(db, name, email, says):
 def test_the_demo_organization_is_created_once(db, capsys):
     call_command("create_demo", port="8123")
     assert "http://127.0.0.1:8123/sourceimages/demo" in capsys.readouterr().out
+    users = User.objects.count()
     call_command("create_demo")
-    assert "Api-Key" not in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "http://127.0.0.1:8000/admin/" in printed
+    assert "Api-Key" not in printed
+    assert "Password" not in printed
     assert Organization.objects.get().name == "demo"
+    assert User.objects.count() == users
+
+
+def test_the_demo_login_is_an_admin_of_the_demo_organization_alone(db, capsys):
+    User.objects.create(username="demo", email="other@example.org", is_staff=True)
+    call_command("create_demo")
+    printed = dict(re.findall(r"^  (Admin login|Password) +(\S+)$", capsys.readouterr().out, re.MULTILINE))
+    user = User.objects.get(username=printed["Admin login"])
+    assert user.check_password(printed["Password"])
+    assert (user.is_staff, user.is_superuser, user.email) == (True, False, "demo@example.org")
+    membership = user.memberships.get()
+    assert (membership.organization.name, membership.roles) == ("demo", [Role.ADMIN])
+    assert membership.accepted_at is not None

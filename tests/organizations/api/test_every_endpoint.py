@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -10,7 +11,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from rest_framework.test import APIClient
 
 from organizations.api.base import AuthenticatedViewSet, OrganizationScope
-from organizations.models import Membership
+from organizations.models import ApiKey, Membership, Organization
 from organizations.permissions import Requirement, Role
 from tests.conftest import Person
 from tests.support import images
@@ -76,26 +77,41 @@ ALLOWED: dict[str, set[Role]] = {
     "DELETE /jobs/{organization}/{job_id}": READERS,
     "POST /jobs/{organization}/{job_id}/undo": READERS,  # also requires write access where images were changed
     "POST /jobs/{organization}/{job_id}/retry": READERS,
+    "GET /stacks/{organization}": {ADMIN, ADMIN_READ, WRITE, READ},
+    "GET /stacks/{organization}/{stack}": {ADMIN, ADMIN_READ, WRITE, READ},
+    "PUT /stacks/{organization}/{stack}": {ADMIN, WRITE},
+    "DELETE /stacks/{organization}/{stack}": {ADMIN, WRITE},
+    "DELETE /stacks/{organization}/{stack}/cache": {ADMIN, WRITE},
     "GET /": ALL_ROLES,
     "GET /operations": ALL_ROLES,
     "GET /stackoptions": ALL_ROLES,
     "POST /users": ALL_ROLES,
     "GET /user": ALL_ROLES,
     "GET /user/apikeys/token": ALL_ROLES,
+    "POST /user/apikeys/token": ALL_ROLES,
     "GET /user/apikeys": NOT_PUBLIC,
     "POST /user/apikeys": NOT_PUBLIC,
     "GET /user/apikeys/current": NOT_PUBLIC,
+    "PATCH /user/apikeys/{key_id}": NOT_PUBLIC,
     "DELETE /user/apikeys/{key_id}": NOT_PUBLIC,
+    "GET /user/apikeys/{key_id}/effects": NOT_PUBLIC,
     "GET /user/memberships": NOT_PUBLIC,
+    "GET /user/admin/apikeys": NOT_PUBLIC,
+    "GET /user/mfa/totp": NOT_PUBLIC,
+    "POST /user/mfa/totp": NOT_PUBLIC,
+    "POST /user/mfa/totp/confirm": NOT_PUBLIC,
+    "DELETE /user/mfa/totp": NOT_PUBLIC,
     "GET /organizations": ALL_ROLES,
     "GET /organizations/{organization}": ALL_ROLES,
     "PUT /organizations/{organization}": NOT_PUBLIC,
+    "GET /organizations/{organization}/sub_organizations": {ADMIN},
     "PUT /organizations/{organization}/options": {ADMIN},
     "PUT /organizations/{organization}/options/{name}": {ADMIN},
     "POST /organizations/{organization}/signing_keys": {ADMIN},
     "DELETE /organizations/{organization}/signing_keys/{key_id}": {ADMIN},
     "GET /organizations/{organization}/memberships": {ADMIN, ADMIN_READ},
     "POST /organizations/{organization}/memberships": {ADMIN},
+    "GET /organizations/{organization}/memberships/current": ALL_ROLES,
     "GET /organizations/{organization}/memberships/{user_id}": {ADMIN, ADMIN_READ},
     "PUT /organizations/{organization}/memberships/{user_id}": {ADMIN},
     "DELETE /organizations/{organization}/memberships/{user_id}": {ADMIN},
@@ -158,6 +174,7 @@ def call(client: APIClient, endpoint: Endpoint, organization: str, *, hash: str 
         job_id=uuid.uuid4(),
         field="nothing",
         alias="nothing",
+        stack="nothing",
         name="protect_dynamic_stack",
         version=1,
     )
@@ -255,13 +272,102 @@ def test_requests_without_credentials_are_refused_everywhere(image, settings):
             assert response.json()["invalid_authentication"] is True
 
 
+# --- Keys with options ------------------------------------------------------------------------------------------------
+
+ACCOUNT = {name for name, roles in ALLOWED.items() if roles == NOT_PUBLIC} - {"PUT /organizations/{organization}"}
+
+
+@pytest.mark.parametrize("role", sorted(ALL_ROLES - NOT_PUBLIC))
+def test_a_trusted_key_of_a_public_user_manages_the_account_and_nothing_else(image, member, charlie, role):
+    person = member(role)
+    ApiKey.objects.filter(user=person.user).update(trusted=True)
+    for endpoint in ENDPOINTS:
+        allowed = role in ALLOWED[endpoint.name] or endpoint.name in ACCOUNT
+        expected = [""] if allowed else ["role_missing", "public_user"]
+        assert refused(call(person.api, endpoint, "acme", hash=image.hash)) in expected, endpoint.name
+        if endpoint.of_organization:
+            assert refused(call(person.api, endpoint, "other")) == "not_a_member", endpoint.name
+
+
+# What a key that requires a second factor can be used for without a code: tokens, and setting it up.
+WITHOUT_CODE = {
+    "GET /user/apikeys/token": "mfa_enrollment_required",  # says why
+    "POST /user/apikeys/token": "mfa_enrollment_required",
+    "GET /user/mfa/totp": "",
+    "POST /user/mfa/totp": "",
+    "POST /user/mfa/totp/confirm": "",
+}
+
+
+@pytest.mark.parametrize("by_token", [False, True], ids=["key", "token"])
+@pytest.mark.parametrize(
+    ("restriction", "reason"),
+    [
+        ({"allowed_ips": ["192.0.2.1"]}, "ip_not_allowed"),
+        ({"expires": datetime(2020, 1, 1, tzinfo=UTC)}, "key_expired"),
+        ({"requires_mfa": True}, "mfa_enrollment_required"),
+    ],
+    ids=["allowed_ips", "expires", "requires_mfa"],
+)
+def test_a_restricted_key_opens_no_endpoint(image, member, settings, restriction, reason, by_token):
+    """Also with a token issued before: neither in its organization nor in those of others, nor its account."""
+    settings.RATE_LIMIT_ENABLED = False  # there are more endpoints than allowed failures
+    person = member(Role.ADMIN)
+    client = with_token(person) if by_token else person.api
+    ApiKey.objects.filter(user=person.user).update(**restriction)
+    for endpoint in ENDPOINTS:
+        if endpoint.view.required_permissions[endpoint.action] == Requirement.ANONYMOUS:
+            continue
+        response = call(client, endpoint, "acme", hash=image.hash)
+        without_code = WITHOUT_CODE.get(endpoint.name) if "requires_mfa" in restriction else None
+        if without_code == "":
+            assert response.status_code != 403, endpoint.name
+            assert response.json().get("reason") in (None, "invalid"), endpoint.name  # a code is missing
+        else:
+            assert (response.status_code, response.json()["reason"]) == (401, without_code or reason), endpoint.name
+
+
+@pytest.mark.parametrize("role", sorted(NOT_PUBLIC))
+def test_overviews_show_nothing_of_organizations_of_others(member, charlie, stage, role):
+    person = member(role)
+    Organization.objects.filter(name="other").update(master_organization=stage)
+    secret = (str(charlie.user.pk), charlie.user.email, "other", str(Organization.objects.get(name="other").pk))
+    administered = role in ALLOWED["GET /organizations/{organization}/memberships"]
+    for path, status in (
+        ("/user/admin/apikeys", 200),
+        ("/user/memberships", 200),
+        ("/organizations", 200),
+        ("/organizations/acme/memberships/current", 200),
+        ("/organizations/acme/sub_organizations", 200 if role == Role.ADMIN else 403),
+        ("/organizations/stage/memberships/current", 403),
+        ("/organizations/stage/sub_organizations", 403),
+        ("/organizations/other/memberships/current", 403),
+    ):
+        response = person.api.get(path)
+        assert response.status_code == status, path
+        if "/other/" not in path:  # the error names the organization
+            assert not [text for text in secret if text in response.content.decode()], path
+    shown = person.api.get("/user/admin/apikeys").json()
+    assert {item["organization"] for item in shown["items"]} == ({"acme"} if administered else set())
+    theirs = charlie.user.api_keys.get()
+    for method in ("patch", "delete"):
+        response = getattr(person.api, method)(f"/user/apikeys/{theirs.pk}", {"trusted": True}, format="json")
+        assert (response.status_code, response.json()["reason"]) == (404, "key_not_found")
+    theirs.refresh_from_db()
+    assert not theirs.trusted
+
+
 @pytest.mark.parametrize("role", Role)
 def test_no_call_widens_the_rights_of_a_key(image, member, alice, charlie, role):
     """Whatever a user sends, its permissions are the same afterwards."""
     person = member(role)
     membership = Membership.objects.get(user=person.user)
     own = f"/organizations/acme/memberships/{person.user.pk}"
-    body = b'{"roles": ["admin"], "role": "admin", "active": true, "render_org_fallback": "other"}'
+    # Memberships refuse bodies with unknown members.
+    bodies = (
+        b'{"roles": ["admin"]}',
+        b'{"roles": ["admin"], "role": "admin", "active": true, "render_org_fallback": "other"}',
+    )
     for endpoint in ENDPOINTS:
         if endpoint.of_organization and endpoint.method in ("POST", "PUT") and "{hash}" not in endpoint.path:
             path = endpoint.path.format(
@@ -269,10 +375,13 @@ def test_no_call_widens_the_rights_of_a_key(image, member, alice, charlie, role)
                 user_id=person.user.pk,
                 name="render_org_fallback",
                 alias="logo",
+                stack="thumb",
                 job_id=uuid.uuid4(),
             )
-            person.api.generic(endpoint.method, path, body)
-    person.api.generic("PUT", own, body)
+            for body in bodies:
+                person.api.generic(endpoint.method, path, body)
+    for body in bodies:
+        person.api.generic("PUT", own, body)
     membership.refresh_from_db()
     assert membership.roles == [role]
     assert Membership.objects.filter(user=person.user).count() == 1

@@ -8,6 +8,8 @@ from organizations.operations import create_organization_with_admin, create_user
 from organizations.permissions import Role
 from tests.conftest import Person
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.fixture
 def dora(db):
@@ -241,3 +243,42 @@ def test_the_key_of_another_organization_is_out_of_reach(acme, alice):
     alice.api.post("/organizations/acme/signing_keys")
     assert alice.api.delete(f"/organizations/acme/signing_keys/{theirs.fingerprint}").status_code == 404
     assert Organization.objects.get(name="bravo").signing_keys.count() == 1
+
+
+# --- Sub-organizations ------------------------------------------------------------------------------------------------
+
+
+def below(master, *names):
+    for name in names:
+        set_master(create_organization_with_admin(name, email=f"{name}@example.org", actor=COMMAND), master)
+
+
+def set_master(new, master):
+    new.organization.master_organization = master
+    new.organization.save(update_fields=["master_organization"])
+
+
+def test_a_master_organization_lists_those_below_it(acme, alice, charlie):
+    below(acme, "second", "first")
+    body = alice.api.get("/organizations/acme/sub_organizations").json()
+    assert body["total"] == 2
+    assert [(one["name"], one["master_organization"]) for one in body["items"]] == [
+        ("first", "acme"),
+        ("second", "acme"),
+    ]
+    assert charlie.api.get("/organizations/other/sub_organizations").json() == {"total": 0, "items": []}
+
+
+def test_the_admin_of_a_master_organization_sees_secrets_only_with_a_role_below_it(acme, alice, stage):
+    below(acme, "first")
+    stage.master_organization = acme
+    stage.save(update_fields=["master_organization"])
+    first, second = alice.api.get("/organizations/acme/sub_organizations").json()["items"]
+    assert (first["name"], first["billing_email"], first["signing_keys"]) == ("first", "", [])
+    assert (second["name"], second["billing_email"], len(second["signing_keys"])) == ("stage", "stage@example.org", 1)
+
+
+def test_a_stranger_sees_no_sub_organizations(acme, alice, charlie):
+    below(acme, "first")
+    response = charlie.api.get("/organizations/acme/sub_organizations")
+    assert (response.status_code, response.json()["reason"]) == (403, "not_a_member")

@@ -111,8 +111,13 @@ def test_what_cannot_be_signed_is_refused(alice, key, body):
     assert sign(alice, **body).status_code == 400
 
 
-def test_an_address_with_the_organization_in_its_path_belongs_to_it(alice, key):
-    assert sign(alice, url="http://localhost:8000/acme/thumb/3fa9c1.jpg").status_code == 200
+@pytest.mark.parametrize("path", ["acme/thumb/3fa9c1.jpg", "render/acme/thumb/3fa9c1.jpg"])
+def test_an_address_with_the_organization_in_its_path_belongs_to_it(alice, key, path):
+    assert sign(alice, url=f"http://localhost:8000/{path}").status_code == 200
+
+
+def test_an_address_of_another_organization_is_not_signed(alice, key):
+    assert sign(alice, url="http://localhost:8000/render/other/thumb/3fa9c1.jpg").status_code == 400
 
 
 def test_a_stranger_signs_nothing(key, charlie):

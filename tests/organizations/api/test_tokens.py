@@ -234,6 +234,64 @@ def test_unspecified_options_are_inherited(acme, alice):
     }
 
 
+# --- POST -------------------------------------------------------------------------------------------------------------
+
+
+def post(client, query: str = "", body: bytes = b"", content_type: str = "application/json"):
+    return client.generic("POST", f"/user/apikeys/token?{query}", body, content_type)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"", ""),
+        (b"", "application/json"),
+        (b"{}", "text/plain"),
+        (b"[]", "application/json"),
+        (b"null", "application/json"),
+        (b'{"totp": null}', "application/json"),
+    ],
+)
+def test_a_token_can_be_posted_for_with_or_without_a_body(acme, alice, body, content_type):
+    response = post(alice.api, "expires_in=60&no_ip_protection=true", body, content_type)
+    assert response.status_code == 200
+    payload = response.json()["payload"]
+    assert (payload["expt"], payload["ips"], payload["rn"]) == (60, [], False)
+    assert bearer(response.json()["token"]).get("/user").json()["user_id"] == str(alice.user.pk)
+
+
+def test_a_token_is_renewed_with_post(acme, alice):
+    first = post(alice.api, "expires_in=100").json()
+    assert post(bearer(first["token"])).json()["payload"]["expt"] == 100
+    assert post(bearer(first["token"]), "expires_in=101").json()["reason"] == "token_not_renewable"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("query", ["totp=123456", "totp=", "expires_in=60&totp=123456"])
+def test_a_code_in_the_query_is_refused(acme, alice, method, query):
+    response = alice.api.generic(method, f"/user/apikeys/token?{query}")
+    assert (response.status_code, response.json()["reason"]) == (400, "invalid")
+    assert "token" not in response.json()
+    assert "123456" not in response.content.decode()
+
+
+def test_a_code_of_a_user_without_a_second_factor_is_invalid(acme, alice):
+    response = post(alice.api, body=b'{"totp": "123456"}')
+    assert (response.status_code, response.json()["reason"]) == (401, "totp_invalid")
+    assert response.json()["invalid_authentication"] is True
+    assert response.json()["error"]["reason"] == "totp_invalid"
+    assert "token" not in response.json()
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"ips": "192.0.2.7"}', b'{"expires_in": 60}', b'{"totp": {}}', b'["totp"]', b"7", b"{", b'{"totp": ""}']
+)
+def test_an_unknown_body_is_refused_instead_of_ignored(acme, alice, body):
+    response = post(alice.api, body=body)
+    assert response.status_code == 400
+    assert "token" not in response.json()
+
+
 # --- Properties -------------------------------------------------------------------------------------------------------
 
 addresses = st.ip_addresses(v=4) | st.ip_addresses(v=6).filter(lambda one: one.ipv4_mapped is None)

@@ -4,11 +4,15 @@ import pytest
 
 from organizations.audit import COMMAND, staff_actor
 from organizations.auth.consent import is_public
-from organizations.models import AuditEvent, Membership, User
+from organizations.models import AuditEvent, Job, Membership, Organization, User
 from organizations.operations import set_roles
 from organizations.permissions import Role
+from sourceimages.models import ImageVersion
 from tests.conftest import Person
-from tests.support.staff import everything, logged_in, page
+from tests.support.rows import insert_images
+from tests.support.staff import everything, logged_in, page, superuser
+
+pytestmark = pytest.mark.any_database
 
 OTHER = "/organizations/other/memberships"
 
@@ -60,6 +64,82 @@ def test_staff_of_a_stranger_do_not_see_it_either(charlie, alice, invite):
     assert "alice@example.org" not in shown
     found = browser.get("/admin/organizations/membership/?q=alice@example").content.decode()
     assert str(alice.user.pk) not in found
+
+
+def test_what_a_public_user_does_there_does_not_show_the_address_either(charlie, member, invite):
+    """Anyone has the key of a public user, a stranger too, who would see in the admin whose it is."""
+    bob = member(Role.READ)
+    invite(bob, Role.WRITE)
+    other = membership(charlie).organization
+    insert_images(other, 2, actor=COMMAND)
+    first, second = other.images.order_by("id")
+    assert bob.api.put(f"/sourceimages/other/{first.hash}/name", "b.png", format="json").status_code == 204
+    assert bob.api.delete(f"/sourceimages/other/{second.hash}").status_code == 204
+    Job.objects.create(organization=other, kind="lock", source="api", user=bob.user, state="succeeded")
+    User.objects.filter(pk=charlie.user.pk).update(is_staff=True)
+    browser = logged_in(User.objects.get(pk=charlie.user.pk))
+    deletion = other.tombstones.get()
+    paths = [
+        page(other, "history"),
+        page(other, "usage"),
+        "/admin/",
+        "/admin/organizations/auditevent/",
+        f"/admin/organizations/auditevent/{AuditEvent.objects.get(action='image.renamed').pk}/change/",
+        "/admin/organizations/job/",
+        f"/admin/organizations/job/{Job.objects.get(kind='lock').pk}/change/",
+        "/admin/sourceimages/tombstone/",
+        f"/admin/sourceimages/tombstone/{deletion.pk}/change/",
+        f"/admin/sourceimages/sourceimage/{first.pk}/change/",
+        f"/admin/sourceimages/sourceimage/{second.pk}/change/",
+        "/admin/sourceimages/imageversion/",
+        f"/admin/sourceimages/imageversion/{ImageVersion.objects.get().pk}/change/",
+    ]
+    named = 0
+    for path in paths:
+        answer = browser.get(path)
+        assert answer.status_code == 200, path
+        assert "bob@example.org" not in answer.content.decode(), path
+        named += str(bob.user.pk) in answer.content.decode()
+    assert named >= len(paths) - 2
+    assert "bob@example.org" in logged_in(superuser()).get(page(other, "history")).content.decode()
+
+
+def test_a_public_user_makes_no_user_with_its_address_for_a_stranger(charlie, member, invite):
+    """The response would have the address, and anyone has the key."""
+    bob = member(Role.READ)
+    invite(bob, Role.ADMIN)
+    before = User.objects.count()
+    answer = bob.api.post(OTHER, {"roles": ["read"]}, format="json")
+    assert (answer.status_code, answer.json()["reason"]) == (403, "public_user")
+    assert "bob@example.org" not in answer.content.decode()
+    assert User.objects.count() == before
+
+
+def test_organizations_of_strangers_push_nothing_off_the_list_of_keys(alice, charlie, invite, monkeypatch):
+    Organization.objects.filter(name="other").update(name="aaa")  # sorts before acme
+    answer = charlie.api.put(f"/organizations/aaa/memberships/{alice.user.pk}", {"roles": ["admin"]}, format="json")
+    assert answer.status_code == 201
+    own = [one["user_id"] for one in alice.api.get("/organizations/acme/memberships").json()["items"]]
+    for name, limit in (("MAX_ORGANIZATIONS", 1), ("MAX_MEMBERSHIPS", 2)):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"organizations.api.users.{name}", limit)
+            listed = alice.api.get("/user/admin/apikeys").json()
+        assert listed["truncated"]
+        assert [one["user_id"] for one in listed["items"]] == own
+    assert {one["organization"] for one in alice.api.get("/user/admin/apikeys").json()["items"]} == {"acme", "aaa"}
+
+
+def test_organizations_of_strangers_are_not_on_the_dashboard(acme, charlie, alice):
+    User.objects.filter(pk=alice.user.pk).update(is_staff=True)
+    other = membership(charlie).organization
+    for _ in range(9):
+        Job.objects.create(organization=other, kind="lock", state="running")
+        charlie.api.put(f"{OTHER}/{alice.user.pk}", {"roles": ["admin"]}, format="json")
+        charlie.api.put(f"{OTHER}/{alice.user.pk}", {"roles": ["read"]}, format="json")
+    Job.objects.create(organization=acme, kind="lock", state="running", created=acme.created)
+    context = logged_in(User.objects.get(pk=alice.user.pk)).get("/admin/").context
+    assert [job.organization for job in context["running"]] == [acme]
+    assert {change.organization for change in context["admin_changes"]} <= {acme}
 
 
 # Rights
@@ -203,6 +283,25 @@ def test_the_last_admin_cannot_leave(charlie):
     answer = charlie.api.delete(f"{OTHER}/{charlie.user.pk}")
     assert (answer.status_code, answer.json()["reason"]) == (409, "last_admin")
     assert Membership.objects.filter(user=charlie.user).exists()
+
+
+def test_a_stranger_leaves_no_user_behind_as_the_last_admin(charlie, alice, invite):
+    """Or the user could not leave, and operators could not deactivate the user."""
+    invite(alice, Role.ADMIN)
+    for answer in (
+        charlie.api.delete(f"{OTHER}/{charlie.user.pk}"),
+        charlie.api.put(f"{OTHER}/{charlie.user.pk}", {"roles": ["read"]}, format="json"),
+    ):
+        assert (answer.status_code, answer.json()["reason"]) == (409, "last_admin")
+    assert membership(charlie).roles == ["admin"]
+    assert alice.api.delete(f"{OTHER}/{alice.user.pk}").status_code == 204
+
+
+def test_an_admin_who_has_accepted_can_be_left_alone(charlie, alice, invite):
+    invite(alice, Role.ADMIN)
+    assert alice.api.get("/organizations/other").status_code == 200
+    assert charlie.api.delete(f"{OTHER}/{charlie.user.pk}").status_code == 204
+    assert alice.api.delete(f"{OTHER}/{alice.user.pk}").status_code == 409
 
 
 def test_the_key_of_a_public_user_cannot_leave(acme, member):

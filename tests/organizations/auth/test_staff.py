@@ -9,6 +9,8 @@ from organizations.models import Membership, Organization
 from organizations.permissions import ROLE_PERMISSIONS, Permission, Role
 from tests.support.staff import helper, superuser
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.fixture
 def other(charlie):

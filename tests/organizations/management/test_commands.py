@@ -9,6 +9,7 @@ from django.core.management import CommandError, call_command
 
 from organizations.models import AuditEvent, Membership, User
 from organizations.operations import create_key
+from organizations.permissions import Role
 from tests.conftest import Person
 from tests.support import images
 
@@ -54,6 +55,18 @@ def test_a_key_is_created(acme, alice, run):
     printed = json.loads(run("create_api_key", str(alice.user.pk), comment="shop", json=True))
     assert Person(alice.user, printed["api_key"]).api.get("/user/apikeys/current").json()["comment"] == "shop"
     assert "can't be shown again" in run("create_api_key", str(alice.user.pk))
+
+
+def test_a_public_user_gets_a_trusted_key(member, run):
+    bob = member(Role.READ)
+    printed = json.loads(run("create_api_key", str(bob.user.pk), trusted=True, json=True))
+    assert Person(bob.user, printed["api_key"]).api.get("/user").json()["email"] == "bob@example.org"
+
+
+def test_an_imported_key_is_not_trusted(acme, alice, run):
+    with pytest.raises(CommandError):
+        run("create_api_key", str(alice.user.pk), trusted=True, imported=True, sent="Ab3" * 10 + "xY")
+    assert alice.user.api_keys.count() == 1
 
 
 def test_a_key_of_old_is_imported(acme, alice, run):
@@ -119,6 +132,9 @@ def test_a_staff_user_is_created(db, run, client):
         ("eve", "short", "eve@example.org"),
         ("eve", "password123", "eve@example.org"),
         ("eve", "", "eve@example.org"),
+        ("eve.example", "eve-example1", "other@example.net"),
+        ("eve", "photographer9", "photographer@example.org"),
+        ("eve", "photo-museum.org", "eve@photo-museum.org"),
         ("eve", "a long password", "eve"),
         ("x" * 151, "a long password", "eve@example.org"),
     ],

@@ -3,4 +3,4 @@ from django.apps import AppConfig
 
 class SourceImagesConfig(AppConfig):
     name = "sourceimages"
-    verbose_name = "source images"
+    verbose_name = "Source images"

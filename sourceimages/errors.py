@@ -85,6 +85,24 @@ class TooManyFetches(TooManyRequests):
     reason = "too_many_fetches"
 
 
+class TooManyArchives(TooManyRequests):
+    """Too many archives are being downloaded."""
+
+    reason = "too_many_archives"
+
+
+class TooManySearches(TooManyRequests):
+    """Too many expensive searches are in progress."""
+
+    reason = "too_many_searches"
+
+
+class SearchTooExpensive(InvalidInput):
+    """A search would read more rows than the database can within its time limit."""
+
+    reason = "search_too_expensive"
+
+
 class HashCollision(Conflict):
     """A different file with the same SHA-1 exists."""
 

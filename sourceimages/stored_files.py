@@ -37,6 +37,12 @@ def open_file(file: StoredFile, start: int = 0, length: int | None = None) -> It
         return originals.open(file.key, start, length)
 
 
+def internal_path(file: StoredFile, *, ranged: bool) -> str:
+    """The path of the file for a reverse proxy, which sends it (`Storage.internal_path`). Raises OriginalMissing."""
+    file_size(file)
+    return storage.originals().internal_path(file.key, ranged=ranged)
+
+
 @contextmanager
 def local_file(file: StoredFile) -> Iterator[Path]:
     """A path of the file on this machine, read-only and valid within the context. Raises OriginalMissing."""

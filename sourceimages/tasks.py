@@ -1,133 +1,143 @@
 """Celery tasks for maintenance and jobs."""
 
-from collections.abc import Callable, Iterable
-from functools import partial, wraps
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 from uuid import UUID
 
 import structlog
-from celery import Task, shared_task
-from django.conf import settings
-from django.db import transaction
+from celery import Task
+from celery.signals import worker_init
 
-from organizations.models import Job
-from sourceimages import jobs, operations, ownership
+from rokka.celery import app
+from rokka.core import time_limits
+from rokka.core.locks import AlreadyRunning, exclusive
+from sourceimages import jobs, operations, ownership, probing, queue
 from sourceimages.errors import ReadingInterrupted, StorageMismatch
 from sourceimages.jobs import snapshot
 from sourceimages.jobs.progress import TRANSIENT
 from sourceimages.maintenance import garbage_collection, storage_trash, versions
 from sourceimages.maintenance.purge import purge_expired
 from sourceimages.maintenance.verify import verify_due
-from sourceimages.models import StoredFile
 
-INLINE = settings.JOB_RUNNER == "inline"  # the one place that reads it
-STALE_SECONDS = 10 if INLINE else 40  # without a heartbeat, before another process resumes a job
-TIME_SLICE = 5 if INLINE else jobs.TIME_SLICE  # seconds; inline, a request waits for it
-VERIFY_SECONDS = 10 if INLINE else 240  # inline, other tasks wait for it
-INLINE_LIMIT = 100  # images of a job that is run within the request
-INLINE_SECONDS = 5  # after which such a job continues in the background
+TIME_SLICE = 5 if queue.INLINE else jobs.TIME_SLICE  # seconds; inline, a request waits for it
+VERIFY_SECONDS = 10 if queue.INLINE else 240  # inline, other tasks wait for it
+PURGE_AGAIN_SECONDS, PURGE_EXPIRES_SECONDS = 60, 3600  # if another purge is running
 
 log = structlog.get_logger()
+
+
+@worker_init.connect
+def check_sandbox(**sent: Any) -> None:
+    """Refuse to start a worker without the sandbox that is required, like a web process."""
+    probing.check_sandbox()
 
 
 def retried_by_schedule(task: Callable[..., None]) -> Callable[..., None]:
     """Decorate a task whose work is in rows: if something is unavailable, the next scheduled run does the work.
 
-    That is so while the storage or the database doesn't answer, and while the two don't belong together.
+    That is so while the storage or the database doesn't answer, while the two don't belong together, and while another
+    process runs the same task.
     """
 
     @wraps(task)
     def attempt(*params: Any) -> None:
         try:
             ownership.check_writable()
-            task(*params)
+            with time_limits.limited(time_limits.JOB, per_statement=True):
+                task(*params)
         except StorageMismatch as error:
             log.error("task.paused", task=task.__name__, reason=error.message)
+        except AlreadyRunning:
+            log.info("task.already_running", task=task.__name__)
         except TRANSIENT as error:
             log.warning("task.postponed", task=task.__name__, reason=str(error))
 
     return attempt
 
 
-@shared_task
+@app.task
 @retried_by_schedule
+@exclusive("raise_owner_mark")
 def raise_owner_mark() -> None:
     ownership.raise_counter()
 
 
-@shared_task
+@app.task
 @retried_by_schedule
+@exclusive("collect_garbage")
 def collect_garbage() -> None:
     garbage_collection.collect_garbage()
 
 
-@shared_task
+@app.task
 @retried_by_schedule
+@exclusive("empty_storage_trash")
 def empty_storage_trash() -> None:
     storage_trash.empty_trash()
 
 
-@shared_task
+@app.task
 @retried_by_schedule
 def purge() -> None:
-    purge_expired()
+    """Purge expired deletions; a running purge may have missed those that this one was started for."""
+    try:
+        with exclusive("purge"):
+            purge_expired()
+    except AlreadyRunning:
+        if not queue.INLINE:
+            purge.apply_async(countdown=PURGE_AGAIN_SECONDS, expires=PURGE_EXPIRES_SECONDS)
+        raise
 
 
-@shared_task
+@app.task
 @retried_by_schedule
+@exclusive("remove_old_versions")
 def remove_old_versions() -> None:
     versions.remove_old_versions()
 
 
-@shared_task(bind=True)
+@app.task(bind=True)
 @retried_by_schedule
 def run_job(self: Task, job_id: str) -> None:
     """Run a slice of a job and enqueue the next one. If a service is unavailable, resume_jobs retries it later."""
     if (self.request.delivery_info or {}).get("redelivered"):
         jobs.handle_killed(UUID(job_id))
-    job = _run_slice(UUID(job_id), seconds=TIME_SLICE)
-    if job is not None and job.unfinished and not INLINE:
+    job = queue.run_slice(UUID(job_id), seconds=TIME_SLICE)
+    if job is not None and job.unfinished and not queue.INLINE:
         run_job.delay(job_id)
 
 
-@shared_task
+@app.task
 @retried_by_schedule
+@exclusive("resume_jobs")
 def resume_jobs() -> None:
     """Resume jobs without a running worker; a job that was killed too often fails."""
-    for job_id in jobs.stalled(seconds=STALE_SECONDS):
+    for job_id in jobs.stalled(seconds=queue.STALE_SECONDS):
         jobs.handle_killed(job_id)
-        if INLINE:
-            _run_slice(job_id, seconds=jobs.TIME_SLICE)  # in the scheduler, where no request waits
+        if queue.INLINE:
+            queue.run_slice(job_id, seconds=jobs.TIME_SLICE)  # in the scheduler, where no request waits
         else:
-            enqueue_job(job_id)
+            queue.enqueue_job(job_id)
 
 
-@shared_task
+@app.task
 @retried_by_schedule
+@exclusive("index_stale")
 def index_stale() -> None:
     """Rebuild search indexes after a change of the language, or an upgrade that changes the index."""
     for job in jobs.index_stale():
-        enqueue_job(job.pk)
+        queue.enqueue_job(job.pk)
 
 
-@shared_task
+@app.task
 @retried_by_schedule
+@exclusive("delete_old_job_images")
 def delete_old_job_images() -> None:
     snapshot.delete_old()
 
 
-def _run_slice(job_id: UUID, *, seconds: float) -> Job | None:
-    """Run the job for this many seconds; None if it waits for a service that is unavailable."""
-    if jobs.is_waiting(job_id):
-        return None
-    try:
-        return jobs.run(job_id, seconds=seconds)
-    except TRANSIENT as error:
-        log.warning("job.waits", job=str(job_id), error=str(error))
-        return None
-
-
-@shared_task
+@app.task
 @retried_by_schedule
 def optimize(file_id: int) -> None:
     try:
@@ -136,65 +146,33 @@ def optimize(file_id: int) -> None:
         log.warning("optimize.interrupted", file=file_id, error=error.message)
 
 
-@shared_task
+@app.task
 @retried_by_schedule
+@exclusive("optimize_pending")
 def optimize_pending() -> None:
     for file_id in operations.waiting_to_be_optimized():
-        _enqueue(optimize, file_id)
+        queue.enqueue("optimize", file_id)
 
 
-@shared_task
+@app.task
 @retried_by_schedule
+@exclusive("extract_colors")
 def extract_colors() -> None:
     """Extract the dominant colors of up to 100 files; the next run continues."""
     for file_id in operations.files_without_colors():
         operations.extract_colors(file_id)
 
 
-@shared_task
+@app.task
 @retried_by_schedule
+@exclusive("read_again")
 def read_again() -> None:
     for file_id in operations.to_read_again():
         operations.read_again(file_id)
 
 
-@shared_task
+@app.task
 @retried_by_schedule
+@exclusive("verify")
 def verify() -> None:
     verify_due(seconds=VERIFY_SECONDS)
-
-
-def run_or_enqueue(job: Job) -> Job:
-    """Run a small job at once, or enqueue a large one; return its current state."""
-    if (job.total or 0) <= INLINE_LIMIT:
-        job = _run_slice(job.pk, seconds=INLINE_SECONDS) or job
-    if job.unfinished:
-        enqueue_job(job.pk)
-        job.refresh_from_db()
-    return job
-
-
-def enqueue_job(job_id: UUID) -> None:
-    """Enqueue the job after the commit. If that fails, the scheduled task resume_jobs runs it."""
-    transaction.on_commit(lambda: _enqueue(run_job, str(job_id)))
-
-
-def enqueue_purge() -> None:
-    """Enqueue a purge after the commit, instead of waiting for the hourly one."""
-    transaction.on_commit(lambda: _enqueue(purge))
-
-
-def enqueue_optimize(files: Iterable[StoredFile]) -> None:
-    """Enqueue the optimization of those files for which it was requested, after the commit."""
-    for file in {file.pk: file for file in files if file.optimize_to}.values():
-        transaction.on_commit(partial(_enqueue, optimize, file.pk))
-
-
-def _enqueue(task: Task, *params: str | int) -> None:
-    try:
-        if INLINE:
-            task(*params)
-        else:
-            task.delay(*params)
-    except Exception:  # the request that enqueues it must not fail; a scheduled task will do the work
-        log.warning("task.enqueue_failed", task=task.name, params=params, exc_info=True)

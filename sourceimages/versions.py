@@ -26,19 +26,25 @@ def record_versions(
 ) -> None:
     """Record the replaced values of images, all locked; `derived` has the IDs of new images created from them."""
     ImageVersion.objects.bulk_create(
-        ImageVersion(
-            organization_id=image.organization_id,
-            image_id=image.pk,
-            hash=image.hash,
-            kind=kind,
-            before=to_json(values),
-            derived_id=derived.get(image),
-            source=actor.source,
-            user=actor.user,
-            api_key_id=actor.api_key_id,
-            job_id=actor.job_id,
-        )
-        for image, values in before.items()
+        version_of(image, kind, values, actor, derived_id=derived.get(image)) for image, values in before.items()
+    )
+
+
+def version_of(
+    image: SourceImage, kind: ImageVersion.Kind, before: Values, actor: Actor, *, derived_id: int | None = None
+) -> ImageVersion:
+    """Build an unsaved version."""
+    return ImageVersion(
+        organization_id=image.organization_id,
+        image_id=image.pk,
+        hash=image.hash,
+        kind=kind,
+        before=to_json(before),
+        derived_id=derived_id,
+        source=actor.source,
+        user=actor.user,
+        api_key_id=actor.api_key_id,
+        job_id=actor.job_id,
     )
 
 

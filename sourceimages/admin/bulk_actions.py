@@ -19,7 +19,8 @@ from organizations.auth.staff import actor_of, staff_of
 from organizations.models import Job, Organization
 from organizations.permissions import Permission
 from rokka.core.errors import DomainError, InvalidInput
-from sourceimages import jobs, tasks
+from sourceimages import jobs, queue
+from sourceimages.admin.job_details import failures
 from sourceimages.errors import ImageNotFound, SelectionChanged
 from sourceimages.jobs.bulk_actions import BULK_ACTIONS, BulkAction, BulkActionForm
 from sourceimages.jobs.selection import Selection, Summary
@@ -164,18 +165,17 @@ class BulkActionMixin(ReadOnlyAdmin):
         job = jobs.start_bulk_action(
             action.name, selection, expected=sent.expected(selection), actor=actor_of(request), **params
         )
-        job = tasks.run_or_enqueue(job)
+        job = queue.run_or_enqueue(job)
         job_url = reverse("admin:organizations_job_change", args=[job.pk])
-        if job.unfinished or (job.total or 0) > tasks.INLINE_LIMIT:
+        if job.unfinished or (job.total or 0) > queue.INLINE_LIMIT:
             return HttpResponseRedirect(job_url)
-        counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in sorted(job.counts.items()))
+        counts = ", ".join(f"{count:,} {label}" for label, count in jobs.outcome_counts(job))
         level = messages.SUCCESS if job.state == Job.State.SUCCEEDED else messages.WARNING
-        text = '{}: {}. {} <a href="{}">View job</a>'
-        messages.add_message(
-            request, level, format_html(text, action.label, counts or "0 images changed", job.error, job_url)
-        )
-        for error in job.errors[:3]:
-            messages.warning(request, error["message"])
+        outcome = ". ".join(filter(None, [counts or "0 images changed", job.error.rstrip(".")]))
+        text = '{}: {}. <a href="{}">View job</a>'
+        messages.add_message(request, level, format_html(text, action.label, outcome, job_url))
+        for failure in failures(job)[:3]:
+            messages.warning(request, f"{failure['name'] or failure['hash'][:12]}: {failure['message']}")
         return HttpResponseRedirect(next_url(back))
 
     def _apply_to_one(

@@ -1,7 +1,7 @@
 """The page of one image: its details, history and related images, and the forms that change it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -14,11 +14,11 @@ from django.urls import path
 
 from organizations.admin.base import ReadOnlyAdmin, error_page
 from organizations.admin.forms import cleaned_data
-from organizations.auth.staff import actor_of, staff_of
+from organizations.auth.staff import actor_of, known_user, staff_of
 from organizations.models import AuditEvent
 from organizations.permissions import Permission
 from rokka.core.errors import Conflict, DomainError, InvalidInput, NotFound
-from sourceimages import metadata, thumbnails
+from sourceimages import metadata
 from sourceimages.admin.bulk_actions import available_actions, change_url
 from sourceimages.admin.forms import (
     AREA_FIELDS,
@@ -36,6 +36,7 @@ from sourceimages.admin.list_view import can_view
 from sourceimages.downloads import original
 from sourceimages.downloads.access import can_download_original, check_original
 from sourceimages.errors import ImageNotFound
+from sourceimages.formats import RENDERABLE
 from sourceimages.metadata.user import USER_TYPES, parse_form_value
 from sourceimages.models import ImageVersion, SourceImage
 from sourceimages.operations import (
@@ -46,6 +47,7 @@ from sourceimages.operations import (
     update_in_place,
 )
 from sourceimages.operations.aliases import delete_alias, set_alias
+from sourceimages.templatetags.sourceimages_admin import as_text
 
 EVENT_LIMIT = 50
 VERSION_LIMIT = 50
@@ -57,6 +59,11 @@ FormData = dict[str, Any]
 
 class DetailMixin(ReadOnlyAdmin):
     """The page of one image, and the download of its original."""
+
+    @property
+    def image_actions(self) -> "Mapping[str, ImageAction]":
+        """What can be submitted on the page, by name."""
+        return ACTIONS
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view
@@ -81,13 +88,14 @@ class DetailMixin(ReadOnlyAdmin):
         problem = ("", "")
         if request.method == "POST":
             name = str(request.POST.get("action", ""))
-            if name not in ACTIONS:
+            action = self.image_actions.get(name)
+            if action is None:
                 raise InvalidInput("Invalid request: unknown action. Reload the page and try again.")
-            staff_of(request).check(image.organization, Permission.IMAGES_WRITE)
-            action = ACTIONS[name]
+            staff_of(request).check(image.organization, action.permission)
             try:
                 result = action.handler(self, request, image, cleaned_data(action.form, request.POST))
-                return HttpResponseRedirect(f"{change_url(result.pk)}#{name}")
+                if result is not None:
+                    return HttpResponseRedirect(f"{change_url(result.pk)}#{name}")
             except DomainError as error:
                 problem = (name, error.message)
                 image = self.image(request, object_id)
@@ -98,7 +106,9 @@ class DetailMixin(ReadOnlyAdmin):
     def _context(self, request: HttpRequest, image: SourceImage) -> dict[str, Any]:
         staff, organization = staff_of(request), image.organization
         granted = staff.granted(organization.pk)
+        known = known_user(staff)
         events = AuditEvent.objects.filter(organization=organization, target=image.hash).select_related("user")
+        versions = ImageVersion.objects.filter(image_id=image.pk).select_related("user")
         others = image.file.images.exclude(pk=image.pk)  # an organization stores each content once
         areas, data = area_rows(image), request.POST
         submitted = submitted_rows(request) if data.get("action") == "metadata" else None
@@ -106,7 +116,7 @@ class DetailMixin(ReadOnlyAdmin):
             "title": image.name,
             "image": image,
             "downloadable": can_download_original(image, granted),
-            "visible": can_view(staff, image) and image.file.format in thumbnails.SUPPORTED_FORMATS,
+            "visible": can_view(staff, image) and image.file.format in RENDERABLE,
             "can_write": Permission.IMAGES_WRITE in granted,
             "writable": Permission.IMAGES_WRITE in granted and not image.deleted and not image.locked,
             "actions": [
@@ -130,12 +140,11 @@ class DetailMixin(ReadOnlyAdmin):
             "others": list(others.select_related("tombstone", "file").order_by("-id")[:RELATED_LIMIT]),
             "aliases": list(organization.aliases.filter(hash=image.hash).order_by("alias")),
             "versions": [
-                (version, [(name, form_text(value)) for name, value in sorted(version.before.items())])
-                for version in ImageVersion.objects.filter(image_id=image.pk)
-                .select_related("user")
-                .order_by("-id")[:VERSION_LIMIT]
+                (version, [(name, as_text(value)) for name, value in sorted(version.before.items())])
+                for version in versions.annotate(user_is_known=known).order_by("-id")[:VERSION_LIMIT]
             ],
-            "events": list(events.order_by("-created", "-id")[:EVENT_LIMIT]),
+            "events": list(events.annotate(user_is_known=known).order_by("-created", "-id")[:EVENT_LIMIT]),
+            "deleted_by": image.tombstone and staff.user_name(image.tombstone.deleted_by, organization),
             "links": {
                 "API": request.build_absolute_uri(f"/sourceimages/{organization.name}/{image.hash}"),
                 "Original (API)": request.build_absolute_uri(
@@ -151,7 +160,7 @@ class DetailMixin(ReadOnlyAdmin):
         check_original(image, staff.granted(image.organization_id))
         return original.original_response(request, image)
 
-    # --- Actions: each returns the image whose page to show next ------------------------------------------------------
+    # --- Actions: see ImageAction ------------------------------------------------------------------------------------
 
     def rename(self, request: HttpRequest, image: SourceImage, data: FormData) -> SourceImage:
         rename_image(image, data["name"], actor=actor_of(request))
@@ -208,10 +217,14 @@ class DetailMixin(ReadOnlyAdmin):
 
 @dataclass(frozen=True, slots=True)
 class ImageAction:
-    """Something a user can submit on the page: the form that reads it, and the method that does it."""
+    """Something a user can submit on the page: the form that reads it, and the method that does it.
+
+    The method returns the image whose page to show next, or None to show this page again with what was submitted.
+    """
 
     form: type[forms.Form]
-    handler: Callable[[DetailMixin, HttpRequest, SourceImage, FormData], SourceImage]
+    handler: Callable[[Any, HttpRequest, SourceImage, FormData], SourceImage | None]
+    permission: Permission = Permission.IMAGES_WRITE
 
 
 ACTIONS = {
@@ -222,10 +235,6 @@ ACTIONS = {
     "remove_alias": ImageAction(AliasForm, DetailMixin.remove_alias),
     "history": ImageAction(VersionForm, DetailMixin.restore_version),
 }
-
-
-def form_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def metadata_rows(image: SourceImage) -> list[tuple[str, str, str]]:

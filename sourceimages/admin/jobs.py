@@ -5,19 +5,21 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import pluralize
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
-from organizations.admin.base import ActionAdmin, error_page, row_action
+from organizations.admin.base import ActionAdmin, UserNameAdmin, error_page, row_action
 from organizations.audit import Actor
 from organizations.auth.staff import staff_of
 from organizations.models import Job, Organization
 from organizations.permissions import Permission
 from rokka.core.errors import Conflict, NotFound
-from sourceimages import jobs, tasks
+from sourceimages import jobs, queue
+from sourceimages.admin.job_details import failures, job_details
 from sourceimages.jobs import permission_for, undo
 
 
@@ -26,8 +28,19 @@ def job_permission(job: Job) -> Permission:
     return permission_for(job.kind)
 
 
+class KindFilter(admin.SimpleListFilter):
+    title, parameter_name = "kind", "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
+        kinds = [(name, kind.label) for name, kind in jobs.KINDS.items() if kind.runs_as_job]
+        return sorted(kinds, key=lambda kind: kind[1])
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
+        return queryset.filter(kind=self.value()) if self.value() else queryset
+
+
 @admin.register(Job)
-class JobAdmin(ActionAdmin):
+class JobAdmin(UserNameAdmin, ActionAdmin):
     permission = Permission.IMAGES_READ
     list_display = (
         "kind_label",
@@ -39,7 +52,7 @@ class JobAdmin(ActionAdmin):
         "result_summary",
     )
     list_select_related = ("organization", "user")
-    list_filter = ("state", "kind")
+    list_filter = ("state", KindFilter)
     ordering = ("-created", "-id")
     actions = ("cancel", "resume", "retry", "undo")
     change_list_template = "admin/sourceimages/jobs.html"
@@ -94,8 +107,9 @@ class JobAdmin(ActionAdmin):
             "rate": rate(job),
             "eta": eta(job),
             "requested_by": self.requested_by(job),
-            "counts": [(name.replace("_", " "), count) for name, count in sorted(job.counts.items())],
-            "selection": job.params.get("selection"),
+            "counts": jobs.outcome_counts(job),
+            "failures": failures(job),
+            "details": job_details(job, staff_of(request)),
             "buttons": [
                 (name, actions[name][2])
                 for name in self.object_actions(job)
@@ -127,7 +141,7 @@ class JobAdmin(ActionAdmin):
     def resume(self, job: Job, actor: Actor) -> None:
         if job.state not in jobs.RESUMABLE:
             raise Conflict(f'The job "{jobs.title(job)}" is {job.state} and can\'t be resumed.')
-        tasks.enqueue_job(jobs.resume(job, actor=actor).pk)
+        queue.enqueue_job(jobs.resume(job, actor=actor).pk)
 
     @row_action(
         "Undo changes",
@@ -137,7 +151,7 @@ class JobAdmin(ActionAdmin):
     )
     def undo(self, job: Job, actor: Actor) -> str:
         started = jobs.start_undo(job, actor=actor)
-        tasks.enqueue_job(started.pk)
+        queue.enqueue_job(started.pk)
         url = reverse("admin:organizations_job_change", args=[started.pk])
         return format_html('Started: <a href="{}">{}</a>.', url, jobs.title(started))
 
@@ -148,7 +162,7 @@ class JobAdmin(ActionAdmin):
     )
     def retry(self, job: Job, actor: Actor) -> str:
         started = jobs.start_retry(job, actor=actor)
-        tasks.enqueue_job(started.pk)
+        queue.enqueue_job(started.pk)
         url = reverse("admin:organizations_job_change", args=[started.pk])
         images = f"{started.total} image{pluralize(started.total or 0)}"
         return format_html('Retry started for {}. <a href="{}">View job</a>', images, url)
@@ -161,23 +175,24 @@ class JobAdmin(ActionAdmin):
     def progress(self, job: Job) -> str:
         if not job.total:
             return f"{job.processed}"
-        bar = '<progress value="{}" max="100" aria-label="Progress"></progress> {}%, {} of {}'
-        return format_html(bar, percent(job), percent(job), job.processed, job.total)
+        bar = '<progress value="{}" max="100" aria-label="Progress"></progress> {} of {}'
+        return format_html(bar, percent(job), job.processed, job.total)
 
     @admin.display
     def result_summary(self, job: Job) -> str:
         """The counts by outcome, and the error of a failed job."""
-        counts = [f"{count} {name.replace('_', ' ')}" for name, count in sorted(job.counts.items())]
+        counts = [f"{count} {label}" for label, count in jobs.outcome_counts(job)]
         return ". ".join(filter(None, [", ".join(counts), job.error]))
 
     @admin.display
     def requested_by(self, job: Job) -> str:
-        return f"{job.user} ({job.source})" if job.user else job.source
+        name = self.user_name(job)
+        return f"{name} ({job.source})" if name else job.source
 
 
 def state_label(job: Job) -> str:
     """The state as the admin shows it."""
-    return job.get_state_display() if job.state == Job.State.SUCCEEDED_WITH_ERRORS else job.state
+    return str(job.get_state_display()).lower()
 
 
 def percent(job: Job) -> int:

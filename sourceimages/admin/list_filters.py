@@ -1,7 +1,8 @@
 """Filters, sorting and paging of the list of images, translated to the search parameters of the API."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -23,6 +24,7 @@ from rokka.core.errors import InvalidInput
 from sourceimages.jobs.selection import Selection
 from sourceimages.metadata.values import nfc
 from sourceimages.models import HASH, SourceImage, SourceImageQuerySet, name_prefix
+from sourceimages.search import Cost, read
 from sourceimages.search.pagination import PageRequest
 
 PER_PAGE = 60
@@ -159,6 +161,25 @@ class Listing:
         """Return why the search text is not a valid query and is read as words; "" if it is valid."""
         return self.selection.notice if self.organization is not None and self.get("q") else ""
 
+    @contextmanager
+    def running(self, *, counts: bool = False) -> Iterator[None]:
+        """Search in the block within the limits of expensive searches, those of a user together.
+
+        `counts`: images are counted exactly, for filters. Raises InvalidInput, IndexNotReady, SearchTooExpensive,
+        TooManySearches.
+        """
+        if self.organization is None or not (counts or self.is_filtered):
+            yield
+            return
+        key, query = f"staff:{self.staff.user.pk}", QueryDict(self.search)
+        cost = Cost(self.organization, in_trash=self.in_trash)
+        with cost.counted(key, query):
+            read(self.organization, query, in_trash=self.in_trash, cost=cost)
+        if counts:
+            cost.add_total()
+        with cost.running(key):
+            yield
+
     def page(self) -> "Page":
         images = self.images.select_related("organization", "file", "tombstone")
         offset = self.get("offset")
@@ -231,7 +252,9 @@ class Listing:
         digest = sha256(f"{self.organization.pk} {count} {self.in_trash} {self.search}".encode()).hexdigest()
         key = f"admin.counts.{digest}"
         if (counts := cache.get(key)) is None:
-            cache.set(key, counts := self._facet_counts(), COUNTS_CACHE_SECONDS)
+            with self.running(counts=True):
+                counts = self._facet_counts()
+            cache.set(key, counts, COUNTS_CACHE_SECONDS)
         return counts  # type: ignore[no-any-return]
 
     def _facet_counts(self) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""The list of images, as a grid or a table; the counts of its filters; and previews of images."""
+"""The list of images, as a grid or a table, and the counts of its filters."""
 
+from http import HTTPStatus
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.template.response import TemplateResponse
-from django.templatetags.static import static
 from django.urls import path
 
 from organizations.admin.base import ReadOnlyAdmin, error_page
@@ -12,26 +12,23 @@ from organizations.auth.staff import StaffAccess, staff_of
 from organizations.models import Organization
 from organizations.permissions import Permission
 from rokka.core.errors import InvalidInput
-from sourceimages import thumbnails
+from rokka.core.http import status_of
+from rokka.core.time_limits import TimeLimitExceeded
 from sourceimages.admin.bulk_actions import available_actions
 from sourceimages.admin.list_filters import VIEWS, Listing, Page
 from sourceimages.downloads.access import is_guarded
-from sourceimages.errors import IndexNotReady
+from sourceimages.errors import IndexNotReady, TooManySearches
 from sourceimages.models import SourceImage
 
 ORGANIZATION_CHOICES_LIMIT = 500  # in the filter; the list of organizations has all of them
-PREVIEW_CACHE_SECONDS = 86_400
 
 
 class ListMixin(ReadOnlyAdmin):
-    """The list of images, its filter counts, and previews."""
+    """The list of images, and its filter counts."""
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view
-        own = [
-            path("counts/", view(self.facet_counts), name="sourceimages_counts"),
-            path("<int:pk>/preview/<str:size>/", view(self.preview), name="sourceimages_preview"),
-        ]
+        own = [path("counts/", view(self.facet_counts), name="sourceimages_counts")]
         return [*own, *super().get_urls()]
 
     @error_page
@@ -40,12 +37,15 @@ class ListMixin(ReadOnlyAdmin):
         staff.check_anywhere(Permission.IMAGES_READ)
         organizations = list(staff.organizations(Permission.IMAGES_READ).order_by("name")[:ORGANIZATION_CHOICES_LIMIT])
         listing = self.get_listing(request, organizations)
-        problem = notice = ""
+        problem, notice, status = "", "", HTTPStatus.OK
         try:
             listing.check()
-            page, total, notice = listing.page(), listing.total(), listing.notice
-        except (InvalidInput, IndexNotReady) as error:  # keep the search text in the form, next to the error
-            problem, page, total, listing = error.message, Page([], "", "", ""), "0", listing.without_invalid_filters()
+            with listing.running():
+                page, total, notice = listing.page(), listing.total(), listing.notice
+        except (InvalidInput, IndexNotReady, TooManySearches, TimeLimitExceeded) as error:
+            # keep the search text in the form, next to the error
+            problem, status = error.message, status_of(error)
+            page, total, listing = Page([], "", "", ""), "0", listing.without_invalid_filters()
         view = listing.get("view") if listing.get("view") in VIEWS else request.session.get("view", VIEWS[0])
         if request.session.get("view") != view:
             request.session["view"] = view
@@ -62,7 +62,7 @@ class ListMixin(ReadOnlyAdmin):
             "actions": actions_for(staff, listing),
             "can_upload": listing.organization and staff.has_permission(Permission.IMAGES_UPLOAD, listing.organization),
         }
-        return TemplateResponse(request, "admin/sourceimages/list.html", context, status=400 if problem else 200)
+        return TemplateResponse(request, "admin/sourceimages/list.html", context, status=status)
 
     @error_page
     def facet_counts(self, request: HttpRequest) -> HttpResponseBase:
@@ -84,23 +84,6 @@ class ListMixin(ReadOnlyAdmin):
         if organizations and request.session.get("organization", "") != name:
             request.session["organization"] = name
         return Listing(staff, organization, query)
-
-    @error_page
-    def preview(self, request: HttpRequest, pk: int, size: str) -> HttpResponseBase:
-        """Return a preview as WebP. Previews of protected images require permission to download them."""
-        image = self.get_queryset(request).select_related("file").filter(pk=pk).first()
-        if image is None or size not in thumbnails.SIZES:
-            return HttpResponse(status=404)
-        if not can_view(staff_of(request), image):
-            return HttpResponseRedirect(static("sourceimages/protected.svg"))
-        preview = thumbnails.preview(image.file, size, upright="stored" not in request.GET)
-        if preview is None:
-            return HttpResponseRedirect(static("sourceimages/no-preview.svg"))
-        response = HttpResponse(preview, content_type="image/webp")
-        response["Cache-Control"] = f"private, max-age={PREVIEW_CACHE_SECONDS}"
-        response["X-Content-Type-Options"] = "nosniff"
-        response["Content-Security-Policy"] = "default-src 'none'; sandbox"
-        return response
 
 
 def can_view(staff: StaffAccess, image: SourceImage) -> bool:

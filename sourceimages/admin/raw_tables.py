@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 
-from organizations.admin.base import ReadOnlyAdmin
+from organizations.admin.base import ReadOnlyAdmin, UserNameAdmin
 from organizations.permissions import Permission
 from sourceimages.models import (
     Alias,
@@ -42,12 +42,14 @@ class AliasAdmin(ReadOnlyAdmin):
 
 
 @admin.register(ImageVersion)
-class ImageVersionAdmin(ReadOnlyAdmin):
+class ImageVersionAdmin(UserNameAdmin):
     permission = Permission.IMAGES_READ
-    list_display = ("created", "kind", "hash", "organization", "source", "user", "job_id")
+    list_display = ("created", "kind", "hash", "organization", "source", "user_name", "job_id")
     list_select_related = ("organization", "user")
     search_fields = ("=hash",)
     ordering = ("-id",)
+    exclude = ("user",)
+    readonly_fields = ("user_name",)
 
 
 @admin.register(MetadataField)

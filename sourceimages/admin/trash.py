@@ -13,17 +13,18 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 
-from organizations.admin.base import ActionAdmin, error_page, row_action
+from organizations.admin.base import ActionAdmin, UserNameAdmin, error_page, row_action
 from organizations.audit import Actor
 from organizations.auth.staff import actor_of, staff_of
 from organizations.permissions import Permission
 from rokka.core.clock import DatabaseNow
 from rokka.core.errors import DomainError, Forbidden, InvalidInput, NotFound
-from sourceimages import jobs, tasks, thumbnails
+from sourceimages import jobs, queue
+from sourceimages.formats import RENDERABLE
 from sourceimages.models import SourceImage, Tombstone
 from sourceimages.operations import expire_tombstone
 from sourceimages.outcomes import Outcome
-from sourceimages.templatetags.sourceimages_admin import days_left
+from sourceimages.templatetags.sourceimages_admin import days_left, is_expiring
 
 COUNT_CAP = 1000  # images counted per deletion; counting a million takes too long for a list
 PREVIEWS_PER_ROW = 3  # thumbnails
@@ -55,10 +56,12 @@ class DeletePermanentlyForm(forms.Form):
 
 
 @admin.register(Tombstone)
-class TombstoneAdmin(ActionAdmin):
+class TombstoneAdmin(UserNameAdmin, ActionAdmin):
+    list_title = "Trash"
     permission = Permission.IMAGES_READ
-    list_display = ("deleted", "preview", "organization", "images", "deleted_by", "reason", "expires_in")
+    list_display = ("deleted", "preview", "organization", "images", "user_name", "reason", "expires_in")
     list_select_related = ("organization", "deleted_by")
+    user_field = "deleted_by"
     list_filter = ("reason",)
     ordering = ("-expires_at",)  # served by an index
     actions = ("restore",)
@@ -67,7 +70,7 @@ class TombstoneAdmin(ActionAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         images = SourceImage.objects.filter(tombstone=OuterRef("pk"))
         count = CappedCount(images.values("pk")[: COUNT_CAP + 1], output_field=IntegerField())
-        visible = images.filter(format__in=thumbnails.SUPPORTED_FORMATS, protected=False).order_by("id").values("pk")
+        visible = images.filter(format__in=RENDERABLE, protected=False).order_by("id").values("pk")
         previews = {f"preview_{number}": Subquery(visible[number : number + 1]) for number in range(PREVIEWS_PER_ROW)}
         rows: QuerySet = super().get_queryset(request).annotate(count=count, restorable=RESTORABLE, **previews)
         return rows
@@ -78,7 +81,7 @@ class TombstoneAdmin(ActionAdmin):
     def row_label(self, tombstone: Any) -> str:
         count = f"{count_label(tombstone)} image{pluralize(tombstone.count)}"
         when = f"{tombstone.deleted_at:%Y-%m-%d %H:%M}"
-        return f"{count} of {tombstone.organization}, deleted {when} ({tombstone.get_reason_display()})"
+        return f"{count} of {tombstone.organization}, deleted {when} ({tombstone.get_reason_display().lower()})"
 
     @row_action(
         "Restore all",
@@ -87,7 +90,7 @@ class TombstoneAdmin(ActionAdmin):
         "lack.",
     )
     def restore(self, tombstone: Tombstone, actor: Actor) -> str:
-        job = tasks.run_or_enqueue(jobs.start_restore(tombstone.organization, tombstone.pk, actor=actor))
+        job = queue.run_or_enqueue(jobs.start_restore(tombstone.organization, tombstone.pk, actor=actor))
         url = reverse("admin:organizations_job_change", args=[job.pk])
         restored = job.counts.get(Outcome.RESTORED, 0)
         text = "Restore started" if job.unfinished else f"{restored} image{pluralize(restored)} restored"
@@ -116,6 +119,7 @@ class TombstoneAdmin(ActionAdmin):
         context = self.admin_site.each_context(request) | {
             "title": f"Deleted {tombstone.deleted_at:%Y-%m-%d %H:%M}",
             "tombstone": tombstone,
+            "deleted_by": self.user_name(tombstone),
             "count": count_label(tombstone),
             "images": items[:PER_PAGE],
             "after": items[PER_PAGE - 1].pk if len(items) > PER_PAGE else None,
@@ -135,7 +139,7 @@ class TombstoneAdmin(ActionAdmin):
         if not form.is_valid():
             raise InvalidInput(str(form.errors["name"][0]))
         expire_tombstone(tombstone, actor=actor_of(request))
-        tasks.enqueue_purge()
+        queue.enqueue_purge()
         messages.success(request, "Scheduled for permanent deletion (within an hour).")
         return HttpResponseRedirect(reverse("admin:sourceimages_tombstone_changelist"))
 
@@ -147,11 +151,13 @@ class TombstoneAdmin(ActionAdmin):
     def preview(self, tombstone: Any) -> str:
         ids = filter(None, (getattr(tombstone, f"preview_{number}") for number in range(PREVIEWS_PER_ROW)))
         urls = ((reverse("admin:sourceimages_preview", args=[pk, "small"]),) for pk in ids)
-        return format_html_join(" ", '<img class="preview" src="{}" alt="" loading="lazy">', urls)
+        looks = format_html_join("", '<img class="look" src="{}" alt="" loading="lazy">', urls)
+        return format_html('<span class="looks">{}</span>', looks)
 
     @admin.display(description="expires", ordering="expires_at")
     def expires_in(self, tombstone: Tombstone) -> str:
-        return days_left(tombstone)
+        label = "label expiring" if is_expiring(tombstone) else "label"
+        return format_html('<span class="{}">{}</span>', label, days_left(tombstone))
 
     @admin.display
     def images(self, tombstone: Tombstone) -> str:

@@ -12,7 +12,7 @@ from organizations.auth.staff import actor_of, staff_of
 from organizations.permissions import Permission
 from rokka.core.errors import DomainError, InvalidInput
 from rokka.core.http import error_response, status_of
-from sourceimages import tasks
+from sourceimages import queue
 from sourceimages.operations import UploadResult, add_images
 from sourceimages.uploads.multipart import parse_upload
 
@@ -61,7 +61,7 @@ class UploadMixin(ReadOnlyAdmin):
                 received.discard()
         except DomainError as error:
             return error_response(int(status_of(error)), error.message, error.reason)
-        tasks.enqueue_optimize(result.image.file for result in results)
+        queue.enqueue_optimize(result.image.file for result in results)
         return JsonResponse({"items": [upload_result(result, can_read=can_read) for result in results]})
 
 

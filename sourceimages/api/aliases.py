@@ -3,16 +3,15 @@
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from organizations.api.base import unsupported_action
 from organizations.permissions import Permission
+from rokka.core.clock import rfc3339
 from rokka.core.errors import InvalidInput
-from rokka.core.http import rfc3339
-from rokka.core.openapi import ORGANIZATION, errors
+from rokka.core.openapi import ORGANIZATION, errors, extend_schema
 from sourceimages.api.base import SourceImageScopedViewSet, query_flag
 from sourceimages.models import Alias
 from sourceimages.operations import aliases
@@ -47,7 +46,6 @@ class AliasViewSet(SourceImageScopedViewSet):
         "retrieve": Permission.IMAGES_READ,
         "update": Permission.IMAGES_WRITE,
         "destroy": Permission.IMAGES_WRITE,
-        "invalidate_cache": Permission.IMAGES_WRITE,
     }
 
     @extend_schema(
@@ -82,10 +80,3 @@ class AliasViewSet(SourceImageScopedViewSet):
         """The image is kept."""
         aliases.delete_alias(self.organization, alias, actor=self.actor)
         return Response(status=204)
-
-    invalidate_cache = unsupported_action(
-        "Clear the cache of an alias (not supported)",
-        "This server doesn't render images, so it has no cache to clear.",
-        parameters=[ORGANIZATION, ALIAS],
-        lookup=aliases.get_alias,
-    )

@@ -7,7 +7,7 @@ from rest_framework.response import Response
 
 from organizations.api.base import OrganizationScope
 from rokka.core.parsers import parse_flag
-from sourceimages import ownership
+from sourceimages import hot_path, ownership
 from sourceimages.errors import ImageNotFound
 from sourceimages.models import SourceImage, SourceImageQuerySet
 
@@ -32,20 +32,20 @@ class SourceImageScopedViewSet(WritableStorageViewSet):
 
     def image(self, hash: str) -> SourceImage:
         """The image with this hash or short hash; with `deleted`, the one deleted last. Raises ImageNotFound."""
+        if not self.include_deleted():
+            return self.active_image(hash)
         found = self.get_queryset().by_hash(hash)
-        if self.include_deleted():
-            found = found.order_by("-tombstone__deleted_at", "-id")  # the trash can hold a hash several times
-        return self._first(found, hash)
+        # The trash can hold a hash several times.
+        return self._found(found.order_by("-tombstone__deleted_at", "-id").first(), hash)
 
     def active_image(self, hash: str) -> SourceImage:
         """The active image with this hash or short hash. Raises ImageNotFound."""
-        return self._first(self.organization.images.active().select_related("file").by_hash(hash), hash)
+        return self._found(hot_path.active_image(self.organization, hash), hash)
 
     def include_deleted(self) -> bool:
         return query_flag(self.request, "deleted")
 
-    def _first(self, found: SourceImageQuerySet, hash: str) -> SourceImage:
-        image = next(iter(found[:1]), None)
+    def _found(self, image: SourceImage | None, hash: str) -> SourceImage:
         if image is None:
             raise ImageNotFound(f"No source image found for {hash[:80]!r} in {self.organization.name!r}.")
         return image

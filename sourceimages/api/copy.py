@@ -1,6 +1,5 @@
 """Copy images to another organization."""
 
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -10,7 +9,7 @@ from organizations.errors import MembershipNotAccepted, NotAMember, RoleMissing
 from organizations.models import Organization
 from organizations.permissions import Permission
 from rokka.core.errors import InvalidInput
-from rokka.core.openapi import ORGANIZATION, errors
+from rokka.core.openapi import ORGANIZATION, errors, extend_schema
 from sourceimages.api.base import SourceImageScopedViewSet
 from sourceimages.api.openapi import DESTINATION, HASH, OVERWRITE
 from sourceimages.errors import InvalidDestination
@@ -71,7 +70,8 @@ class CopyMixin(SourceImageScopedViewSet):
             raise InvalidInput("The body must be a JSON array of hashes.")
         if len(hashes) > MAX_COPIES:
             raise InvalidInput(
-                f"{len(hashes)} hashes; the limit is {MAX_COPIES}. To copy all images, start a job: POST /jobs."
+                f"{len(hashes)} hashes; the limit is {MAX_COPIES}. To copy all images, start a job: "
+                f"POST /jobs/{self.organization}."
             )
         copied = copy_by_hashes(
             self.organization, hashes, destination, overwrite=should_overwrite(request), actor=self.actor

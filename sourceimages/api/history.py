@@ -3,7 +3,7 @@
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_serializer
+from drf_spectacular.utils import OpenApiParameter, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -11,9 +11,9 @@ from rest_framework.response import Response
 from organizations.models import AuditSource
 from organizations.permissions import Permission
 from rokka.core import cursors
+from rokka.core.clock import rfc3339
 from rokka.core.errors import InvalidInput
-from rokka.core.http import rfc3339
-from rokka.core.openapi import ORGANIZATION, errors
+from rokka.core.openapi import ORGANIZATION, errors, extend_schema
 from sourceimages import versions
 from sourceimages.api.base import SourceImageScopedViewSet
 from sourceimages.api.openapi import DELETED, HASH

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.http import Http404
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_serializer
+from drf_spectacular.utils import OpenApiParameter, extend_schema_serializer
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,16 +16,16 @@ from organizations.errors import NotAMember, RoleMissing
 from organizations.models import Job, Organization
 from organizations.permissions import Permission
 from rokka.core import cursors
+from rokka.core.clock import rfc3339
 from rokka.core.errors import InvalidInput
-from rokka.core.http import rfc3339
-from rokka.core.openapi import ORGANIZATION, errors
+from rokka.core.openapi import ORGANIZATION, errors, extend_schema
 from rokka.core.parsers import parse_uuid
 from sourceimages import jobs
 from sourceimages.api.base import WritableStorageViewSet
 from sourceimages.api.copy import get_destination
 from sourceimages.errors import TombstoneNotFound
 from sourceimages.jobs import undo
-from sourceimages.tasks import enqueue_job
+from sourceimages.queue import enqueue_job
 
 KINDS = (jobs.COPY_ALL, jobs.DELETE_ALL, jobs.RESTORE_DELETION)
 START_PERMISSIONS = tuple(jobs.permission_for(kind) for kind in KINDS)

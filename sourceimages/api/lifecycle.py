@@ -4,7 +4,6 @@ from typing import Any
 from uuid import UUID
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -12,7 +11,7 @@ from rest_framework.response import Response
 from organizations.api.base import unsupported_action
 from organizations.permissions import Permission
 from rokka.core.errors import InvalidInput
-from rokka.core.openapi import ORGANIZATION, errors
+from rokka.core.openapi import ORGANIZATION, errors, extend_schema
 from rokka.core.parsers import json_or_text, parse_uuid
 from sourceimages.api.base import SourceImageScopedViewSet, image_path, no_content, query_flag
 from sourceimages.api.openapi import BINARY_HASH_QUERY, DELETE_PREVIOUS, DELETION, HASH, LOCATION
@@ -39,7 +38,6 @@ class LifecycleMixin(SourceImageScopedViewSet):
         "rename": Permission.IMAGES_WRITE,
         "protect": Permission.IMAGES_WRITE,
         "lock": Permission.IMAGES_UNLOCK,
-        "invalidate_cache": Permission.IMAGES_WRITE,
         "autolabel": Permission.IMAGES_WRITE,
         "autodescription": Permission.IMAGES_WRITE,
     }
@@ -65,7 +63,8 @@ class LifecycleMixin(SourceImageScopedViewSet):
         binary_hash = request.query_params.get("binaryHash")
         if not binary_hash:
             raise InvalidInput(
-                "binaryHash: required. To delete all images of an organization, start a job: POST /jobs."
+                "binaryHash: required. To delete all images of the organization, start a job: "
+                f"POST /jobs/{self.organization}."
             )
         delete_by_binary_hash(self.organization, binary_hash, actor=self.actor)
         return no_content()
@@ -128,11 +127,6 @@ class LifecycleMixin(SourceImageScopedViewSet):
         image = set_locked(self.active_image(hash), locked, actor=self.actor)
         return Response(SourceImageSerializer(image).data)
 
-    invalidate_cache = unsupported_action(
-        "Clear the cache of an image (not supported)",
-        "This server doesn't render images, so it has no cache to clear.",
-        parameters=[ORGANIZATION, HASH],
-    )
     autolabel = unsupported_action(
         "Label an image automatically (not supported)",
         "This server can't label images.",

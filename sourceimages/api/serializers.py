@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
-from rokka.core.http import rfc3339
+from rokka.core.clock import rfc3339
 from sourceimages.metadata.values import normalize_unicode
 from sourceimages.models import SourceImage
 
@@ -42,7 +42,7 @@ class SourceImageSerializer(serializers.Serializer):
     deletion = serializers.UUIDField(required=False, help_text="ID of the deletion that moved it to the trash.")
 
     def to_representation(self, image: SourceImage) -> dict[str, Any]:
-        organization = image.organization.name
+        organization, file = image.organization.name, image.file
         shape: dict[str, Any] = {
             "hash": image.hash,
             "short_hash": image.short_hash,
@@ -58,14 +58,14 @@ class SourceImageSerializer(serializers.Serializer):
             "link": f"/sourceimages/{organization}/{image.hash}",
             "user_metadata": normalize_unicode(image.user_metadata),
             "dynamic_metadata": normalize_unicode(image.dynamic_metadata),
-            "static_metadata": normalize_unicode(image.file.static_metadata),
+            "static_metadata": normalize_unicode(file.static_metadata),
             "protected": image.protected,
             "locked": image.locked,
-            "opaque": image.file.opaque,
-            "animated": image.file.animated,
+            "opaque": file.opaque,
+            "animated": file.animated,
         }
-        if image.tombstone is not None:
-            deleted_at, deletion = rfc3339(image.tombstone.deleted_at), str(image.tombstone.pk)
+        if (tombstone := image.tombstone) is not None:
+            deleted_at, deletion = rfc3339(tombstone.deleted_at), str(tombstone.pk)
             shape |= {"deleted": True, "deleted_date": deleted_at, "deletion": deletion}
         return shape
 

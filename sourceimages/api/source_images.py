@@ -4,15 +4,13 @@ import copy
 
 from django.http import HttpResponseBase
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from organizations.api.base import OrganizationScope
 from organizations.permissions import Permission
-from organizations.usage import counters
-from rokka.core.openapi import ORGANIZATION, errors
-from sourceimages import search, tasks
+from rokka.core.openapi import ORGANIZATION, errors, extend_schema
+from sourceimages import queue, search
 from sourceimages.api.copy import CopyMixin
 from sourceimages.api.dynamic_metadata import DynamicMetadataMixin
 from sourceimages.api.history import HistoryMixin
@@ -32,9 +30,10 @@ from sourceimages.downloads import original, zip_archive
 from sourceimages.downloads.access import check_original
 from sourceimages.errors import OriginalMissing
 from sourceimages.models import SourceImage
+from sourceimages.models.images import in_chunks
 from sourceimages.operations import UploadResult, add_images
-from sourceimages.search.facets import facets, fields_in_use
-from sourceimages.search.pagination import PageRequest
+from sourceimages.search.facets import Facet, facet_names, facets, fields_in_use
+from sourceimages.search.pagination import PageRequest, count
 from sourceimages.uploads.multipart import parse_upload
 
 CHUNK = 500  # rows per query
@@ -77,14 +76,15 @@ class SourceImageViewSet(LifecycleMixin, UserMetadataMixin, DynamicMetadataMixin
             added = add_images(self.organization, uploads, can_update=can_read, actor=self.actor)
         finally:
             received.discard()
-        tasks.enqueue_optimize(one.image.file for one in added)
+        queue.enqueue_optimize(one.image.file for one in added)
         images = [one.image if can_read else redact_existing(one) for one in added]
-        return Response({"total": len(images), "items": UploadedImageSerializer(images, many=True).data})
+        items = list(map(UploadedImageSerializer().to_representation, images))
+        return Response({"total": len(images), "items": items})
 
     @extend_schema(
         summary="List images",
         parameters=[ORGANIZATION, *PAGING, *SEARCH, DELETED],
-        responses={200: ImagePageSerializer, **errors(400, 401, 403, 404, 409, 429)},
+        responses={200: ImagePageSerializer, **errors(400, 401, 403, 404, 409, 429, 503)},
     )
     def list(self, request: Request, organization: str) -> Response:
         """A page of images, newest first by default. `total` counts the images on all pages."""
@@ -92,19 +92,33 @@ class SourceImageViewSet(LifecycleMixin, UserMetadataMixin, DynamicMetadataMixin
         if query.get("binaryHash"):
             return self._by_binary_hash(query["binaryHash"])
         in_trash = self.include_deleted()
-        parsed = search.read(self.organization, query, in_trash=in_trash)
-        condition = parsed.condition
-        images = self.get_queryset() if condition is None else self.get_queryset().filter(condition)
-        page = PageRequest.read(query.dict(), self.organization, in_trash=in_trash).page(
-            images, self.organization, request.path_info, query
-        )
-        unfiltered = condition is None and not in_trash
-        total = counters.totals(self.organization).images if unfiltered else images.count()
-        answer = {"total": total, "items": self.get_serializer(page.items, many=True).data, "links": page.links}
-        if page.cursor:
-            answer["cursor"] = page.cursor
-        if query.get("facets"):
-            answer["facets"] = facets(images, self.organization, query["facets"])
+        cost = search.Cost(self.organization, in_trash=in_trash)
+        with cost.counted(self.search_key, query):
+            parsed = search.read(self.organization, query, in_trash=in_trash, cost=cost)
+            wanted = PageRequest.read(query.dict(), self.organization, in_trash=in_trash)
+            filtered = parsed.condition is not None or in_trash
+            names = facet_names(query.get("facets", ""))
+            cost.add_page(wanted.order, wanted.offset or 0, filtered=filtered, facets=len(names))
+        images = all_images = self.get_queryset()
+        if parsed.condition is not None:
+            images = all_images.filter(parsed.condition)
+        with cost.running(self.search_key):
+            values: dict[str, Facet] = {}
+            if names:
+                total, values = facets(images, self.organization, names)
+            else:
+                total = count(images) if filtered else cost.images
+            in_order = parsed.in_order is not None and cost.reads_in_order(total)
+            listed = all_images.filter(parsed.in_order) if in_order else images
+            page = wanted.page(
+                listed if in_trash else listed.with_shown_columns(), self.organization, request.path_info, query
+            )
+            items = list(map(self.get_serializer().to_representation, page.items))
+            answer = {"total": total, "items": items, "links": page.links}
+            if page.cursor:
+                answer["cursor"] = page.cursor
+            if names:
+                answer["facets"] = values
         if parsed.notice:
             answer["notice"] = parsed.notice
         return Response(answer)
@@ -112,11 +126,14 @@ class SourceImageViewSet(LifecycleMixin, UserMetadataMixin, DynamicMetadataMixin
     @extend_schema(
         summary="List metadata fields",
         parameters=[ORGANIZATION],
-        responses={200: FieldsSerializer, **errors(400, 401, 403, 404, 409, 429)},
+        responses={200: FieldsSerializer, **errors(400, 401, 403, 404, 409, 429, 503)},
     )
     def fields(self, request: Request, organization: str) -> Response:
         """Metadata fields of active images: name for filters, type, and number of images."""
-        return Response({"items": fields_in_use(self.organization)})
+        cost = search.Cost(self.organization)
+        cost.add_fields()
+        with cost.running(self.search_key):
+            return Response({"items": fields_in_use(self.organization)})
 
     @extend_schema(
         summary="Download originals as ZIP",
@@ -133,16 +150,23 @@ class SourceImageViewSet(LifecycleMixin, UserMetadataMixin, DynamicMetadataMixin
         found = self.organization.images.active().select_related("file")
         protected = self.granted(Permission.PROTECTED_ORIGINALS_DOWNLOAD)
         if query.get("binaryHash"):
-            images = found.by_binary_hash(query["binaryHash"]).iterator(CHUNK)
-            return zip_archive.zip_response(self.organization, images, protected=protected)
-        condition = search.condition(self.organization, query, in_trash=False)
+            images = in_chunks(found.by_binary_hash(query["binaryHash"]))
+            return zip_archive.zip_response(self.organization, images, protected=protected, actor=self.actor)
+        cost = search.Cost(self.organization)
+        with cost.counted(self.search_key, query):
+            condition = search.condition(self.organization, query, in_trash=False, cost=cost)
+            page = PageRequest.read(query.dict(), self.organization, in_trash=False)
         found = found if condition is None else found.filter(condition)
-        page = PageRequest.read(query.dict(), self.organization, in_trash=False)
         if query.get("limit"):
-            listed = page.page(found, self.organization, "", query).items
-            return zip_archive.zip_response(self.organization, listed, protected=protected)
+            cost.add_page(page.order, page.offset or 0, filtered=False, facets=0)
+            with cost.running(self.search_key):
+                listed = page.page(found, self.organization, "", query).items
+            return zip_archive.zip_response(self.organization, listed, protected=protected, actor=self.actor)
         return zip_archive.zip_response(
-            self.organization, page.iterate(found, self.organization, CHUNK), protected=protected
+            self.organization,
+            page.iterate(found, self.organization, CHUNK),
+            protected=protected,
+            actor=self.actor,
         )
 
     @extend_schema(
@@ -178,6 +202,11 @@ class SourceImageViewSet(LifecycleMixin, UserMetadataMixin, DynamicMetadataMixin
             if (again := self.image(hash)).file.key == image.file.key:
                 raise
             return original.original_response(request._request, again)  # the file was optimized in the meantime
+
+    @property
+    def search_key(self) -> str:
+        """Whose expensive searches are counted together: the key's, tokens of the key included."""
+        return str(self.key_id or self.caller.pk)
 
     def _by_binary_hash(self, binary_hash: str) -> Response:
         items = self.get_serializer(self.get_queryset().by_binary_hash(binary_hash).order_by("id"), many=True).data

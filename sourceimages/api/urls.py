@@ -15,7 +15,6 @@ image_urlpatterns = [
     path("<str:organization>/fields", view({"get": "fields"})),
     path("<str:organization>/binaryhash/<str:binary_hash>", view({"get": "binary_hash"})),
     path("<str:organization>/alias/<str:alias>", alias({"get": "retrieve", "put": "update", "delete": "destroy"})),
-    path("<str:organization>/alias/<str:alias>/cache", alias({"delete": "invalidate_cache"})),
     path(IMAGE, view({"get": "retrieve", "delete": "destroy", "copy": "copy_one"})),
     path(f"{IMAGE}/copy", view({"post": "copy_one"})),
     path(f"{IMAGE}/restore", view({"post": "restore"})),
@@ -38,7 +37,6 @@ image_urlpatterns = [
     ),
     path(f"{IMAGE}/meta/user/<str:field>", view({"get": "field", "put": "set_field", "delete": "remove_field"})),
     path(f"{IMAGE}/meta/dynamic/<str:name>", view({"put": "set_entry", "delete": "remove_entry"})),
-    path(f"{IMAGE}/cache", view({"delete": "invalidate_cache"})),
     path(f"{IMAGE}/autolabel", view({"post": "autolabel"})),
     path(f"{IMAGE}/autodescription", view({"post": "autodescription"})),
 ]

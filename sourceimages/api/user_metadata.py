@@ -1,12 +1,11 @@
 """User metadata of an image."""
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from organizations.permissions import Permission
-from rokka.core.openapi import ORGANIZATION, errors
+from rokka.core.openapi import ORGANIZATION, errors, extend_schema
 from rokka.core.parsers import json_or_text
 from sourceimages import metadata
 from sourceimages.api.base import SourceImageScopedViewSet, no_content

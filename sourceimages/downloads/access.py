@@ -35,5 +35,6 @@ def can_download_original(image: SourceImage, granted: Set[Permission]) -> bool:
 
 def is_guarded(image: SourceImage) -> bool:
     """Return whether downloading requires the permission for protected originals."""
-    protected_images = SourceImage.objects.filter(file=image.file_id, protected=True)
-    return image.protected or (image.deleted and protected_images.exists())
+    if image.protected or not image.deleted:
+        return image.protected
+    return SourceImage.objects.filter(file=image.file_id, protected=True).exists()

@@ -1,19 +1,26 @@
-"""Responses with an original: streamed, with ranges and conditions, always as an attachment."""
+"""Responses with an original: streamed, with ranges and conditions, always as an attachment.
+
+With ACCEL_REDIRECT the reverse proxy sends the file. This module still decides everything: permissions were checked
+before, conditions and ranges are checked here, and the response is the same (tests/system/test_nginx.py).
+"""
 
 import re
 from collections.abc import Iterator
 from urllib.parse import quote
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.utils.cache import get_conditional_response
 from django.utils.http import http_date, parse_etags
 
 from organizations.usage import daily_stats
+from rokka.core.connections import release_connection
 from rokka.core.errors import PreconditionFailed
 from rokka.core.http import error_response
 from sourceimages import stored_files
 from sourceimages.models import SourceImage
 
+INTERNAL_LOCATION = "/_originals/"  # of deploy/nginx.conf
 RANGE = re.compile(r"bytes=(?P<first>[0-9]{0,18})-(?P<last>[0-9]{0,18})\Z")
 
 
@@ -35,12 +42,44 @@ def original_response(request: HttpRequest, image: SourceImage) -> HttpResponseB
         answer["Content-Range"] = f"bytes */{size}"
         return _with_headers(answer, image, etag)
     start, end = span or (0, size)
+    if _is_sent_by_proxy(request):
+        return _with_headers(_redirect(image, start, end, ranged=bool(span)), image, etag)
+    release_connection()  # the client can read the response slowly
     body = _stream(request, image, start, end - start)
     streamed = StreamingHttpResponse(body, status=206 if span else 200, content_type=image.mimetype)
     streamed["Content-Length"] = str(end - start)
     if span:
         streamed["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     return _with_headers(streamed, image, etag)
+
+
+def _is_sent_by_proxy(request: HttpRequest) -> bool:
+    """Whether the proxy sends the file.
+
+    nginx would check preconditions again, but does not know the ETag, and it reads spaces in ranges differently. A HEAD
+    request has no file to send.
+    """
+    return (
+        settings.ACCEL_REDIRECT
+        and bool(request.META.get("rokka.trusted_proxy"))
+        and request.method == "GET"
+        and " " not in request.headers.get("Range", "")
+        and not {"If-Match", "If-Unmodified-Since"} & request.headers.keys()
+    )
+
+
+def _redirect(image: SourceImage, start: int, end: int, *, ranged: bool) -> HttpResponseBase:
+    """A response without content, which nginx replaces by the file. Raises OriginalMissing.
+
+    It counts as downloaded now, because only nginx knows how much the client reads.
+    """
+    path = stored_files.internal_path(image.file, ranged=ranged)
+    daily_stats.downloads.add(image.organization_id, end - start)
+    answer = StreamingHttpResponse((), content_type=image.mimetype)  # others lose the type if they are empty
+    answer["X-Accel-Redirect"] = INTERNAL_LOCATION + path
+    if ranged:
+        answer["X-Accel-Range"] = f"bytes={start}-{end - 1}"
+    return answer
 
 
 def _unmet(request: HttpRequest, image: SourceImage, etag: str) -> int | None:

@@ -3,6 +3,9 @@
 Images that can't be included are listed with a reason in the last entry, `MISSING.txt`; the comment of the archive
 mentions it. If the storage is unavailable, reading is retried for some seconds, also within a file. If that fails, the
 connection is closed early, so that clients notice; before the response has started, an error is returned.
+
+An archive occupies a thread for as long as the client reads, so their number is limited for each key, each organization
+and each process.
 """
 
 import re
@@ -11,15 +14,20 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 
 import structlog
+from django.conf import settings
 from django.http import StreamingHttpResponse
 from zipstream import ZIP_STORED, ZipStream
 
+from organizations.audit import Actor
 from organizations.models import Organization
 from organizations.usage import daily_stats
+from rokka.core.connections import release_connection
+from rokka.core.slots import NoSlot, Share, Slot
 from sourceimages import storage, stored_files
-from sourceimages.errors import OriginalMissing, StorageUnavailable
+from sourceimages.errors import OriginalMissing, StorageUnavailable, TooManyArchives
 from sourceimages.models import SourceImage, StoredFile
 
+RETRY_SECONDS = 10  # after which a refused client may try again
 RETRY_PAUSES = (0.2, 1.0, 3.0, 5.0)  # seconds between retries
 PROTECTED = "The image is protected. Your roles do not allow downloading its original."
 MISSING_NAME = "MISSING.txt"  # can't collide with images: their entries start with a hash
@@ -28,19 +36,52 @@ log = structlog.get_logger()
 
 
 def zip_response(
-    organization: Organization, images: Iterable[SourceImage], *, protected: bool
+    organization: Organization, images: Iterable[SourceImage], *, protected: bool, actor: Actor
 ) -> StreamingHttpResponse:
     """An uncompressed ZIP of the originals; most formats are compressed already. `protected` includes protected images.
 
-    Raises StorageUnavailable, or OriginalMissing if all originals are missing, before the response starts.
+    Raises TooManyArchives, StorageUnavailable, or OriginalMissing if all originals are missing, before the response
+    starts.
     """
-    blocks = daily_stats.downloads.counting(_zip_stream(images, protected=protected), organization.pk)
+    archive = _in_slot(_zip_stream(images, protected=protected), _shares(organization, actor))
+    blocks = daily_stats.downloads.counting(archive, organization.pk)
     next(blocks)  # which raises; and closing the response now ends the query, also if nothing has been sent
     answer = StreamingHttpResponse(blocks, content_type="application/zip")
     answer["Content-Disposition"] = f'attachment; filename="{organization.name}.zip"'
     answer["X-Content-Type-Options"] = "nosniff"
     answer["Cache-Control"] = "private, no-store"
     return answer
+
+
+def _shares(organization: Organization, actor: Actor) -> list[Share]:
+    key = actor.api_key_id or (actor.user and actor.user.pk)
+    per_process = settings.MAX_ARCHIVES_PER_PROCESS
+    return [
+        Share("this server", "archives", per_process, across_processes=False),
+        Share("an organization", f"archives:{organization.pk}", settings.MAX_ARCHIVES_PER_ORGANIZATION),
+        Share("a key", f"archives:{key}", settings.MAX_ARCHIVES_PER_KEY),
+    ]
+
+
+def _in_slot(blocks: Iterator[bytes], shares: list[Share]) -> Iterator[bytes]:
+    """The blocks, with a slot from the first to the last. Raises TooManyArchives."""
+    slot = Slot(shares)
+    try:
+        slot.acquire()
+    except NoSlot as error:
+        share = error.share
+        raise TooManyArchives(
+            f"{share.limit} archives are being downloaded, the limit for {share.owner}. "
+            f"Try again in {RETRY_SECONDS} seconds, or when one of them has ended.",
+            seconds=RETRY_SECONDS,
+            limit=share.limit,
+        ) from None
+    try:
+        for block in blocks:
+            slot.renew()
+            yield block
+    finally:
+        slot.release()
 
 
 def _zip_stream(images: Iterable[SourceImage], *, protected: bool) -> Iterator[bytes]:
@@ -57,6 +98,7 @@ def _zip_stream(images: Iterable[SourceImage], *, protected: bool) -> Iterator[b
             missing.append(_line(image, error.message))
             lost_count += 1
             continue
+        release_connection()  # the client can read the archive slowly
         archive.add(_content(file), entry_name(image), size=file.size)
         if not included:
             yield b""

@@ -13,7 +13,7 @@ from sourceimages.jobs.create import (
     start_undo,
 )
 from sourceimages.jobs.kinds import COPY_ALL, DELETE_ALL, REINDEX, RESTORE_DELETION, RESUMABLE, UNDO
-from sourceimages.jobs.registry import KINDS, label_of, permission_for, title
+from sourceimages.jobs.registry import KINDS, label_of, outcome_counts, permission_for, title
 from sourceimages.jobs.runner import TIME_SLICE, handle_killed, is_waiting, run, run_one_batch, stalled
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "index_stale",
     "is_waiting",
     "label_of",
+    "outcome_counts",
     "permission_for",
     "resume",
     "retry_arguments",

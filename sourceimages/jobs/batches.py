@@ -38,7 +38,7 @@ def run_delete_all_batch(job_id: UUID) -> Job:
     if not ids:
         return complete(job)
     with processing(job, ids):
-        images = SourceImage.objects.filter(pk__in=ids)
+        images = SourceImage.objects.filter(pk__one_of=ids)
         deleted = images.active().filter(locked=False).update(tombstone=tombstone)
         skipped = {} if deleted == len(ids) else _not_deleted(ids, tombstone)
         counts = Counter({Outcome.DELETED: deleted}) + Counter(skipped.values())
@@ -50,7 +50,7 @@ def run_delete_all_batch(job_id: UUID) -> Job:
 
 def _not_deleted(ids: Sequence[int], tombstone: Tombstone) -> dict[int, Outcome]:
     """Return why images were not deleted, LOCKED or NOT_FOUND, by id."""
-    tombstones = dict(SourceImage.objects.filter(pk__in=ids).values_list("id", "tombstone"))
+    tombstones = dict(SourceImage.objects.filter(pk__one_of=ids).values_list("id", "tombstone"))
     return {
         pk: Outcome.LOCKED if pk in tombstones and tombstones[pk] is None else Outcome.NOT_FOUND
         for pk in ids

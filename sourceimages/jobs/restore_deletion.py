@@ -1,7 +1,7 @@
 """The job that restores a deletion, and the extended retention that keeps its images from being purged meanwhile."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -72,17 +72,18 @@ def run_restore_batch(job_id: UUID) -> Job:
     if not ids:
         return _finish(job)
     with processing(job, ids):
-        batch = list(tombstone.images.filter(pk__in=ids).order_by("id").values_list("id", "hash"))
-        active, deleted = _get_for_update(job.organization, tombstone, batch)
+        active, deleted = _get_for_update(job.organization, tombstone, ids)
         restored = {hash: pk for pk, hash in deleted.items() if hash not in active}
-        count = SourceImage.objects.filter(pk__in=restored.values()).update(tombstone=None)
+        count = SourceImage.objects.filter(pk__one_of=restored.values()).update(tombstone=None)
         duplicates = {
             pk: active.get(hash) or restored[hash] for pk, hash in deleted.items() if restored.get(hash) != pk
         }
         merged = _merge(job, duplicates)
         counts = Counter({Outcome.RESTORED: count}) + Counter(merged.values())
         skipped = {pk: SKIP_MESSAGES[outcome] for pk, outcome in merged.items() if outcome in SKIP_MESSAGES}
-        missing = set(ids) - set(SourceImage.objects.filter(pk__in=ids).values_list("pk", flat=True))
+        missing = set(ids) - deleted.keys()
+        if missing:
+            missing -= set(SourceImage.objects.filter(pk__one_of=missing).values_list("pk", flat=True))
         counts += Counter({Outcome.NOT_FOUND: len(missing)})
         skipped |= dict.fromkeys(sorted(missing), MESSAGES[Outcome.NOT_FOUND])
         advance(job, ids[-1], counts, processed=len(ids), skipped=skipped)
@@ -91,12 +92,20 @@ def run_restore_batch(job_id: UUID) -> Job:
 
 
 def _get_for_update(
-    organization: Organization, tombstone: Tombstone, batch: Iterable[tuple[int, str]]
+    organization: Organization, tombstone: Tombstone, ids: Sequence[int]
 ) -> tuple[dict[str, int], dict[int, str]]:
     """Lock the images by ascending id. Return ids of active ones by hash, and hashes of those in the trash by id."""
-    hashes = dict(batch)
-    active = organization.images.active().filter(hash__in=hashes.values()).values_list("id", flat=True)
-    rows = SourceImage.objects.filter(pk__in=[*hashes, *active]).order_by("id").select_for_update()
+    # By ids and files alone: how many images are active, or of a deletion, statistics don't know soon enough, and
+    # PostgreSQL would read all of them for each batch. Images with the same hash have the same file.
+    batch = SourceImage.objects.filter(pk__one_of=ids).values_list("id", "hash", "tombstone", "file")
+    found = [(pk, hash, file) for pk, hash, deletion, file in batch if deletion == tombstone.pk]
+    hashes = {pk: hash for pk, hash, _ in found}
+    same_files = SourceImage.objects.filter(file_id__one_of={file for _, _, file in found})
+    known = set(hashes.values())
+    active = [
+        pk for pk, hash, deletion in same_files.values_list("id", "hash", "tombstone") if not deletion and hash in known
+    ]
+    rows = SourceImage.objects.filter(pk__one_of=[*hashes, *active]).order_by("id").select_for_update()
     locked = list(rows.values_list("id", "hash", "tombstone"))
     return (
         {hash: pk for pk, hash, deletion in locked if deletion is None and pk not in hashes},

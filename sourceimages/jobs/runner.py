@@ -14,29 +14,24 @@ from django.utils import timezone
 
 from organizations.models import Job
 from rokka.core.database import retry_on_conflict
-from rokka.core.errors import InvalidInput
+from rokka.core.errors import InvalidInput, Unavailable
 from sourceimages import ownership
 from sourceimages.conflicts import FILE_REFERENCE, IMAGE_CONSTRAINTS, TOMBSTONE_REFERENCE
 from sourceimages.jobs import batches, retries
-from sourceimages.jobs.kinds import COPY_ALL
 from sourceimages.jobs.progress import TRANSIENT, claim, fail
 from sourceimages.jobs.registry import KINDS
 from sourceimages.models import ShortHash, SourceImage, StoredFile
 
 TIME_SLICE = 45  # seconds; then the task ends and another one continues the job
-ANALYZE_GROWTH = 10  # the tables are analyzed again when the number of copied images has grown by this factor
 
 
 def run(job_id: UUID, *, seconds: float | None = None, on_progress: Callable[[Job], None] = lambda job: None) -> Job:
     """Run batches until the job has finished or `seconds` have passed; `on_progress` is called after each batch."""
     deadline = time.monotonic() + seconds if seconds is not None else None
-    analyze_at = batches.COPY_BATCH
+    _analyze_new_tables()
     while True:
         job = run_one_batch(job_id)
         on_progress(job)
-        if job.kind == COPY_ALL and job.processed >= (analyze_at if job.unfinished else batches.COPY_BATCH):
-            analyze_tables()
-            analyze_at = ANALYZE_GROWTH * job.processed
         if not job.unfinished:
             return job
         if deadline is not None and time.monotonic() > deadline:
@@ -68,6 +63,8 @@ def run_one_batch(job_id: UUID) -> Job:
 
 @retry_on_conflict(*IMAGE_CONSTRAINTS, references=[FILE_REFERENCE, TOMBSTONE_REFERENCE])
 def _run_batch(job: Job) -> Job:
+    if job.kind not in KINDS:  # during an upgrade, a new server can start jobs that an old worker does not know
+        raise Unavailable(f"This version does not know jobs of the kind {job.kind!r}.")
     return KINDS[job.kind].run_batch(job.pk)
 
 
@@ -90,12 +87,15 @@ def handle_killed(job_id: UUID) -> None:
     retries.after_kill(job_id, batch=batches.COPY_BATCH)
 
 
-def analyze_tables() -> None:
-    """Update the statistics of PostgreSQL now, not when autovacuum runs.
+def _analyze_new_tables() -> None:
+    """Count tables of PostgreSQL that it has never counted, as in the first minute of an installation.
 
-    After a copy into an organization that was empty, its plans are still for a single row.
+    It assumes that hardly any of their images are active, and reads an index of the organization from end to end.
     """
-    if connection.vendor == "postgresql" and not connection.in_atomic_block:
-        with connection.cursor() as cursor:
-            for model in SourceImage, StoredFile, ShortHash:
-                cursor.execute(f"ANALYZE {connection.ops.quote_name(model._meta.db_table)}")
+    if connection.vendor != "postgresql" or connection.in_atomic_block:
+        return
+    names = [model._meta.db_table for model in (SourceImage, StoredFile, ShortHash)]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT relname FROM pg_class WHERE oid = ANY(%s::regclass[]) AND reltuples < 0", [names])
+        for (name,) in cursor.fetchall():
+            cursor.execute(f"ANALYZE {connection.ops.quote_name(name)}")

@@ -16,6 +16,7 @@ from organizations.audit import Actor
 from organizations.models import Job, Organization
 from organizations.usage import counters
 from rokka.core import failpoints
+from sourceimages import references
 from sourceimages.jobs.progress import actor_of, advance, claim, complete, next_ids, processing, restorable_tombstone
 from sourceimages.models import ImageVersion, SourceImage, SourceImageQuerySet
 from sourceimages.operations.delete import record_events
@@ -108,6 +109,8 @@ class Batch:
     in_use: set[str]  # hashes of active images
     changed_later: dict[int, Versions]  # changes after those of the job, by image
 
+    exchanged: list[tuple[SourceImage, SourceImage]] = field(default_factory=list)  # deleted and restored images
+    moved: list[ImageVersion] = field(default_factory=list)  # references that move back to the image of the version
     delete: list[SourceImage] = field(default_factory=list)
     restore: list[SourceImage] = field(default_factory=list)
     values: dict[SourceImage, dict[str, Any]] = field(default_factory=dict)
@@ -132,7 +135,10 @@ class Batch:
 
     def plan(self, image_id: int, versions: Versions) -> Outcome:
         """Plan the changes to an image, and return UNDONE, or why it is skipped."""
-        return PLANS.get(versions[0].kind, Batch._plan_values)(self, image_id, versions)
+        outcome = PLANS.get(versions[0].kind, Batch._plan_values)(self, image_id, versions)
+        if outcome == Outcome.UNDONE:
+            self.moved += [version for version in versions if version.kind in references.MOVED and version.derived_id]
+        return outcome
 
     def _plan_values(self, image_id: int, versions: Versions) -> Outcome:
         values: dict[str, Any] = {}
@@ -161,7 +167,9 @@ class Batch:
         refusal = self._unrestorable(image_id) or (self._unchangeable(derived, versions[0].pk) if derived else None)
         if not refusal:
             self.restore.append(self.images[image_id])
-            self.delete += [self.images[derived]] if derived else []
+            if derived:
+                self.delete.append(self.images[derived])
+                self.exchanged.append((self.images[derived], self.images[image_id]))
         return refusal or Outcome.UNDONE
 
     def _unchangeable(self, image_id: int, version_id: int, fields: Any = None) -> Outcome | None:
@@ -190,6 +198,11 @@ class Batch:
             self._delete(job, actor)
         if self.restore:
             self._restore(actor)
+        for deleted, restored in self.exchanged:
+            references.follow(deleted, restored, actor)
+        for version in self.moved:
+            if target := self.images.get(version.derived_id or 0):
+                references.follow(target, self.images[version.image_id], actor, only=version.before)
         return len(self.restore) - len(self.delete)
 
     def _delete(self, job: Job, actor: Actor) -> None:

@@ -14,7 +14,7 @@ from sourceimages.errors import OriginalMissing
 from sourceimages.jobs import snapshot
 from sourceimages.maintenance.garbage_collection import files_without_images
 from sourceimages.maintenance.survey import Owners
-from sourceimages.models import ImageVersion, ShortHash, SourceImage, StoredFile
+from sourceimages.models import ImageVersion, MetadataField, ShortHash, SourceImage, StoredFile
 from sourceimages.operations.verify import content_hash
 from sourceimages.search import index_state, indexing
 
@@ -182,6 +182,11 @@ def check_search_index() -> Iterator[Finding]:
             if stored[image.pk] != expected:
                 missing, extra = len(expected - stored[image.pk]), len(stored[image.pk] - expected)
                 yield Finding(f"image {image.pk}: {missing} index entries missing, {extra} unexpected")
+    for table in indexing.TABLES.values():
+        for name, model in (("image", SourceImage), ("field", MetadataField)):
+            exists = Exists(model._default_manager.filter(pk=OuterRef(f"{name}_id")))
+            if count := table.objects.filter(~exists).count():  # type: ignore[attr-defined]
+                yield Finding(f"{table._meta.db_table}: {count} entries refer to no {name}")
 
 
 def check_jobs() -> Iterator[Finding]:

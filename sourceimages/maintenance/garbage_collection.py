@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 
 import structlog
 from django.db import transaction
@@ -161,11 +162,20 @@ def _remove_row(file: StoredFile) -> list[str]:
 
 def delete_old_temp_files() -> int:
     """Delete temporary files of uploads whose process was killed; return how many."""
-    folder, removed = storage.originals().temp_dir, 0
+    removed = 0
+    for path in old_temp_files():
+        with suppress(OSError):  # the upload was finished, another process deleted it, or the disk is read-only
+            path.unlink()
+            removed += 1
+    return removed
+
+
+def old_temp_files() -> list[Path]:
+    """Temporary files that are older than the grace period."""
+    folder, found = storage.originals().temp_dir, []
     now, old = storage.folder_now(folder), grace_period.seconds()
     for path in folder.glob("*.part"):
-        with suppress(FileNotFoundError):  # the upload was finished, or another process deleted it
+        with suppress(OSError):
             if now - path.stat().st_mtime > old:
-                path.unlink()
-                removed += 1
-    return removed
+                found.append(path)
+    return found

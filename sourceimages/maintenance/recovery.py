@@ -84,7 +84,7 @@ def recover_orphan(key: str, *, protected: bool, actor: Actor) -> Outcome:
         temp_file.close()
         if temp_file.sha1 != parts.binary_hash:
             return Outcome.CHANGED
-        name = f"{parts.binary_hash}.{probing.probe(temp_file.path).format}"
+        name = f"{parts.binary_hash}.{probing.probe(temp_file.source).format}"
         upload = Upload(temp_file, name=name, protected=protected)
         (added,) = add_images(organization, [upload], can_update=False, actor=actor)
     finally:

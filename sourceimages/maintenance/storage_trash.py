@@ -35,9 +35,13 @@ class EmptyResult:
     held: str = ""  # why nothing was removed
 
 
-def empty_trash(*, at_once: bool = False, confirmed: bool = False) -> EmptyResult:
-    """Process the next files in the trash, or all of them `at_once`. Raises StorageMismatch."""
-    check_removable()
+def empty_trash(*, at_once: bool = False, confirmed: bool = False, dry_run: bool = False) -> EmptyResult:
+    """Process the next files in the trash, or all of them `at_once`; only count with `dry_run`. Raises StorageMismatch.
+
+    Call a dry run in a transaction that is rolled back.
+    """
+    if not dry_run:
+        check_removable()
     if not doubts.clocks_agree():
         return EmptyResult(held=task_state.get(doubts.CLOCK).held_reason)
     must_wait = doubts.must_wait(TASK, count=1, limit=1, command=COMMAND)
@@ -53,10 +57,10 @@ def empty_trash(*, at_once: bool = False, confirmed: bool = False) -> EmptyResul
     owners, last = Owners(), ""
     for batch in batched(trashed, BATCH):
         last = batch[-1].key
-        _process(batch, owners, result)
+        _process(batch, owners, result, dry_run=dry_run)
     if not at_once:
         _save_progress(before, quote(last, errors="surrogateescape") if result.seen == step else "", result.seen)
-    if result.removed:
+    if result.removed and not dry_run:
         log.info("storage_trash.emptied", count=result.removed)
     return result
 
@@ -72,15 +76,22 @@ def _save_progress(before: MaintenanceTask, position: str, seen: int) -> None:
         row.save(update_fields=["position", "progress"])
 
 
-def _process(batch: Sequence[storage.StoredObject], owners: Owners, result: EmptyResult) -> None:
+def _process(
+    batch: Sequence[storage.StoredObject], owners: Owners, result: EmptyResult, *, dry_run: bool = False
+) -> None:
     """Recover missing files that rows refer to; delete old files that no row refers to."""
     ours = {file.key: file.age for file in batch if owners.own(file)}
     result.seen += len(batch)
-    result.recovered += len(stored_files.recover_missing(ours))
+    if dry_run:
+        needed = stored_files.referenced_keys(ours)
+        result.recovered += len(needed) - len(storage.originals().sizes(needed))
+    else:
+        result.recovered += len(stored_files.recover_missing(ours))
     if result.held:
         return
     old = {key for key, age in ours.items() if age > settings.STORAGE_TRASH_RETENTION_DAYS * DAY}
     if old := old - stored_files.referenced_keys(old):
-        check_removable()
-        storage.originals().empty_trash(sorted(old))
+        if not dry_run:
+            check_removable()
+            storage.originals().empty_trash(sorted(old))
         result.removed += len(old)

@@ -1,17 +1,18 @@
 """Base class of commands that accept a storage mismatch."""
 
+from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import CommandParser
 
-from organizations.management.base import OperationCommand
+from organizations.management.base import ChangeCommand
 from sourceimages import ownership
 from sourceimages.management.terminal import add_yes_option, confirm
 from sourceimages.ownership import Finding, decisions
 from sourceimages.ownership.decisions import Inventory
 
 
-class DecisionCommand(OperationCommand):
+class DecisionCommand(ChangeCommand):
     """A command that prints how database and storage differ, confirms, and accepts them as they are."""
 
     action: str  # what is confirmed
@@ -22,10 +23,16 @@ class DecisionCommand(OperationCommand):
 
     def run(self, **options: Any) -> None:
         finding = ownership.examine()
+        self.report["problem"] = finding.problem.description if finding.problem else None
         if finding.problem:
-            self.stdout.write(describe_inventory(finding, decisions.inventory()))
-            if not options["yes"]:
-                confirm(self.action)
+            inventory = decisions.inventory()
+            self.report |= asdict(inventory)
+            self.stdout.write(describe_inventory(finding, inventory))
+        if options["dry_run"]:
+            self.stdout.write(f"[dry run] Would {self.action}." if finding.problem else "Nothing to do.")
+            return
+        if finding.problem and not options["yes"]:
+            confirm(self.action)
         self.stdout.write(self.decide())
 
     def decide(self) -> str:

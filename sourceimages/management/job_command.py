@@ -15,17 +15,16 @@ from django.db.models import Count, Max, Q, Sum
 from django.utils import timezone
 
 from organizations.audit import COMMAND
-from organizations.management.base import OperationCommand
+from organizations.management.base import ChangeCommand
 from organizations.models import Job, Organization
 from rokka.core.errors import DomainError
-from sourceimages import jobs, tasks
+from sourceimages import jobs, queue
 from sourceimages.errors import InvalidName, SelectionChanged
 from sourceimages.jobs import snapshot
 from sourceimages.jobs.selection import fingerprint
 from sourceimages.management.ownership import ImageCommand
 from sourceimages.management.terminal import (
     EXIT_INTERRUPTED,
-    add_dry_run_option,
     add_yes_option,
     confirm,
     count_label,
@@ -35,8 +34,8 @@ from sourceimages.management.terminal import (
 )
 from sourceimages.models import JobImage, SourceImage, SourceImageQuerySet
 from sourceimages.outcomes import Outcome
+from sourceimages.queue import STALE_SECONDS, enqueue_job
 from sourceimages.search.periods import period
-from sourceimages.tasks import STALE_SECONDS, enqueue_job
 from sourceimages.uploads.filename import clean_filename
 
 NAME_LIMIT = 20  # skipped or failed images that are listed
@@ -128,8 +127,13 @@ class JobPlan:
 
     def describe(self, images: SourceImageQuerySet) -> str:
         """The description, with number and size of these images."""
-        totals = images.filter(self.affected).aggregate(count=Count("id"), size=Sum("size"))
-        return self.description.format(f"{count_label(totals['count'])} ({size_label(totals['size'] or 0)})")
+        totals = self.totals(images)
+        return self.description.format(f"{count_label(totals['images'])} ({size_label(totals['bytes'])})")
+
+    def totals(self, images: SourceImageQuerySet) -> dict[str, int]:
+        """Number and size of those of these images that would change."""
+        totals = images.filter(self.affected).aggregate(images=Count("id"), bytes=Sum("size"))
+        return {"images": totals["images"], "bytes": totals["bytes"] or 0}
 
     def added_since(self, job: Job) -> SourceImageQuerySet:
         """Images still to be processed that are not part of an earlier run's job, as of now."""
@@ -139,7 +143,7 @@ class JobPlan:
         return self.remaining.filter(id__lte=last).exclude(pk__in=job.images.values("image_id"))
 
 
-class JobCommand(ImageCommand, OperationCommand):
+class JobCommand(ImageCommand, ChangeCommand):
     """A command that runs one job. Exits with 0 if it succeeded, with 3 if images were skipped or failed."""
 
     outcomes: tuple[str, ...] = ()  # keys of the job's counts, in the order of the summary
@@ -147,7 +151,6 @@ class JobCommand(ImageCommand, OperationCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         add_yes_option(parser)
-        add_dry_run_option(parser)
         parser.add_argument(
             "--background", action="store_true", help="run the job in the workers and show its progress"
         )
@@ -155,6 +158,7 @@ class JobCommand(ImageCommand, OperationCommand):
     def execute_plan(self, plan: JobPlan, *, yes: bool, dry_run: bool, background: bool, **options: Any) -> None:
         """Resume the job of an earlier run, or confirm and start one. Raises CommandError unless it succeeds."""
         job = find_existing_job(plan, background=background)
+        self.report |= plan.totals(plan.images)
         if job is not None:
             self._resume(job, plan, yes=yes, dry_run=dry_run, background=background)
         elif dry_run:
@@ -183,7 +187,9 @@ class JobCommand(ImageCommand, OperationCommand):
         self.stdout.write(
             f"Resuming the run started {job.created:%Y-%m-%d %H:%M} UTC ({job.processed} of {job.total} processed)."
         )
-        action = plan.describe(snapshot.remaining(job))
+        remaining = snapshot.remaining(job)
+        self.report |= plan.totals(remaining) | {"resumed": str(job.pk), "added_since": count}
+        action = plan.describe(remaining)
         if count:
             action += f", then {count_label(count)} added since"
         if dry_run:
@@ -211,7 +217,7 @@ class JobCommand(ImageCommand, OperationCommand):
         """The job after it ended or was paused, and the message of an error that interrupted it."""
         if not background:
             return run_inline(job)
-        if tasks.INLINE:
+        if queue.INLINE:
             self.stdout.write("There are no workers (JOB_RUNNER=inline): running the job in this process.")
             return run_inline(job)
         enqueue_job(job.pk)
@@ -219,7 +225,8 @@ class JobCommand(ImageCommand, OperationCommand):
 
     def summarize(self, job: Job) -> None:
         """Print the counts of the job, and the images that it skipped or failed for."""
-        counts = {name: job.counts.get(name, 0) for name in self.outcomes}
+        counts = {str(name): job.counts.get(name, 0) for name in self.outcomes}
+        self.report |= {"job": str(job.pk), "state": job.state, "counts": counts, "failed": job.failed}
         self.print_fields(counts | {"failed": job.failed}, as_json=False)
         for name, reason in FAILURE_REASONS.items():
             if job.counts.get(name):

@@ -2,15 +2,16 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from rokka.core.commands import OperatorCommand
 from rokka.core.errors import DomainError
 from sourceimages import ownership
 
 READ_ONLY_OPTIONS = ("dry_run", "list")  # options with which a command changes nothing
 
 
-class ImageCommand(BaseCommand):
+class ImageCommand(OperatorCommand):
     """A command about images or their files: it fails on a storage mismatch, or only warns if it changes nothing."""
 
     writes = True

@@ -6,15 +6,15 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from organizations.management.base import OperationCommand, organization
+from organizations.management.base import ChangeCommand, organization
 from sourceimages.maintenance.recovery import FileFilter
 from sourceimages.management.ownership import ImageCommand
-from sourceimages.management.terminal import add_dry_run_option, add_yes_option, confirm, count_label, size_label
+from sourceimages.management.terminal import add_yes_option, confirm, count_label, size_label
 from sourceimages.search.periods import period
 from sourceimages.storage import StoredObject
 
 
-class RecoveryCommand(ImageCommand, OperationCommand):
+class RecoveryCommand(ImageCommand, ChangeCommand):
     """A command that counts files, confirms, and processes each of them."""
 
     timestamp: str  # which time --since and --until refer to, such as "stored"
@@ -33,7 +33,6 @@ class RecoveryCommand(ImageCommand, OperationCommand):
             "--until", metavar="TIME", type=parse_time, help=f"only files {self.timestamp} at or before this time"
         )
         add_yes_option(parser)
-        add_dry_run_option(parser)
 
     def file_filter(self, options: dict[str, Any]) -> FileFilter:
         name = options["organization"]
@@ -49,8 +48,9 @@ class RecoveryCommand(ImageCommand, OperationCommand):
 
         `description` is the action, with {} for the files. Raises CommandError if the user declines.
         """
-        size = size_label(sum(file.size for file in files))
-        action = description.format(f"{count_label(len(files), 'file')} ({size})")
+        size = sum(file.size for file in files)
+        self.report |= {"files": len(files), "bytes": size}
+        action = description.format(f"{count_label(len(files), 'file')} ({size_label(size)})")
         if options["dry_run"]:
             self.stdout.write(f"[dry run] Would {action}.")
             return False

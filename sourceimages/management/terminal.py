@@ -22,12 +22,6 @@ def add_yes_option(parser: CommandParser, *, condition: str = "") -> None:
     parser.add_argument("--yes", "--no-input", action="store_true", help=f"{condition}do not ask for confirmation")
 
 
-def add_dry_run_option(parser: CommandParser, *, condition: str = "") -> None:
-    parser.add_argument(
-        "--dry-run", action="store_true", help=f"{condition}show what would be done, without changing anything"
-    )
-
-
 def count_label(count: int, noun: str = "image") -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 

@@ -8,23 +8,18 @@ import re
 import sys
 import unicodedata
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-import snowballstemmer
+if TYPE_CHECKING:
+    import snowballstemmer
 
 MAX_WORD_LENGTH = 64  # indexed characters of a word
 DEFAULT_LANGUAGE = "english"
 CACHE_SIZE = 100_000  # stems cached per process
 
-# Marks are part of words: vowels of Hindi and Thai are marks, which `\w` does not match.
-MARKS = "".join(
-    character
-    for character in map(chr, range(0x300, min(sys.maxunicode, 0x1F000)))
-    if unicodedata.category(character)[0] == "M"
-)
 ASCII_WORD = re.compile("[a-z0-9]+")
-WORD = re.compile(rf"[\w{MARKS}]+")
 # Accents of Latin, Greek and Cyrillic letters and vowel points of Hebrew and Arabic are optional in writing.
 ACCENTS = re.compile("[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u064b-\u065f\u0670]+")
 # Letters that Unicode does not decompose, and how they are typed on keyboards without them.
@@ -50,7 +45,15 @@ def words(text: str) -> list[str]:
     if text.isascii():  # fast path for most texts
         return ASCII_WORD.findall(text.lower())
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).replace("_", " ")
-    return [run for word in WORD.findall(folded) for run in RUN.findall(word)]
+    return [run for word in _word().findall(folded) for run in RUN.findall(word)]
+
+
+@cache
+def _word() -> re.Pattern[str]:
+    """A word. Marks are part of it: vowels of Hindi and Thai are marks, which `\\w` does not match."""
+    characters = map(chr, range(0x300, min(sys.maxunicode, 0x1F000)))
+    marks = "".join(character for character in characters if unicodedata.category(character)[0] == "M")
+    return re.compile(rf"[\w{marks}]+")
 
 
 def without_accents(word: str) -> str:
@@ -96,4 +99,6 @@ def stem(word: str, language: str) -> str:
 
 @lru_cache
 def _stemmer(language: str) -> "snowballstemmer.stemmer":
+    import snowballstemmer
+
     return snowballstemmer.stemmer(language)

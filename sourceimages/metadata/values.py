@@ -23,6 +23,8 @@ def nfc(text: str) -> str:
 
 def normalize_unicode(document: Any) -> Any:
     """The value with all strings in normal form C. Files, and rows of earlier versions, may have other forms."""
+    if not document:
+        return document
     match document:
         case str():
             return nfc(document)

@@ -13,6 +13,7 @@ from sourceimages.models.images import (
     Tombstone,
     TombstoneQuerySet,
     name_prefix,
+    unseen,
 )
 from sourceimages.models.maintenance import (
     Instance,
@@ -52,4 +53,5 @@ __all__ = [
     "Tombstone",
     "TombstoneQuerySet",
     "name_prefix",
+    "unseen",
 ]

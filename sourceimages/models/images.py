@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Any, Self, cast
 from uuid import UUID
 
 from django.db import models
@@ -19,19 +20,25 @@ from django.db.models import (
     Index,
     OuterRef,
     Q,
+    QuerySet,
     UniqueConstraint,
 )
 from django.db.models.functions import Greatest
+from django.db.models.query import ValuesIterable
 from django.utils import timezone
 
 from organizations.models import Job, Organization, User
 from rokka.core.clock import DatabaseNow
-from rokka.core.fields import BytewiseCharField
+from rokka.core.fields import BytewiseCharField, Unseen
+from rokka.core.prepared import column_names, stored_instance
 from sourceimages.models.files import StoredFile
 
 FULL_HASH_LENGTH = 40
+IDS_CHUNK, CHUNK = 10_000, 500  # rows read at a time by in_chunks()
 HASH = re.compile(r"[0-9a-f]{1,40}\Z")
 ACTIVE = Q(tombstone__isnull=True)
+KEPT_HASH = ~Q(identity=F("hash"))  # changed with `keepHash`, so that it has the hash of other content
+SHOWN_OF_FILE = ("opaque", "animated", "static_metadata")  # columns of the file that the API shows
 
 
 RESTORE_DELETION = "restore_deletion"  # the kind of jobs that restore a deletion, named in their params
@@ -72,9 +79,9 @@ class Tombstone(models.Model):
     """A deletion of one or more images. Clearing their references to it restores them."""
 
     class Reason(models.TextChoices):
-        API = "api"
-        BINARY_HASH = "binary_hash"
-        DELETE_ALL = "delete_all"
+        API = "api", "API"
+        BINARY_HASH = "binary_hash", "Binary hash"
+        DELETE_ALL = "delete_all", "Delete all"
         REPLACED = "replaced"
         ADMIN = "admin"
         UNDO = "undo"
@@ -90,6 +97,7 @@ class Tombstone(models.Model):
     objects = TombstoneQuerySet.as_manager()
 
     class Meta:
+        verbose_name = "deletion"
         indexes = [
             Index(fields=["organization", "-deleted_at", "id"], name="tombstone_deleted_at"),
             Index(fields=["expires_at"], name="tombstone_expiry"),
@@ -99,6 +107,24 @@ class Tombstone(models.Model):
         return f"{self.reason} {self.deleted_at:%Y-%m-%d %H:%M}"
 
 
+class ShownImages(ValuesIterable):
+    """Instances of `with_shown_columns`: the ORM takes most of the time of a list to build them."""
+
+    queryset: QuerySet[Any, Any]
+
+    def __iter__(self) -> Iterator[SourceImage]:  # type: ignore[override]
+        known = self.queryset._known_related_objects  # type: ignore[attr-defined]
+        for row in super().__iter__():
+            file = {name: row.pop(f"file__{name}") for name in SHOWN_OF_FILE}
+            related: dict[str, Any] = {field.name: rows[row[field.attname]] for field, rows in known.items()}
+            related["file"] = stored_instance(StoredFile, {"id": row["file_id"], **file})
+            if row["tombstone_id"] is None:
+                related["tombstone"] = None
+            image = stored_instance(SourceImage, row)
+            image._state.fields_cache = related
+            yield image
+
+
 class SourceImageQuerySet(models.QuerySet["SourceImage"]):
     def active(self) -> Self:
         return self.filter(tombstone__isnull=True)
@@ -106,6 +132,12 @@ class SourceImageQuerySet(models.QuerySet["SourceImage"]):
     def in_trash(self) -> Self:
         """Deleted and not expired: expired ones may be purged at any time."""
         return self.filter(tombstone__isnull=False, tombstone__expires_at__gt=DatabaseNow())
+
+    def with_shown_columns(self) -> Self:
+        """With the columns of image and file that the API shows."""
+        found = self.values(*column_names(SourceImage), *(f"file__{name}" for name in SHOWN_OF_FILE))
+        found._iterable_class = ShownImages
+        return cast(Self, found)
 
     def by_hash(self, text: str) -> Self:
         """With exactly this hash or short hash; other prefixes don't match."""
@@ -130,7 +162,7 @@ class SourceImageQuerySet(models.QuerySet["SourceImage"]):
 
     def same_content(self, hash: str) -> Self:
         """Images that equal an upload with this identity: of the same content, or with the same hash."""
-        return self.filter(Q(identity=hash) | Q(hash=hash))
+        return self.filter(Q(hash=hash) | Q(KEPT_HASH, identity=hash))
 
     def filtered(self, filters: Mapping[str, str]) -> Self:
         """Filter by format, creation time or name prefix; see FILTERS."""
@@ -199,8 +231,9 @@ class SourceImage(models.Model):
             CheckConstraint(condition=~Q(locked=True, tombstone__isnull=False), name="image_locked_is_not_deleted"),
         ]
         indexes = [
-            Index(fields=["organization", "-created", "hash", "id"], condition=ACTIVE, name="image_created"),
-            Index(fields=["organization", "identity"], condition=ACTIVE, name="image_identity"),
+            # Read backwards, so that new images are appended. Inserting before all others leaves pages half empty.
+            Index(fields=["organization", "created", "-hash", "-id"], condition=ACTIVE, name="image_created"),
+            Index(fields=["organization", "identity"], condition=ACTIVE & KEPT_HASH, name="image_kept_hash"),
             Index(fields=["organization", "short_hash"], condition=ACTIVE, name="image_short_hash"),
             Index(fields=["organization", "binary_hash"], condition=ACTIVE, name="image_binary_hash"),
             Index(fields=["organization", "name", "hash", "id"], condition=ACTIVE, name="image_name"),
@@ -251,3 +284,20 @@ class Alias(models.Model):
 
     def __str__(self) -> str:
         return self.alias
+
+
+def unseen(organization: Organization) -> Unseen:
+    """The organization, to look up many rows of it; see Unseen."""
+    return Unseen(organization.pk, Organization._meta.pk)
+
+
+def in_chunks(images: models.QuerySet[SourceImage]) -> Iterator[SourceImage]:
+    """The images in order, with their files: first all ids are read, and then CHUNK rows at a time.
+
+    Unlike with `iterator()`, no query stays open while the caller waits. Rows that are deleted meanwhile are left out.
+    """
+    ids = array("q", images.values_list("pk", flat=True).iterator(IDS_CHUNK))
+    for start in range(0, len(ids), CHUNK):
+        part = ids[start : start + CHUNK].tolist()
+        rows = SourceImage.objects.select_related("file").in_bulk(part)
+        yield from (rows[pk] for pk in part if pk in rows)

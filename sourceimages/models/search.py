@@ -23,11 +23,16 @@ class MetadataField(models.Model):
 
 
 class MetadataIndexEntry(models.Model):
-    """A value of a field, and an image that has it. Only searched: the API returns the metadata of the image's row."""
+    """A value of a field, and an image that has it. Only searched: the API returns the metadata of the image's row.
+
+    Entries are written and removed in the transaction that writes or removes their image, and fields are never removed.
+    So the database does not check the references of each entry, which takes longer than inserting it;
+    `check_consistency` does.
+    """
 
     pk = models.CompositePrimaryKey("field_id", "value", "image_id")
-    field = models.ForeignKey(MetadataField, models.DO_NOTHING, related_name="+", db_index=False)
-    image = models.ForeignKey(SourceImage, models.CASCADE, related_name="%(class)ss")
+    field = models.ForeignKey(MetadataField, models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False)
+    image = models.ForeignKey(SourceImage, models.CASCADE, related_name="%(class)ss", db_constraint=False)
 
     class Meta:
         abstract = True

@@ -19,8 +19,9 @@ class ImageVersion(models.Model):
         METADATA_UPDATED = "metadata_updated"
         DYNAMIC_METADATA_UPDATED = "dynamic_metadata_updated"
         OVERWRITTEN = "overwritten"  # by a copy
-        ALIAS_MOVED = "alias_moved"  # to another image; `before` has the alias
+        ALIAS_MOVED = "alias_moved"  # to another image, `derived_id` if that replaced it; `before` has the alias
         ALIAS_DELETED = "alias_deleted"
+        REMOTE_IMAGE_MOVED = "remote_image_moved"  # to `derived_id`, which replaced it; `before` has the URL
         VERSION_RESTORED = "version_restored"
         RESTORE_CONFLICT = "restore_conflict"  # not a change: values of the deleted image that were not merged
         # Written by jobs only, so that they can be undone; without values.

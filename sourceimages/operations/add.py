@@ -10,15 +10,17 @@ from django.conf import settings
 from django.db import transaction
 
 from organizations.audit import Actor, record
-from organizations.models import Organization
+from organizations.models import AuditEvent, Organization
 from organizations.usage import counters
 from rokka.core import failpoints
+from rokka.core.connections import release_connection
 from rokka.core.database import StaleRead, retry_on_conflict
 from rokka.core.errors import DomainError, Unavailable
-from sourceimages import metadata, probing, storage, versions
+from sourceimages import hot_path, metadata, probing, storage, versions
 from sourceimages.conflicts import FILE_REFERENCE, IMAGE_CONSTRAINTS
 from sourceimages.errors import FormatNotAllowed, HashCollision, ImageLocked, UnreadableImage
 from sourceimages.models import ImageVersion, SourceImage, StoredFile
+from sourceimages.operations.delete import image_event
 from sourceimages.operations.dominant_colors import next_attempt
 from sourceimages.operations.heal import (
     Reason,
@@ -99,8 +101,8 @@ class StagedUploads(StagedFiles):
 
         Sets `replacements` and `optimization_cancelled` for existing files. Safe to call again after a conflict.
         """
-        existing = self.organization.files.filter(binary_hash__in={upload.file.sha1 for upload in uploads})
-        known = {file.binary_hash: file for file in existing}
+        known = self._known_files({upload.file.sha1 for upload in uploads})
+        release_connection()  # reading and storing the files takes long, compared with the queries
         for upload in uploads:
             _check_same_content(upload, known.get(upload.file.sha1))
         # If a request has the same content twice, an upload with the option to optimize wins.
@@ -136,6 +138,14 @@ class StagedUploads(StagedFiles):
             upload.name = or_default(upload.name, stored_file.format)
         return files
 
+    def _known_files(self, binary_hashes: set[str]) -> dict[str, StoredFile]:
+        """The existing files, by binary hash."""
+        if len(binary_hashes) == 1:
+            (binary_hash,) = binary_hashes
+            file = hot_path.stored_file(self.organization, binary_hash)
+            return {binary_hash: file} if file else {}
+        return {file.binary_hash: file for file in self.organization.files.filter(binary_hash__in=binary_hashes)}
+
     def _replacement_reason(self, file: StoredFile, upload: Upload) -> Reason | None:
         return replacement_reason(file, as_sent=self.can_update and not upload.optimize_to)
 
@@ -145,7 +155,7 @@ class StagedUploads(StagedFiles):
         if sha1 not in self.keys:
             key = storage.new_key(self.organization.pk, sha1)
             self.written.add(key)
-            self.storage.put(upload.file.path, key)
+            self.storage.put(upload.file.source, key)
             self.keys[sha1] = key
         return self.keys[sha1]
 
@@ -202,7 +212,7 @@ def _probe(upload: Upload, *, seconds: float) -> Probe:
     if seconds <= 0:  # a few files that are crafted to be slow must not block the probe workers
         raise Unavailable("Reading the files of this request takes too long. Send fewer files per request.")
     try:
-        probe = probing.probe(upload.file.path, seconds=seconds)
+        probe = probing.probe(upload.file.source, seconds=seconds)
     except DomainError as error:
         raise type(error)(f"{upload.file.label}: {error.message}", **error.details) from error
     if probe.format not in settings.ALLOWED_FORMATS:
@@ -234,31 +244,67 @@ def _insert(
     actor: Actor,
 ) -> list[UploadResult]:
     """Insert rows, counters and audit events in one transaction; rows by ascending hash, to avoid deadlocks."""
-    results: dict[int, UploadResult] = {}
-    # A new file has no images yet, until this request creates one: no need to look for them.
-    without_image = {upload.identity for upload, file in zip(uploads, files, strict=True) if file.pk is None}
+    replaced: list[str] = []
     with _reset_pks_on_error(files), transaction.atomic():
-        rows, replaced, new_bytes = replace_files(staged.replacements, actor) if staged.replacements else ({}, [], 0)
-        cancel_optimization(staged.optimization_cancelled)
-        files = [rows.get(file.binary_hash, file) for file in files]
-        for file in sorted(_unique(files), key=lambda file: file.binary_hash):
-            if file.pk is None:
-                file.save(force_insert=True)
-                new_bytes += file.size
-        failpoints.failpoint("upload.file_inserted")
-        for position in sorted(range(len(uploads)), key=lambda position: uploads[position].identity):
-            upload, file = uploads[position], files[position]
-            image = None if upload.identity in without_image else _get_existing(organization, upload.identity)
-            without_image.discard(upload.identity)
-            results[position] = _create_or_merge(organization, upload, file, image, can_update, actor)
-        failpoints.failpoint("upload.image_inserted")
-        counters.add(organization, images=sum(result.created for result in results.values()), bytes=new_bytes)
+        results = _insert_with_one_statement(organization, uploads, files, actor)
+        if results is None:
+            files, results, replaced = _insert_rows(
+                organization, uploads, files, staged, can_update=can_update, actor=actor
+            )
         failpoints.failpoint("upload.counted")
         staged.check_deadline()
     staged.committed |= {file.key for file in files}
     staged.replaced = replaced
     failpoints.failpoint("upload.committed")
-    return [results[position] for position in range(len(uploads))]
+    return results
+
+
+def _insert_with_one_statement(
+    organization: Organization, uploads: Sequence[Upload], files: Sequence[StoredFile], actor: Actor
+) -> list[UploadResult] | None:
+    """Insert the rows of one upload of new content; None if this is not one, or not possible."""
+    if len(uploads) != 1 or files[0].pk is not None:
+        return None
+    upload, file = uploads[0], files[0]
+    prepared = hot_path.prepare_to_add(organization, upload.identity)
+    if prepared is None:
+        return None
+    image = _new_image(organization, upload, file, prepared.short_hash)
+    rows = indexing.rows_to_add(image, prepared.language)
+    if not hot_path.add_image(image, _created_event(image, actor), rows, prepared):
+        return None
+    return [UploadResult(upload, image, created=True)]
+
+
+def _insert_rows(
+    organization: Organization,
+    uploads: Sequence[Upload],
+    files: Sequence[StoredFile],
+    staged: StagedUploads,
+    *,
+    can_update: bool,
+    actor: Actor,
+) -> tuple[Sequence[StoredFile], list[UploadResult], list[str]]:
+    """Insert the rows table by table; returns the rows of the files, the results, and the keys of replaced files."""
+    results: dict[int, UploadResult] = {}
+    # A new file has no images yet, until this request creates one: no need to look for them.
+    without_image = {upload.identity for upload, file in zip(uploads, files, strict=True) if file.pk is None}
+    rows, replaced, new_bytes = replace_files(staged.replacements, actor) if staged.replacements else ({}, [], 0)
+    cancel_optimization(staged.optimization_cancelled)
+    files = [rows.get(file.binary_hash, file) for file in files]
+    for file in sorted(_unique(files), key=lambda file: file.binary_hash):
+        if file.pk is None:
+            file.save(force_insert=True)
+            new_bytes += file.size
+    failpoints.failpoint("upload.file_inserted")
+    for position in sorted(range(len(uploads)), key=lambda position: uploads[position].identity):
+        upload, file = uploads[position], files[position]
+        image = None if upload.identity in without_image else _get_existing(organization, upload.identity)
+        without_image.discard(upload.identity)
+        results[position] = _create_or_merge(organization, upload, file, image, can_update, actor)
+    failpoints.failpoint("upload.image_inserted")
+    counters.add(organization, images=sum(result.created for result in results.values()), bytes=new_bytes)
+    return files, [results[position] for position in range(len(uploads))], replaced
 
 
 @contextmanager
@@ -299,12 +345,22 @@ def _get_existing(organization: Organization, identity: str) -> SourceImage | No
 
 
 def _create(organization: Organization, upload: Upload, file: StoredFile, actor: Actor) -> SourceImage:
-    image = SourceImage.objects.create(
+    short_hash = assign_short_hashes(organization, [upload.identity])[upload.identity]
+    image = _new_image(organization, upload, file, short_hash)
+    image.save(force_insert=True)
+    indexing.add([image])
+    event = _created_event(image, actor)
+    event.save(force_insert=True)
+    return image
+
+
+def _new_image(organization: Organization, upload: Upload, file: StoredFile, short_hash: str) -> SourceImage:
+    return SourceImage(
         organization=organization,
         file=file,
         hash=upload.identity,
         identity=upload.identity,
-        short_hash=assign_short_hashes(organization, [upload.identity])[upload.identity],
+        short_hash=short_hash,
         name=upload.name,
         user_metadata=metadata.apply_changes({}, upload.user_metadata),
         dynamic_metadata=upload.dynamic_metadata,
@@ -316,9 +372,10 @@ def _create(organization: Organization, upload: Upload, file: StoredFile, actor:
         width=file.width,
         height=file.height,
     )
-    indexing.add([image])
-    record(actor, "image.created", organization=organization, target=image.hash, target_id=image.pk, name=image.name)
-    return image
+
+
+def _created_event(image: SourceImage, actor: Actor) -> AuditEvent:
+    return image_event(actor, "image.created", image, details={"name": image.name})
 
 
 def _merge(image: SourceImage, changes: dict[str, Any], actor: Actor) -> SourceImage:

@@ -1,4 +1,7 @@
-"""Aliases of images. An alias refers to a hash: it survives a deletion, and works again when the image is restored."""
+"""Aliases of images. An alias refers to a hash: it survives a deletion, and works again when the image is restored.
+
+If another image replaces the image, the alias follows to that one (references.py).
+"""
 
 import re
 from dataclasses import dataclass
@@ -11,6 +14,7 @@ from rokka.core.database import retry_on_conflict
 from sourceimages import versions
 from sourceimages.errors import AliasExists, AliasNotFound
 from sourceimages.models import Alias, ImageVersion, SourceImage
+from sourceimages.operations.delete import get_for_update
 
 NAME = re.compile(r"[a-zA-Z0-9_]{1,255}\Z")
 
@@ -33,10 +37,14 @@ def get_alias(organization: Organization, name: str, *, for_update: bool = False
 @retry_on_conflict("alias_unique")
 @transaction.atomic
 def set_alias(image: SourceImage, name: str, *, overwrite: bool, actor: Actor) -> AliasResult:
-    """Create the alias, or with `overwrite` point it to this image. Raises AliasExists; AliasNotFound if invalid."""
+    """Create the alias, or with `overwrite` point it to this image.
+
+    Raises AliasExists; AliasNotFound if invalid; ImageNotFound if another request has just deleted the image.
+    """
     organization = image.organization
     if not NAME.match(name):
         raise AliasNotFound(f"Invalid alias {name[:80]!r}. Use 1–255 characters of a-z, A-Z, 0-9 and _.")
+    get_for_update(image)  # or the alias would not follow to the image that is replacing this one
     alias = organization.aliases.select_for_update(of=("self",)).filter(alias=name).first()
     if alias is None:
         alias = Alias.objects.create(organization=organization, alias=name, hash=image.hash)

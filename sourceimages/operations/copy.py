@@ -18,7 +18,7 @@ from rokka.core.errors import Conflict, DomainError
 from sourceimages import bulk_sql, storage
 from sourceimages.conflicts import FILE_REFERENCE, IMAGE_CONSTRAINTS
 from sourceimages.errors import ExistsAtDestination, ImageLocked, ImageNotFound, ProtectedOriginal
-from sourceimages.models import SourceImage, StoredFile
+from sourceimages.models import SourceImage, SourceImageQuerySet, StoredFile, unseen
 from sourceimages.operations.delete import record_events
 from sourceimages.operations.heal import DamagedFile, damaged_files, replace_by_copies
 from sourceimages.operations.short_hashes import assign_short_hashes
@@ -168,8 +168,11 @@ class CopySource(NamedTuple):
 def load_sources(source: Organization, ids: Sequence[int]) -> list[CopySource]:
     """The active images with these IDs, by ascending hash, as rows are inserted in that order to avoid deadlocks."""
     columns = "id", "hash", "binary_hash", "file__key", "file__size", "file__uploaded_sha256", "protected"
-    rows = source.images.active().filter(pk__in=ids).values_list(*columns)
-    return sorted((CopySource(*row) for row in rows), key=lambda one: one.hash)
+    images = SourceImage.objects.active().filter(pk__one_of=ids)
+    # By their ids alone: with the organization, an index of it could be read from end to end.
+    rows = images.values_list(*columns, "organization")
+    found = (CopySource(*row) for *row, organization in rows if organization == source.pk)
+    return sorted(found, key=lambda one: one.hash)
 
 
 class StagedCopies(StagedFiles):
@@ -219,14 +222,14 @@ class StagedCopies(StagedFiles):
     def _known(self, binary_hashes: Iterable[str]) -> dict[str, StoredFile]:
         """The files that the destination has, by binary hash."""
         columns = "organization", "binary_hash", "uploaded_sha256", "key", "size", "damage"
-        files = self.organization.files.filter(binary_hash__in=list(binary_hashes)).only(*columns)
+        files = StoredFile.objects.filter(organization=unseen(self.organization)).only(*columns)
+        files = files.filter(binary_hash__one_of=binary_hashes)
         return {file.binary_hash: file for file in files}
 
     def _needed(self, sources: Sequence[CopySource], overwrite: bool) -> set[str]:
         """Binary hashes of the images that will not be skipped."""
         hashes = [] if overwrite else [one.hash for one in sources]
-        existing = self.organization.images.active().filter(hash__in=hashes).values_list("hash", flat=True)
-        skipped = set(existing) if hashes else set()
+        skipped = set(_active(self.organization, hashes).values_list("hash", flat=True)) if hashes else set()
         return {one.binary_hash for one in sources if one.hash not in skipped}
 
 
@@ -272,17 +275,17 @@ def _write(
         failpoints.failpoint("copy.stored")
         if actor.job_id is None and changed:
             _record_overwritten(changed.values(), source, destination, actor)
-        _check_row_count(
-            len(created),
-            bulk_sql.copy_image_rows([(created[hash].id, short) for hash, short in short_hashes.items()], destination),
+        copies = bulk_sql.copy_image_rows(
+            [(created[hash].id, short) for hash, short in short_hashes.items()], destination
         )
+        _check_row_count(len(created), len(copies))
         _check_row_count(len(changed), bulk_sql.overwrite_image_rows(list(changed.items()), destination, actor))
-        _check_protection(source, sources)
-        _index(source, destination, created, changed, set(new))
+        _check_protection(sources)
+        _index(source, destination, {copies[hash]: one for hash, one in created.items()}, changed, set(new))
         if actor.job_id is None:
-            _record_created(list(created), source, destination, actor)
+            _record_created(copies, source, destination, actor)
         else:
-            bulk_sql.insert_created_versions(list(created), destination, actor)
+            bulk_sql.insert_created_versions(copies, destination, actor)
         if not before_commit(outcomes):
             transaction.set_rollback(True)
             return {}
@@ -297,32 +300,39 @@ def _write(
 def _index(
     source: Organization,
     destination: Organization,
-    created: Mapping[str, CopySource],
+    created: Mapping[int, CopySource],
     changed: Mapping[int, int],
     new: set[str],
 ) -> None:
-    """Index the copies: by copying the entries of the source images, if they are the same at the destination.
+    """Index the copies, created ones by their new ID: by copying the entries of the source, if they are the same.
 
     They differ if the organizations have different languages, or if the destination had the file before, whose
     metadata may differ.
     """
     same_entries = indexing.have_same_entries(source, destination)
-    to_copy = [(one.id, hash) for hash, one in created.items() if same_entries and one.binary_hash in new]
-    indexing.copy(to_copy, destination)
+    to_copy = {one.id: pk for pk, one in created.items() if same_entries and one.binary_hash in new}
+    indexing.copy(source, to_copy, destination)
     if to_copy and not indexing.have_same_entries(source, destination):
         raise StaleRead  # the language of the source was changed in the meantime
-    others = created.keys() - {hash for _, hash in to_copy}
-    indexing.remove(changed.values())
-    copies = destination.images.active().select_related("organization", "file")
-    if images := [*copies.filter(hash__in=others), *copies.filter(pk__in=changed.values())]:
-        indexing.add(images)
+    others = created.keys() - set(to_copy.values()) | set(changed.values())
+    if changed:
+        indexing.remove(changed.values())
+    if others:
+        images = SourceImage.objects.select_related("organization", "file").filter(pk__one_of=others)
+        if found := list(images):  # none if their files were deleted in the meantime: then the commit fails
+            indexing.add(found)
+
+
+def _active(organization: Organization, hashes: Iterable[str]) -> SourceImageQuerySet:
+    """The active images with these hashes."""
+    return SourceImage.objects.active().filter(organization=unseen(organization), hash__one_of=hashes)
 
 
 def _get_existing(
     destination: Organization, sources: Sequence[CopySource], *, for_update: bool
 ) -> dict[str, tuple[int, bool]]:
     """ID and lock of the active images with these hashes at the destination, by hash."""
-    images = destination.images.active().filter(hash__in=[one.hash for one in sources])
+    images = _active(destination, [one.hash for one in sources])
     if for_update:
         images = images.order_by("id").select_for_update()
     return {hash: (id, locked) for hash, id, locked in images.values_list("hash", "id", "locked")}
@@ -344,10 +354,10 @@ def _check_row_count(expected: int, written: int) -> None:
         raise StaleRead
 
 
-def _check_protection(source: Organization, sources: Sequence[CopySource]) -> None:
+def _check_protection(sources: Sequence[CopySource]) -> None:
     """Raises StaleRead if an image was protected in the meantime: copying it needs a permission."""
     unprotected = [one.id for one in sources if not one.protected]
-    if source.images.filter(pk__in=unprotected, protected=True).exists():
+    if SourceImage.objects.filter(pk__one_of=unprotected, protected=True).exists():
         raise StaleRead
 
 
@@ -358,9 +368,9 @@ def _record_overwritten(ids: Collection[int], source: Organization, destination:
     record_events(actor, "image.overwritten", targets, details)
 
 
-def _record_created(hashes: Sequence[str], source: Organization, destination: Organization, actor: Actor) -> None:
+def _record_created(copies: Mapping[str, int], source: Organization, destination: Organization, actor: Actor) -> None:
     event = event_of(actor, "image.copied", organization=destination, details={"source": source.name})
-    bulk_sql.insert_events(event, hashes, destination)
+    bulk_sql.insert_events(event, copies)
 
 
 def _json_value(image: SourceImage, field: str) -> Any:

@@ -13,13 +13,22 @@ from organizations.audit import Actor, event_of, record
 from organizations.models import AuditEvent, Organization
 from organizations.usage import counters
 from rokka.core.clock import database_now
+from sourceimages import hot_path
 from sourceimages.errors import ImageLocked, ImageNotFound, JobInProgress
 from sourceimages.models import SourceImage, Tombstone
 
 
-@transaction.atomic
 def delete_image(image: SourceImage, *, reason: Tombstone.Reason = Tombstone.Reason.API, actor: Actor) -> Tombstone:
     """Move the image to the trash. Raises ImageLocked; ImageNotFound if it is in the trash already."""
+    tombstone = Tombstone(organization=image.organization, deleted_by=actor.user, reason=reason)
+    event = image_event(actor, "image.deleted", image, tombstone_id=tombstone.pk)
+    if hot_path.delete_image(image, tombstone, event):
+        return tombstone
+    return _lock_and_delete(image, reason, actor)
+
+
+@transaction.atomic
+def _lock_and_delete(image: SourceImage, reason: Tombstone.Reason, actor: Actor) -> Tombstone:
     image = get_for_update(image)
     check_not_locked(image)
     tombstone = move_to_trash([image], reason, actor)
@@ -118,17 +127,22 @@ def record_events(
 ) -> None:
     """Record an audit event for each of the images; `details` are by their IDs."""
     AuditEvent.objects.bulk_create(
-        event_of(
+        image_event(
             actor,
             action,
-            organization=image.organization,
-            target=image.hash,
-            target_id=str(image.pk),
+            image,
             tombstone_id=tombstone_id,
             job_id=job_id or actor.job_id,
             details=details.get(image.pk, {}),
         )
         for image in images
+    )
+
+
+def image_event(actor: Actor, action: str, image: SourceImage, **fields: Any) -> AuditEvent:
+    """Build an unsaved event about the image. `fields` are fields of the model."""
+    return event_of(
+        actor, action, organization=image.organization, target=image.hash, target_id=str(image.pk or ""), **fields
     )
 
 

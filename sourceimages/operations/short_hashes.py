@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from django.db.models import Q
 
 from organizations.models import Organization
-from sourceimages import hashes
-from sourceimages.models import ShortHash
+from sourceimages import bulk_sql, hashes
+from sourceimages.models import ShortHash, unseen
 
 
 def assign_short_hashes(organization: Organization, full_hashes: Iterable[str]) -> dict[str, str]:
@@ -20,7 +20,9 @@ def assign_short_hashes(organization: Organization, full_hashes: Iterable[str]) 
     length = hashes.MIN_SHORT_HASH
     while pending:  # usually one iteration: few hashes share their first six characters
         prefixes = {hash[:length] for hash in pending}
-        rows = organization.short_hashes.filter(Q(hash__in=pending) | Q(short_hash__in=prefixes))
+        rows = ShortHash.objects.filter(
+            Q(hash__one_of=pending) | Q(short_hash__one_of=prefixes), organization=unseen(organization)
+        )
         assigned = dict(rows.values_list("short_hash", "hash"))
         result |= {hash: short_hash for short_hash, hash in assigned.items()}
         conflicting = []
@@ -33,7 +35,5 @@ def assign_short_hashes(organization: Organization, full_hashes: Iterable[str]) 
                 assigned[prefix] = hash
                 result[hash] = new[hash] = prefix
         pending, length = conflicting, length + 1
-    ShortHash.objects.bulk_create(
-        ShortHash(organization=organization, short_hash=new[hash], hash=hash) for hash in ordered if hash in new
-    )
+    bulk_sql.insert_short_hashes([(new[hash], hash) for hash in ordered if hash in new], organization)
     return {hash: result[hash] for hash in ordered}

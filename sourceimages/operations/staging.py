@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 
 import structlog
-from django.db import DatabaseError
 
 from organizations.models import Organization
 from rokka.core.errors import DomainError, Unavailable
@@ -32,7 +31,7 @@ class StagedFiles:
         unused = sorted(self.written - self.committed)
         try:
             stored_files.move_to_trash(unused)
-        except (DomainError, DatabaseError):  # garbage collection will move them
+        except Exception:  # garbage collection will move them
             log.warning("storage.cleanup_failed", keys=unused, exc_info=True)
 
     def check_deadline(self) -> None:
@@ -47,5 +46,5 @@ def discard_replaced(keys: Sequence[str]) -> None:
         return
     try:
         stored_files.move_to_trash(keys)
-    except DomainError:
+    except Exception:  # what replaced them is committed
         log.warning("storage.cleanup_failed", keys=keys, exc_info=True)

@@ -21,6 +21,7 @@ from sourceimages.operations.delete import (
     record_events,
 )
 from sourceimages.operations.short_hashes import assign_short_hashes
+from sourceimages.references import follow
 from sourceimages.search import indexing
 from sourceimages.uploads.filename import clean_filename
 
@@ -160,7 +161,8 @@ def derive(
     """The image of the same file with these changes to its dynamic metadata and protection (None: not changed).
 
     An active one is returned unchanged. Otherwise it is created from the current image, with its name, creation time
-    and user metadata, but not its lock. `delete_previous` moves the current image to the trash if the hash changed.
+    and user metadata, but not its lock. `delete_previous` moves the current image to the trash if the hash changed;
+    aliases and other references follow to the new hash.
     """
     # Lock all images of the file: two that replace each other concurrently must not both end up in the trash.
     lock_file(image.organization, image.binary_hash)
@@ -184,6 +186,7 @@ def derive(
         move_to_trash([image], Tombstone.Reason.REPLACED, actor)
         if actor.job_id:
             versions.record_versions(Kind.REPLACED, {image: {}}, actor, derived={} if existing else {image: target.pk})
+        follow(image, target, actor)
     # Update the counter once: transactions that update two of its slots may deadlock.
     counters.add(image.organization, images=int(existing is None) - int(delete_previous))
     return HashChange(target, changed=True)

@@ -24,14 +24,13 @@ def restore_version(image: SourceImage, version_id: int, *, actor: Actor) -> Sou
     version = ImageVersion.objects.filter(image_id=image.pk, pk=version_id).first()
     if version is None:
         raise VersionNotFound(f"Version {version_id} of image {image.short_hash} not found.")
-    if not version.before:
-        raise VersionNotRestorable(
-            f"Version {version_id} can't be restored: it only records that the image was {version.kind}."
-        )
+    alias, values = version.before.get("alias"), versions.values_of(version)
+    if not alias and not values:
+        raise VersionNotRestorable(f"Version {version_id} can't be restored: it only records {version.kind!r}.")
     check_not_locked(image)
-    if alias := version.before.get("alias"):
+    if alias:
         set_alias(image, alias, overwrite=True, actor=actor)
-    put_back({image: versions.values_of(version)}, actor)
+    put_back({image: values}, actor)
     return image
 
 

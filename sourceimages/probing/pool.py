@@ -11,12 +11,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, LifoQueue
 from threading import Lock
-from typing import IO, Any, cast
+from typing import IO, Any, Generic, TypeVar, cast
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ ENVIRONMENT = {  # the whole environment: secrets must not reach workers
 START_TIMEOUT = 20
 CHECKOUT_TIMEOUT = 30  # until a worker becomes free
 MAX_RESPONSE_BYTES = 1024 * 1024
+READ_BYTES = 16 * 1024  # most responses are shorter
 EXTERNAL_SIGNALS = {
     signal.SIGKILL,
     signal.SIGTERM,
@@ -37,6 +38,7 @@ EXTERNAL_SIGNALS = {
     signal.SIGINT,
     signal.SIGBUS,
 }  # SIGBUS: the disk failed
+SHARES_MEMORY = hasattr(os, "memfd_create")  # on Linux
 MAX_REQUESTS = 3000  # then the worker is replaced: libraries leak memory
 
 
@@ -64,7 +66,13 @@ class SandboxMissingError(RuntimeError):
 
 
 class Worker:
-    def __init__(self, command: Sequence[str] = COMMAND, *, files: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        command: Sequence[str] = COMMAND,
+        *,
+        environment: Mapping[str, str] = ENVIRONMENT,
+        files: Sequence[int] = (),
+    ) -> None:
         """`files` are descriptors of open files that the worker inherits under the same numbers."""
         self._process = subprocess.Popen(  # noqa: S603, the command is ours
             command,
@@ -73,11 +81,12 @@ class Worker:
             stdout=subprocess.PIPE,
             bufsize=0,
             cwd="/",
-            env=ENVIRONMENT,
+            env=environment,
             start_new_session=True,  # Ctrl-C goes to the server, which stops its workers itself
         )
         self._requests = cast(IO[bytes], self._process.stdin)
         self._answers = cast(IO[bytes], self._process.stdout)
+        self._received = b""  # of the next response
         self.requests = 0
         self._readable = select.poll()
         self._readable.register(self._answers, select.POLLIN)
@@ -96,12 +105,26 @@ class Worker:
         return self.requests >= MAX_REQUESTS
 
     def call(self, request: dict[str, Any], *, seconds: float) -> dict[str, Any]:
-        self.requests += 1
-        try:
-            self._requests.write(json.dumps(request).encode() + b"\n")
-        except BrokenPipeError:
-            raise self._exit_reason() from None
-        return self._read_response(seconds)
+        self._send(request)
+        answer = self._read_response(seconds)
+        self._check_end()
+        return answer
+
+    def call_in_parts(
+        self, request: dict[str, Any], *, seconds: Callable[[str], float]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The parts of a response by name, of which "header" is the first; `seconds` is the limit of time for a part.
+
+        The field `next` of a part names the one that follows.
+        """
+        self._send(request)
+        part = "header"
+        while part:
+            answer = self._read_response(seconds(part))
+            following = answer.pop("next", "")
+            yield part, answer
+            part = following
+        self._check_end()
 
     def kill(self) -> None:
         self._process.kill()
@@ -113,23 +136,35 @@ class Worker:
         self._requests.close()
         self._answers.close()
 
+    def _send(self, request: dict[str, Any]) -> None:
+        self.requests += 1
+        try:
+            self._requests.write(json.dumps(request).encode() + b"\n")
+        except BrokenPipeError:
+            raise self._exit_reason() from None
+
     def _read_response(self, seconds: float) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
-        line = b""
-        while not line.endswith(b"\n"):
+        while b"\n" not in self._received:
             if not self._readable.poll(max(0.0, deadline - time.monotonic()) * 1000):
                 raise WorkerKilledError(f"reading took longer than {seconds:g} seconds")
-            block = os.read(self._answers.fileno(), MAX_RESPONSE_BYTES)
+            block = os.read(self._answers.fileno(), READ_BYTES)
             if not block:
                 raise self._exit_reason()
-            line += block
-            if len(line) > MAX_RESPONSE_BYTES:
+            self._received += block
+            if len(self._received) > MAX_RESPONSE_BYTES:
                 raise WorkerDiedError("the reader sent an invalid response")
+        line, _, self._received = self._received.partition(b"\n")
         try:
             answer: dict[str, Any] = json.loads(line)
         except ValueError:
             raise WorkerDiedError("the reader sent an invalid response") from None
         return answer
+
+    def _check_end(self) -> None:
+        """What is left would be taken for the response to the next request."""
+        if self._received:
+            raise WorkerDiedError("the reader sent an invalid response")
 
     def _exit_reason(self) -> WorkerDiedError:
         try:
@@ -142,21 +177,60 @@ class Worker:
         return kind(f"the reader died ({signal.strsignal(-code) if code < 0 else code})")
 
 
-class Pool:
+class ProbeWorker(Worker):
+    """A worker that can also be sent a file, as `content` instead of `path`, in memory that it inherits."""
+
+    def __init__(self) -> None:
+        self._memory = os.memfd_create("content") if SHARES_MEMORY else None
+        try:
+            super().__init__(files=[] if self._memory is None else [self._memory])
+        except BaseException:
+            self._close_memory()
+            raise
+
+    def detach(self) -> None:
+        super().detach()
+        self._close_memory()
+
+    def _send(self, request: dict[str, Any]) -> None:
+        if "content" in request:
+            request = {**request, "path": self._share(request["content"])}
+            del request["content"]
+        super()._send(request)
+
+    def _share(self, content: bytes) -> str:
+        """The path under which the worker finds the content, until the next one is shared."""
+        assert self._memory is not None  # noqa: S101 (checked by callers with SHARES_MEMORY)
+        view, written = memoryview(content), 0
+        while written < len(content):
+            written += os.pwrite(self._memory, view[written:], written)
+        os.ftruncate(self._memory, len(content))
+        return f"/proc/self/fd/{self._memory}"
+
+    def _close_memory(self) -> None:
+        if self._memory is not None:
+            os.close(self._memory)
+            self._memory = None
+
+
+W = TypeVar("W", bound=Worker)
+
+
+class Pool(Generic[W]):
     """Thread-safe pool of workers. Workers start on first use."""
 
     def __init__(
         self,
         size: int,
+        start_worker: Callable[[], W],
         *,
         sandbox_required: bool = False,
-        command: Sequence[str] = COMMAND,
         checkout_timeout: float = CHECKOUT_TIMEOUT,
     ) -> None:
         self._size = size
         self._checkout_timeout = checkout_timeout
         self._sandbox_required = sandbox_required
-        self._command = command
+        self._start_worker = start_worker
         self._warned = False
         self._open()
 
@@ -165,8 +239,15 @@ class Pool:
 
         Raises PoolExhaustedError if no worker became free in time.
         """
-        with self._checkout() as worker:
+        with self.checkout() as worker:
             return worker.call(request, seconds=seconds)
+
+    def call_in_parts(
+        self, request: dict[str, Any], *, seconds: Callable[[str], float]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Like `call`, for `Worker.call_in_parts`."""
+        with self.checkout() as worker:
+            yield from worker.call_in_parts(request, seconds=seconds)
 
     @contextmanager
     def call_exclusively(self) -> Iterator[None]:
@@ -175,7 +256,7 @@ class Pool:
         Raises PoolExhaustedError if the busy ones do not finish in time.
         """
         exclusive, slots = self._exclusive, self._slots
-        acquired: list[Worker | None] = []
+        acquired: list[W | None] = []
         deadline = time.monotonic() + self._checkout_timeout
         if not exclusive.acquire(timeout=self._checkout_timeout):
             raise PoolExhaustedError("another file is being read exclusively")
@@ -200,7 +281,7 @@ class Pool:
 
     def check_sandbox(self) -> None:
         """Raises SandboxMissingError if a sandbox is required and a worker can open sockets."""
-        with self._checkout():
+        with self.checkout():
             pass
 
     def close(self) -> None:
@@ -215,14 +296,18 @@ class Pool:
         self._open()
 
     def _open(self) -> None:
-        self._children: set[Worker] = set()
+        self._children: set[W] = set()
         self._exclusive = Lock()  # held during exclusive calls
-        self._slots: LifoQueue[Worker | None] = LifoQueue()  # LIFO, to reuse warm workers
+        self._slots: LifoQueue[W | None] = LifoQueue()  # LIFO, to reuse warm workers
         for _ in range(self._size):
             self._slots.put(None)
 
     @contextmanager
-    def _checkout(self) -> Iterator[Worker]:
+    def checkout(self) -> Iterator[W]:
+        """A worker for the context's use alone. It is discarded if the context raises.
+
+        Raises PoolExhaustedError if no worker became free in time.
+        """
         slots = self._slots
         try:
             worker = slots.get(timeout=self._checkout_timeout)
@@ -245,9 +330,9 @@ class Pool:
         finally:
             slots.put(worker)
 
-    def _start(self) -> Worker:
+    def _start(self) -> W:
         try:
-            worker = Worker(self._command)
+            worker = self._start_worker()
         except WorkerKilledError:  # killed for memory, for example, which can happen at any time
             raise
         except WorkerDiedError as error:
@@ -265,6 +350,6 @@ class Pool:
                 logger.warning("Sandbox: seccomp is not available; probe workers can open sockets.")
         return worker
 
-    def _discard(self, worker: Worker) -> None:
+    def _discard(self, worker: W) -> None:
         self._children.discard(worker)
         worker.kill()

@@ -3,13 +3,14 @@
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
 
-from sourceimages.errors import ReadingInterrupted
+from rokka.core import temp_files
+from sourceimages.errors import ReadingInterrupted, StorageUnavailable
 
 from .pool import COMMAND, SandboxMissingError, Worker, WorkerDiedError, WorkerKilledError
 
@@ -29,13 +30,16 @@ class TranscodeResult:
 def transcode(source: Path, format: str, to: str, *, folder: Path) -> Iterator[TranscodeResult]:
     """The image transcoded to `to` (png or jpg), in a temporary file that is removed on exit unless moved.
 
-    Raises ReadingInterrupted if the worker was killed, which says nothing about the image.
+    Raises ReadingInterrupted if the worker was killed, which says nothing about the image, and StorageUnavailable.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{secrets.token_hex(16)}.part" for _ in range(2)]
     descriptors: list[int] = []
     try:
-        descriptors += [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600) for path in paths]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptors += [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600) for path in paths]
+        except OSError as error:
+            raise StorageUnavailable("The disk of temporary files is full or can't be written.") from error
         out, scratch = zip(map(str, paths), descriptors, strict=True)
         try:
             answer = _call(
@@ -48,9 +52,10 @@ def transcode(source: Path, format: str, to: str, *, folder: Path) -> Iterator[T
         yield TranscodeResult(paths[0], **answer)
     finally:
         for descriptor in descriptors:
-            os.close(descriptor)
+            with suppress(OSError):
+                os.close(descriptor)
         for path in paths:
-            path.unlink(missing_ok=True)
+            temp_files.remove(path)
 
 
 def _call(request: dict[str, object], descriptors: list[int]) -> dict[str, str]:

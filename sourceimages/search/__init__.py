@@ -11,6 +11,7 @@ from sourceimages.errors import InvalidFilter
 from sourceimages.search import parser
 from sourceimages.search.ast import And, Condition, Expression, Not, Or
 from sourceimages.search.compiler import Filter
+from sourceimages.search.cost import Cost
 from sourceimages.search.parser import TooComplex
 
 # all other parameters are filters
@@ -18,7 +19,7 @@ PARAMETERS = {"limit", "offset", "sort", "deleted", "binaryHash", "operator", "f
 NOT_PREFIX = "not:"
 MAX_CONDITIONS = 50  # filters
 
-__all__ = ["PARAMETERS", "Search", "condition", "read"]
+__all__ = ["PARAMETERS", "Cost", "Search", "condition", "read"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,36 +28,61 @@ class Search:
 
     condition: Q | None
     notice: str = ""  # why `q` was searched as words, and not as a query
+    in_order: Q | None = None  # the same condition for the first images in an order, if it differs and many match
 
 
-def condition(organization: Organization, query: QueryDict, *, in_trash: bool, for_action: bool = False) -> Q | None:
-    return read(organization, query, in_trash=in_trash, for_action=for_action).condition
+def condition(
+    organization: Organization, query: QueryDict, *, in_trash: bool, for_action: bool = False, cost: Cost | None = None
+) -> Q | None:
+    return read(organization, query, in_trash=in_trash, for_action=for_action, cost=cost).condition
 
 
-def read(organization: Organization, query: QueryDict, *, in_trash: bool, for_action: bool = False) -> Search:
+def read(
+    organization: Organization, query: QueryDict, *, in_trash: bool, for_action: bool = False, cost: Cost | None = None
+) -> Search:
     """Parse and compile the parameters. Raises InvalidInput, IndexNotReady.
 
-    `for_action`: the result is going to be changed, see Filter. `q` must be a valid query then.
+    `for_action`: the result is going to be changed, see Filter. `q` must be a valid query then. The rows that the
+    conditions read are added to `cost`.
     """
-    found: Q | None = None
+    cost = cost or Cost(organization, in_trash=in_trash)
+    found = Search(None)
     if filters := _filters(query):
-        found = Filter(organization, filters, in_trash=in_trash, for_action=for_action).condition()
+        found = _compiled(Filter(organization, filters, in_trash=in_trash, for_action=for_action, cost=cost))
     text = str(query.get("q", ""))
     if not text:
-        return Search(found)
-    asked = _query(organization, text, in_trash=in_trash, for_action=for_action)
-    wanted = asked.condition if asked.condition is not None else Q(pk__in=[])
-    return Search(wanted if found is None else found & wanted, asked.notice)
+        return found
+    asked = _query(organization, text, in_trash=in_trash, for_action=for_action, cost=cost)
+    if asked.condition is None:
+        asked = Search(Q(pk__in=[]), asked.notice)
+    if found.condition is None:
+        return asked
+    return Search(_both(found.condition, asked.condition), asked.notice, _in_order(found, asked))
 
 
-def _query(organization: Organization, text: str, *, in_trash: bool, for_action: bool) -> Search:
+def _compiled(found: Filter, notice: str = "") -> Search:
+    return Search(found.condition(), notice, found.condition_in_order())
+
+
+def _in_order(one: Search, other: Search) -> Q | None:
+    if one.in_order is None and other.in_order is None:
+        return None
+    return _both(one.in_order or one.condition, other.in_order or other.condition)
+
+
+def _both(one: Q | None, other: Q | None) -> Q:
+    return (one or Q()) & (other or Q())
+
+
+def _query(organization: Organization, text: str, *, in_trash: bool, for_action: bool, cost: Cost) -> Search:
     """Parse `q` as a query, or else as words. Without any words, the condition is empty."""
     try:
         expression = parser.parse(text)
         if expression is None:
             return _without_words("", for_action)
-        found = Filter(organization, expression, in_trash=in_trash, for_action=for_action, typed=True)
-        return Search(found.condition())
+        return _compiled(
+            Filter(organization, expression, in_trash=in_trash, for_action=for_action, typed=True, cost=cost)
+        )
     except (TooComplex, InvalidFilter):
         raise
     except InvalidInput as error:
@@ -68,7 +94,7 @@ def _query(organization: Organization, text: str, *, in_trash: bool, for_action:
     reason += "." if complete else f"; only the first {parser.MAX_WORDS} words were used."
     if expression is None:
         return _without_words(reason, for_action)
-    return Search(Filter(organization, expression, in_trash=in_trash).condition(), reason)
+    return _compiled(Filter(organization, expression, in_trash=in_trash, cost=cost), reason)
 
 
 def _without_words(reason: str, for_action: bool) -> Search:

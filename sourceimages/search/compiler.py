@@ -1,11 +1,10 @@
 """Compile expressions to database conditions on columns and index rows.
 
-Positive conditions become `IN (subquery)`, negated ones `NOT EXISTS`: both databases plan these well.
+Positive conditions become `IN (subquery)`, negated ones `NOT EXISTS`; see `lookups` for several of them.
 """
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from django.db.models import Exists, ExpressionWrapper, F, FloatField, OuterRef, Q, QuerySet, Subquery, Value
@@ -20,53 +19,19 @@ from sourceimages.metadata.index_entries import truncate_bytes
 from sourceimages.metadata.stemming import bigrams, forms, is_unspaced, neighbors, without_accents, words
 from sourceimages.metadata.values import MAX_INTEGER, nfc
 from sourceimages.models import MetadataField, MetadataIndexEntry, MetadataNumber, MetadataString, MetadataToken
-from sourceimages.search import index_state
+from sourceimages.search import index_state, lookups
 from sourceimages.search.ast import And, Condition, Equals, Expression, Not, Or, Phrase, Prefix, Range, Within
+from sourceimages.search.cost import CONDITIONS, PROBED_FROM, VALUES_PER_IMAGE, Cost
 from sourceimages.search.fields import INDEXED_TYPES, Column, Kind, MetadataFieldRef, field, fields
+from sourceimages.search.lookups import Alternatives, AnyLookup, Interval, Lookup, OneOf, Rows, Values, exact_interval
 from sourceimages.search.parser import conditions
 from sourceimages.search.periods import Period, period
 
 EARTH_RADIUS_M = 6_371_008.8  # mean radius (IUGG)
 MAX_CHAR = chr(0x10FFFF)  # sorts after every character
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+SINGLE_VALUED = {("str",), ("int",), ("double",), ("date",)}  # types of which an image has one value per field
 MAX_WORDS = 200  # of all conditions; each takes a subquery
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """Values from `low` to `high`; None is an open end."""
-
-    low: Any
-    high: Any
-    include_low: bool = True
-    include_high: bool = True
-
-    def condition(self, name: str) -> Q:
-        if self.low is not None and self.low == self.high and self.include_low and self.include_high:
-            return Q(**{name: self.low})  # databases estimate equality better
-        found = Q()
-        if self.low is not None:
-            found &= Q(**{f"{name}__gte" if self.include_low else f"{name}__gt": self.low})
-        if self.high is not None:
-            found &= Q(**{f"{name}__lte" if self.include_high else f"{name}__lt": self.high})
-        return found
-
-
-def exact_interval(value: Any) -> Interval:
-    return Interval(value, value)
-
-
-@dataclass(frozen=True, slots=True)
-class OneOf:
-    """One of several values."""
-
-    values: tuple[Any, ...]
-
-    def condition(self, name: str) -> Q:
-        return Q(**{f"{name}__in": self.values})
-
-
-Lookup = Interval | OneOf
 
 
 class Filter:
@@ -74,7 +39,8 @@ class Filter:
 
     `for_action`: the result is going to be changed, so negating a field that no image has is refused. `typed`: the
     expression is from `q`, where a name without `user:` must be a field of the organization, as "note: broken" is two
-    words. Raises InvalidInput, or IndexNotReady if metadata is searched and the index is not current.
+    words. Raises InvalidInput, or IndexNotReady if metadata is searched and the index is not current. `cost` is
+    increased by the rows that the conditions read.
     """
 
     def __init__(
@@ -85,8 +51,9 @@ class Filter:
         in_trash: bool,
         for_action: bool = False,
         typed: bool = False,
+        cost: Cost,
     ) -> None:
-        self.in_trash, self.for_action = in_trash, for_action
+        self.organization, self.in_trash, self.for_action, self.cost = organization, in_trash, for_action, cost
         first = {one.field: one for one in reversed(list(conditions(expression)))}  # first condition of each field
         for one in first.values() if typed else ():
             _check_name(one, in_trash)
@@ -95,13 +62,22 @@ class Filter:
             if isinstance(field_ref, MetadataFieldRef) and not field_ref.used:
                 raise InvalidInput(f"{_location(first[name])}: no image of {organization.name!r} has this field.")
         self.expression, self.words = expression, 0
+        self._found_lookups: dict[Condition, list[AnyLookup]] = {}
+        self._intersects, self._in_order = False, False
         names = {one.name for one in self.fields.values() if isinstance(one, MetadataFieldRef)}
         self.language = index_state.check_current(organization) if names else ""
         found = MetadataField.objects.filter(organization=organization, name__in=names) if names else ()
         self.ids: dict[tuple[str, str], int] = {(one.name, one.type): one.pk for one in found}
 
     def condition(self) -> Q:
-        return self._compiled(self.expression, wanted=True)
+        return self._all([self.expression], wanted=True, whole=True)
+
+    def condition_in_order(self) -> Q | None:
+        """The same condition for the first images in an order if many match, if it differs. Call it after the other."""
+        if not self._intersects:
+            return None
+        self._in_order, self.cost = True, Cost(self.organization)
+        return self.condition()
 
     def _compiled(self, expression: Expression, *, wanted: bool) -> Q:
         """Compile the expression. `wanted` is False within an odd number of NOTs, which are pushed down (De Morgan)."""
@@ -109,32 +85,89 @@ class Filter:
             case Not(part):
                 return self._compiled(part, wanted=not wanted)
             case And(parts) | Or(parts) if isinstance(expression, And) == wanted:
-                return _and([self._compiled(part, wanted=wanted) for part in parts])
+                return self._all(parts, wanted=wanted)
+            case Or() if wanted and (alternatives := self._alternatives(expression)):
+                return self._found([alternatives], whole=False)
             case And(parts) | Or(parts):
-                if wanted and (together := self._union(parts)) is not None:
-                    return together
                 return _or([self._compiled(part, wanted=wanted) for part in parts])
             case Condition():
-                return self._condition(expression, wanted)
+                return self._all([expression], wanted=wanted)
 
-    def _union(self, parts: Iterable[Expression]) -> Q | None:
-        """Alternatives that are index lookups as one UNION subquery: an OR of subqueries would test every image."""
-        found = []
-        for part in parts:
-            field_ref = self.fields[part.field] if isinstance(part, Condition) else None
-            if (
-                not isinstance(part, Condition)
-                or not isinstance(field_ref, MetadataFieldRef)
-                or _recheck_long_text(field_ref, part)
-            ):
+    def _all(self, parts: Iterable[Expression], *, wanted: bool, whole: bool = False) -> Q:
+        """All parts, or none of them. Their lookups in the index are combined. `whole`: images must match it."""
+        found: list[Alternatives] = []
+        excluded: list[AnyLookup] = []
+        others: list[Q] = []
+        for part in _flat(parts, And if wanted else Or):
+            rows = self._lookups(part) if isinstance(part, Condition) else None
+            if wanted and rows is not None:
+                found += [(one,) for one in rows]
+            elif wanted and isinstance(part, Or) and (alternatives := self._alternatives(part)):
+                found.append(alternatives)
+            elif isinstance(part, Condition) and rows is not None:
+                self._check_negation(part)
+                if len(rows) == 1:
+                    excluded += rows
+                else:  # not all of the words
+                    others.append(_or([self._without([one]) for one in rows]))
+            elif isinstance(part, Condition):
+                others.append(self._condition(part, wanted))
+            else:
+                others.append(self._compiled(part, wanted=wanted))
+        if found:
+            others.append(self._found(found, whole=whole))
+        if excluded:
+            others.append(self._without(excluded))
+        return _and(others)
+
+    def _alternatives(self, expression: Or) -> Alternatives | None:
+        """Alternatives that are one lookup each: one UNION subquery. An OR of subqueries would test every image."""
+        found: list[AnyLookup] = []
+        for part in _flat(expression.parts, Or):
+            rows = self._lookups(part) if isinstance(part, Condition) else None
+            if rows is None or len(rows) > 1:
                 return None
-            found.append(self._rows(field_ref, part))
-        if any(len(rows) > 1 for rows in found):
-            return None
-        first, *others = (rows[0].values("image") for rows in found)
-        return Q(pk__in=first.union(*others, all=True))
+            found += rows
+        return lookups.any_of(found)
+
+    def _found(self, conditions: Sequence[Alternatives], *, whole: bool) -> Q:
+        """Images that all conditions find. Rows are counted if there can be many."""
+        conditions = lookups.simplify(conditions)
+        if self._in_order:
+            return lookups.joined(conditions)
+        counts, images = None, self.cost.images
+        if len(conditions) > lookups.PLANNED or images * len(conditions) > PROBED_FROM:
+            counts = lookups.count(conditions)
+        for number, alternatives in enumerate(conditions):
+            if counts is not None and counts[number] <= lookups.MANY:
+                rows = counts[number]
+            else:
+                rows = sum(images * (1 if one.single else VALUES_PER_IMAGE) for one in alternatives)
+            self.cost.rows[CONDITIONS] += rows
+            if whole:
+                self.cost.matching = min(self.cost.matching, rows)
+        if counts is None or len(conditions) <= lookups.PLANNED:
+            return lookups.joined(conditions)
+        self._intersects |= min(counts) > lookups.MANY
+        return lookups.all_of(conditions, counts)
+
+    def _without(self, excluded: Sequence[AnyLookup]) -> Q:
+        """Images that none of the lookups finds: a NOT EXISTS for each table, whatever the number of lookups."""
+        by_table: dict[type[MetadataIndexEntry], Q] = {}
+        found = Q()
+        for one in lookups.any_of(excluded):
+            self.cost.rows[CONDITIONS] += self.cost.images
+            if isinstance(one, Lookup):
+                by_table[one.table] = by_table.get(one.table, Q()) | one.condition()
+            else:
+                found &= ~Q(Exists(one.rows().filter(image=OuterRef("pk"))))
+        for table, condition in by_table.items():
+            rows = table.objects.filter(condition, image=OuterRef("pk"))  # type: ignore[attr-defined]
+            found &= ~Q(Exists(rows))
+        return found
 
     def _condition(self, condition: Condition, wanted: bool) -> Q:
+        """A condition on a column, or on a text that is longer than the index has it."""
         field_ref = self.fields[condition.field]
         if isinstance(field_ref, Column):
             try:
@@ -142,28 +175,42 @@ class Filter:
             except ValueError as error:
                 raise InvalidInput(f"{_location(condition)}: {error}") from error
             return found if wanted else (~found if found else Q(pk__in=[]))
-        if self.for_action and not wanted and not self._in_use(field_ref):
+        if not wanted:
+            self._check_negation(condition)
+        whole = _recheck_long_text(field_ref, condition)
+        self.cost.rows[CONDITIONS] += self.cost.images
+        found = Q(whole, pk__in=self._rows(field_ref, condition)[0].rows().values("image"))
+        return found if wanted else ~found
+
+    def _check_negation(self, condition: Condition) -> None:
+        field_ref = self.fields[condition.field]
+        if self.for_action and isinstance(field_ref, MetadataFieldRef) and not self._in_use(field_ref):
             raise InvalidFilter(
                 f"{condition.field}: no image has this field, so that negating it would select all of them. "
                 f"Check the name and type of the field."
             )
-        rows = self._rows(field_ref, condition)
-        if (whole := _recheck_long_text(field_ref, condition)) is not None:  # the index only has the start of the value
-            found = Q(whole, pk__in=rows[0].values("image"))
-            return found if wanted else ~found
-        if wanted:
-            return _and([Q(pk__in=one.values("image")) for one in rows])
-        return _or([~Q(Exists(one.filter(image=OuterRef("pk")))) for one in rows])
 
-    def _rows(self, field_ref: MetadataFieldRef, condition: Condition) -> list[QuerySet[Any]]:
-        """Index lookups; a matching image has a row in each of them."""
+    def _lookups(self, condition: Condition) -> list[AnyLookup] | None:
+        """Index lookups; a matching image has a row in each of them. None if they don't decide the condition."""
+        field_ref = self.fields[condition.field]
+        if isinstance(field_ref, Column) or _recheck_long_text(field_ref, condition) is not None:
+            return None
+        if condition not in self._found_lookups:
+            self._found_lookups[condition] = self._rows(field_ref, condition)
+        return self._found_lookups[condition]
+
+    def _rows(self, field_ref: MetadataFieldRef, condition: Condition) -> list[AnyLookup]:
         try:
             if field_ref.kind is Kind.LOCATION:
-                return [self._near(field_ref, condition)]
-            fields = [self.ids[field_ref.name, type] for type in field_ref.types if (field_ref.name, type) in self.ids]
+                return [Rows(self._near(field_ref, condition))]
+            fields = tuple(
+                self.ids[field_ref.name, type] for type in field_ref.types if (field_ref.name, type) in self.ids
+            )
             if field_ref.kind is Kind.WORDS:
-                return [_in_table(MetadataToken, fields, one) for one in self._words(condition)]
-            return [_in_table(_table(field_ref.kind), fields, _range(field_ref.kind, condition, index=True))]
+                return [Lookup(MetadataToken, fields, one) for one in self._words(condition)]
+            values = _range(field_ref.kind, condition, index=True)
+            single = field_ref.types in SINGLE_VALUED
+            return [Lookup.of(_table(field_ref.kind), fields, values, single=single)]
         except ValueError as error:
             raise InvalidInput(f"{_location(condition)}: {error}") from error
 
@@ -174,7 +221,7 @@ class Filter:
         rows = _table(field_ref.kind).objects.filter(field__in=fields)  # type: ignore[attr-defined]
         return bool(fields) and bool(rows.filter(image__tombstone__isnull=not self.in_trash).exists())
 
-    def _words(self, condition: Condition) -> list[Lookup]:
+    def _words(self, condition: Condition) -> list[Values]:
         """The words to find; the last word of a Prefix matches longer words."""
         match condition.value:
             case Equals(text):
@@ -196,13 +243,13 @@ class Filter:
             raise ValueError(f"the search has more than {MAX_WORDS} words.")
         return found
 
-    def _word(self, word: str) -> list[Lookup]:
+    def _word(self, word: str) -> list[Values]:
         if is_unspaced(word):
             return [exact_interval(pair) for pair in bigrams(word)[:-1]] or [_prefix_range(word)]
         stems = forms(word, self.language)
         return [exact_interval(stems[0]) if len(stems) == 1 else OneOf(stems)]
 
-    def _phrase(self, text: str) -> list[Lookup]:
+    def _phrase(self, text: str) -> list[Values]:
         """Pairs of adjacent words; single words if there are no pairs, and runs of scripts without spaces."""
         pairs = list(neighbors(text, self.language))
         single_words = [word for word in words(text) if not pairs or is_unspaced(word)]
@@ -255,9 +302,13 @@ def _table(kind: Kind) -> type[MetadataIndexEntry]:
     return MetadataNumber
 
 
-def _in_table(table: type[MetadataIndexEntry], fields: list[int], values: Lookup) -> QuerySet[Any]:
-    one_or_all = Q(field=fields[0]) if len(fields) == 1 else Q(field__in=fields)
-    return table.objects.filter(values.condition("value"), one_or_all)  # type: ignore[attr-defined, no-any-return]
+def _flat(parts: Iterable[Expression], kind: type[And | Or]) -> Iterator[Expression]:
+    """The parts, with those of nested expressions of the same kind."""
+    for part in parts:
+        if isinstance(part, kind):
+            yield from _flat(part.parts, kind)
+        else:
+            yield part
 
 
 def _and(parts: list[Q]) -> Q:

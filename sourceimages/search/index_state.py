@@ -113,6 +113,12 @@ def stale() -> Iterator[tuple[Organization, str]]:
 def _lock(organization_id: UUID, *, shared: bool) -> None:
     """Lock until the transaction ends. SQLite has a single writer and needs no lock."""
     if connection.vendor == "postgresql":
-        number = int.from_bytes(sha256(b"search index" + organization_id.bytes).digest()[:8], "big", signed=True)
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT pg_advisory_xact_lock{'_shared' if shared else ''}(%s)", [number])
+            cursor.execute(
+                f"SELECT pg_advisory_xact_lock{'_shared' if shared else ''}(%s)", [lock_number(organization_id)]
+            )
+
+
+def lock_number(organization_id: UUID) -> int:
+    """The number of the advisory lock of the organization's index."""
+    return int.from_bytes(sha256(b"search index" + organization_id.bytes).digest()[:8], "big", signed=True)

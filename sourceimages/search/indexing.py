@@ -1,13 +1,14 @@
 """Write index rows, in the transaction that changes the metadata."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 
 from organizations.models import Organization
 from sourceimages import bulk_sql, ownership
-from sourceimages.metadata.index_entries import NUMBER, STRING, TOKEN, Entry, build_entries
+from sourceimages.metadata.index_entries import NUMBER, STRING, TOKEN, Entry, Value, build_entries
 from sourceimages.models import (
     MetadataField,
     MetadataIndexEntry,
@@ -34,6 +35,13 @@ def index_entries(image: SourceImage, language: str) -> set[Entry]:
     return build_entries(image.name, image.user_metadata, image.dynamic_metadata, image.file.static_metadata, language)
 
 
+def rows_to_add(image: SourceImage, language: str) -> list[tuple[str, int, Value]]:
+    """Kind, field ID and value of the rows of a new image. Fields that don't exist are created."""
+    entries = index_entries(image, language)
+    fields = _fields(image.organization_id, {(one.name, one.type) for one in entries})
+    return [(one.kind, fields[one.name, one.type], one.value) for one in entries]
+
+
 def add(images: Sequence[SourceImage]) -> None:
     """Write the rows of new images of one organization."""
     language = index_state.language_to_write(images[0].organization_id)
@@ -57,9 +65,9 @@ def replace(images: Sequence[SourceImage]) -> None:
         add(images)
 
 
-def remove(ids: Iterable[int]) -> None:
+def remove(ids: Collection[int]) -> None:
     for table in TABLES.values():
-        table.objects.filter(image_id__in=list(ids)).delete()  # type: ignore[attr-defined]
+        table.objects.filter(image_id__one_of=ids).delete()  # type: ignore[attr-defined]
 
 
 def stored_entries(images: Sequence[SourceImage]) -> dict[int, set[Entry]]:
@@ -78,16 +86,24 @@ def have_same_entries(source: Organization, destination: Organization) -> bool:
     return index_state.state_of(source.pk).made_for == wanted
 
 
-def copy(pairs: Sequence[tuple[int, str]], destination: Organization) -> None:
-    """Write the rows of new images of the destination, copied from their sources by id, and by hash."""
-    ids = [pk for pk, _ in pairs]
-    used = set[tuple[str, str]]()
+def copy(source: Organization, ids: Mapping[int, int], destination: Organization) -> None:
+    """Write the rows of new images of the destination; `ids` are those of the copies, by those of their sources."""
+    if not ids:
+        return
+    _create_fields(source, ids, destination)
     for table in TABLES.values():
-        fields = table.objects.filter(image_id__in=ids).values("field")  # type: ignore[attr-defined]
-        used |= set(MetadataField.objects.filter(pk__in=fields).values_list("name", "type"))
-    _fields(destination.pk, used)
-    for table in TABLES.values():
-        bulk_sql.copy_index_rows(table, pairs, destination)
+        bulk_sql.copy_index_rows(table, list(ids.items()), destination)
+
+
+def _create_fields(source: Organization, ids: Iterable[int], destination: Organization) -> None:
+    """Create the fields of these images of the source that the destination doesn't have."""
+    existing = MetadataField.objects.filter(organization=destination, name=OuterRef("name"), type=OuterRef("type"))
+    missing = source.metadata_fields.filter(~Exists(existing)).in_bulk()
+    used = set[int]()
+    for table in TABLES.values() if missing else ():
+        rows = table.objects.filter(image_id__one_of=ids, field_id__one_of=missing)  # type: ignore[attr-defined]
+        used |= set(rows.values_list("field_id", flat=True).distinct())
+    _fields(destination.pk, {(missing[pk].name, missing[pk].type) for pk in used})
 
 
 def _fields(organization_id: UUID, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], int]:

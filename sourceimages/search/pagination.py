@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from itertools import chain, islice
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,6 +10,7 @@ from django.db.models import QuerySet
 from django.http import QueryDict
 
 from organizations.models import Organization
+from rokka.core import time_limits
 from rokka.core.errors import InvalidInput
 from sourceimages.models import SourceImage
 from sourceimages.search import cursor, sort
@@ -20,6 +20,7 @@ from sourceimages.search.sort import Order
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 2000
 MAX_OFFSET = 2**53  # safe as a JSON number in all clients
+FEWER_CONDITIONS = "Use fewer conditions, or conditions that fewer images meet: equal values, or longer prefixes."
 NUMBER = re.compile(r"[0-9]{1,17}\Z")
 
 
@@ -60,9 +61,15 @@ class PageRequest:
         )
 
     def iterate(self, images: QuerySet[SourceImage], organization: Organization, chunk: int) -> Iterator[SourceImage]:
-        """All images from the start of the page, in order, read in chunks."""
-        found = (phase.iterator(chunk) for phase in phases(images, organization, self.order, self.position))
-        return islice(chain.from_iterable(found), self.offset or 0, None)
+        """All images from the start of the page, in order. Each chunk is a page that has the time of a search."""
+        wanted = replace(self, limit=chunk)
+        while True:
+            with time_limits.limited(time_limits.SEARCH):
+                found = wanted._read(phases(images, organization, self.order, wanted.position))
+            yield from found[:chunk]
+            if len(found) <= chunk:
+                return
+            wanted = replace(wanted, offset=None, position=cursor.values_of(found[chunk - 1], self.order))
 
     def page(self, images: QuerySet[SourceImage], organization: Organization, path: str, query: QueryDict) -> Page:
         found = self._read(phases(images, organization, self.order, self.position)) if self.limit else []
@@ -80,12 +87,24 @@ class PageRequest:
         """The items of the page, and one more if it exists."""
         items: list[SourceImage] = []
         skipped = self.offset or 0
-        for phase in found:
-            items += phase[skipped : skipped + self.limit + 1 - len(items)]
-            if len(items) > self.limit or phase is found[-1]:
-                break
-            skipped = 0 if items else max(0, skipped - phase.count())
+        with time_limits.part(*self._part()):
+            for phase in found:
+                items += phase[skipped : skipped + self.limit + 1 - len(items)]
+                if len(items) > self.limit or phase is found[-1]:
+                    break
+                skipped = 0 if items else max(0, skipped - phase.count())
         return items
+
+    def _part(self) -> tuple[str, str]:
+        """What reading the page does, and how to ask for less, for the message if it takes too long."""
+        doing, advice = "searched the images of the page", [FEWER_CONDITIONS]
+        if sum(key.field is not None and not key.missing for key in self.order) > 1:
+            doing += ", sorted by several metadata fields,"
+            advice.append("Sort by one metadata field, or by `created`, `name` or `size`.")
+        if self.offset:
+            doing += f" after skipping {self.offset} images"
+            advice.append("Use the `cursor` of the previous page instead of an offset.")
+        return doing.rstrip(","), " ".join(advice)
 
     def _cursor(self, items: list[SourceImage]) -> str | None:
         """The cursor of the next page. Always present without a numeric offset: clients read until a page is empty."""
@@ -94,6 +113,12 @@ class PageRequest:
         if self.offset is not None:
             return None
         return self.cursor or cursor.encode(self.order)
+
+
+def count(images: QuerySet[SourceImage]) -> int:
+    """The exact number of images."""
+    with time_limits.part("counted the images that match", FEWER_CONDITIONS):
+        return images.count()
 
 
 def _limit(text: str) -> int:

@@ -5,6 +5,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,12 @@ PIECE = re.compile(r"""[(\[{]*(?P<minus>-(?=[^\s-]))?(?:"(?P<quoted>[^"]*)"|(?P<
 OPERATORS = {"AND", "OR", "NOT"}
 
 
-def _lark(grammar: str) -> Lark:
+@cache
+def _parser(*, any_case: bool = False) -> Lark:
+    """The parser, whose operators are in upper case or in any. Built on first use, because that takes a while."""
+    grammar = Path(__file__).with_name("grammar.lark").read_text()
     return Lark(
-        grammar,
+        grammar.replace("|$)/", "|$)/i") if any_case else grammar,
         start=["expression", "range", "near"],
         parser="lalr",
         lexer="contextual",
@@ -37,9 +41,6 @@ def _lark(grammar: str) -> Lark:
     )
 
 
-_grammar = Path(__file__).with_name("grammar.lark").read_text()
-_parser = _lark(_grammar)
-_parser_of_any_case = _lark(_grammar.replace("|$)/", "|$)/i"))
 EXPECTED = {  # user-readable names of terminals
     "FIELD": "a field and a colon",
     "WORD": "a word",
@@ -73,7 +74,7 @@ def parse(text: str) -> Expression | None:
         raise TooComplex(f"q: the query has {len(text)} characters; the limit is {MAX_QUERY_LENGTH}.")
     if nesting_depth(text) > MAX_DEPTH:
         raise TooComplex(f"q: parentheses are nested too deeply; the limit is {MAX_DEPTH} levels.")
-    parser = _parser_of_any_case if WITH_FIELD.search(text) else _parser
+    parser = _parser(any_case=bool(WITH_FIELD.search(text)))
     expression: Expression | None = _parsed("q", text, "expression", parser)
     found = list(conditions(expression)) if expression else []
     if len(found) > MAX_CONDITIONS:
@@ -142,9 +143,9 @@ def nesting_depth(text: str) -> int:
     return deepest
 
 
-def _parsed(name: str, text: str, start: str, parser: Lark = _parser) -> Any:
+def _parsed(name: str, text: str, start: str, parser: Lark | None = None) -> Any:
     try:
-        return TreeBuilder().transform(parser.parse(text, start=start))
+        return TreeBuilder().transform((parser or _parser()).parse(text, start=start))
     except UnexpectedInput as error:
         raise InvalidInput(f"{name}: {_reason(error, text)}") from None
     except VisitError as error:

@@ -1,7 +1,7 @@
 """Storage of original files by key: local files or an S3 bucket behind the same interface.
 
 A key is written once, by one row, and never reused; files are never changed in place. Provider errors are raised as
-StorageUnavailable and OriginalMissing. No models here.
+StorageUnavailable and OriginalMissing. No models here. Only `sourceimages.storage.s3` imports boto3.
 """
 
 from sourceimages.storage.base import (
@@ -17,7 +17,6 @@ from sourceimages.storage.base import (
     translate_errors,
 )
 from sourceimages.storage.local import LocalStorage, folder_now
-from sourceimages.storage.s3 import S3Storage
 
 __all__ = [
     "BLOCK",
@@ -25,7 +24,6 @@ __all__ = [
     "TRASH",
     "KeyParts",
     "LocalStorage",
-    "S3Storage",
     "Storage",
     "StoredObject",
     "folder_now",

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 from uuid import UUID
 
-from boto3.exceptions import Boto3Error
-from botocore.exceptions import BotoCoreError, ClientError
 from django.core.files.storage import storages
 
 from sourceimages.errors import OriginalMissing, StorageUnavailable
@@ -19,6 +17,7 @@ from sourceimages.errors import OriginalMissing, StorageUnavailable
 BLOCK = 256 * 1024  # bytes per read
 TRASH = "trash/"  # prefix of keys in the trash
 OWNER_MARK = "rokka-owner.json"  # key of the file that identifies the owner of the storage
+UNREACHABLE = "The storage is not reachable or full. Try again later."
 OUR_KEY = re.compile(r"([0-9a-f]{32})/([0-9a-f]{2})/(\2[0-9a-f]{38})-[0-9a-f]{16}\Z")
 
 
@@ -42,14 +41,20 @@ class KeyParts(NamedTuple):
 class Storage(Protocol):
     temp_dir: Path  # for incoming files
 
-    def put(self, temp_file: Path, key: str) -> None:
-        """Store the temporary file under the key, durably. Its path is removed."""
+    def put(self, source: Path | bytes, key: str) -> None:
+        """Store the content, or a temporary file, under the key, durably. The path of the file is removed."""
 
     def copy(self, pairs: Sequence[tuple[str, str]]) -> set[str]:
         """Copy each first key to the second, durably, within the storage. Return the first keys that are missing."""
 
     def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The content from `start`, in blocks. Raises OriginalMissing before the first block."""
+
+    def internal_path(self, key: str, *, ranged: bool) -> str:
+        """Where the internal location of a reverse proxy has the file: a path below INTERNAL_LOCATION, with a query.
+
+        `ranged` files are sent in part if the client has asked for that. The path can contain a signature.
+        """
 
     def local_path(self, key: str) -> AbstractContextManager[Path]:
         """Context with the content as a local file, read-only. Raises OriginalMissing."""
@@ -131,14 +136,10 @@ def mark_from(content: bytes) -> dict[str, Any]:
 
 @contextmanager
 def translate_errors(key: str) -> Iterator[None]:
-    """Translate file system and S3 errors to OriginalMissing and StorageUnavailable."""
+    """Translate errors of the file system to OriginalMissing and StorageUnavailable."""
     try:
         yield
     except FileNotFoundError as error:
         raise OriginalMissing(f"The file {key} is missing in the storage.") from error
-    except ClientError as error:
-        if error.response.get("Error", {}).get("Code") in ("404", "NoSuchKey"):
-            raise OriginalMissing(f"The file {key} is missing in the storage.") from error
-        raise StorageUnavailable("The storage returned an error. Try again later.") from error
-    except (OSError, BotoCoreError, Boto3Error) as error:
-        raise StorageUnavailable("The storage is not reachable or full. Try again later.") from error
+    except OSError as error:
+        raise StorageUnavailable(UNREACHABLE) from error

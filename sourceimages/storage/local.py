@@ -14,7 +14,7 @@ from typing import Any
 
 from django.core.files.storage import FileSystemStorage
 
-from rokka.core import failpoints
+from rokka.core import failpoints, temp_files
 from sourceimages.errors import OriginalMissing, StorageUnavailable
 from sourceimages.storage.base import BLOCK, OWNER_MARK, TRASH, StoredObject, mark_from, translate_errors, trash_key
 
@@ -33,23 +33,48 @@ class LocalStorage(FileSystemStorage):
         self.temp_dir = Path(self.location) / ".spool"
         self.durable: set[Path] = set()  # folders known to be synced to disk
 
-    def put(self, temp_file: Path, key: str) -> None:
+    def put(self, source: Path | bytes, key: str) -> None:
         with translate_errors(key):
-            temp_file.chmod(READ_ONLY)
-            fsync_path(temp_file)
-            failpoints.failpoint("storage.written")
-            target = Path(self.path(key))
-            self._make_folders({target.parent})
-            temp_file.rename(target)
-            failpoints.failpoint("storage.placed")
-            fsync_path(target.parent)
+            if isinstance(source, bytes):
+                with self._draft() as temp_file:
+                    write_durably(temp_file, source)
+                    self._place(temp_file, key)
+            else:
+                source.chmod(READ_ONLY)
+                fsync_path(source)
+                self._place(source, key)
+
+    def _place(self, temp_file: Path, key: str) -> None:
+        """Move a durable temporary file to its key."""
+        failpoints.failpoint("storage.written")
+        target = self._path(key)
+        self._make_folders({target.parent})
+        os.rename(temp_file, target)
+        failpoints.failpoint("storage.placed")
+        fsync_path(target.parent)
+
+    @contextmanager
+    def _draft(self) -> Iterator[Path]:
+        """The path of a temporary file, which is moved in this context or removed."""
+        self._make_temp_dir()
+        draft = self.temp_dir / f"{secrets.token_hex(16)}.part"
+        try:
+            yield draft
+        except BaseException:
+            temp_files.remove(draft)
+            raise
+
+    def _make_temp_dir(self) -> None:
+        if not os.path.isdir(self.temp_dir):
+            self._check_root()
+            self.temp_dir.mkdir(exist_ok=True)
 
     def copy(self, pairs: Sequence[tuple[str, str]]) -> set[str]:
         """Copy by hard links, as files are never changed in place."""
         root = self.location  # keys are trusted: Django's safe join takes longer than linking
         missing, linked = set(), set()
         with translate_errors("the copies"):
-            self._make_folders({Path(root, folder) for folder in {os.path.dirname(to) for _, to in pairs}})
+            self._make_folders({Path(root, folder) for folder in {_folder(to) for _, to in pairs}})
         for key, to in pairs:
             try:
                 with translate_errors(key):
@@ -57,7 +82,7 @@ class LocalStorage(FileSystemStorage):
             except OriginalMissing:
                 missing.add(key)
             else:
-                linked.add(os.path.dirname(to))
+                linked.add(_folder(to))
         with translate_errors("the copies"):
             fsync_paths([Path(root, folder) for folder in linked])
         return missing
@@ -70,20 +95,19 @@ class LocalStorage(FileSystemStorage):
             except OSError as error:
                 if error.errno not in CANNOT_LINK:
                     raise
-        self.temp_dir.mkdir(exist_ok=True)
-        draft = self.temp_dir / f"{secrets.token_hex(16)}.part"
-        try:
+        with self._draft() as draft:
             shutil.copyfile(source, draft)
             draft.chmod(READ_ONLY)
             fsync_path(draft)
             draft.rename(target)
-        finally:
-            draft.unlink(missing_ok=True)
 
     def open(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:  # type: ignore[override]
         with translate_errors(key):
             file = open(self.path(key), "rb")  # noqa: SIM115 (closed by the iterator)
         return blocks(file, start, length)
+
+    def internal_path(self, key: str, *, ranged: bool) -> str:
+        return f"{'ranged' if ranged else 'whole'}/{key}"
 
     @contextmanager
     def local_path(self, key: str) -> Iterator[Path]:
@@ -144,6 +168,11 @@ class LocalStorage(FileSystemStorage):
         self._check_root()
         if not os.access(self.location, os.R_OK | os.W_OK | os.X_OK):
             raise StorageUnavailable(f"The folder {self.location} is not writable. Check its permissions.")
+        try:
+            self.temp_dir.mkdir(exist_ok=True)
+            temp_files.check_writable(self.temp_dir)
+        except OSError as error:
+            raise StorageUnavailable(f"The folder {self.location} can't be written to: {error.strerror}.") from error
 
     def _path(self, key: str) -> Path:
         """The path of a key. Keys are trusted: Django's safe join takes longer than most operations."""
@@ -203,7 +232,7 @@ class LocalStorage(FileSystemStorage):
                 fsync_path(draft)
                 draft.rename(root / OWNER_MARK)
             finally:
-                draft.unlink(missing_ok=True)
+                temp_files.remove(draft)
             fsync_paths({root, root.parent})
 
     def place(self) -> object:
@@ -212,6 +241,10 @@ class LocalStorage(FileSystemStorage):
         except OSError:
             return "nowhere"
         return status.st_dev, status.st_ino
+
+
+def _folder(key: str) -> str:
+    return key.rpartition("/")[0]
 
 
 def files_below(
@@ -245,7 +278,7 @@ def folder_now(folder: Path) -> float:
             draft.touch()
             return draft.stat().st_mtime
         finally:
-            draft.unlink(missing_ok=True)
+            temp_files.remove(draft)
 
 
 def _move(source: Path, target: Path) -> bool:
@@ -267,6 +300,16 @@ def blocks(file: Any, start: int, length: int | None) -> Iterator[bytes]:
             yield block
 
 
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a new file that is read-only, and sync it to disk."""
+    with open(path, "xb", buffering=0) as file:
+        os.fchmod(file.fileno(), READ_ONLY)
+        view = memoryview(content)
+        while view:  # unbuffered writes may be partial
+            view = view[file.write(view) :]
+        os.fsync(file.fileno())
+
+
 def fsync_path(path: Path) -> None:
     """Sync the content of a file, or the entries of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -277,6 +320,14 @@ def fsync_path(path: Path) -> None:
 
 
 def fsync_paths(paths: Collection[Path]) -> None:
-    """Sync several paths in parallel."""
-    with ThreadPoolExecutor(min(FSYNC_THREADS, len(paths)) or 1) as pool:
-        list(pool.map(fsync_path, paths))
+    """Sync the paths, several in parallel, the first of them in this thread: often it is the only one."""
+    if not paths:
+        return
+    first, *others = paths
+    if not others:
+        fsync_path(first)
+        return
+    with ThreadPoolExecutor(min(FSYNC_THREADS, len(others))) as pool:
+        synced = pool.map(fsync_path, others)
+        fsync_path(first)
+        list(synced)  # re-raises errors of threads

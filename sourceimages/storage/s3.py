@@ -13,18 +13,36 @@ from threading import Lock
 from typing import Any
 
 from boto3 import Session
+from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 from storages.backends.s3 import S3Storage as DjangoS3Storage
 
-from rokka.core import failpoints
+from rokka.core import failpoints, temp_files
 from sourceimages.errors import OriginalMissing, StorageUnavailable
-from sourceimages.storage.base import BLOCK, OWNER_MARK, TRASH, StoredObject, mark_from, translate_errors, trash_key
+from sourceimages.storage import base
+from sourceimages.storage.base import BLOCK, OWNER_MARK, TRASH, UNREACHABLE, StoredObject, mark_from, trash_key
 
 MULTIPART_CHUNK = 16 * 1024 * 1024  # bytes per part of a multipart upload
 DELETE_BATCH = 1000  # limit of S3 for one request
 COPY_THREADS = 16  # parallel requests for objects
+SIGNED_SECONDS = 60  # for which a URL for the reverse proxy is valid; it connects at once
 CLIENT_LOCK = Lock()  # sessions are not thread-safe while they create clients
+
+
+@contextmanager
+def translate_errors(key: str) -> Iterator[None]:
+    """Translate errors of S3, and of temporary files, to OriginalMissing and StorageUnavailable."""
+    try:
+        with base.translate_errors(key):
+            yield
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") in ("404", "NoSuchKey"):
+            raise OriginalMissing(f"The file {key} is missing in the storage.") from error
+        raise StorageUnavailable("The storage returned an error. Try again later.") from error
+    except (BotoCoreError, Boto3Error) as error:
+        raise StorageUnavailable(UNREACHABLE) from error
 
 
 @cache
@@ -59,15 +77,22 @@ class S3Storage(DjangoS3Storage):
     def _create_session(self) -> Session:
         return session_for(self.access_key, self.secret_key)
 
-    def put(self, temp_file: Path, key: str) -> None:
+    def put(self, source: Path | bytes, key: str) -> None:
         failpoints.failpoint("storage.written")
         with translate_errors(key):
-            config = TransferConfig(
-                multipart_threshold=MULTIPART_CHUNK, multipart_chunksize=MULTIPART_CHUNK, use_threads=False
-            )
-            self.client.upload_file(str(temp_file), self.bucket_name, key, Config=config)
+            if isinstance(source, bytes):
+                self.client.put_object(Bucket=self.bucket_name, Key=key, Body=source)
+            else:
+                self._upload(source, key)
         failpoints.failpoint("storage.placed")
-        temp_file.unlink()
+        if not isinstance(source, bytes):
+            temp_files.remove(source)
+
+    def _upload(self, temp_file: Path, key: str) -> None:
+        config = TransferConfig(
+            multipart_threshold=MULTIPART_CHUNK, multipart_chunksize=MULTIPART_CHUNK, use_threads=False
+        )
+        self.client.upload_file(str(temp_file), self.bucket_name, key, Config=config)
 
     def copy(self, pairs: Sequence[tuple[str, str]]) -> set[str]:
         """Copied by the server, several objects in parallel."""
@@ -98,16 +123,22 @@ class S3Storage(DjangoS3Storage):
         with translate_errors(key), body:
             yield from body.iter_chunks(BLOCK)
 
+    def internal_path(self, key: str, *, ranged: bool) -> str:
+        """Scheme, host and the rest of a signed URL, as parts of one path."""
+        params = {"Bucket": self.bucket_name, "Key": key}
+        url = self.client.generate_presigned_url("get_object", Params=params, ExpiresIn=SIGNED_SECONDS)
+        return f"s3/{url.replace('://', '/', 1)}"
+
     @contextmanager
     def local_path(self, key: str) -> Iterator[Path]:
-        self.temp_dir.mkdir(parents=True, exist_ok=True)
         draft = self.temp_dir / f"{secrets.token_hex(16)}.part"
         try:
             with translate_errors(key):
+                self.temp_dir.mkdir(parents=True, exist_ok=True)
                 self.client.download_file(self.bucket_name, key, str(draft), Config=TransferConfig(use_threads=False))
             yield draft
         finally:
-            draft.unlink(missing_ok=True)
+            temp_files.remove(draft)
 
     def move_to_trash(self, keys: Iterable[str]) -> set[str]:
         pairs = [(key, trash_key(key)) for key in keys]

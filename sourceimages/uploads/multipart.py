@@ -1,4 +1,4 @@
-"""Read uploads with Django's multipart parser; files are hashed while they are written to disk."""
+"""Read uploads with Django's multipart parser; files are hashed while they are received."""
 
 import time
 from contextlib import nullcontext
@@ -18,14 +18,15 @@ from organizations.models import Organization
 from rokka.core.errors import InvalidInput
 from sourceimages import grace_period, storage
 from sourceimages.errors import FileTooLarge, IncompleteUpload, InvalidName, RequestTooLarge
+from sourceimages.probing import SHARES_MEMORY
 from sourceimages.storage.temp_file import TempUpload
 from sourceimages.uploads import form_fields
 from sourceimages.uploads.filename import clean_filename, part_filename
-from sourceimages.uploads.remote import fetch
 from sourceimages.uploads.remote_limits import slot
 from sourceimages.uploads.upload import Upload
 
 MULTIPART = "multipart/form-data"
+MEMORY_BYTES = 256 * 1024 if SHARES_MEMORY else 0  # of the files of a request; the others are written to disk
 TAIL_BYTES = 1024  # bytes; an epilogue after the last boundary is allowed, but rarely longer than a line end
 
 
@@ -56,7 +57,9 @@ class TempFileUploadHandler(FileUploadHandler):
             name = clean_filename(file_name)
         except InvalidName as error:
             raise InvalidName(f"{label}: {error.message}") from error
-        self.received.append((name, TempUpload(self.temp_dir, label=label, limit=settings.MAX_FILE_SIZE)))
+        memory = MEMORY_BYTES - sum(file.bytes_in_memory for _, file in self.received)
+        file = TempUpload(self.temp_dir, label=label, limit=settings.MAX_FILE_SIZE, memory=memory)
+        self.received.append((name, file))
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
         if grace_period.is_half_over(self.since):
@@ -159,6 +162,8 @@ class RemoteFiles:
     def fetch(self, url: str, label: str, files: list[tuple[str, TempUpload]]) -> tuple[str, TempUpload]:
         """Fetch a file and add it to the files of the request; return its name and the file."""
         seconds = self.deadline - time.monotonic()
+        from sourceimages.uploads.remote import fetch
+
         fetched = fetch(url, label=label, folder=storage.originals().temp_dir, seconds=seconds)
         files.append((fetched.name, fetched.file))
         if (size := sum(file.size for _, file in files)) > settings.MAX_REQUEST_SIZE:

@@ -28,6 +28,7 @@ from urllib3.exceptions import DecodeError, HTTPError, LocationParseError
 from urllib3.response import HTTPResponse
 from urllib3.util import Url, parse_url
 
+from rokka.core.connections import release_connection
 from rokka.core.errors import FeatureUnavailable, Unavailable
 from sourceimages.errors import AddressNotAllowed, FetchFailed, FileTooLarge, InvalidName, InvalidURL
 from sourceimages.storage.temp_file import TempUpload
@@ -86,6 +87,7 @@ def fetch(text: str, *, label: str, folder: Path, seconds: float) -> RemoteFile:
     first = url = _parsed(text, label)
     if seconds <= 0:
         raise FetchFailed(f"{label}: there was no time left to fetch it. {OUT_OF_TIME}")
+    release_connection()
     deadline = time.monotonic() + seconds
     source = label  # name of the URL in messages, with the server that redirected to it
     for _ in range(MAX_REDIRECTS + 1):
@@ -262,9 +264,10 @@ class DeadlineConnection:
 
     def __exit__(self, *error: object) -> None:
         self.closed.set()
-        if self.response is not None:
-            self.response.close()
-        self.connection.close()
+        for part in (self.response, self.connection):
+            with suppress(HTTPError, OSError):
+                if part is not None:
+                    part.close()
 
     def connect(self) -> None:
         self.connection.connect()

@@ -20,7 +20,7 @@ DELETE_BATCH = 1000  # images that are deleted in one transaction
 @register
 class DeleteImages(BulkAction):
     name, label = "delete", "Move to trash"
-    help_text = "They are deleted together and can be restored together until the trash expires."
+    help_text = "The images are deleted together, and can be restored together until they expire in the trash."
     permission = Permission.IMAGES_WRITE
     tombstone_reason = Tombstone.Reason.ADMIN
     outcomes = (Outcome.DELETED, Outcome.LOCKED)

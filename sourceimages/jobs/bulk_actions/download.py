@@ -1,13 +1,13 @@
 from django.http import HttpResponseBase
 
+from organizations.audit import staff_actor
 from organizations.auth.staff import StaffAccess
 from organizations.permissions import Permission
 from sourceimages.downloads.zip_archive import zip_response
 from sourceimages.jobs.bulk_actions.base import BulkAction
 from sourceimages.jobs.registry import register
 from sourceimages.jobs.selection import Selection
-
-ITERATOR_CHUNK = 500  # rows read at a time
+from sourceimages.models.images import in_chunks
 
 
 @register
@@ -21,6 +21,7 @@ class DownloadImages(BulkAction):
     runs_as_job = False
 
     def response(self, selection: Selection, staff: StaffAccess) -> HttpResponseBase:
-        organization, images = selection.organization, selection.images().select_related("file").order_by("id")
+        organization, images = selection.organization, selection.images().order_by("id")
         protected = staff.has_permission(Permission.PROTECTED_ORIGINALS_DOWNLOAD, organization)
-        return zip_response(organization, images.iterator(ITERATOR_CHUNK), protected=protected)
+        actor = staff_actor(staff.user)
+        return zip_response(organization, in_chunks(images), protected=protected, actor=actor)

@@ -16,6 +16,7 @@ class LockImages(BulkAction):
     permission = Permission.IMAGES_UNLOCK
     outcomes = (Outcome.LOCKED, Outcome.ALREADY_LOCKED)
     set_based = True
+    outcome_labels = {}  # "locked" means that the job locked them
 
     def is_applicable(self, image: SourceImage) -> bool:
         return not image.locked

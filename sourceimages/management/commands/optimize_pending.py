@@ -5,16 +5,17 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from organizations.audit import COMMAND
-from organizations.management.base import OperationCommand, organization
+from organizations.management.base import ChangeCommand, organization
 from rokka.core.errors import DomainError
+from rokka.core.locks import exclusive
 from sourceimages import operations
 from sourceimages.management.ownership import ImageCommand
-from sourceimages.management.terminal import add_dry_run_option, add_yes_option, confirm, count_label
+from sourceimages.management.terminal import add_yes_option, confirm, count_label
 from sourceimages.operations import Undone
 from sourceimages.search.periods import period
 
 
-class Command(ImageCommand, OperationCommand):
+class Command(ImageCommand, ChangeCommand):
     help = (
         "Optimize files that were uploaded with optimize_source and are still pending, in this process. "
         "With --undo: restore the original files of optimized ones while they are in the storage trash."
@@ -30,26 +31,34 @@ class Command(ImageCommand, OperationCommand):
             metavar="TIME",
             help="with --undo: only files optimized at or after this time (ISO 8601, UTC)",
         )
-        add_dry_run_option(parser, condition="with --undo: ")
         add_yes_option(parser, condition="with --undo: ")
 
     def run(self, **options: Any) -> None:
         if options["undo"]:
             self._undo(**options)
-        elif options["organization"] or options["since"] or options["dry_run"] or options["yes"]:
-            raise CommandError("An organization, hashes, --since, --dry-run and --yes require --undo.")
+        elif options["organization"] or options["since"] or options["yes"]:
+            raise CommandError("An organization, hashes, --since and --yes require --undo.")
         else:
-            self._optimize()
+            self._optimize(dry_run=options["dry_run"])
 
-    def _optimize(self) -> None:
-        optimized, failed, last = 0, 0, 0
+    @exclusive("optimize_pending")
+    def _optimize(self, *, dry_run: bool) -> None:
+        files, optimized, failed, last = 0, 0, 0, 0
         while ids := operations.waiting_to_be_optimized(last):
             for last in ids:
+                files += 1
+                if dry_run:
+                    continue
                 try:
                     optimized += operations.optimize(last)
                 except DomainError as error:
                     failed += 1
                     self.stderr.write(f"ERROR: file {last}: {error.message}")
+        self.report |= {"files": files}
+        if dry_run:
+            self.stdout.write(f"[dry run] Would process {count_label(files, 'file')}.")
+            return
+        self.report |= {"processed": optimized, "failed": failed}
         self.stdout.write(f"{count_label(optimized, 'file')} processed")
         if failed:
             raise CommandError(f"{count_label(failed, 'file')} failed.")
@@ -58,6 +67,7 @@ class Command(ImageCommand, OperationCommand):
         owner = organization(options["organization"]) if options["organization"] else None
         files = operations.optimized_files(owner, options["hash"], since=_parse_time(options["since"]))
         ids = list(files.values_list("id", flat=True))
+        self.report |= {"files": len(ids)}
         action = f"restore the originals of {count_label(len(ids), 'optimized file')} of {owner or 'all organizations'}"
         if dry_run:
             self.stdout.write(f"[dry run] Would {action}.")
@@ -70,6 +80,7 @@ class Command(ImageCommand, OperationCommand):
         outcomes: Counter[Undone] = Counter()
         for file_id in ids:
             outcomes[operations.undo_optimize(file_id, actor=COMMAND)] += 1
+        self.report["counts"] = {outcome.name.lower(): outcomes[outcome] for outcome in Undone}
         for outcome in Undone:
             if outcomes[outcome]:
                 self.stdout.write(f"{count_label(outcomes[outcome], 'file')} {outcome}")

@@ -4,13 +4,13 @@ from django.core.management.base import CommandError, CommandParser
 from django.db.models import Count, Sum
 
 from organizations.audit import COMMAND
-from organizations.management.base import OperationCommand
+from organizations.management.base import ChangeCommand
+from rokka.core.locks import exclusive
 from sourceimages import task_state
 from sourceimages.maintenance import purge
 from sourceimages.management.ownership import ImageCommand
 from sourceimages.management.terminal import (
     EXIT_INTERRUPTED,
-    add_dry_run_option,
     add_yes_option,
     confirm,
     count_label,
@@ -21,7 +21,7 @@ from sourceimages.management.terminal import (
 from sourceimages.models import SourceImage
 
 
-class Command(ImageCommand, OperationCommand):
+class Command(ImageCommand, ChangeCommand):
     help = (
         "Permanently delete images that have been in the trash for longer than TRASH_RETENTION_DAYS, and move their "
         "files to the storage trash. After a clock jump, or for more than a tenth of all images, it waits for a day."
@@ -29,23 +29,27 @@ class Command(ImageCommand, OperationCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        add_dry_run_option(parser)
         parser.add_argument("--confirm", action="store_true", help="do not wait for a day")
         add_yes_option(parser, condition="with --confirm: ")
 
     def run(self, **options: Any) -> None:
         self._print_partially_restored()
         due = SourceImage.objects.filter(tombstone__in=purge.to_purge())
+        if options["dry_run"] and not options["confirm"] and purge.must_wait(purge.to_purge()):
+            due = due.filter(tombstone__purge_confirmed=True)
         totals = due.aggregate(count=Count("id"), size=Sum("size"))
         action = f"permanently delete {count_label(totals['count'])} ({size_label(totals['size'] or 0)})"
         if options["dry_run"]:
-            self.stdout.write(f"[dry run] Would {action}.")
+            self.report |= {"images": totals["count"], "held": task_state.get(purge.TASK).held_reason}
+            self.stdout.write(" ".join(filter(None, (f"[dry run] Would {action}.", str(self.report["held"])))))
             return
         if options["confirm"] and not options["yes"]:
             confirm(action)
         removed = self._purge(totals["count"], options["confirm"])
+        held = task_state.get(purge.TASK).held_reason
+        self.report |= {"images": removed, "held": held}
         self.stdout.write(f"{count_label(removed)} permanently deleted.")
-        if held := task_state.get(purge.TASK).held_reason:
+        if held:
             raise CommandError(f"Purge on hold. {held} It resumes within a day. Pass --confirm to purge now.")
 
     def _print_partially_restored(self) -> None:
@@ -58,6 +62,7 @@ class Command(ImageCommand, OperationCommand):
         if lines:
             self.stdout.write("\n".join(["Partially restored deletions:", *lines]))
 
+    @exclusive("purge")
     def _purge(self, count: int, confirmed: bool) -> int:
         removed = 0
         try:

@@ -24,6 +24,7 @@ class Command(RecoveryCommand):
             recovered = stored_files.recover(batch, actor=COMMAND)
             count += len(recovered)
             orphans += len(recovered - stored_files.referenced_keys(recovered))
+        self.report |= {"recovered": count, "without_image": orphans}
         self.stdout.write(f"{count_label(count, 'file')} recovered")
         if orphans:
             self.stdout.write(

@@ -41,6 +41,7 @@ class Command(RecoveryCommand):
             except DomainError as error:
                 failed += 1
                 self.stderr.write(f"ERROR: {file.key}: {error.message}")
+        self.report |= {outcome.value: outcomes[outcome] for outcome in Outcome} | {"failed": failed}
         self.stdout.write(f"{count_label(outcomes[Outcome.RECOVERED])} recovered")
         self.stdout.write(f"{outcomes[Outcome.KNOWN]} skipped: the organization has the same file already")
         self.stdout.write(f"{outcomes[Outcome.CHANGED]} skipped: the content doesn't match its SHA-1")

@@ -4,6 +4,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from organizations.audit import COMMAND
 from organizations.management.base import OperationCommand, organization
+from rokka.core.locks import exclusive
 from sourceimages.maintenance import verify
 from sourceimages.management.ownership import ImageCommand
 from sourceimages.operations.verify import VerifiedFile
@@ -21,6 +22,7 @@ class Command(ImageCommand, OperationCommand):
         parser.add_argument("--all", action="store_true", help="also verify files that were verified recently")
         parser.add_argument("--limit", type=int, help="verify at most this many files")
 
+    @exclusive("verify")
     def run(self, **options: Any) -> None:
         owner = organization(options["organization"]) if options["organization"] else None
         files = verify.of_organization(owner)

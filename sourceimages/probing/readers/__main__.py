@@ -1,4 +1,4 @@
-"""Main loop of the probe worker: reads one JSON request per line and answers each with one JSON line.
+"""Main loop of the probe worker: reads one JSON request per line and answers each with JSON lines.
 
 With the argument `--writes`, it can also write to files inherited open, and has a higher limit of CPU time.
 """
@@ -6,6 +6,7 @@ With the argument `--writes`, it can also write to files inherited open, and has
 import json
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -26,9 +27,42 @@ def main() -> None:
     os.dup2(null_device, 1)
     os.dup2(null_device, 2)  # nor fill the log with warnings about hostile files
     for line in sys.stdin:
-        sandbox.allow_seconds(WRITE_CPU_SECONDS if writes else CPU_SECONDS)
         request = json.loads(line)
-        print(json.dumps(HANDLERS[request.pop("ask")](**request)), file=answers)
+        ask, seconds = request.pop("ask"), WRITE_CPU_SECONDS if writes else CPU_SECONDS
+        for answer in probe(**request) if ask == "probe" else [limited(ask, seconds, **request)]:
+            print(json.dumps(answer), file=answers)
+
+
+def limited(ask: str, seconds: int, **request: Any) -> dict[str, Any]:
+    """The answer to one question, for which this process is allowed so many seconds of CPU time."""
+    sandbox.allow_seconds(seconds)
+    return HANDLERS[ask](**request)
+
+
+def probe(path: str, max_pixels: int) -> Iterator[dict[str, Any]]:
+    """The answers to all questions about an upload, the header first; each names the `next` one.
+
+    Images with more pixels are not decoded.
+    """
+    answer = limited("header", CPU_SECONDS, path=path)
+    for ask, options in questions_after(answer, max_pixels):
+        yield {**answer, "next": ask}
+        answer = limited(ask, CPU_SECONDS, path=path, **options)
+        if "unreadable" in answer:
+            break
+    yield answer
+
+
+def questions_after(header: dict[str, Any], max_pixels: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What remains to be asked, with its options."""
+    if "error" in header or header["width"] * header["height"] > max_pixels:
+        return
+    format = header["format"]
+    if header["problem"]:
+        yield "damage", {"format": format, "problem": header["problem"]}
+    if header["opaque"] is None:
+        yield "opaque", {"format": format}
+    yield "describe", {"format": format}
 
 
 def header(path: str) -> dict[str, Any]:
@@ -64,19 +98,13 @@ def colors(path: str, format: str) -> dict[str, Any]:
     return {"colors": colors.dominant(path, format)}
 
 
-def thumbnail(path: str, format: str, side: int, upright: bool) -> dict[str, Any]:
-    from . import thumbnail
-
-    return thumbnail.render(path, format, side, upright)
-
-
 def transcode(path: str, format: str, to: str, out: list[Any], scratch: list[Any]) -> dict[str, Any]:
     from . import transcode
 
     return transcode.transcode(path, format, to, transcode.OutputFile(*out), transcode.OutputFile(*scratch))
 
 
-HANDLERS = {handler.__name__: handler for handler in (header, damage, opaque, describe, colors, thumbnail, transcode)}
+HANDLERS = {handler.__name__: handler for handler in (header, damage, opaque, describe, colors, transcode)}
 
 
 if __name__ == "__main__":

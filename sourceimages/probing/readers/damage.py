@@ -167,15 +167,23 @@ def _heif(file: BinaryIO, plugin: str) -> dict[str, Any] | None:
         available, total = heif.parts(file)
     except Exception:  # noqa: BLE001, then only the decoder decides
         available = total = 0
-    decoded = False
-    with suppress(Exception):
+    decoded, missing_decoder = False, None
+    try:
+        if plugin == "HEIF":
+            heif.register_decoder()
         with Image.open(file, formats=[plugin]) as image:
             image.load()
         decoded = True
+    except LibraryMissingError as error:
+        missing_decoder = error
+    except Exception:  # noqa: BLE001, S110, libraries raise any error for damaged files
+        pass
     if 0 < available < total:
         return _missing(FRAMES if heif.is_sequence(file) else TILES, available, total)
     if available == total and (decoded or available):
         return _missing(END) if heif.is_cut_off(file) else None
+    if missing_decoder:
+        raise missing_decoder
     if not decoded or total > 1:
         raise CorruptFileError(NOTHING)
     return _missing(ROWS)

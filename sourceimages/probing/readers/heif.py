@@ -8,20 +8,16 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-import pillow_heif
-
 from . import frames, movie
 from .boxes import Box, first_cut_off, readable, walk
 from .header import CorruptFileError, HeaderInfo
 from .items import Item, Items
+from .native import LibraryMissingError
 from .structure import EMPTY, SHORT
 
 ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0")
 
 OPEN = "its image has no end"
-
-pillow_heif.options.DECODE_THREADS = 1  # each thread takes address space, which is limited
-pillow_heif.register_heif_opener()
 
 
 class PrimaryImage(NamedTuple):
@@ -43,7 +39,18 @@ def is_avif_opaque(path: str) -> bool:
     return frames.all_frames_opaque(path, "AVIF")
 
 
+def register_decoder() -> None:
+    """Let Pillow decode HEIC. Raises LibraryMissingError: pillow-heif is optional, as its wheels are under the GPL."""
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise LibraryMissingError("pillow-heif") from error
+    pillow_heif.options.DECODE_THREADS = 1  # each thread takes address space, which is limited
+    pillow_heif.register_heif_opener()
+
+
 def is_heic_opaque(path: str) -> bool:
+    register_decoder()
     return frames.all_frames_opaque(path, "HEIF")
 
 

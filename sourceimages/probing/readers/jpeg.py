@@ -15,6 +15,7 @@ START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 END = bytes([0xFF, END_OF_IMAGE])
 BLOCK = 8  # pixels per side
+FIND_END = re.compile(re.escape(END))  # searching a mapped file takes half as long as its method `find`
 MARKER = re.compile(rb"\xff+[^\x00\x01\xd0-\xd7\xff]")  # within a scan: any marker except restart markers
 
 
@@ -90,11 +91,16 @@ def scans(file: BinaryIO, *, together: bool = False) -> Scans:
             if marker == START_OF_SCAN:
                 start = min(file.tell(), end)
                 if together:  # within scans, this marker can only be the end; in most files no data follows it
-                    found = end - len(END) if data[-len(END) :] == END else data.find(END, start)
-                    sizes.append((found if found >= 0 else end) - start)
-                    complete = found >= 0
+                    found = end - len(END) if data[-len(END) :] == END else _find_end(data, start)
+                    sizes.append((end if found is None else found) - start)
+                    complete = found is not None
                     break
                 following = MARKER.search(data, start)
                 sizes.append((following.start() if following else end) - start)
                 file.seek(following.start() if following else end)
     return Scans(progressive, header.height, -(-header.width // BLOCK), sizes, complete)
+
+
+def _find_end(data: mmap.mmap, start: int) -> int | None:
+    found = FIND_END.search(data, start)
+    return found.start() if found else None

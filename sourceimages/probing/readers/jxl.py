@@ -1,13 +1,11 @@
 """JPEG XL: bare codestreams and containers.
 
-The header is parsed here: the Pillow plugin decodes all pixels on opening. The size includes the orientation of the
+The header is parsed here, so that nothing else is needed to measure one. The size includes the orientation of the
 codestream, which every decoder applies.
 """
 
 from collections.abc import Callable
 from typing import BinaryIO
-
-from pillow_jxl import JpegXLImagePlugin
 
 from . import jxl_frames
 from .boxes import first_cut_off, walk
@@ -20,8 +18,6 @@ RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7
 MAX_PIXELS = 20_000_000  # limit of frames decoded to find their end: what fits into the memory of a worker
 BARE = b"\xff\x0a"
 ALPHA, SPOT_COLOR, COLOR_FILTER = 0, 2, 5  # kinds of extra channels
-
-JpegXLImagePlugin.DECODE_THREADS = 0  # each thread takes address space, which is limited
 
 
 class Bits:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class LibraryMissingError(Exception):
-    """The wheel for this platform does not include the library as a separate file."""
+    """The package is not installed, or its wheel for this platform does not include the library as a separate file."""
 
 
 @cache

@@ -33,14 +33,17 @@ OPEN_SYSCALLS = {"open": 1, "openat": 2}  # system calls, and the position of th
 WRITE_FLAGS = (os.O_WRONLY, os.O_RDWR, os.O_TRUNC, os.O_CREAT)
 
 
-def enter(*, writes: bool = False) -> bool:
-    """Restrict this process irrevocably. Return whether the network is blocked."""
+def enter(*, writes: bool = False, max_file_bytes: int = MAX_FILE_BYTES) -> bool:
+    """Restrict this process irrevocably. Return whether the network is blocked.
+
+    With `writes`, files inherited open can grow to `max_file_bytes`.
+    """
     sys.dont_write_bytecode = True  # writing would fail
     for limit, value in (
         # Mapped files count as address space, but not as data, which is what has to be limited for large files.
         (resource.RLIMIT_DATA if writes else resource.RLIMIT_AS, MEMORY),
         (resource.RLIMIT_NOFILE, OPEN_FILES),
-        (resource.RLIMIT_FSIZE, MAX_FILE_BYTES if writes else 0),
+        (resource.RLIMIT_FSIZE, max_file_bytes if writes else 0),
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(limit, (value, value))

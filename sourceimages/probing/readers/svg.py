@@ -102,7 +102,7 @@ def _text(file: BinaryIO, size: int) -> str:
     data = file.read(size)
     if data.startswith(GZIP):
         data = zlib.decompressobj(GZIP_WINDOW).decompress(data, size)
-    return _decode(data)
+    return decode(data)
 
 
 def _feed(target: Root | Metadata, text: str) -> None:
@@ -114,7 +114,8 @@ def _feed(target: Root | Metadata, text: str) -> None:
     parser.close()
 
 
-def _decode(data: bytes) -> str:
+def decode(data: bytes) -> str:
+    """The text of an SVG; bytes that its encoding does not have are replaced."""
     declared = DECLARED_ENCODING.match(data)
     encoding = declared[1].decode() if declared else "utf-8"
     encoding = next((name for start, name in ENCODINGS.items() if data.startswith(start)), encoding)

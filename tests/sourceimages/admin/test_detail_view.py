@@ -67,7 +67,8 @@ def test_users_without_permission_to_write_see_no_forms_and_are_refused(colleagu
     page = browser.get(page_of(image))
     assert page.status_code == (200 if role in READERS else 404)
     if role in READERS:
-        assert ('name="action"' in text_of(page)) == (role in WRITERS)
+        for action in ("metadata", "area", "name", "alias"):
+            assert (f'name="action" value="{action}"' in text_of(page)) == (role in WRITERS)
     before = everything()
     answers = [
         change(browser, image, "name", name="other.png").status_code,

@@ -4,10 +4,10 @@ import pytest
 
 from organizations.models import Job
 from organizations.permissions import Role
-from sourceimages import jobs, tasks
+from sourceimages import jobs, queue
 from sourceimages.jobs.selection import Selection
 from sourceimages.models import ImageVersion
-from sourceimages.operations import rename_image, set_locked
+from sourceimages.operations import rename_image, replace_user_metadata, set_locked
 from tests.sourceimages.admin.conftest import (
     confirm,
     everything,
@@ -19,7 +19,7 @@ from tests.sourceimages.admin.conftest import (
     text_of,
 )
 
-pytestmark = pytest.mark.usefixtures("consistent")
+pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
 
 BUTTON = "Restore this version"
 
@@ -27,7 +27,7 @@ BUTTON = "Restore this version"
 @pytest.fixture(autouse=True)
 def jobs_stay_queued(monkeypatch):
     """Tests run jobs themselves."""
-    monkeypatch.setattr(tasks, "enqueue_job", lambda job_id: None)
+    monkeypatch.setattr(queue, "enqueue_job", lambda job_id: None)
 
 
 @pytest.fixture
@@ -118,3 +118,8 @@ def test_jobs_that_cannot_be_undone_have_no_undo_button(staff, acme, three, alic
     indexing, deleting = jobs.start_reindex(acme, actor=alice.actor), jobs.start_delete_all(acme, actor=alice.actor)
     for job in (jobs.run(indexing.pk), jobs.run(deleting.pk)):
         assert 'name="_undo"' not in text_of(staff.get(page_of(job)))
+
+
+def test_details_of_events_are_shown_as_json(staff, three, alice):
+    replace_user_metadata(three[0], {"photographer": "Ada"}, actor=alice.actor)
+    assert "{&quot;photographer&quot;: &quot;Ada&quot;}" in text_of(staff.get(page_of(three[0])))

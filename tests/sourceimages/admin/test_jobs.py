@@ -10,7 +10,7 @@ from django.utils import timezone
 from organizations.audit import COMMAND
 from organizations.models import AuditEvent, Job
 from organizations.permissions import Permission, Role, granted
-from sourceimages import jobs, tasks
+from sourceimages import jobs, queue
 from sourceimages.admin.jobs import eta, percent, rate
 from sourceimages.operations import set_locked
 from tests.sourceimages.admin.conftest import (
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
 
 @pytest.fixture(autouse=True)
 def no_worker(monkeypatch):
-    monkeypatch.setattr(tasks, "enqueue_job", lambda job_id: None)
+    monkeypatch.setattr(queue, "enqueue_job", lambda job_id: None)
 
 
 def create_job(acme, kind, state="queued", **fields):

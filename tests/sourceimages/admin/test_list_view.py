@@ -12,6 +12,7 @@ from organizations.permissions import Role
 from sourceimages.admin import list_filters
 from sourceimages.models import SourceImage
 from sourceimages.operations import delete_image, set_locked, set_protected
+from sourceimages.search import cost, slots
 from tests.sourceimages.admin.conftest import IMAGES_URL, everything, text_of
 from tests.support import images
 from tests.support.rows import insert_images
@@ -254,6 +255,28 @@ def test_counts_are_of_one_organization(staff, colleague, outsider, various):
 
 def test_counts_of_a_bad_search_are_refused(staff, various):
     assert staff.get(COUNTS, {"organization": "acme", "q": "(" * 21}).status_code == 400
+
+
+def test_expensive_searches_of_a_user_need_slots(staff, ines, various, monkeypatch):
+    monkeypatch.setattr(cost, "HEAVY_ROWS", 0)
+    key = f"staff:{ines.pk}"
+    with slots.reserved(key), slots.reserved(key):
+        refused = staff.get(IMAGES_URL, {"organization": "acme", "q": "*.png"})
+        assert refused.status_code == 429
+        assert "2 expensive searches are in progress" in text_of(refused)
+        assert 'value="*.png"' in refused.content.decode()
+        assert staff.get(COUNTS, {"organization": "acme", "q": "*.png"}).status_code == 429
+        assert listed(staff)  # without a search
+    assert len(listed(staff, q="png")) == 2
+    assert staff.get(COUNTS, {"organization": "acme", "q": "png"}).json()["total"] == 2
+
+
+def test_a_search_that_takes_too_long_keeps_its_text(staff, various, settings):
+    settings.SEARCH_TIMEOUT_SECONDS = 0.000001
+    answer = staff.get(IMAGES_URL, {"organization": "acme", "q": "png"})
+    assert answer.status_code == 503
+    assert "SEARCH_TIMEOUT_SECONDS" in text_of(answer)
+    assert 'value="png"' in answer.content.decode()
 
 
 def test_the_total_is_exact_up_to_the_cap(staff, acme, alice, monkeypatch):

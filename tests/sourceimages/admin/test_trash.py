@@ -11,7 +11,7 @@ from django.utils import timezone
 from organizations.audit import COMMAND
 from organizations.models import AuditEvent, Job
 from organizations.permissions import Permission, Role, granted
-from sourceimages import jobs, tasks
+from sourceimages import jobs, queue
 from sourceimages.admin import trash
 from sourceimages.maintenance import purge
 from sourceimages.models import Tombstone
@@ -65,8 +65,8 @@ def test_a_deletion_is_restored_on_its_page(staff, acme, tombstone):
 
 
 def test_a_large_deletion_is_restored_by_a_background_job(staff, acme, tombstone, monkeypatch):
-    monkeypatch.setattr(tasks, "INLINE_LIMIT", 2)
-    monkeypatch.setattr(tasks, "enqueue_job", lambda job_id: None)
+    monkeypatch.setattr(queue, "INLINE_LIMIT", 2)
+    monkeypatch.setattr(queue, "enqueue_job", lambda job_id: None)
     (message,) = messages_of(confirm(staff, press(staff, tombstone, "restore")))
     assert "Restore started" in message
     assert acme.images.active().count() == 0
@@ -84,8 +84,8 @@ def test_selected_images_of_a_deletion_are_restored(staff, three, tombstone):
 
 
 def test_only_one_deletion_at_a_time_is_restored(staff, acme, tombstone, alice, monkeypatch):
-    monkeypatch.setattr(tasks, "INLINE_LIMIT", -1)
-    monkeypatch.setattr(tasks, "enqueue_job", lambda job_id: None)
+    monkeypatch.setattr(queue, "INLINE_LIMIT", -1)
+    monkeypatch.setattr(queue, "enqueue_job", lambda job_id: None)
     alice.upload(acme, images.png(seed=9))
     other = delete_image(acme.images.active().get(), actor=alice.actor)
     messages = messages_of(confirm(staff, choose(staff, TOMBSTONES, "restore", [tombstone, other])))
@@ -142,6 +142,19 @@ def test_the_remaining_days_are_shown(ines, image, alice, client):
     assert days_left() == ["1 day"]
     let_pass(timedelta(days=1))
     assert days_left() == []
+
+
+def test_only_the_last_days_are_highlighted(staff, image, alice):
+    def is_highlighted():
+        pages = [TOMBSTONES, page_of(tombstone), page_of(image), "/admin/"]
+        return ["label expiring" in text_of(staff.get(page)) for page in pages]
+
+    tombstone = delete_image(image, actor=alice.actor)
+    assert is_highlighted() == [False] * 4
+    let_pass(timedelta(days=26))
+    assert is_highlighted() == [False] * 4
+    let_pass(timedelta(days=1))
+    assert is_highlighted() == [True] * 4
 
 
 # --- Permanent deletion -----------------------------------------------------------------------------------------------

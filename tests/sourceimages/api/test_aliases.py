@@ -66,13 +66,6 @@ def test_aliases_of_others_are_not_to_be_seen(acme, alice, image, charlie):
     assert charlie.api.get("/sourceimages/other/alias/logo").status_code == 404
 
 
-def test_there_is_no_cache_to_clear(acme, alice, image):
-    assert alice.api.delete(f"{LOGO}/cache").status_code == 404
-    put(alice, image.hash)
-    response = alice.api.delete(f"{LOGO}/cache")
-    assert (response.status_code, response.json()["error"]["reason"]) == (403, "feature_unavailable")
-
-
 def test_a_copy_takes_no_alias_along(acme, alice, stage, image):
     put(alice, image.hash)
     alice.api.generic("COPY", f"/sourceimages/acme/{image.hash}", headers={"Destination": "stage"})

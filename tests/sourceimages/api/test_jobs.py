@@ -11,7 +11,7 @@ from organizations.audit import COMMAND
 from organizations.models import AuditEvent, Job
 from organizations.operations import set_roles
 from organizations.permissions import Role
-from sourceimages import jobs, tasks
+from sourceimages import jobs, queue, tasks
 from sourceimages.models import Tombstone
 from tests.support import images
 
@@ -219,7 +219,7 @@ def test_jobs_are_listed_newest_first_in_pages(acme, stage, alice, monkeypatch):
 def test_a_stalled_job_is_resumed(acme, five, in_process, django_capture_on_commit_callbacks):
     with time_machine.travel(timezone.now() - timedelta(minutes=1)):
         job = jobs.start_delete_all(acme, actor=COMMAND)
-        assert jobs.stalled(seconds=tasks.STALE_SECONDS) == []
+        assert jobs.stalled(seconds=queue.STALE_SECONDS) == []
         assert jobs.run_one_batch(job.pk).unfinished
     with django_capture_on_commit_callbacks(execute=True):
         tasks.resume_jobs()

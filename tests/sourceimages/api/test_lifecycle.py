@@ -447,6 +447,6 @@ def test_metadata_changes_no_hash_and_is_written_down(image, alice):
 # --- What is not there ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("method", "word"), [("DELETE", "cache"), ("POST", "autolabel"), ("POST", "autodescription")])
+@pytest.mark.parametrize(("method", "word"), [("POST", "autolabel"), ("POST", "autodescription")])
 def test_what_is_not_there_is_refused_with_a_reason(image, alice, method, word):
     assert refused(alice.api.generic(method, path(image, word)), 403, "feature_unavailable")

@@ -13,14 +13,13 @@ from rokka.core.errors import InvalidInput
 from sourceimages.models import SourceImage, Tombstone
 from sourceimages.search import cursor, sort
 from sourceimages.search.fields import COLUMNS
-from tests.support import images
+from tests.support.rows import insert_images
 
 
 @pytest.fixture
 def ten(acme, alice):
     """Ten images; image n was created n minutes after midnight, and sizes come in pairs."""
-    for n in range(10):
-        alice.upload(acme, images.png(seed=n), name=f"{n}.png")
+    insert_images(acme, 10, actor=alice.actor)
     for n, image in enumerate(acme.images.order_by("id")):
         midnight = datetime(2024, 3, 5, tzinfo=UTC)
         SourceImage.objects.filter(pk=image.pk).update(created=midnight + timedelta(minutes=n), size=100 + n // 2)

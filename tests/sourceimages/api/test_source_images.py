@@ -33,7 +33,7 @@ def test_nothing_between_short_hash_and_hash_names_an_image(image, alice, length
     assert alice.api.get(f"/sourceimages/acme/{image.hash[:length]}").status_code == 404
 
 
-@pytest.mark.parametrize("hash", ["0" * 40, "alias", "binaryhash", "x" * 500, "%00", "a%00", "é", "A" * 40])
+@pytest.mark.parametrize("hash", ["0" * 40, "alias", "binaryhash", "x" * 500, "é", "A" * 40])
 def test_an_unknown_image_is_not_found(image, alice, hash):
     response = alice.api.get(f"/sourceimages/acme/{hash}")
     assert response.status_code == 404
@@ -70,8 +70,8 @@ def test_images_are_found_by_binary_hash(image, acme, alice):
 
 def test_an_unknown_binary_hash_finds_nothing(image, alice):
     zeros = "0" * 40
-    queries = [f"?binaryHash={zeros}", "?binaryHash=nope", "?binaryHash=%00"]
-    for address in (*queries, f"/binaryhash/{zeros}", "/binaryhash/%00"):
+    queries = [f"?binaryHash={zeros}", "?binaryHash=nope"]
+    for address in (*queries, f"/binaryhash/{zeros}"):
         response = alice.api.get(f"/sourceimages/acme{address}")
         assert (response.status_code, response.json()) == (200, {"total": 0, "items": []})
 

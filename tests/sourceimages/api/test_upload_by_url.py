@@ -8,8 +8,8 @@ import pytest
 
 from organizations.models import ApiKey, Organization
 from organizations.permissions import Role
+from rokka.core import slots
 from sourceimages.models import SourceImage
-from sourceimages.uploads import remote_limits
 from sourceimages.uploads.remote_limits import slot
 from tests.conftest import files_in
 from tests.support import images
@@ -159,7 +159,7 @@ def test_uploads_by_url_are_refused_at_once_where_too_many_wait(
         refused = charlie.api.post("/sourceimages/other", url, format="multipart")
         assert "this server" in refused.json()["message"]
     assert post(alice, **url).status_code == 200
-    assert remote_limits._in_use == {}
+    assert not slots._in_use
 
 
 def test_refused_and_failed_fetches_release_their_slots(acme, alice, base, settings, storage_dir):

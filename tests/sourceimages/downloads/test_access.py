@@ -9,7 +9,7 @@ from sourceimages.operations import set_protected
 from tests.sourceimages.api.test_copy import PROTECTED, copy, copy_many
 from tests.support import images
 
-pytestmark = pytest.mark.usefixtures("consistent")
+pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
 
 WITHOUT = [Role.IMAGES_WRITE, Role.IMAGES_READ]  # may copy, but not download what is protected
 

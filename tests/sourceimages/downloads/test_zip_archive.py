@@ -7,7 +7,8 @@ from io import BytesIO
 import pytest
 from django.core.files.storage import storages
 
-from rokka.core import env
+from organizations.audit import COMMAND
+from rokka.core import env, slots
 from sourceimages.downloads import zip_archive
 from sourceimages.errors import OriginalMissing, StorageUnavailable
 from sourceimages.models import StoredFile
@@ -40,7 +41,7 @@ def original(storage, image):
 
 
 def sent(acme, found) -> bytes:
-    return b"".join(zip_archive.zip_response(acme, found, protected=True).streaming_content)
+    return b"".join(zip_archive.zip_response(acme, found, protected=True, actor=COMMAND).streaming_content)
 
 
 def unpacked(content: bytes) -> zipfile.ZipFile:
@@ -120,7 +121,7 @@ def test_a_file_that_got_another_key_meanwhile_is_not_missing(storage, acme, thr
 def test_nothing_is_sent_where_every_original_is_missing(storage, acme, three):
     lose(*(image.file.key for image in three))
     with pytest.raises(OriginalMissing):
-        zip_archive.zip_response(acme, three, protected=True)
+        zip_archive.zip_response(acme, three, protected=True, actor=COMMAND)
 
 
 def test_protected_ones_are_named_to_those_who_may_not_have_them(acme, alice):
@@ -128,7 +129,9 @@ def test_protected_ones_are_named_to_those_who_may_not_have_them(acme, alice):
         alice.upload(acme, images.png(seed=seed), name=f"{seed}.png")
     acme.images.filter(name="0.png").update(protected=True)
     for found, names in ((acme.images.order_by("id"), ["1.png"]), (acme.images.filter(protected=True), [])):
-        opened = unpacked(b"".join(zip_archive.zip_response(acme, found, protected=False).streaming_content))
+        opened = unpacked(
+            b"".join(zip_archive.zip_response(acme, found, protected=False, actor=COMMAND).streaming_content)
+        )
         assert [name[7:] for name in opened.namelist()[:-1]] == names
         assert "0.png\tThe image is protected" in opened.read("MISSING.txt").decode()
 
@@ -144,7 +147,7 @@ def test_reading_goes_on_in_the_middle_of_a_file(storage, acme, three, failing, 
 
 def test_a_storage_that_stays_away_in_the_middle_breaks_the_transfer_off(storage, acme, three, failing):
     failing(100, StorageUnavailable("No answer."), at=0)
-    answer = zip_archive.zip_response(acme, three, protected=True)
+    answer = zip_archive.zip_response(acme, three, protected=True, actor=COMMAND)
     with pytest.raises(StorageUnavailable):
         b"".join(answer.streaming_content)
 
@@ -166,3 +169,55 @@ def test_a_file_that_ends_too_early_while_it_is_read_breaks_the_transfer_off(sto
     broken.open = lambda key, start=0, length=None: whole(key, start, 10)
     with pytest.raises(OriginalMissing, match="ends after"):
         sent(acme, three)
+
+
+# --- How many at a time -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def few(settings):
+    settings.MAX_ARCHIVES_PER_KEY, settings.MAX_ARCHIVES_PER_ORGANIZATION, settings.MAX_ARCHIVES_PER_PROCESS = 1, 2, 3
+
+
+@pytest.fixture
+def archive(acme, member):
+    """Asks for an archive of acme as somebody, and leaves it unread."""
+    answers = []
+
+    def ask(person):
+        answers.append(person.api.get("/sourceimages/acme/download"))
+        return answers[-1]
+
+    yield ask
+    for answer in answers:
+        list(answer)
+    assert not slots._in_use
+
+
+def test_one_key_cannot_take_all_archives(image, alice, member, few, archive):
+    first = archive(alice)
+    refused = archive(alice)
+    assert (first.status_code, refused.status_code) == (200, 429)
+    assert refused.json()["reason"] == "too_many_archives"
+    assert refused.json()["message"].startswith("1 archives are being downloaded, the limit for a key.")
+    assert refused.headers["Retry-After"] == "10"
+    assert archive(member("read")).status_code == 200
+    list(first)
+    assert archive(alice).status_code == 200
+
+
+def test_one_organization_cannot_take_all_archives(image, alice, member, few, archive):
+    answers = [archive(person) for person in (alice, member("read"), member("admin"))]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert "an organization" in answers[-1].json()["message"]
+
+
+def test_a_process_sends_few_archives(image, alice, settings, few, archive):
+    settings.MAX_ARCHIVES_PER_PROCESS = 1
+    settings.MAX_ARCHIVES_PER_KEY = settings.MAX_ARCHIVES_PER_ORGANIZATION = 9
+    assert [archive(alice).status_code for _ in range(2)] == [200, 429]
+
+
+def test_an_archive_that_fails_before_it_starts_takes_no_slot(image, alice, few, archive):
+    lose(image.file.key)
+    assert [archive(alice).status_code for _ in range(3)] == [503, 503, 503]

@@ -8,6 +8,7 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from organizations.models import AuditEvent, Job
+from rokka.core.errors import Unavailable
 from sourceimages import jobs, tasks
 from sourceimages.errors import JobExpired, JobInProgress, NothingToRetry, StorageUnavailable
 from sourceimages.jobs import retries
@@ -174,6 +175,17 @@ def test_a_job_waits_with_growing_pauses_while_the_storage_is_unavailable(acme, 
         unavailable.undo()
         job = jobs.run(job.pk)
         assert (job.state, job.counts, job.stuck_since) == ("succeeded", {"created": 5}, None)
+
+
+def test_a_job_of_a_newer_version_waits_for_a_newer_worker(acme, five, alice):
+    job = start_set_metadata(acme, alice)
+    Job.objects.filter(pk=job.pk).update(kind="from_the_future")
+    with pytest.raises(Unavailable):
+        jobs.run(job.pk)
+    job.refresh_from_db()
+    assert (job.state, job.attempts, job.errors, job.retry_at is not None) == ("running", 0, [], True)
+    Job.objects.filter(pk=job.pk).update(kind="set_metadata")
+    assert jobs.run(job.pk).state == "succeeded"
 
 
 def test_a_job_fails_after_a_day_without_storage_and_can_be_resumed(acme, stage, five, alice, unavailable):

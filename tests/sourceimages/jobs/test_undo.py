@@ -19,6 +19,7 @@ from sourceimages.operations import (
     set_locked,
     set_protected,
 )
+from sourceimages.operations.aliases import set_alias
 from tests.support import images
 
 pytestmark = pytest.mark.usefixtures("consistent")
@@ -151,6 +152,40 @@ def test_replaced_images_are_restored_and_their_replacements_deleted(acme, alice
     assert values_of(acme) == before
     assert run_undo(undo_job, alice).counts == {"undone": 10}
     assert values_of(acme) == after
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_aliases_move_back_and_forth_with_the_images(acme, alice, five, existing):
+    """Also those that were set to the replacement after the job; not those that were moved elsewhere."""
+    for name in ("logo", "moved"):
+        set_alias(five[0], name, overwrite=False, actor=alice.actor)
+    if existing:
+        set_protected(five[0], True, delete_previous=False, actor=alice.actor)
+    job = run_bulk_action("protect", five[:1], alice)
+    target = acme.images.active().get(binary_hash=five[0].binary_hash)
+    assert hashes_by_alias(acme) == {"logo": target.hash, "moved": target.hash}
+    set_alias(target, "later", overwrite=False, actor=alice.actor)
+    set_alias(five[1], "later", overwrite=True, actor=alice.actor)
+    ImageVersion.objects.filter(job_id=None).delete()  # or the replacement would count as changed
+    set_alias(target, "new", overwrite=False, actor=alice.actor)
+    acme.aliases.filter(alias="moved").update(hash=five[1].hash)
+
+    undone = run_undo(job, alice)
+    assert undone.counts == {"undone": 1}
+    new = target.hash if existing else five[0].hash  # an image that the job did not create stays
+    assert hashes_by_alias(acme) == {
+        "logo": five[0].hash,
+        "moved": five[1].hash,
+        "later": five[1].hash,
+        "new": new,
+    }
+    run_undo(undone, alice)
+    assert hashes_by_alias(acme)["logo"] == target.hash
+    assert acme.images.active().get(binary_hash=five[0].binary_hash) == target
+
+
+def hashes_by_alias(organization):
+    return dict(organization.aliases.values_list("alias", "hash"))
 
 
 def test_a_replaced_image_stays_in_the_trash_if_its_replacement_was_changed(acme, alice, five):

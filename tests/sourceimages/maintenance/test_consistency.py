@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from organizations.models import Organization
 from organizations.usage import counters
-from sourceimages.models import ImageVersion, ShortHash, Tombstone
+from sourceimages.models import ImageVersion, MetadataToken, ShortHash, Tombstone
 from tests.conftest import consistency_errors
 
 
@@ -62,3 +62,11 @@ def test_history_of_no_image_or_of_another_one_is_found(image, acme, wrong):
     version = ImageVersion.objects.create(**own | changes[wrong])
     (found,) = consistency_errors()
     assert found.startswith(f"version {version.pk}: ")
+
+
+@pytest.mark.parametrize("reference", ["image", "field"])
+def test_index_entries_of_no_image_or_field_are_found(image, reference):
+    known = MetadataToken.objects.filter(image=image)[0]
+    ids = {"image_id": image.pk, "field_id": known.field_id} | {f"{reference}_id": 10**9}
+    MetadataToken.objects.create(value="harbour", **ids)
+    assert any(found.endswith(f"entries refer to no {reference}") for found in consistency_errors())

@@ -5,7 +5,6 @@ from datetime import timedelta
 import pytest
 import time_machine
 from django.core.management import CommandError, call_command
-from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 
@@ -17,10 +16,9 @@ from sourceimages.models import MaintenanceTask, SourceImage, StoredFile, Tombst
 from sourceimages.operations import expire_tombstone
 from tests.conftest import consistency_errors
 from tests.support import images
+from tests.support.skips import only_postgresql
 from tests.support.staff import logged_in, superuser
 from tests.support.storage import keys, trashed
-
-ON_SQLITE = "DATABASE_URL is not set: the database's clock is that of the machine on SQLite"
 
 
 @pytest.fixture
@@ -85,9 +83,8 @@ def test_when_the_clock_is_set_right_the_purge_resumes(trash):
 
 
 @pytest.mark.parametrize("storage", ["local"], indirect=True)  # S3 refuses requests of a machine with a wrong clock
+@only_postgresql  # on SQLite, the database's clock is that of the machine
 def test_a_deletion_by_a_machine_31_days_behind_can_be_restored_for_its_30_days(storage, acme, alice, image):
-    if connection.vendor == "sqlite":
-        pytest.skip(ON_SQLITE)
     with time_machine.travel(timezone.now() - timedelta(days=31)):
         assert alice.api.delete(f"/sourceimages/acme/{image.hash}").status_code == 204
     tombstone = Tombstone.objects.get()

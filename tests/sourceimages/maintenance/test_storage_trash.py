@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 
 from organizations.audit import COMMAND
 from organizations.models import AuditEvent, Organization
-from sourceimages import jobs, operations, stored_files, task_state, tasks, thumbnails
+from sourceimages import jobs, operations, queue, stored_files, task_state
 from sourceimages.errors import OriginalMissing
 from sourceimages.maintenance import doubts, purge, storage_trash
 from sourceimages.models import StoredFile, Tombstone
@@ -141,11 +141,6 @@ def test_a_file_in_the_trash_comes_back_for_an_archive(moved, alice):
     assert healed(moved)
 
 
-def test_a_file_in_the_trash_comes_back_for_a_preview_and_for_its_colors(moved):
-    assert thumbnails.preview(moved.file, "small")
-    assert healed(moved)
-
-
 def test_a_file_in_the_trash_comes_back_when_its_colors_are_looked_for(moved):
     StoredFile.objects.update(colors_pending=True)
     operations.extract_colors(moved.file_id)
@@ -160,7 +155,7 @@ def test_a_file_in_the_trash_comes_back_when_it_is_copied(moved, stage):
 
 
 def test_a_file_in_the_trash_comes_back_when_it_is_optimized(storage, acme, alice, monkeypatch):
-    monkeypatch.setattr(tasks, "enqueue_optimize", lambda files: None)
+    monkeypatch.setattr(queue, "enqueue_optimize", lambda files: None)
     alice.upload(acme, photos.tiff(photos.noise(61, 43, 3)), optimize_source="true")
     before = StoredFile.objects.get()
     storage.move_to_trash([before.key])

@@ -5,7 +5,7 @@ from django.core.management import call_command
 
 from organizations.audit import COMMAND
 from organizations.models import Job
-from sourceimages import jobs, tasks
+from sourceimages import jobs, queue
 from sourceimages.management import job_command
 from tests.conftest import consistency_errors
 from tests.sourceimages.management.conftest import Terminal, active_hashes, ctrl_c, facts, raising
@@ -16,7 +16,7 @@ from tests.sourceimages.management.conftest import Terminal, active_hashes, ctrl
 @pytest.fixture
 def workers(monkeypatch) -> list[object]:
     """IDs of enqueued jobs; each poll of their progress runs one batch."""
-    monkeypatch.setattr(tasks, "INLINE", False)
+    monkeypatch.setattr(queue, "INLINE", False)
     handed: list[object] = []
     monkeypatch.setattr(job_command, "enqueue_job", handed.append)
     monkeypatch.setattr(job_command.time, "sleep", lambda seconds: jobs.run_one_batch(handed[-1]))

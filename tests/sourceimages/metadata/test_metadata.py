@@ -3,6 +3,8 @@ import pytest
 from sourceimages import metadata
 from sourceimages.errors import InvalidMetadata
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.mark.parametrize(
     ("sent", "stored"),

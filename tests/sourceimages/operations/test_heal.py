@@ -13,7 +13,7 @@ from organizations.audit import SYSTEM
 from organizations.models import AuditEvent
 from organizations.permissions import Role
 from organizations.usage import counters
-from sourceimages import operations, tasks
+from sourceimages import operations, queue
 from sourceimages.errors import ExistsAtDestination, ImageNotFound, StorageUnavailable
 from sourceimages.maintenance import purge, verify
 from sourceimages.models import StoredFile, Tombstone
@@ -36,7 +36,7 @@ def consistent(db, storage):
 @pytest.fixture(autouse=True)
 def later(monkeypatch):
     """Don't optimize files unless a test does."""
-    monkeypatch.setattr(tasks, "enqueue_optimize", lambda files: None)
+    monkeypatch.setattr(queue, "enqueue_optimize", lambda files: None)
 
 
 def lost(storage, file):

@@ -13,7 +13,7 @@ from PIL import Image
 from organizations.audit import COMMAND
 from organizations.models import AuditEvent
 from organizations.usage import counters
-from sourceimages import operations, probing, storage, tasks
+from sourceimages import operations, probing, queue, storage
 from sourceimages.errors import ReadingInterrupted
 from sourceimages.models import SourceImage, StoredFile
 from sourceimages.operations import copy_image, set_locked
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.usefixtures("consistent"), pytest.mark.any_database]
 @pytest.fixture
 def uploaded(acme, alice, monkeypatch):
     """Uploads; nothing is done until the test does it. Answers the item of the answer."""
-    monkeypatch.setattr(tasks, "enqueue_optimize", lambda files: None)
+    monkeypatch.setattr(queue, "enqueue_optimize", lambda files: None)
 
     def upload(content, wish="true", name="scan.tif"):
         response = alice.upload(acme, content, name=name, optimize_source=wish)

@@ -6,7 +6,6 @@ import pytest
 from django.utils import timezone
 
 from sourceimages import operations, probing, storage, tasks
-from sourceimages.errors import ReadingInterrupted
 from sourceimages.models import StoredFile
 from sourceimages.probing.pool import WorkerKilledError
 from tests.support import images
@@ -29,6 +28,15 @@ def killed(monkeypatch):
                 return ask(question, seconds=seconds)
 
             patch.setattr(probing._pool, name, refused)
+        in_parts = probing._pool.call_in_parts
+
+        def refused_in_parts(question, *, seconds):
+            for part, answer in in_parts(question, seconds=seconds):
+                if part in questions:
+                    raise WorkerKilledError("the reader died (Killed)")
+                yield part, answer
+
+        patch.setattr(probing._pool, "call_in_parts", refused_in_parts)
         return patch
 
     yield readers
@@ -120,23 +128,6 @@ def test_a_file_that_was_lost_meanwhile_waits(acme, alice, storage_dir):
     tasks.read_again()
     assert StoredFile.objects.get().read_again_at > timezone.now()
     (storage_dir / "elsewhere").rename(path)
-
-
-def test_a_preview_whose_reader_is_killed_is_not_remembered_as_none(acme, alice, monkeypatch):
-    from sourceimages import thumbnails
-
-    alice.upload(acme, images.png(64, 64))
-    file = StoredFile.objects.get()
-
-    def killed(question, *, seconds):
-        raise WorkerKilledError("the reader died (Killed)")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(probing._thumbnail_pool, "call", killed)
-        patch.setattr(probing._thumbnail_pool, "call_fresh_worker", killed)
-        with pytest.raises(ReadingInterrupted):
-            thumbnails.preview(file, "small")
-    assert thumbnails.preview(file, "small")
 
 
 def test_an_image_that_could_not_be_read_in_time_is_found_damaged_later(acme, alice, killed):

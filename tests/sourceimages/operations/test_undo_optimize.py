@@ -11,7 +11,7 @@ from organizations.audit import COMMAND
 from organizations.models import AuditEvent
 from organizations.usage import counters
 from rokka.core import env
-from sourceimages import operations, tasks
+from sourceimages import operations, queue
 from sourceimages.maintenance import garbage_collection
 from sourceimages.models import SourceImage, StoredFile
 from sourceimages.operations import Undone, copy_image, set_locked, undo_optimize
@@ -33,7 +33,7 @@ def originals(request, settings, tmp_path):
 @pytest.fixture
 def optimized(acme, alice, monkeypatch):
     """Upload a TIFF and optimize it to PNG; return its row."""
-    monkeypatch.setattr(tasks, "enqueue_optimize", lambda files: None)
+    monkeypatch.setattr(queue, "enqueue_optimize", lambda files: None)
 
     def make(content=ORIGINAL):
         response = alice.upload(acme, content, name="scan.tif", optimize_source="true")

@@ -7,15 +7,13 @@ import zipfile
 import zlib
 from itertools import pairwise
 
-import numpy
 import pillow_heif
-import pillow_jxl  # noqa: F401, teaches Pillow to write JPEG XL
 import pytest
-from imagecodecs import jpegxl_encode
 from PIL import Image
 
 from sourceimages.errors import FormatNotAllowed, TooManyPixels, UnreadableImage
 from sourceimages.probing import Probe, probe
+from tests.support import images
 
 pytestmark = pytest.mark.any_database
 
@@ -121,10 +119,10 @@ def other():
         (saved(half_transparent((64, 48)), "HEIF"), facts("heic", 64, 48, opaque=False)),
         (saved(picture("RGBA", (64, 48)), "HEIF"), facts("heic", 64, 48)),
         (saved(picture(size=(64, 48)), "HEIF", save_all=True, append_images=[other()]), facts("heic", 64, 48)),
-        (saved(picture(), "JXL"), facts("jxl")),
-        (saved(picture(size=(640, 480)), "JXL", use_container=True), facts("jxl", 640, 480)),
-        (saved(half_transparent(), "JXL"), facts("jxl", opaque=False)),
-        (saved(picture("RGBA", (51, 300)), "JXL", lossless=True), facts("jxl", 51, 300)),
+        (images.jxl(picture()), facts("jxl")),
+        (images.jxl(picture(size=(640, 480)), usecontainer=True), facts("jxl", 640, 480)),
+        (images.jxl(half_transparent()), facts("jxl", opaque=False)),
+        (images.jxl(picture("RGBA", (51, 300)), lossless=True), facts("jxl", 51, 300)),
         (saved(picture(), "TIFF"), facts("tif", mimetype="image/tiff")),
         (saved(picture(), "TIFF", exif=sideways()), facts("tif", mimetype="image/tiff")),
         (saved(picture("RGBA"), "TIFF", compression="tiff_lzw"), facts("tif", mimetype="image/tiff")),
@@ -662,5 +660,5 @@ def test_a_webp_frame_over_an_opaque_one_is_opaque(told, data, opaque):
 
 @pytest.mark.parametrize(("alphas", "opaque"), [((255, 255), True), ((255, 254), False), ((0, 255), False)])
 def test_a_jpeg_xl_animation_is_read_frame_by_frame(told, alphas, opaque):
-    frames = numpy.stack([numpy.asarray(translucent(alpha=alpha)) for alpha in alphas])
-    assert told(bytes(jpegxl_encode(frames, lossless=True))) == facts("jxl", opaque=opaque, animated=True)
+    frames = [translucent(alpha=alpha) for alpha in alphas]
+    assert told(images.jxl(frames, lossless=True)) == facts("jxl", opaque=opaque, animated=True)

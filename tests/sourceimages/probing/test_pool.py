@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from sourceimages.probing.pool import (
     WorkerKilledError,
     WorkLimitError,
 )
+from tests.support import images
 
 pytestmark = pytest.mark.any_database
 
@@ -59,14 +61,14 @@ for line in sys.stdin:
 @pytest.fixture
 def actor():
     """A pool of one child that does what the name of the file says."""
-    pool = Pool(1, command=(*PYTHON, ACTOR))
+    pool = Pool(1, partial(Worker, (*PYTHON, ACTOR)))
     yield pool
     pool.close()
 
 
 def test_waiting_for_a_free_worker_times_out():
-    pool = Pool(1, command=(*PYTHON, ACTOR), checkout_timeout=0.2)
-    with pool._checkout(), pytest.raises(PoolExhaustedError):
+    pool = Pool(1, partial(Worker, (*PYTHON, ACTOR)), checkout_timeout=0.2)
+    with pool.checkout(), pytest.raises(PoolExhaustedError):
         pool.call({"path": "picture"}, seconds=1)
     assert pool.call({"path": "picture"}, seconds=5)["format"] == "png"
     pool.close()
@@ -75,7 +77,7 @@ def test_waiting_for_a_free_worker_times_out():
 def test_an_upload_that_finds_no_child_may_be_tried_again(actor, png, monkeypatch):
     actor._checkout_timeout = 0.1
     monkeypatch.setattr(probing, "_pool", actor)
-    with actor._checkout(), pytest.raises(Unavailable):
+    with actor.checkout(), pytest.raises(Unavailable):
         probing.probe(png)
 
 
@@ -186,7 +188,7 @@ def test_a_child_knows_neither_django_nor_the_environment(monkeypatch):
 
 def unsandboxed(**options):
     code = """import sys; print('{"sandboxed": false}', flush=True); sys.stdin.read()"""
-    return Pool(1, command=(*PYTHON, code), **options)
+    return Pool(1, partial(Worker, (*PYTHON, code)), **options)
 
 
 def test_a_required_sandbox_that_is_missing_is_an_error():
@@ -253,7 +255,8 @@ def test_a_file_whose_reader_is_killed_once_is_read(actor, monkeypatch, tmp_path
     monkeypatch.setattr(probing, "_pool", actor)
     path = tmp_path / "once"
     path.write_bytes(b"x")
-    assert probing._read_header(str(path), 5)["format"] == "png"
+    answers = probing._Answers({"path": str(path)}, time.monotonic() + 5)
+    assert probing._read_header(answers)["format"] == "png"
 
 
 def test_a_file_that_takes_too_much_computing_is_not_tried_again(actor, monkeypatch, tmp_path):
@@ -266,12 +269,12 @@ def test_a_file_that_takes_too_much_computing_is_not_tried_again(actor, monkeypa
 
 def test_the_second_try_is_alone():
     """No other child of the process is at work meanwhile, nor begins."""
-    pool = Pool(3, command=(*PYTHON, ACTOR))
+    pool = Pool(3, partial(Worker, (*PYTHON, ACTOR)))
     at_work, most = [0], [0]
     lock = threading.Lock()
 
     def ask(number):
-        with pool._checkout():
+        with pool.checkout():
             with lock:
                 at_work[0] += 1
                 most[0] = max(most[0], at_work[0])
@@ -293,8 +296,8 @@ def test_the_second_try_is_alone():
 
 
 def test_waiting_for_an_exclusive_call_times_out():
-    pool = Pool(2, command=(*PYTHON, ACTOR), checkout_timeout=0.2)
-    with pool._checkout(), pytest.raises(PoolExhaustedError), pool.call_exclusively():
+    pool = Pool(2, partial(Worker, (*PYTHON, ACTOR)), checkout_timeout=0.2)
+    with pool.checkout(), pytest.raises(PoolExhaustedError), pool.call_exclusively():
         pass
     with pool.call_exclusively(), pytest.raises(PoolExhaustedError), pool.call_exclusively():
         pass
@@ -310,14 +313,21 @@ def test_waiting_for_an_exclusive_call_times_out():
 def test_what_a_dead_reader_did_not_report_is_looked_for_later_unless_it_is_the_files_fault(
     monkeypatch, png, death, complete
 ):
-    ask = probing._pool.call
+    ask, in_parts = probing._pool.call, probing._pool.call_in_parts
 
     def dies_of_pixels(question, *, seconds):
         if question["ask"] in ("opaque", "describe"):
             raise death
-        return ask(question, seconds=seconds) | {"opaque": None}
+        return ask(question, seconds=seconds)
+
+    def dies_of_pixels_in_parts(question, *, seconds):
+        for part, answer in in_parts(question, seconds=seconds):
+            if part in ("opaque", "describe"):
+                raise death
+            yield part, answer | {"opaque": None}
 
     monkeypatch.setattr(probing._pool, "call", dies_of_pixels)
+    monkeypatch.setattr(probing._pool, "call_in_parts", dies_of_pixels_in_parts)
     found = probing.probe(png)
     assert (found.opaque, found.static_metadata, found.complete) == (False, {}, complete)
     if not complete:
@@ -327,7 +337,7 @@ def test_what_a_dead_reader_did_not_report_is_looked_for_later_unless_it_is_the_
 
 
 def test_a_child_that_died_while_idle_is_no_fault_of_the_next_file(png):
-    pool = Pool(1)
+    pool = Pool(1, Worker)
     pool.check_sandbox()
     os.kill(next(iter(pool._children))._process.pid, signal.SIGKILL)
     time.sleep(0.1)
@@ -344,7 +354,7 @@ def test_a_child_killed_at_work_is_replaced(actor):
 
 
 def test_a_child_that_cannot_start_is_no_fault_of_the_file(png):
-    pool = Pool(1, command=(*PYTHON, "raise SystemExit(1)"))
+    pool = Pool(1, partial(Worker, (*PYTHON, "raise SystemExit(1)")))
     for _ in range(2):
         with pytest.raises(RuntimeError, match="does not start"):
             pool.call({"ask": "header", "path": str(png)}, seconds=5)
@@ -375,7 +385,7 @@ def test_a_child_ends_when_its_parent_has_ended():
 
 
 def test_a_closed_pool_leaves_no_children_and_can_be_used_again(png):
-    pool = Pool(1)
+    pool = Pool(1, Worker)
     pool.check_sandbox()
     child = next(iter(pool._children))
     pool.close()
@@ -436,3 +446,52 @@ def test_names_of_files_are_only_names(tmp_path):
 def test_a_missing_file_is_an_error_of_ours():
     with pytest.raises(FileNotFoundError):
         probing.probe("/nowhere/at/all")
+
+
+def test_content_is_probed_like_a_file(tmp_path):
+    """Also after a longer one, whose memory the worker has read before."""
+    animation = images.encoded(
+        images.image(40, 30), "WEBP", save_all=True, append_images=[images.image(40, 30, seed=1)], duration=50
+    )
+    for number, content in enumerate(
+        [
+            images.png(200, 100, mode="RGBA"),
+            images.jpeg(160, 120),
+            images.jpeg(160, 120)[:-900],
+            animation,
+            images.encoded(images.image(), "TIFF"),
+            images.jxl(images.image()),
+            images.svg(),
+        ]
+    ):
+        path = tmp_path / str(number)
+        path.write_bytes(content)
+        found, expected = probing.probe(content), probing.probe(path)
+        assert (found, found.static_metadata) == (expected, expected.static_metadata)
+        assert found.complete
+
+
+def test_content_is_read_by_another_worker_if_the_first_one_is_killed(monkeypatch):
+    content = images.png(mode="RGBA")
+    expected = probing.probe(content)
+
+    def killed(question, *, seconds):
+        raise WorkerKilledError("the reader died (Killed)")
+
+    monkeypatch.setattr(probing._pool, "call_in_parts", killed)
+    assert probing.probe(content) == expected
+
+
+def test_a_worker_that_says_more_than_was_asked_is_replaced():
+    code = """
+import json, sys
+print(json.dumps({"sandboxed": True}), flush=True)
+for line in sys.stdin:
+    print('{"width": 1}\\n{"width": 2}', flush=True)
+"""
+    pool = Pool(1, partial(Worker, (*PYTHON, code)))
+    for _ in range(2):
+        with pytest.raises(WorkerDiedError, match="invalid response"):
+            pool.call({}, seconds=5)
+        assert not pool._children
+    pool.close()

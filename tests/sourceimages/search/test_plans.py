@@ -8,7 +8,9 @@ from django.http import QueryDict
 
 from organizations.models import Organization
 from sourceimages import search
+from sourceimages.models import SourceImage, unseen
 from tests.support import bulk_data
+from tests.support.skips import only_postgresql
 
 COUNT = 100_000
 TABLES = "sourceimage|metadatastring|metadatanumber|metadatatoken"
@@ -69,3 +71,13 @@ def test_a_selective_filter_reads_no_table_from_end_to_end(organization, query):
     plan = images.order_by("-created", "hash", "id")[:101].explain()
     assert not READ_WHOLE[connection.vendor].search(plan), plan
     assert not READ_WHOLE[connection.vendor].search(images.order_by().values("pk").explain()), plan
+
+
+@only_postgresql  # SQLite has no such statistics
+@pytest.mark.django_db
+def test_images_of_a_new_organization_are_looked_up_by_their_hashes(organization):
+    """Statistics don't know it yet. PostgreSQL would read all that it has by an index of the organization."""
+    new, hashes = Organization.objects.create(name="new"), [f"{number:040x}" for number in range(2000)]
+    images = SourceImage.objects.active().filter(hash__one_of=hashes)
+    assert "hash)::text = ANY" not in re.findall("Index Cond.*", images.filter(organization=new).explain())[0]
+    assert "hash)::text = ANY" in re.findall("Index Cond.*", images.filter(organization=unseen(new)).explain())[0]

@@ -11,11 +11,12 @@ from django.utils import timezone
 from organizations.audit import COMMAND
 from organizations.operations import create_organization_with_admin
 from rokka.core import env
-from sourceimages import jobs, tasks
+from sourceimages import jobs, queue, tasks
 from sourceimages.errors import OriginalMissing, StorageUnavailable
 from sourceimages.maintenance import purge
 from sourceimages.models import StoredFile, Tombstone
-from sourceimages.storage import S3Storage, new_key
+from sourceimages.storage import new_key
+from sourceimages.storage.s3 import S3Storage
 from tests.conftest import consistency_errors
 from tests.support import images, photos
 from tests.support.storage import collect, keys, lose, put, set_grace_time, trashed
@@ -33,6 +34,14 @@ def test_bytes_come_back_as_they_were_put(storage):
     assert b"".join(storage.open("acme/ab/one")) == content
     assert storage.size("acme/ab/one") == len(content)
     assert not (storage.temp_dir / "file.part").exists()
+
+
+def test_content_in_memory_is_stored_like_a_file(storage):
+    content = os.urandom(70_000)
+    storage.put(content, "acme/ab/one")
+    assert b"".join(storage.open("acme/ab/one")) == content
+    assert [stored.read_only for stored in storage.list_objects()] == [True]
+    assert not storage.temp_dir.exists() or list(storage.temp_dir.iterdir()) == []
 
 
 def test_a_part_is_read_by_its_position(storage):
@@ -178,7 +187,7 @@ def test_bytes_are_lent_as_a_file(storage, tmp_path):
 
 
 def test_a_file_is_rewritten_and_looked_at_wherever_it_lies(storage, acme, alice, monkeypatch):
-    monkeypatch.setattr(tasks, "enqueue_optimize", lambda files: None)
+    monkeypatch.setattr(queue, "enqueue_optimize", lambda files: None)
     alice.upload(acme, photos.tiff(photos.noise(61, 43, 3)), optimize_source="true")
     old = StoredFile.objects.get().key
     call_command("optimize_pending")
@@ -193,7 +202,7 @@ def test_a_file_is_rewritten_and_looked_at_wherever_it_lies(storage, acme, alice
 
 
 def test_a_file_without_bytes_does_not_keep_others_from_being_rewritten(storage, acme, alice, monkeypatch):
-    monkeypatch.setattr(tasks, "enqueue_optimize", lambda files: None)
+    monkeypatch.setattr(queue, "enqueue_optimize", lambda files: None)
     for seed in (1, 2):
         alice.upload(acme, photos.tiff(photos.noise(61, 43, 3, seed=seed)), optimize_source="true")
     first, second = StoredFile.objects.order_by("id")

@@ -2,10 +2,13 @@
 
 from types import SimpleNamespace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sourceimages.uploads.multipart import BoundaryCountingStream
+
+pytestmark = pytest.mark.any_database
 
 BOUNDARY = b"b-o-u"
 contents = st.lists(st.text("-bou\r\n", max_size=60).map(str.encode), min_size=1, max_size=4)

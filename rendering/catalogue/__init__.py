@@ -1,4 +1,4 @@
-"""The catalogue of stack operations and stack options. This server doesn't render images."""
+"""The catalogue of operations and stack options, as the API lists it and as rendering.definitions checks it."""
 
 import json
 from pathlib import Path

@@ -16,9 +16,10 @@ from django.utils import timezone
 
 from organizations.auth.staff import StaffAccess
 from organizations.models import DailyStats, Job, Organization, UsageCounter
+from organizations.operations import recent_admin_changes
 from organizations.permissions import Permission
 from organizations.usage import daily_stats
-from rokka import celery_app, health
+from rokka import health
 from rokka.core import charts
 from rokka.core.clock import database_now
 from rokka.core.errors import DomainError
@@ -38,8 +39,9 @@ def pending_items(staff: StaffAccess) -> dict[str, Any]:
     now = database_now()
     jobs, tombstones = Job.objects.all(), Tombstone.objects.all()
     if not staff.superuser:
-        jobs = jobs.filter(organization__in=staff.organization_ids_with(Permission.IMAGES_READ))
-        tombstones = tombstones.filter(organization__in=staff.organization_ids_with(Permission.IMAGES_READ))
+        # Without organizations of strangers, who could fill the lists.
+        visible = staff.organization_ids_with(Permission.IMAGES_READ, accepted=True)
+        jobs, tombstones = jobs.filter(organization__in=visible), tombstones.filter(organization__in=visible)
     expiring = tombstones.filter(expires_at__gt=now, expires_at__lt=now + EXPIRY_WINDOW).non_empty()
     return {
         "mismatch": mismatch() if staff.superuser else "",
@@ -50,6 +52,7 @@ def pending_items(staff: StaffAccess) -> dict[str, Any]:
             .order_by("-created")[:LIST_LIMIT]
         ),
         "expiring": list(expiring.select_related("organization", "deleted_by").order_by("expires_at")[:LIST_LIMIT]),
+        "admin_changes": recent_admin_changes(staff),
         "organizations": staff.organizations(Permission.IMAGES_READ).order_by("name")[:LIST_LIMIT],
         "held_tasks": task_state.held() if staff.superuser else (),
         "storage": task_state.progress_of(garbage_collection.TASK).get("last") if staff.superuser else None,
@@ -70,7 +73,7 @@ def mismatch() -> str:
 
 def statistics(staff: StaffAccess) -> dict[str, Any]:
     """Return totals and charts of the organizations whose statistics the user can view. Cached for 5 minutes."""
-    ids = None if staff.superuser else sorted(staff.organization_ids_with(Permission.STATS_READ))
+    ids = None if staff.superuser else sorted(staff.organization_ids_with(Permission.STATS_READ, accepted=True))
     scope = "all" if ids is None else sha256(",".join(map(str, ids)).encode()).hexdigest()
     key = f"admin.statistics.{scope}"
     if (cached := cache.get(key)) is None:
@@ -155,8 +158,10 @@ def checks() -> list[Check]:
 
 
 def workers() -> Check:
+    from rokka.celery import app
+
     try:
-        replies = celery_app.control.inspect(timeout=WORKER_PING_TIMEOUT).ping() or {}
+        replies = app.control.inspect(timeout=WORKER_PING_TIMEOUT).ping() or {}
     except Exception as error:  # noqa: BLE001
         return Check("Workers", False, type(error).__name__)
     return Check("Workers", bool(replies), ", ".join(sorted(replies)) or "no workers online")

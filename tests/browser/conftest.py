@@ -2,14 +2,12 @@
 
 import contextlib
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.conftest import PYTHON, ROOT
 from tests.system.conftest import Server, database, environment, make_module_server, worker
 
 __all__ = ["database", "environment", "make_module_server"]
@@ -18,10 +16,16 @@ PASSWORD = "a long password"
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
 
+def find_browser() -> str | None:
+    """The path of an installed browser. The shell is preferred: it draws no windows of its own, which takes time."""
+    names = "chromium-headless-shell", "chromium", "google-chrome"
+    return next(filter(None, map(shutil.which, names)), None)
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """Stops after each module: Playwright runs an event loop, in which Django refuses database queries."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
+    program = find_browser()
     if program is None:
         pytest.skip("no browser: chromium is not installed")
     with sync_playwright() as playwright:
@@ -68,15 +72,8 @@ def server(make_module_server: Callable[..., Server]) -> Iterator[Server]:
 
 
 def add_staff(server: Server, name: str, *options: str) -> None:
-    subprocess.run(
-        [PYTHON, "manage.py", "create_staff_user", name, "--email", f"{name}@example.org", *options],
-        cwd=ROOT,
-        env=server.environment,
-        input=f"{PASSWORD}\n",
-        text=True,
-        check=True,
-        capture_output=True,
-    )
+    added = server.manage("create_staff_user", name, "--email", f"{name}@example.org", *options, typed=f"{PASSWORD}\n")
+    assert added.returncode == 0, added.stderr
 
 
 def shell(server: Server, code: str) -> str:

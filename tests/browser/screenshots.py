@@ -2,17 +2,17 @@
 
 import json
 import os
-import shutil
 import subprocess
 import tempfile
 from io import BytesIO
+from math import sin
 from pathlib import Path
 
 import requests
-from PIL import Image
+from PIL import Image, ImageDraw, ImageOps
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.browser.conftest import NARROW, WIDE, add_staff, logged_in, shell
+from tests.browser.conftest import NARROW, WIDE, add_staff, find_browser, logged_in, shell
 from tests.conftest import PYTHON, ROOT
 from tests.support import images
 from tests.system.conftest import Server, free_port
@@ -55,7 +55,7 @@ print(acme.images.active().latest('id').pk, Tombstone.objects.filter(reason='adm
 
 
 def main() -> None:
-    program = shutil.which("chromium") or shutil.which("google-chrome")
+    program = find_browser()
     if program is None:
         raise SystemExit("chromium is not installed.")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
@@ -86,10 +86,22 @@ def started(folder: Path) -> Server:
 
 
 def contents() -> list[tuple[str, bytes]]:
-    if corpus := os.environ.get("TEST_CORPUS"):
-        paths = sorted(path for path in Path(corpus, "images").glob("*/*") if path.is_file())
-        return [(path.name, path.read_bytes()) for path in paths]
-    return [(f"image {number}.png", images.png(320, 240, seed=number)) for number in range(GENERATED)]
+    return [(f"landscape {number + 1}.jpg", landscape(number)) for number in range(GENERATED)]
+
+
+def landscape(number: int) -> bytes:
+    """A drawn landscape: a sky, and hills behind each other. Different for every number."""
+    width, height = 960, 640
+    sky = ImageOps.colorize(
+        Image.linear_gradient("L").resize((width, height)), f"hsl({200 + number * 7}, 70%, 45%)", "#fdf0d5"
+    )
+    drawing = ImageDraw.Draw(sky)
+    drawing.ellipse([80 + number * 37, 90, 190 + number * 37, 200], fill="#fff7e0")
+    for hill in range(4):
+        base, wave = 330 + hill * 75, 90 - hill * 14
+        line = [(x, base + wave * sin(x / (140 + 25 * hill) + number * (hill + 1))) for x in range(0, width + 1, 8)]
+        drawing.polygon([*line, (width, height), (0, height)], fill=f"hsl({120 + number * 11}, 35%, {58 - hill * 12}%)")
+    return images.encoded(sky, "JPEG", quality=85)
 
 
 def pages(server: Server) -> dict[str, str]:

@@ -1,12 +1,13 @@
-"""Accessibility: axe-core finds no serious issue on any page, at both widths, and in the dark theme at one of them."""
+"""Accessibility: axe-core finds no serious issue on any page, in a theme and at a width each."""
 
 from collections.abc import Sequence
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import NARROW, ROOT, WIDE, logged_in, shell
+from tests.browser.conftest import NARROW, WIDE, logged_in, shell
 from tests.browser.test_life import upload
+from tests.conftest import ROOT
 from tests.support import images
 
 pytestmark = pytest.mark.any_database
@@ -26,12 +27,15 @@ def pages(server):
         """
 from sourceimages import jobs; from sourceimages.jobs.selection import Selection; from sourceimages.models import *
 from sourceimages.operations import *; from organizations.models import *; from organizations.audit import staff_actor
+from organizations.operations import create_key
 acme, ines = Organization.objects.get(name='acme'), User.objects.get(username='ines')
 ids = list(acme.images.active().order_by('id').values_list('id', flat=True))
 set_locked(acme.images.get(pk=ids[1]), True, actor=staff_actor(ines))
 job = jobs.start_bulk_action('delete', Selection(acme, in_trash=False, ids=tuple(ids[:2])), actor=staff_actor(ines))
 jobs.run(job.pk)
-print(ids[0], ids[1], ids[2], Tombstone.objects.latest('deleted_at').pk, job.pk, acme.pk, ines.pk)
+key, _ = create_key(ines, comment='a key', actor=staff_actor(ines))
+print(ids[0], ids[1], ids[2], Tombstone.objects.latest('deleted_at').pk, job.pk, acme.pk, ines.pk,
+    acme.files.first().pk, key.pk)
 """,
     ).split()
     images_admin, organizations = "/admin/sourceimages", "/admin/organizations"
@@ -53,8 +57,11 @@ print(ids[0], ids[1], ids[2], Tombstone.objects.latest('deleted_at').pk, job.pk,
         f"{organizations}/user/",
         f"{organizations}/user/add/",
         f"{organizations}/user/{ids[6]}/change/",
+        f"{organizations}/user/{ids[6]}/keys/{ids[8]}/",
+        "/admin/second-factor/",
         f"{organizations}/auditevent/",
         "/admin/raw-tables/",
+        f"{images_admin}/storedfile/{ids[7]}/change/",
         "/admin/password_change/",
     ]
 
@@ -73,13 +80,13 @@ def issues(page) -> list[str]:
 SCHEMES = ("light", "dark")
 
 
-@pytest.mark.parametrize(("viewport", "schemes"), [(WIDE, ["light"]), (NARROW, SCHEMES)], ids=["1440", "390"])
+@pytest.mark.parametrize(("viewport", "schemes"), [(WIDE, ["light"]), (NARROW, ["dark"])], ids=["1440", "390"])
 def test_no_page_has_a_serious_issue(chromium, server, pages, node, viewport, schemes):
     found = {}
     with logged_in(chromium, server, viewport=viewport) as person:
         for address in pages:
             page = person.go(address)
-            page.wait_for_load_state("networkidle")
+            page.wait_for_load_state("load")
             assert person.errors == [], address
             found |= check(page, address, schemes)
             person.errors.clear()  # caused by axe-core itself

@@ -181,12 +181,6 @@ def test_metadata_and_areas_are_edited(ines, server):
     assert alias.json()["hash"] == derived
 
 
-def test_an_invalid_filter_is_an_error(ines):
-    ines.expected = "400"
-    page = ines.go("/admin/sourceimages/sourceimage/?organization=acme&size=huge", status=400)
-    expect(page.get_by_role("alert")).not_to_be_empty()
-
-
 def test_an_invalid_query_is_read_as_words_and_stays(ines):
     page = ines.images("organization=acme&q=%28harbour")
     expect(page.get_by_role("status").filter(has_text="searched as words")).to_be_visible()

@@ -14,8 +14,9 @@ from organizations.models import DailyStats, Job, Membership, Organization
 from organizations.operations import create_organization_with_admin
 from organizations.permissions import ROLE_PERMISSIONS, Permission, Role
 from organizations.usage import counters, daily_stats
-from rokka import celery_app, health
+from rokka import health
 from rokka.backoffice import dashboard
+from rokka.celery import app
 from rokka.core import charts
 from sourceimages.models import Tombstone
 from sourceimages.operations import delete_image
@@ -287,7 +288,7 @@ def test_a_failed_check_does_not_hide_the_others(db, boss, settings, monkeypatch
 def test_workers_are_pinged_through_redis(db, settings, monkeypatch, replies, ok, detail):
     settings.REDIS_URL = "redis://127.0.0.1:6379/0"
     monkeypatch.setattr(health, "check_cache", lambda: None)
-    monkeypatch.setattr(celery_app.control, "inspect", lambda timeout: Workers(replies))
+    monkeypatch.setattr(app.control, "inspect", lambda timeout: Workers(replies))
     assert results()["Redis"] == (True, "reachable")
     assert results()["Workers"] == (ok, detail)
 
@@ -295,7 +296,7 @@ def test_workers_are_pinged_through_redis(db, settings, monkeypatch, replies, ok
 def test_workers_are_not_pinged_while_redis_is_down(db, settings, monkeypatch):
     settings.REDIS_URL = "redis://127.0.0.1:6379/0"
     monkeypatch.setattr(health, "check_cache", failing)
-    monkeypatch.setattr(celery_app.control, "inspect", lambda timeout: pytest.fail("pinged workers"))
+    monkeypatch.setattr(app.control, "inspect", lambda timeout: pytest.fail("pinged workers"))
     assert results()["Redis"] == (False, "ConnectionError")
     assert results()["Workers"][0] is False
 

@@ -42,3 +42,7 @@ for (const part of document.querySelectorAll(".table, .results, pre, #nav, .row.
     }
   }
 }
+
+/* Show the current page in a navigation that is wider than the screen. */
+const nav = document.getElementById("nav"), current = nav?.querySelector("[aria-current]");
+if (current) nav.scrollLeft = current.offsetLeft - (nav.clientWidth - current.offsetWidth) / 2;

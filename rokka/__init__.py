@@ -1,3 +1,3 @@
-from rokka.celery import app as celery_app
+import os
 
-__all__ = ["celery_app"]
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rokka.settings")

@@ -1,25 +1,28 @@
 """Liveness and readiness checks for load balancers and orchestrators."""
 
 import os
-import secrets
 from collections.abc import Callable, Iterable
 from functools import cache as cached
 from functools import wraps
+from pathlib import Path
+from typing import Any
 
 import structlog
 from django.conf import settings
-from django.core.cache import cache
+from django.core.cache import caches
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
+from rokka.core import temp_files
 from rokka.core.errors import DomainError, Unavailable
 from rokka.core.http import error_response
 from sourceimages import ownership, storage
 
 METHODS = "GET, HEAD, OPTIONS"
+CONNECT_SECONDS = 3  # for a new connection to the database
 
 log = structlog.get_logger()
 
@@ -75,13 +78,35 @@ def public_message(error: Exception) -> str:
 
 
 def check_database() -> None:
-    """Raise Unavailable if the database is read-only, such as a standby or a file owned by another user."""
+    """Raise Unavailable if the database refuses connections or is read-only, such as a standby; or its disk is full."""
+    _check_new_connection()
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1 FROM organizations_organization LIMIT 1")
         cursor.execute("PRAGMA query_only" if connection.vendor == "sqlite" else "SHOW transaction_read_only")
         (read_only,) = cursor.fetchone()
     if read_only in (1, "on") or not _is_writable_file():
         raise Unavailable("The database is read-only.")
+    if connection.vendor == "sqlite":
+        _check_disk(Path(connection.settings_dict["NAME"]).absolute().parent)
+
+
+def _check_new_connection() -> None:
+    """Raise an error unless the database accepts another connection: the one of this thread may be an old one."""
+    another = connection.copy()
+    if connection.vendor == "postgresql":
+        options = another.settings_dict["OPTIONS"]
+        another.settings_dict["OPTIONS"] = options | {"connect_timeout": CONNECT_SECONDS, "pool": None}
+    try:
+        another.ensure_connection()
+    finally:
+        another.close()
+
+
+def _check_disk(folder: Path) -> None:
+    try:
+        temp_files.check_writable(folder)
+    except OSError as error:
+        raise Unavailable(f"The disk of the database can't be written to: {error.strerror}.") from error
 
 
 def _is_writable_file() -> bool:
@@ -90,14 +115,19 @@ def _is_writable_file() -> bool:
 
 
 def check_migrations() -> None:
-    """Raise Unavailable unless exactly the migrations of this version are applied."""
+    """Raise Unavailable unless all migrations of this version are applied.
+
+    The database can have those of the next version too: an upgrade migrates first, and then replaces the processes.
+    """
+    if missing := known_migrations() - set(MigrationRecorder(connection).applied_migrations()):
+        raise Unavailable(f"Migrations are not applied: {_list(missing)}. Run `manage.py migrate`.")
+
+
+def newer_migrations() -> str:
+    """The applied migrations that this version does not know, as text; empty if all are known."""
     applied, known = set(MigrationRecorder(connection).applied_migrations()), known_migrations()
     apps = {app for app, _ in known}
-    newer = {one for one in applied - known if one[0] in apps}
-    if newer:
-        raise Unavailable(f"The database has unknown migrations: {_list(newer)}. Upgrade rokka.")
-    if known - applied:
-        raise Unavailable(f"Migrations are not applied: {_list(known - applied)}. Run `manage.py migrate`.")
+    return _list(one for one in applied - known if one[0] in apps)
 
 
 @cached
@@ -121,4 +151,5 @@ def check_storage() -> None:
 
 def check_cache() -> None:
     if settings.REDIS_URL:
-        cache.set("health", secrets.token_hex(4), timeout=10)
+        cache: Any = caches["default"]  # FailSafeRedisCache
+        cache.check()

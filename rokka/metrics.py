@@ -1,8 +1,9 @@
-"""Metrics in Prometheus text format. They are read from the database, so that all processes report the same."""
+"""Metrics in Prometheus text format. All but the pool are read from the database, so all processes report the same."""
 
 from collections.abc import Iterator
 from contextlib import suppress
 
+from django.db import connection
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -10,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from organizations.models import Job
+from rokka.core.connections import pool_state
 from rokka.core.errors import Unavailable
 from rokka.health import read_only_json
 from sourceimages import ownership, stored_files
@@ -43,12 +45,33 @@ class DatabaseCollector(Collector):
         ):
             jobs.add_metric([kind, state], count)
         yield from (held, last_run, recovered, jobs)
+        yield from _connections()
         with suppress(Unavailable):  # /health/ready reports it
             yield GaugeMetricFamily(
                 "rokka_storage_mismatch",
                 "1 if database and storage do not belong together; writes are disabled.",
                 value=ownership.current().problem is not None,
             )
+
+
+def _connections() -> Iterator[Metric]:
+    """Connections of all processes to this database, and the pool of this process. Nothing with SQLite."""
+    if connection.vendor == "postgresql":
+        states = GaugeMetricFamily(
+            "rokka_database_connections", "Connections to this database, of all processes.", labels=["state"]
+        )
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT coalesce(state, 'unknown'), count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() GROUP BY 1"
+            )
+            for state, count in cursor.fetchall():
+                states.add_metric([state], count)
+        yield states
+    if pool := pool_state():
+        yield GaugeMetricFamily("rokka_database_pool_size", "Connections this process can open.", value=pool.size)
+        yield GaugeMetricFamily("rokka_database_pool_in_use", "Connections in use by its threads.", value=pool.in_use)
+        yield GaugeMetricFamily("rokka_database_pool_waiting", "Threads waiting for a connection.", value=pool.waiting)
 
 
 @read_only_json

@@ -1,31 +1,42 @@
 """Settings, read from environment variables. docs/reference/settings.md lists all of them.
 
-An invalid value stops the process with the name of the variable: in production, a typo must not silently become the
-default.
+An invalid value ends the process with a sentence that names the variable, and exit code 78: in production, a typo must
+not silently become the default. `python -m rokka.settings` does only that.
 """
 
 import os
-import secrets
 import sys
 import tomllib
 from pathlib import Path
-
-from django.core.exceptions import ImproperlyConfigured
+from secrets import token_urlsafe
+from typing import Any
 
 from rokka.core import logs
 from rokka.core.env import (
     EMPTY_LIST,
     boolean,
+    check_folder,
+    check_mode_is_explicit,
     check_separate_folders,
     choice,
     comma_list,
     database_config,
+    default_redis_prefix,
+    domain_name,
     env,
+    hosts,
+    is_set,
+    local_folders,
+    make_database_folder,
     networks,
     non_negative_int,
     positive_int,
+    redis_prefix,
     redis_url,
+    refuse_to_start,
+    render_cache_config,
     secret,
+    secrets,
     storage_config,
 )
 
@@ -33,9 +44,11 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 # --- Mode, secrets, hosts ---------------------------------------------------------------------------------------------
 
+check_mode_is_explicit()
 ROKKA_MODE = env("ROKKA_MODE", choice("standalone", "production"), "standalone")
 STANDALONE = ROKKA_MODE == "standalone"
 DATA_DIR = env("DATA_DIR", lambda text: Path(text).resolve(), BASE_DIR / "data")
+check_folder("DATA_DIR", DATA_DIR)
 
 
 def load_or_create_secret_key() -> str:
@@ -43,11 +56,15 @@ def load_or_create_secret_key() -> str:
     path = DATA_DIR / "secret_key"
     try:
         return path.read_text()
+    except PermissionError:
+        refuse_to_start(f"DATA_DIR: {path} is not readable for user {os.geteuid()}.")
     except FileNotFoundError:
         DATA_DIR.mkdir(parents=True, exist_ok=True)
         draft = DATA_DIR / f"secret_key.{os.getpid()}"
+        if not os.access(DATA_DIR, os.W_OK | os.X_OK):
+            refuse_to_start(f"DATA_DIR: {DATA_DIR} is not writable for user {os.geteuid()}.")
         with open(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(48))
+            file.write(token_urlsafe(48))
         try:
             os.link(draft, path)  # atomic, so that concurrent first starts use the same key
         except FileExistsError:
@@ -57,27 +74,37 @@ def load_or_create_secret_key() -> str:
         return path.read_text()
 
 
-SECRET_KEY = env(
-    "SECRET_KEY", secret, load_or_create_secret_key() if STANDALONE and not os.environ.get("SECRET_KEY") else None
-)
-TOKEN_SECRETS = env(
-    "TOKEN_SECRETS", lambda text: [secret(word) for word in comma_list(text)], [SECRET_KEY] if STANDALONE else None
-)
-ALLOWED_HOSTS = env(
-    "ALLOWED_HOSTS", comma_list, ["localhost", ".localhost", "127.0.0.1", "[::1]"] if STANDALONE else None
-)
+SECRET_KEY = env("SECRET_KEY", secret, load_or_create_secret_key() if STANDALONE and not is_set("SECRET_KEY") else None)
+SECRET_KEY_FALLBACKS = env("SECRET_KEY_FALLBACKS", secrets, EMPTY_LIST)
+TOKEN_SECRETS = env("TOKEN_SECRETS", secrets, [SECRET_KEY, *SECRET_KEY_FALLBACKS] if STANDALONE else None)
+ALLOWED_HOSTS = env("ALLOWED_HOSTS", hosts, ["localhost", ".localhost", "127.0.0.1", "[::1]"] if STANDALONE else None)
 TRUSTED_PROXIES = env("TRUSTED_PROXIES", networks, EMPTY_LIST)
+ACCEL_REDIRECT = env("ACCEL_REDIRECT", boolean, False)  # the nginx of deploy/ sends originals
+if ACCEL_REDIRECT and not TRUSTED_PROXIES:
+    refuse_to_start("ACCEL_REDIRECT=true requires TRUSTED_PROXIES, the addresses of the nginx that sends originals.")
 SIGNUP_ENABLED = env("SIGNUP_ENABLED", boolean, STANDALONE)
+TOKENS_MANAGE_KEYS = env("TOKENS_MANAGE_KEYS", boolean, True)  # create, change and delete keys of their user
+STAFF_SECOND_FACTOR = env("STAFF_SECOND_FACTOR", choice("optional", "required"), "optional")  # of logins to the admin
 RATE_LIMIT_ENABLED = env("RATE_LIMIT_ENABLED", boolean, True)
-RATE_LIMIT_PER_KEY = env("RATE_LIMIT_PER_KEY", positive_int, 12_000)  # per minute, as all but sign-ups
+RATE_LIMIT_PER_KEY = env("RATE_LIMIT_PER_KEY", positive_int, 12_000)  # per minute, unless another period is given
 RATE_LIMIT_PER_ORGANIZATION = env("RATE_LIMIT_PER_ORGANIZATION", positive_int, 30_000)
 RATE_LIMIT_PER_ADDRESS = env("RATE_LIMIT_PER_ADDRESS", positive_int, 600)  # requests without credentials
 RATE_LIMIT_AUTH_FAILURES = env("RATE_LIMIT_AUTH_FAILURES", positive_int, 60)  # invalid keys and passwords, per address
 RATE_LIMIT_SIGNUPS = env("RATE_LIMIT_SIGNUPS", positive_int, 20)  # per hour and address
+RATE_LIMIT_CACHE_PURGES = env("RATE_LIMIT_CACHE_PURGES", positive_int, 5)  # per hour and organization
 HSTS_SECONDS = env("HSTS_SECONDS", non_negative_int, 0 if STANDALONE else 365 * 86_400)
 FETCH_ALLOWED_NETWORKS = env("FETCH_ALLOWED_NETWORKS", networks, EMPTY_LIST)
 WEB_THREADS = env("WEB_THREADS", positive_int, 16 if STANDALONE else 32)  # per web process; passed to the server
 FETCH_TIMEOUT_SECONDS = env("FETCH_TIMEOUT_SECONDS", positive_int, 60)  # for all URLs of a request together
+MAX_ARCHIVES_PER_PROCESS = env("MAX_ARCHIVES_PER_PROCESS", positive_int, max(1, WEB_THREADS // 4))  # ZIPs being sent
+MAX_ARCHIVES_PER_ORGANIZATION = env("MAX_ARCHIVES_PER_ORGANIZATION", positive_int, 4)
+MAX_ARCHIVES_PER_KEY = env("MAX_ARCHIVES_PER_KEY", positive_int, 2)
+# Seconds in which the database works for a request of this kind, or for one statement of a job
+READ_TIMEOUT_SECONDS = env("READ_TIMEOUT_SECONDS", positive_int, 10)
+WRITE_TIMEOUT_SECONDS = env("WRITE_TIMEOUT_SECONDS", positive_int, 30)
+SEARCH_TIMEOUT_SECONDS = env("SEARCH_TIMEOUT_SECONDS", positive_int, 5)
+JOB_TIMEOUT_SECONDS = env("JOB_TIMEOUT_SECONDS", positive_int, 600)
+HEAVY_SEARCHES_PER_KEY = env("HEAVY_SEARCHES_PER_KEY", positive_int, 2)  # at once; see sourceimages/search/cost.py
 LOG_LEVEL = env("LOG_LEVEL", choice("DEBUG", "INFO", "WARNING", "ERROR"), "INFO")
 DEBUG = False  # debug pages would expose settings; errors are JSON in every mode
 
@@ -142,6 +169,13 @@ VERIFY_INTERVAL_DAYS = env("VERIFY_INTERVAL_DAYS", positive_int, 30)  # in which
 SANDBOX = env("SANDBOX", choice("auto", "required"), "auto")
 PROBE_WORKERS = env("PROBE_WORKERS", positive_int, 2)  # probe workers per web or worker process
 
+# --- Rendering --------------------------------------------------------------------------------------------------------
+
+# {organization}.{RENDER_DOMAIN} is the host of render URLs; the path /render/{organization}/… works on all hosts.
+RENDER_DOMAIN = env("RENDER_DOMAIN", domain_name, "localhost" if STANDALONE else "")
+RENDER_WORKERS = env("RENDER_WORKERS", positive_int, os.cpu_count() or 2)  # render workers per web process
+RENDER_CACHE_SIZE = env("RENDER_CACHE_SIZE", positive_int, 10_000_000_000)  # bytes
+
 # Django's limits on form fields. Files have the limits above.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_500_000
@@ -154,30 +188,52 @@ DATABASES = {
         "DATABASE_URL", database_config, database_config(f"sqlite:///{DATA_DIR}/rokka.sqlite3") if STANDALONE else None
     )
 }
+DATABASE_POOL_SIZE = env("DATABASE_POOL_SIZE", positive_int, 20)  # connections per web process
+# With pgbouncer, a connection belongs to its client until the end of the transaction, and so do cursors on the server
+# and prepared statements.
+DATABASE_POOLER = env("DATABASE_POOLER", choice("none", "pgbouncer"), "none")
+if DATABASE_POOLER == "pgbouncer":
+    DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True
+    DATABASES["default"]["OPTIONS"] = DATABASES["default"].get("OPTIONS", {}) | {"prepare_threshold": None}
 TEMP_UPLOAD_DIR = DATA_DIR / "tmp"  # for storages other than local files, which use a folder of their own
 REDIS_URL = env("REDIS_URL", redis_url, "" if STANDALONE else None)
+# Of all keys in Redis: cache, locks, rate limits, and queues of tasks.
+REDIS_PREFIX = env(
+    "REDIS_PREFIX", redis_prefix, default_redis_prefix(DATABASES["default"], [SECRET_KEY, *SECRET_KEY_FALLBACKS])
+)
 STORAGES = {
     "originals": env(
         "STORAGE_URL",
         lambda url: storage_config(url, temp_dir=TEMP_UPLOAD_DIR),
         storage_config(f"file://{DATA_DIR}/files", temp_dir=TEMP_UPLOAD_DIR) if STANDALONE else None,
     ),
+    "renders": env(
+        "RENDER_CACHE_URL",
+        lambda url: render_cache_config(url, temp_dir=TEMP_UPLOAD_DIR),
+        render_cache_config(f"file://{DATA_DIR}/renders", temp_dir=TEMP_UPLOAD_DIR),
+    ),
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
-THUMBNAIL_CACHE = DATA_DIR / "previews"
+make_database_folder(DATABASES["default"])
+for variable, storage in {"STORAGE_URL": "originals", "RENDER_CACHE_URL": "renders"}.items():
+    for folder in local_folders(STORAGES[storage]):
+        check_folder(variable, folder)
+LOCK_DIR = DATA_DIR / "locks"
 check_separate_folders(
-    STORAGES["originals"], database=DATABASES["default"], data_dir=DATA_DIR, others=[TEMP_UPLOAD_DIR, THUMBNAIL_CACHE]
+    STORAGES["originals"],
+    database=DATABASES["default"],
+    data_dir=DATA_DIR,
+    others=[TEMP_UPLOAD_DIR, *local_folders(STORAGES["renders"])],
 )
 CACHES = {
-    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+    "default": {
+        "BACKEND": "rokka.core.cache.FailSafeRedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": REDIS_PREFIX,
+        "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1},  # seconds
+    }
     if REDIS_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}},
-    "previews": {  # thumbnails in the admin: too large for memory, and cheap to recreate
-        "BACKEND": "rokka.core.caches.RandomCullFileCache",
-        "LOCATION": THUMBNAIL_CACHE,
-        "TIMEOUT": 30 * 86_400,
-        "OPTIONS": {"MAX_ENTRIES": 10_000},
-    },
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -191,32 +247,35 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "corsheaders",
-    "csp",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "rokka",  # its commands
     "organizations",
     "sourceimages",
     "rendering",
 ]
 MIDDLEWARE = [
     "rokka.core.middleware.RequestLogMiddleware",
-    "rokka.core.middleware.PrivateResponseMiddleware",
     "rokka.core.middleware.TrustedProxyMiddleware",
+    "rokka.core.middleware.TimeLimitMiddleware",
+    "rendering.middleware.RenderMiddleware",  # answers render URLs itself, without the middleware below
+    "rokka.core.middleware.PrivateResponseMiddleware",
     "rokka.core.middleware.NormalizePathMiddleware",
     "rokka.core.middleware.LowerCaseMediaTypeMiddleware",
     "rokka.core.middleware.EmptyBodyMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "csp.middleware.CSPMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "rokka.core.middleware.ContentSecurityPolicyMiddleware",
     "corsheaders.middleware.CorsMiddleware",
+    "rokka.core.middleware.NulMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "sourceimages.admin.guard.StorageMismatchMiddleware",
+    "rokka.backoffice.guard.StorageMismatchMiddleware",
 ]
 ROOT_URLCONF = "rokka.urls"
 CSRF_FAILURE_VIEW = "rokka.core.http.csrf_failure"
@@ -226,6 +285,10 @@ AUTH_USER_MODEL = "organizations.User"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
+        "OPTIONS": {"user_attributes": ["username", "email"]},
+    },
 ]
 TEMPLATES = [
     {
@@ -243,7 +306,7 @@ TEMPLATES = [
 ]
 LANGUAGE_CODE = "en"
 USE_I18N = False
-DATETIME_FORMAT = "Y-m-d H:i"  # in the admin; UTC
+FORMAT_MODULE_PATH = "rokka.formats"
 USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "/static/"
@@ -256,6 +319,7 @@ logs.configure(level=LOG_LEVEL, console=STANDALONE and sys.stderr.isatty())
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not STANDALONE
 SESSION_COOKIE_AGE = 12 * 3600
+SESSION_ENGINE = "rokka.backoffice.sessions"
 SECURE_HSTS_SECONDS = HSTS_SECONDS
 SILENCED_SYSTEM_CHECKS = [
     "security.W005",  # HSTS for subdomains: other services may run there without TLS
@@ -265,16 +329,6 @@ SILENCED_SYSTEM_CHECKS = [
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-
-CONTENT_SECURITY_POLICY = {
-    "DIRECTIVES": {
-        "default-src": ["'self'"],
-        "object-src": ["'none'"],
-        "base-uri": ["'none'"],
-        "form-action": ["'self'"],
-        "frame-ancestors": ["'none'"],
-    }
-}
 
 # The API is authenticated by header, never by cookie, so any origin may call it.
 CORS_ALLOW_ALL_ORIGINS = True
@@ -315,8 +369,8 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rokka.core.parsers.LenientJSONParser"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "rokka.core.parsers.JSONOnlyNegotiation",
-    "DEFAULT_SCHEMA_CLASS": "rokka.core.openapi.Schema",
-    "EXCEPTION_HANDLER": "rokka.core.http.exception_handler",
+    "DEFAULT_SCHEMA_CLASS": "rokka.core.openapi_document.Schema",
+    "EXCEPTION_HANDLER": "rokka.core.exception_handler.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {
@@ -332,11 +386,14 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SWAGGER_UI_SETTINGS": {"persistAuthorization": False, "displayRequestDuration": True},
     "COMPONENT_SPLIT_REQUEST": True,
-    "PREPROCESSING_HOOKS": ["sourceimages.api.openapi.exclude_copy_method"],
+    "PREPROCESSING_HOOKS": [
+        "sourceimages.api.openapi.exclude_copy_method",
+        "rokka.core.openapi_document.extend_schemas",
+    ],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "sourceimages.api.openapi.add_mismatch_responses",
-        "rokka.core.openapi.postprocess",
+        "rokka.core.openapi_document.postprocess",
     ],
 }
 
@@ -345,7 +402,7 @@ SPECTACULAR_SETTINGS = {
 # inline: tasks run in the process that starts them, and the scheduler runs scheduled tasks itself.
 JOB_RUNNER = env("JOB_RUNNER", choice("inline", "celery"), "celery" if REDIS_URL else "inline")
 if JOB_RUNNER == "celery" and not REDIS_URL:
-    raise ImproperlyConfigured("JOB_RUNNER=celery requires REDIS_URL, the queue of its workers.")
+    refuse_to_start("JOB_RUNNER=celery requires REDIS_URL, the queue of its workers.")
 CELERY_BROKER_URL = REDIS_URL or "memory://"
 CELERY_BEAT_SCHEDULER = (
     "rokka.scheduler:InlineScheduler" if JOB_RUNNER == "inline" else "celery.beat:PersistentScheduler"
@@ -371,11 +428,13 @@ CELERY_TASK_ROUTES = {
     "sourceimages.tasks.read_again": {"queue": "bulk"},
     "sourceimages.tasks.verify": {"queue": "bulk"},
     "organizations.tasks.snapshot_stats": MAINTENANCE_QUEUE,
+    "rendering.tasks.clean_render_cache": MAINTENANCE_QUEUE,
+    "rendering.tasks.delete_preview_stacks": MAINTENANCE_QUEUE,
 }
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 600}
+CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 600, "global_keyprefix": f"{REDIS_PREFIX}:"}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BEAT_SCHEDULE = {
+CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "raise_owner_mark": {"task": "sourceimages.tasks.raise_owner_mark", "schedule": 300},
     "collect_garbage": {"task": "sourceimages.tasks.collect_garbage", "schedule": 600},
     "empty_storage_trash": {"task": "sourceimages.tasks.empty_storage_trash", "schedule": 600},
@@ -389,4 +448,11 @@ CELERY_BEAT_SCHEDULE = {
     "read_again": {"task": "sourceimages.tasks.read_again", "schedule": 600},
     "verify": {"task": "sourceimages.tasks.verify", "schedule": 600},
     "snapshot_stats": {"task": "organizations.tasks.snapshot_stats", "schedule": 600},
+    "clean_render_cache": {"task": "rendering.tasks.clean_render_cache", "schedule": 3600},
+    "delete_preview_stacks": {"task": "rendering.tasks.delete_preview_stacks", "schedule": 3600},
 }
+# A message expires when the next one is sent, so that no queue grows while all workers are stopped. Shorter times than
+# MIN_EXPIRY would depend on the clocks of machines.
+MIN_EXPIRY = 120  # seconds
+for entry in CELERY_BEAT_SCHEDULE.values():
+    entry["options"] = {"expires": max(entry["schedule"], MIN_EXPIRY)}

@@ -78,6 +78,7 @@ def test_names_hashes_and_paths_stay_readable(text):
 def test_parameters_of_urls_that_hold_secrets_are_redacted():
     assert redact("/thumb/3fa9c1.jpg?v=1&sig=158acd8f7087d35d&x=y") == "/thumb/3fa9c1.jpg?v=1&sig=…&x=y"
     assert redact("/user?api_key=short&keyword=harbour") == "/user?api_key=…&keyword=harbour"
+    assert redact("/user/apikeys/token?totp=123456&renewable") == "/user/apikeys/token?totp=…&renewable"
 
 
 def test_fields_that_are_named_after_a_secret_are_redacted():

@@ -37,6 +37,7 @@ class Server:
     port: int
     process: commands.Started | None = None
     log: Path = field(default_factory=Path)
+    application: str = "rokka.wsgi:application"
 
     @property
     def url(self) -> str:
@@ -57,11 +58,14 @@ class Server:
         time.sleep(1.1)
         return self
 
-    def start(self, *, seconds: float = STARTING, path: str = "/health/ready") -> "Server":
+    def start(
+        self, *, seconds: float = STARTING, path: str = "/health/ready", prepare: Callable[[], None] | None = None
+    ) -> "Server":
         """Start the server process and return when it is ready, or fail after so many seconds."""
         arguments = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port)]
-        arguments += ["--blocking-threads", "16", "--no-ws", "rokka.wsgi:application"]
-        self.process = commands.start("granian", arguments, self.environment, self.log)
+        arguments += ["--blocking-threads", "16", "--http", "1", "--no-ws", "--backlog", "4096"]
+        arguments += ["--backpressure", "16384", self.application]
+        self.process = commands.start("granian", arguments, self.environment, self.log, prepare=prepare)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with contextlib.suppress(requests.ConnectionError):
@@ -81,18 +85,27 @@ class Server:
 
     def memory(self) -> int:
         """The most bytes that a process of the server has held in memory."""
-        assert self.process is not None
         peak = 0
-        for status in Path("/proc").glob("[0-9]*/status"):
+        for process in self.processes():
             with contextlib.suppress(OSError):
-                if os.getpgid(int(status.parent.name)) == self.process.pid:
-                    fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-                    peak = max(peak, int(fields["VmHWM"].split()[0]) * 1024)
+                status = Path(f"/proc/{process}/status").read_text()
+                fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+                peak = max(peak, int(fields["VmHWM"].split()[0]) * 1024)
         return peak
 
-    def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a management command with the server's settings."""
-        return commands.manage(arguments, self.environment)
+    def processes(self) -> list[int]:
+        """The ids of the processes of the server, without the sandboxed workers, which have sessions of their own."""
+        assert self.process is not None
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if os.getpgid(int(folder.name)) == self.process.pid:
+                    found.append(int(folder.name))
+        return found
+
+    def manage(self, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a management command with the server's settings, and what is typed at it."""
+        return commands.manage(arguments, self.environment, typed)
 
     def session(self) -> requests.Session:
         session = requests.Session()
@@ -208,7 +221,7 @@ def environment() -> dict[str, str]:
     """What every server process needs to know, and nothing that was meant for pytest."""
     kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
     queue = {"REDIS_URL": settings.REDIS_URL_OF_SERVERS} if settings.REDIS_URL_OF_SERVERS else {}
-    return kept | queue | {"SANDBOX": "required"}
+    return kept | queue | {"ROKKA_MODE": "standalone", "SANDBOX": "required"}
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ django.setup()
 
 from rokka.celery import app  # noqa: E402
 from rokka.core import failpoints  # noqa: E402 (these need the settings)
-from sourceimages import tasks  # noqa: E402
+from sourceimages import queue  # noqa: E402
 from sourceimages.jobs import (  # noqa: E402
     batches,
     restore_deletion,
@@ -29,7 +29,7 @@ MOMENT = 0.1  # seconds
 
 batches.COPY_BATCH = restore_deletion.BATCH = purge.BATCH = 10
 base.TRANSACTION_BATCH = undo.BATCH = 2  # so that killed workers leave something to do
-tasks.STALE_SECONDS = 1
+queue.STALE_SECONDS = 1
 app.conf.beat_schedule = {
     name: {"task": f"sourceimages.tasks.{name}", "schedule": 1} for name in ("resume_jobs", "purge")
 }

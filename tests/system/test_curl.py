@@ -142,12 +142,12 @@ def test_head_has_the_headers_of_get_and_no_body(server):
     assert body == b""
 
 
-def test_eight_slow_uploads_keep_nobody_waiting(server):
+def test_five_slow_uploads_keep_nobody_waiting(server):
     head = (
         b"POST /sourceimages/acme HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
         b"Content-Length: 100000\r\nApi-Key: " + server.api_key.encode() + b"\r\n\r\n--b\r\n"
     )
-    slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(8)]
+    slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(5)]
     for connection in slow:
         connection.sendall(head)
     assert server.upload(images.png()).status_code == 200

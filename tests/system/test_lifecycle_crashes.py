@@ -15,6 +15,7 @@ from tests.support import images
 from tests.system.conftest import Server, Worker, until, worker
 
 MANY, FEW = 300, 40
+PREFIX = "lifecycle"  # by default, that of beat would be another one: it has its own database
 WORKING = 0.5  # seconds, the most until the next kill
 PATIENCE = 60  # seconds, on a busy machine
 
@@ -86,7 +87,7 @@ def beat(queue: str, environment: dict[str, str], tmp_path_factory: pytest.TempP
     folder = tmp_path_factory.mktemp("beat")
     command = [Path(PYTHON).parent / "celery", "-A", "tests.system.small_batches", "beat"]
     command += ["--schedule", str(folder / "schedule"), "--pidfile", ""]
-    variables = environment | {"REDIS_URL": queue, "DATA_DIR": str(folder)}
+    variables = environment | {"REDIS_URL": queue, "REDIS_PREFIX": PREFIX, "DATA_DIR": str(folder)}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=log, stderr=log)
     yield
@@ -97,7 +98,7 @@ def beat(queue: str, environment: dict[str, str], tmp_path_factory: pytest.TempP
 @pytest.fixture(scope="module")
 def origin(queue: str, beat: None, make_module_server: Callable[..., Server]) -> Server:
     """A server with many pictures in acme, and a few in the organization few."""
-    server = make_module_server(REDIS_URL=queue, LOG_LEVEL="INFO").start()
+    server = make_module_server(REDIS_URL=queue, REDIS_PREFIX=PREFIX, LOG_LEVEL="INFO").start()
     found(server, "few")
     for organization, count in (("acme", MANY), ("few", FEW)):
         contents = [images.png(seed=seed) for seed in range(count)]
@@ -288,7 +289,7 @@ def test_a_worker_that_is_always_killed_at_the_same_place_of_purging_leaves_at_m
 
 
 def test_everything_is_copied_once_on_s3(queue, beat, make_server, empty_bucket):
-    server = make_server(REDIS_URL=queue, STORAGE_URL=empty_bucket, LOG_LEVEL="INFO").start()
+    server = make_server(REDIS_URL=queue, REDIS_PREFIX=PREFIX, STORAGE_URL=empty_bucket, LOG_LEVEL="INFO").start()
     contents = [images.png(seed=seed) for seed in range(5)]
     upload(server, "acme", contents)
     progress = start_copying(server, "acme", "stage")

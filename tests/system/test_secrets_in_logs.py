@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
+import pyotp
 import pytest
 import requests
 from PIL import Image
@@ -68,11 +69,7 @@ class Run:
 
     def manage(self, *arguments: str, typed: str = "") -> None:
         """A management command, with what is typed at it."""
-        command = [PYTHON, "manage.py", *arguments]
-        environment = self.server.environment
-        self.commands.append(
-            subprocess.run(command, cwd=ROOT, env=environment, input=typed, capture_output=True, text=True, timeout=120)
-        )
+        self.commands.append(self.server.manage(*arguments, typed=typed))
 
     @property
     def lines(self) -> list[dict[str, Any]]:
@@ -92,6 +89,7 @@ SECRETS = [
     "password",
     "session",
     "CSRF token",
+    "second factor",
     "secret of the server",
 ]
 
@@ -118,6 +116,7 @@ def run(make_module_server: Callable[..., Server]) -> Run:
     run.answers += run.send_all(at_the_back_office(run))
     ask_commands(run)
     run.provoked += run.send_all(without_a_folder(run))
+    put_the_folder_back(run)  # commands refuse to start without it
     run.provoked += run.send_all(without_a_table(run))
     server.stop()
     run.log = server.log.read_text().splitlines()
@@ -149,7 +148,7 @@ def get_secrets(run: Run) -> None:
     signed = session.post(f"{server.url}/utils/acme/sign_url", json={"url": url}).json()["signed_url"]
     password = secrets.token_urlsafe(24)
     run.manage("create_staff_user", "grace", "--email", "grace@example.org", "--superuser", typed=f"{password}\n")
-    session_id, csrf_token = log_in(run, "grace", password)
+    session_id, csrf_token, totp_secret = log_in(run, "grace", password)
 
     assert all(works(run, {"Api-Key": one}) for one in (key, legacy, legacy_long))
     assert works(run, {"Authorization": f"Bearer {token}"})
@@ -167,6 +166,7 @@ def get_secrets(run: Run) -> None:
         "password": [password],
         "session": [session_id],
         "CSRF token": [csrf_token],
+        "second factor": [totp_secret],
         "secret of the server": [(server.data_dir / "secret_key").read_text()],
     }
     assert list(run.secrets) == SECRETS
@@ -181,15 +181,20 @@ def works(run: Run, credentials: dict[str, str]) -> bool:
     return run.send("GET", "/user", headers=credentials).status_code == 200
 
 
-def log_in(run: Run, username: str, password: str) -> tuple[str, str]:
-    """(session, CSRF token) of somebody in the back-office, after a look around."""
+def log_in(run: Run, username: str, password: str) -> tuple[str, str, str]:
+    """(session, CSRF token, secret of the second factor) of a staff user, after setting up the second factor."""
     address = f"{run.server.url}/admin/login/"
     with requests.Session() as browser:
         browser.get(address)
         form = {"username": username, "password": password, "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
         assert browser.post(address, data=form, allow_redirects=False).status_code == 302
+        address = f"{run.server.url}/admin/second-factor/"
+        form = {"csrfmiddlewaretoken": browser.cookies["csrftoken"], "action": "set_up"}
+        secret = re.findall(r'class="secret">([A-Z2-7 ]+)<', browser.post(address, data=form).text)[0].replace(" ", "")
+        form |= {"action": "confirm", "totp": pyotp.TOTP(secret).now()}
+        assert browser.post(address, data=form, allow_redirects=False).status_code == 302
         assert browser.get(f"{run.server.url}/admin/organizations/apikey/").status_code == 200
-        return browser.cookies["sessionid"], browser.cookies["csrftoken"]
+        return browser.cookies["sessionid"], browser.cookies["csrftoken"], secret
 
 
 # --- Everywhere they do not belong ------------------------------------------------------------------------------------
@@ -380,6 +385,12 @@ def without_a_folder(run: Run) -> Iterator[Sending]:
     for secret in run.shown:
         yield "GET", f"/health/ready?{secret}", {"headers": {"Api-Key": secret}}
         yield "POST", f"/sourceimages/acme?{secret}", {"headers": valid, "files": {secret: (secret, images.png())}}
+
+
+def put_the_folder_back(run: Run) -> None:
+    files = run.server.data_dir / "files"
+    files.unlink()
+    files.with_name("away").rename(files)
 
 
 def without_a_table(run: Run) -> Iterator[Sending]:

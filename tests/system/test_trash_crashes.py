@@ -1,11 +1,13 @@
 """kill -9 while files are moved to the storage's trash, or back: none is lost."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 
 import pytest
 import requests
 
+from rokka.core.locks import LOCK_SECONDS
 from tests.support import images
 from tests.system.conftest import Server, places
 
@@ -35,6 +37,14 @@ def killed_at(server: Server, place: str) -> Iterator[None]:
     server.environment["ROKKA_FAILPOINT"] = place
     yield
     del server.environment["ROKKA_FAILPOINT"]
+
+
+def run(server: Server, command: str) -> int:
+    """Run the command, again as long as a killed process has its lock. Return its exit status."""
+    deadline = time.monotonic() + LOCK_SECONDS + 10
+    while "already running" in (done := server.manage(command)).stderr and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return done.returncode
 
 
 def shell(server: Server, command: str) -> str:
@@ -74,14 +84,14 @@ def test_a_purge_that_is_killed_while_it_moves_loses_nothing(make_server, storag
     shell(server, EXPIRE)
     for place in ("purge.deleted", "purge.committed"):
         with killed_at(server, place):
-            assert server.manage("purge_trash").returncode == -9
+            assert run(server, "purge_trash") == -9
         assert nothing_contradicts(server)
     with killed_at(server, place_of_moving(storage_url)):
         server.after_grace_time()
-        assert server.manage("collect_garbage").returncode == -9
+        assert run(server, "collect_garbage") == -9
     assert nothing_contradicts(server)
     assert shell(server, WHERE) in ("0 3", "3 3")  # in S3's case at both places
-    assert server.manage("collect_garbage").returncode == 0
+    assert run(server, "collect_garbage") == 0
     assert shell(server, WHERE) == "0 3"
     assert server.manage("check_consistency", "--verify-checksums").stdout.strip() == "No problems found."
 
@@ -93,9 +103,9 @@ def test_a_garbage_collection_that_is_killed_is_made_up_for(make_server, place):
     shell(server, REMOVE_IMAGES)
     server.after_grace_time()
     with killed_at(server, place):
-        assert server.manage("collect_garbage").returncode == -9
+        assert run(server, "collect_garbage") == -9
     assert shell(server, WHERE) == "3 0"
-    assert server.manage("collect_garbage").returncode == 0
+    assert run(server, "collect_garbage") == 0
     assert shell(server, WHERE) == "0 3"
     shell(server, COUNT_AGAIN)
     assert server.manage("check_consistency", "--verify-checksums").stdout.strip() == "No problems found."
@@ -113,6 +123,6 @@ def test_a_read_that_is_killed_while_it_recovers_loses_nothing(make_server, stor
     server.start()
     for _ in range(2):
         assert server.session().get(f"{server.url}{link}/download").content == images.png(seed=0)
-    assert server.manage("collect_garbage").returncode == 0
+    assert run(server, "collect_garbage") == 0
     assert nothing_contradicts(server)
     assert shell(server, WHERE).startswith("3 ")

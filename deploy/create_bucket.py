@@ -9,11 +9,12 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rokka.settings")
 django.setup()
 
 from sourceimages import storage  # noqa: E402 (requires the settings)
+from sourceimages.storage.s3 import S3Storage  # noqa: E402
 
 
 def create_bucket() -> None:
     originals = storage.originals()
-    if not isinstance(originals, storage.S3Storage):
+    if not isinstance(originals, S3Storage):
         return
     try:
         originals.client.head_bucket(Bucket=originals.bucket_name)

@@ -48,6 +48,7 @@ class Server:
     port: int
     process: subprocess.Popen[bytes]
     headers: dict[str, str]
+    database_url: str = ""  # empty for SQLite
 
     def get(self, path: str) -> Any:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -119,12 +120,12 @@ class Installation:
     def server(self, application: str = "rokka.wsgi:application", **variables: str) -> Iterator[Server]:
         """Start a server like bin/run, with additional environment variables."""
         with _server(application, self.environment | variables, self.root) as (port, process):
-            yield Server(port, process, self.headers)
+            yield Server(port, process, self.headers, self.environment.get("DATABASE_URL", ""))
 
 
 @contextlib.contextmanager
 def installation(arguments: argparse.Namespace, root: Path = ROOT) -> Iterator[Installation]:
-    with _environment(arguments, "rokka") as environment:
+    with database(arguments, "rokka") as environment:
         python = [sys.executable, "manage.py"]
         subprocess.run([*python, "migrate", "--verbosity", "0"], cwd=root, env=environment, check=True)
         create = [*python, "create_organization", ORGANIZATION, "--email", "alice@example.org", "--json"]
@@ -142,19 +143,20 @@ def rokka(arguments: argparse.Namespace) -> Iterator[Server]:
 @contextlib.contextmanager
 def baseline(arguments: argparse.Namespace) -> Iterator[Server]:
     """The minimal Django project, on the same HTTP server and a database of the same type."""
-    with _environment(arguments, "baseline") as environment:
+    with database(arguments, "baseline") as environment:
         environment["DJANGO_SETTINGS_MODULE"] = "benchmarks.baseline.settings"
         migrate = [sys.executable, "-m", "django", "migrate", "--run-syncdb", "--verbosity", "0"]
         subprocess.run(migrate, cwd=ROOT, env=environment, check=True)
         with _server("benchmarks.baseline.wsgi:application", environment) as (port, process):
-            yield Server(port, process, {})
+            yield Server(port, process, {}, environment.get("DATABASE_URL", ""))
 
 
 @contextlib.contextmanager
-def _environment(arguments: argparse.Namespace, name: str) -> Iterator[dict[str, str]]:
+def database(arguments: argparse.Namespace, name: str) -> Iterator[dict[str, str]]:
     """A temporary folder and database."""
     with tempfile.TemporaryDirectory(prefix=f"benchmark-{name}-", dir=arguments.directory) as folder:
-        environment = {"PATH": os.environ["PATH"], "DATA_DIR": folder, "REDIS_URL": arguments.redis_url}
+        environment = {"PATH": os.environ["PATH"], "ROKKA_MODE": "standalone", "DATA_DIR": folder}
+        environment |= {"REDIS_URL": arguments.redis_url}
         if not arguments.database_url:
             yield environment
             return
@@ -172,20 +174,36 @@ def _environment(arguments: argparse.Namespace, name: str) -> Iterator[dict[str,
 def _server(
     application: str, environment: dict[str, str], root: Path = ROOT
 ) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    command = [str(Path(sys.executable).parent / "granian"), "--interface", "wsgi", "--host", "127.0.0.1"]
+    command += ["--workers", "1", "--blocking-threads", "16", "--no-ws"]
+    command += ["--http", "1", "--backlog", "4096", "--backpressure", "16384"]
+    command += ["--log-level", "warning", application]
+    with server_process(command, environment, root) as started:
+        yield started
+
+
+@contextlib.contextmanager
+def server_process(
+    command: list[str],
+    environment: dict[str, str],
+    root: Path,
+    *,
+    seconds: float = START_TIMEOUT,
+    port_name: str = "GRANIAN_PORT",
+) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """Start a server on a free port, which is in the environment variable `port_name`; stop it at the end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [str(Path(sys.executable).parent / "granian"), "--interface", "wsgi", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", "1", "--blocking-threads", "16", "--no-ws"]
-    command += ["--log-level", "warning", application]
+    environment = environment | {port_name: str(port)}
     path = Path(environment["DATA_DIR"], f"log-{port}")
     with path.open("wb") as log:
         process = subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
-        deadline = time.monotonic() + START_TIMEOUT
+        deadline = time.monotonic() + seconds
         while not _answers(port):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"{application} failed to start:\n{path.read_text()[-3000:]}")
+                raise SystemExit(f"{command[0]} failed to start:\n{path.read_text()[-3000:]}")
             time.sleep(0.05)
         yield port, process
     finally:

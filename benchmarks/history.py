@@ -119,8 +119,8 @@ def keep_nothing() -> None:
     """Disable the history in this process."""
     from sourceimages import bulk_sql, versions
 
-    bulk_sql._versions_of_overwritten = lambda targets, actor: (  # type: ignore[assignment]
-        f"SELECT 1 FROM {bulk_sql._values_clause(targets)} WHERE 1 = 0",
+    bulk_sql._insert_overwritten_versions = lambda actor: (  # type: ignore[assignment]
+        f"SELECT 1 FROM {bulk_sql._pairs('bigint', 'bigint')} WHERE 1 = 0",
         [],
     )
     versions.keep = lambda *arguments, **options: None  # type: ignore[assignment]

@@ -1,7 +1,8 @@
 """Speed of the jobs that copy, delete and restore all images, compared with plain SQL and file operations.
 
-Each measurement runs in a subprocess, without its startup time of about a second. Uses PostgreSQL, or SQLite with
---database-url= (empty).
+Each measurement runs in a subprocess, without its startup time of about a second. Beside the elapsed time, the CPU time
+of the process and its connection to PostgreSQL is measured, on which other load on the machine has little effect. Uses
+PostgreSQL, or SQLite with --database-url= (empty).
 """
 
 import argparse
@@ -61,8 +62,11 @@ def main(arguments: argparse.Namespace) -> None:
         with installation(arguments) as installed:
             prepare(installed, size)
             runs = arguments.runs if size <= FEW else max(1, arguments.runs // 3)
+            before = in_child(installed, "sizes")
             comparisons += all_at_once(installed, size, runs, details)
-    comparisons += one_by_one(arguments)
+            print_sizes({"uploaded": before, **growth(installed)}, size)
+        print()
+    comparisons += [] if arguments.jobs_only else one_by_one(arguments)
     print_comparisons(comparisons)
     print()
     print_table(["first run", "seconds", "first half", "second half", "cleanup", "peak memory, MB"], details)
@@ -90,7 +94,7 @@ def in_child(installed: Installation, task: str, *, child: str = CHILD, **argume
     ran = subprocess.run(
         [sys.executable, "-c", child],
         check=False,
-        cwd=ROOT,
+        cwd=installed.root,
         env=installed.environment | {"DJANGO_SETTINGS_MODULE": "rokka.settings"},
         input=json.dumps({"task": task, "params": arguments}),
         text=True,
@@ -105,15 +109,28 @@ def in_child(installed: Installation, task: str, *, child: str = CHILD, **argume
 # --- Jobs -------------------------------------------------------------------------------------------------------------
 
 
+Sizes = dict[str, int]  # bytes by name of a table or index
+
+
+def growth(installed: Installation) -> dict[str, Sizes]:
+    """Sizes of tables and indexes before and after all images are deleted and restored, without VACUUM in between."""
+    stages = {}
+    for name, task in ("packed", "make_even"), ("deleted", "delete"), ("restored", "restore"):
+        in_child(installed, task)
+        stages[name] = in_child(installed, "sizes")
+    return stages
+
+
 def all_at_once(installed: Installation, size: int, runs: int, details: list[list[str]]) -> list[Comparison]:
     beside = {
         "copy": ("copy_all", "6 × INSERT … SELECT, link", 0.5),
         "delete": ("delete_all", "UPDATE", 0.5),
-        "restore": ("restore", "UPDATE", None),
+        "restore": ("restore", "UPDATE", 0.6),
     }
     comparisons = {
-        task: Comparison(f"{name}, {size:,}", "images/s", what, aim, bound=True)
+        (task, unit): Comparison(f"{name}, {size:,}", unit, what, aim, bound=True)
         for task, (name, what, aim) in beside.items()
+        for unit in ("images/s", "images/CPU s")
     }
     for run in range(runs):
         # Copies are removed before the next run; each run that deletes also restores.
@@ -125,8 +142,9 @@ def all_at_once(installed: Installation, size: int, runs: int, details: list[lis
             settle()
             done = in_child(installed, task)
             bare = task.startswith("bare_")
-            comparison = comparisons[task.removeprefix("bare_")]
-            (comparison.theirs if bare else comparison.ours).append(size / done["seconds"])
+            for unit, taken in ("images/s", done["seconds"]), ("images/CPU s", done["cpu"]):
+                comparison = comparisons[task.removeprefix("bare_"), unit]
+                (comparison.theirs if bare else comparison.ours).append(size / taken)
             if done["count"] != size:
                 raise SystemExit(f"{task}: {done['count']} images, expected {size}.")
             if not bare and size <= FEW:
@@ -143,8 +161,47 @@ def do() -> None:
     """Run in a subprocess: execute the task from standard input."""
     django.setup()
     order = json.load(sys.stdin)
+    connection.ensure_connection()
+    before = computed()
     answer = TASKS[order["task"]](**order["params"])
+    if order["task"] in {task.__name__ for task in MEASURED}:
+        answer["cpu"] = computed() - before
     json.dump(answer or {}, sys.stdout)
+
+
+def computed() -> float:
+    """CPU seconds of this process and of its connection to PostgreSQL, if that is on this machine."""
+    seconds = time.process_time()
+    if connection.vendor == "postgresql":
+        seconds += int(Path(f"/proc/{connection.connection.info.backend_pid}/schedstat").read_text().split()[0]) / 1e9
+    return seconds
+
+
+def sizes() -> dict[str, int]:
+    """Bytes of all tables with a row per image, and of their indexes; empty on SQLite."""
+    if connection.vendor != "postgresql":
+        return {}
+    found = {}
+    with connection.cursor() as cursor:
+        for model in [*tables(), *index_tables()]:
+            table = model._meta.db_table
+            cursor.execute("SELECT pg_table_size(%s::regclass)", [table])
+            found[table] = cursor.fetchone()[0]
+            cursor.execute(
+                "SELECT indexrelid::regclass::text, pg_relation_size(indexrelid) FROM pg_index "
+                "WHERE indrelid = %s::regclass ORDER BY 1",
+                [table],
+            )
+            found |= {f"– {name}": size for name, size in cursor.fetchall()}
+    return found
+
+
+def print_sizes(stages: dict[str, Sizes], count: int) -> None:
+    names = next(iter(stages.values()))
+    rows = [[name, *(f"{found[name] / count:.0f}" for found in stages.values())] for name in names]
+    if rows:
+        rows.append(["all", *(f"{sum(found.values()) / count:.0f}" for found in stages.values())])
+        print_table([f"bytes per image, {count:,} images", *stages], rows)
 
 
 def organization(name: str) -> "Organization":
@@ -213,7 +270,7 @@ def upload(numbers: range, content: bytes) -> None:
                 hash=hash,
                 identity=hash,
                 name=f"image-{number}.jpg",
-                user_metadata={"title": f"Image {number}"},
+                user_metadata={"title": f"Image {number}", "int:year": 1900 + number % 100},  # ten index entries
                 binary_hash=sha1_of_number,
                 **same,
             )
@@ -382,7 +439,7 @@ def bare_restore() -> dict[str, Any]:
     return {"count": count, "seconds": time.monotonic() - began}
 
 
-PREPARATIONS = fill, make_even, empty_destination
+PREPARATIONS = fill, make_even, empty_destination, sizes
 MEASURED = copy, delete, restore, bare_copy, bare_delete, bare_restore
 TASKS: dict[str, Callable[..., Any]] = {task.__name__: task for task in (*PREPARATIONS, *MEASURED)}
 
@@ -460,4 +517,5 @@ if __name__ == "__main__":
         default=[10_000, 100_000],
         help="numbers of images; above 10,000, a third of the runs (default 10000 100000)",
     )
+    parser.add_argument("--jobs-only", action="store_true", help="do not measure requests")
     main(parser.parse_args())

@@ -152,7 +152,7 @@ def questions(organization: "Organization", size: int) -> list[tuple[str, Ask, l
 
     from sourceimages import search
     from sourceimages.models import MetadataField
-    from sourceimages.search.facets import facets
+    from sourceimages.search.facets import facet_names, facets
     from sourceimages.search.pagination import PageRequest
 
     def listed(text: str, *, total: bool = True) -> Ask:
@@ -162,10 +162,10 @@ def questions(organization: "Organization", size: int) -> list[tuple[str, Ask, l
             images = organization.images.active().select_related("file")
             images = images if wanted is None else images.filter(wanted)
             page = PageRequest.read(query.dict(), organization, in_trash=False).page(images, organization, "/", query)
-            if total and wanted is not None:
-                images.count()
             if query.get("facets"):
-                facets(images, organization, query["facets"])
+                facets(images, organization, facet_names(query["facets"]))
+            elif total and wanted is not None:
+                images.count()
             return page
 
         return ask

@@ -59,9 +59,11 @@ forking = multiprocessing.get_context("forkserver")
 forking.set_forkserver_preload(LIBRARIES)
 
 
-def manage(arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run manage.py with these arguments and only this environment."""
-    return _forked(_manage, ["manage.py", *arguments], environment)
+def manage(
+    arguments: Sequence[str], environment: Mapping[str, str], typed: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run manage.py with these arguments, only this environment, and what is typed at it."""
+    return _forked(_manage, ["manage.py", *arguments], environment, typed)
 
 
 def python(code: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
@@ -69,11 +71,21 @@ def python(code: str, environment: Mapping[str, str]) -> subprocess.CompletedPro
     return _forked(_exec, ["-c", code], environment)
 
 
-def start(program: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Started:
-    """Start `granian` or `celery` in a session of its own, with its output appended to the log."""
+def start(
+    program: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path,
+    *,
+    prepare: Callable[[], None] | None = None,
+) -> Started:
+    """Start `granian` or `celery` in a session of its own, with its output appended to the log.
+
+    `prepare` is called in the new process.
+    """
     run = {"granian": _granian, "celery": _celery}[program]
     process = forking.Process(
-        target=_run_session, args=(run, [program, *arguments], dict(environment), str(log)), daemon=False
+        target=_run_session, args=(run, [program, *arguments], dict(environment), str(log), prepare), daemon=False
     )
     process.start()
     return Started(process)
@@ -104,13 +116,19 @@ class Started:
 
 
 def _run_session(
-    run: Callable[[Sequence[str]], None], command: Sequence[str], environment: Mapping[str, str], log: str
+    run: Callable[[Sequence[str]], None],
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    log: str,
+    prepare: Callable[[], None] | None,
 ) -> None:
     os.setsid()
+    if prepare is not None:
+        prepare()
     multiprocessing.set_start_method("fork", force=True)  # for the processes that granian starts
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 2)
-    _run(run, command, environment, log)
+    _run(run, command, environment, os.devnull, log)
 
 
 def _granian(command: Sequence[str]) -> None:
@@ -128,13 +146,16 @@ def _celery(command: Sequence[str]) -> None:
 
 
 def _forked(
-    run: Callable[[Sequence[str]], None], command: Sequence[str], environment: Mapping[str, str]
+    run: Callable[[Sequence[str]], None], command: Sequence[str], environment: Mapping[str, str], typed: str = ""
 ) -> subprocess.CompletedProcess[str]:
     with tempfile.TemporaryDirectory() as folder:
         outputs = [Path(folder, name) for name in ("stdout", "stderr")]
         for output in outputs:
             output.touch()
-        process = forking.Process(target=_run, args=(run, list(command), dict(environment), *map(str, outputs)))
+        stdin = Path(folder, "stdin")
+        stdin.write_text(typed)
+        files = [str(path) for path in (stdin, *outputs)]
+        process = forking.Process(target=_run, args=(run, list(command), dict(environment), *files))
         process.start()
         process.join(TIMEOUT_SECONDS)
         if process.exitcode is None:
@@ -145,10 +166,11 @@ def _forked(
 
 
 def _run(
-    run: Callable[[Sequence[str]], None], command: Sequence[str], environment: Mapping[str, str], *outputs: str
+    run: Callable[[Sequence[str]], None], command: Sequence[str], environment: Mapping[str, str], *files: str
 ) -> None:
-    for descriptor, output in enumerate(outputs, start=1):
-        os.dup2(os.open(output, os.O_WRONLY | os.O_APPEND), descriptor)
+    for descriptor, file in enumerate(files):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND if descriptor else os.O_RDONLY), descriptor)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 (multiprocessing has replaced it)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(ROOT)

@@ -3,6 +3,8 @@
 import io
 import random
 
+import numpy
+from imagecodecs import jpegxl_encode
 from PIL import Image
 
 
@@ -15,6 +17,11 @@ def encoded(image: Image.Image, format: str, **options: object) -> bytes:
     file = io.BytesIO()
     image.save(file, format, **options)
     return file.getvalue()
+
+
+def jxl(image: Image.Image | list[Image.Image], **options: object) -> bytes:
+    """A JPEG XL of an image, or an animation of several."""
+    return bytes(jpegxl_encode(numpy.stack(image) if isinstance(image, list) else numpy.asarray(image), **options))
 
 
 def png(width: int = 8, height: int = 6, *, seed: int = 0, mode: str = "RGB") -> bytes:

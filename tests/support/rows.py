@@ -9,7 +9,7 @@ from collections.abc import Callable
 from organizations.audit import Actor, record
 from organizations.models import Organization
 from organizations.usage import counters
-from sourceimages import hashes
+from sourceimages import hashes, ownership
 from sourceimages.models import SourceImage, StoredFile
 from sourceimages.operations.short_hashes import assign_short_hashes
 from sourceimages.search import indexing
@@ -26,6 +26,7 @@ def insert_images(
     name: Callable[[int], str] = "{}.png".format,
 ) -> list[SourceImage]:
     """Insert generated PNGs with seeds from `first`, named after their seeds."""
+    ownership.check_writable()  # as before an upload: marks an empty storage as that of this database
     return [_insert(organization, seed, name(seed), actor) for seed in range(first, first + count)]
 
 

@@ -8,7 +8,8 @@ from django.db.models import F
 from sourceimages import grace_period, storage, task_state
 from sourceimages.maintenance import garbage_collection
 from sourceimages.models import Tombstone
-from sourceimages.storage import LocalStorage, S3Storage
+from sourceimages.storage import LocalStorage
+from sourceimages.storage.s3 import S3Storage
 
 
 def lose(*keys: str) -> None:

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 folder = TemporaryDirectory(prefix="rokka-tests-")
 os.environ["DATA_DIR"] = folder.name
+os.environ.setdefault("ROKKA_MODE", "standalone")  # has to be set beside DATABASE_URL and REDIS_URL
 os.environ.setdefault("LOG_LEVEL", "WARNING")
 REDIS_URL_OF_SERVERS = ""
 

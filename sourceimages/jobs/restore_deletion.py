@@ -7,11 +7,13 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
+from django.db import models, transaction
+from django.db.models.functions import Cast
 
 from organizations.models import Job, Organization
 from organizations.usage import counters
-from rokka.core.errors import InvalidInput
+from rokka.core.database import translate_conflict
+from rokka.core.errors import Conflict, InvalidInput
 from sourceimages.errors import TombstoneNotFound
 from sourceimages.jobs.progress import actor_of, advance, claim, complete, next_ids, processing
 from sourceimages.models import SourceImage, Tombstone, TombstoneQuerySet
@@ -72,31 +74,50 @@ def run_restore_batch(job_id: UUID) -> Job:
     if not ids:
         return _finish(job)
     with processing(job, ids):
-        active, deleted = _get_for_update(job.organization, tombstone, ids)
-        restored = {hash: pk for pk, hash in deleted.items() if hash not in active}
-        count = SourceImage.objects.filter(pk__one_of=restored.values()).update(tombstone=None)
-        duplicates = {
-            pk: active.get(hash) or restored[hash] for pk, hash in deleted.items() if restored.get(hash) != pk
-        }
-        merged = _merge(job, duplicates)
-        counts = Counter({Outcome.RESTORED: count}) + Counter(merged.values())
+        merged: dict[int, Outcome] = {}
+        try:
+            count = _restore(tombstone, ids)
+        except Conflict:
+            count, merged = _restore_or_merge(job, tombstone, ids)
         skipped = {pk: SKIP_MESSAGES[outcome] for pk, outcome in merged.items() if outcome in SKIP_MESSAGES}
-        missing = set(ids) - deleted.keys()
-        if missing:
-            missing -= set(SourceImage.objects.filter(pk__one_of=missing).values_list("pk", flat=True))
-        counts += Counter({Outcome.NOT_FOUND: len(missing)})
-        skipped |= dict.fromkeys(sorted(missing), MESSAGES[Outcome.NOT_FOUND])
+        removed = _removed(ids) if count + len(merged) < len(ids) else []
+        skipped |= dict.fromkeys(removed, MESSAGES[Outcome.NOT_FOUND])
+        counts = Counter({Outcome.RESTORED: count, Outcome.NOT_FOUND: len(removed)}) + Counter(merged.values())
         advance(job, ids[-1], counts, processed=len(ids), skipped=skipped)
         counters.add(job.organization, images=count)
     return job
+
+
+def _restore(tombstone: Tombstone, ids: Sequence[int]) -> int:
+    """Restore all that are in the trash, and return their number. Raises Conflict if a hash is active again."""
+    # Compared as texts, so that no index of deletions is used: statistics don't know soon enough how many images a
+    # deletion has, and PostgreSQL would read all of them for each batch.
+    text = models.CharField()
+    images = SourceImage.objects.filter(pk__one_of=ids).alias(deletion=Cast("tombstone", text))
+    with translate_conflict(Conflict("An active image has the same hash."), "image_active_hash_unique"):
+        deleted = images.filter(deletion=Cast(models.Value(tombstone.pk, models.UUIDField()), text))
+        return deleted.update(tombstone=None)
+
+
+def _restore_or_merge(job: Job, tombstone: Tombstone, ids: Sequence[int]) -> tuple[int, dict[int, Outcome]]:
+    """Return how many images were restored, and the outcomes of those that were merged, by id."""
+    active, deleted = _get_for_update(job.organization, tombstone, ids)
+    restored = {hash: pk for pk, hash in deleted.items() if hash not in active}
+    count = SourceImage.objects.filter(pk__one_of=restored.values()).update(tombstone=None)
+    duplicates = {pk: active.get(hash) or restored[hash] for pk, hash in deleted.items() if restored.get(hash) != pk}
+    return count, _merge(job, duplicates)
+
+
+def _removed(ids: Sequence[int]) -> list[int]:
+    """Return those that no longer exist."""
+    return sorted(set(ids).difference(SourceImage.objects.filter(pk__one_of=ids).values_list("pk", flat=True)))
 
 
 def _get_for_update(
     organization: Organization, tombstone: Tombstone, ids: Sequence[int]
 ) -> tuple[dict[str, int], dict[int, str]]:
     """Lock the images by ascending id. Return ids of active ones by hash, and hashes of those in the trash by id."""
-    # By ids and files alone: how many images are active, or of a deletion, statistics don't know soon enough, and
-    # PostgreSQL would read all of them for each batch. Images with the same hash have the same file.
+    # By ids and files alone, for the same reason as above. Images with the same hash have the same file.
     batch = SourceImage.objects.filter(pk__one_of=ids).values_list("id", "hash", "tombstone", "file")
     found = [(pk, hash, file) for pk, hash, deletion, file in batch if deletion == tombstone.pk]
     hashes = {pk: hash for pk, hash, _ in found}

@@ -14,7 +14,7 @@ from sourceimages.errors import OriginalMissing
 from sourceimages.jobs import snapshot
 from sourceimages.maintenance.garbage_collection import files_without_images
 from sourceimages.maintenance.survey import Owners
-from sourceimages.models import ImageVersion, MetadataField, ShortHash, SourceImage, StoredFile
+from sourceimages.models import ImageVersion, JobImage, MetadataField, ShortHash, SourceImage, StoredFile
 from sourceimages.operations.verify import content_hash
 from sourceimages.search import index_state, indexing
 
@@ -140,6 +140,14 @@ def check_tombstone_organization() -> Iterator[Finding]:
         yield Finding(f"image {image.pk}: belongs to a deletion of another organization")
 
 
+def check_references() -> Iterator[Finding]:
+    """References that the database does not check, except those that other checks compare."""
+    for model, name, target in ((ShortHash, "organization", Organization), (JobImage, "job", Job)):
+        exists = Exists(target._default_manager.filter(pk=OuterRef(f"{name}_id")))
+        if count := model._default_manager.filter(~exists).count():
+            yield Finding(f"{model._meta.db_table}: {count} rows refer to no {name}")
+
+
 def check_versions() -> Iterator[Finding]:
     """Each version belongs to an existing image, and has its organization and hash."""
     images = SourceImage.objects.filter(pk=OuterRef("image_id"))
@@ -206,6 +214,7 @@ CHECKS: list[Callable[[], Iterator[Finding]]] = [
     check_locked_not_deleted,
     check_unique_hashes,
     check_tombstone_organization,
+    check_references,
     check_versions,
     check_counters,
     check_search_index,

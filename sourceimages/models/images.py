@@ -252,9 +252,15 @@ class SourceImage(models.Model):
 
 
 class ShortHash(models.Model):
-    """The hash that a short hash stands for in an organization. Never deleted, so that it is never reassigned."""
+    """The hash that a short hash stands for in an organization. Never deleted, so that it is never reassigned.
 
-    organization = models.ForeignKey(Organization, models.PROTECT, related_name="short_hashes", db_index=False)
+    Rows are written together with an image, whose reference to the organization the database checks, so it does not
+    check that of the short hash; `check_consistency` does.
+    """
+
+    organization = models.ForeignKey(
+        Organization, models.PROTECT, related_name="short_hashes", db_index=False, db_constraint=False
+    )
     short_hash = BytewiseCharField(max_length=40)
     hash = BytewiseCharField(max_length=40)
 

@@ -12,11 +12,12 @@ from organizations.models import Job
 class JobImage(models.Model):
     """An image that a job has to process; or, with a message, one that it skipped or failed for, and why.
 
-    It has no foreign key to the image: the selection stays as it was confirmed, even if the image is deleted.
+    It has no foreign key to the image: the selection stays as it was confirmed, even if the image is deleted. Rows are
+    only written in transactions that have locked the row of the job, so the database doesn't check its foreign key.
     """
 
     pk = models.CompositePrimaryKey("job_id", "image_id")
-    job = models.ForeignKey(Job, models.CASCADE, related_name="images", db_index=False)
+    job = models.ForeignKey(Job, models.CASCADE, related_name="images", db_index=False, db_constraint=False)
     image_id = models.BigIntegerField()
     message = models.TextField(blank=True, db_default="")
 

@@ -30,7 +30,9 @@ class ImageVersion(models.Model):
         DELETED = "deleted"
         RESTORED = "restored"
 
-    organization = models.ForeignKey(Organization, models.PROTECT, related_name="versions", db_index=False)
+    organization = models.ForeignKey(  # always that of the image; `check_consistency` compares them
+        Organization, models.PROTECT, related_name="versions", db_index=False, db_constraint=False
+    )
     image_id = models.BigIntegerField()
     hash = BytewiseCharField(max_length=40)
     created = models.DateTimeField(db_default=Now())

@@ -1,12 +1,14 @@
 """check_consistency finds all inconsistencies that database constraints don't prevent."""
 
+import uuid
+
 import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from organizations.models import Organization
 from organizations.usage import counters
-from sourceimages.models import ImageVersion, MetadataToken, ShortHash, Tombstone
+from sourceimages.models import ImageVersion, JobImage, MetadataToken, ShortHash, Tombstone
 from tests.conftest import consistency_errors
 
 
@@ -62,6 +64,15 @@ def test_history_of_no_image_or_of_another_one_is_found(image, acme, wrong):
     version = ImageVersion.objects.create(**own | changes[wrong])
     (found,) = consistency_errors()
     assert found.startswith(f"version {version.pk}: ")
+
+
+def test_short_hashes_of_no_organization_and_images_of_no_job_are_found(acme):
+    ShortHash.objects.create(organization_id=uuid.uuid4(), short_hash="abcdef", hash="abcdef" + "0" * 34)
+    JobImage.objects.create(job_id=uuid.uuid4(), image_id=1)
+    assert consistency_errors() == [
+        "sourceimages_shorthash: 1 rows refer to no organization",
+        "sourceimages_jobimage: 1 rows refer to no job",
+    ]
 
 
 @pytest.mark.parametrize("reference", ["image", "field"])

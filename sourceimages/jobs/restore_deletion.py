@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import models, transaction
-from django.db.models.functions import Cast
+from django.db.models.functions import Coalesce
 
 from organizations.models import Job, Organization
 from organizations.usage import counters
@@ -76,7 +76,7 @@ def run_restore_batch(job_id: UUID) -> Job:
     with processing(job, ids):
         merged: dict[int, Outcome] = {}
         try:
-            count = _restore(tombstone, ids)
+            count = restore_at_once(tombstone, ids)
         except Conflict:
             count, merged = _restore_or_merge(job, tombstone, ids)
         skipped = {pk: SKIP_MESSAGES[outcome] for pk, outcome in merged.items() if outcome in SKIP_MESSAGES}
@@ -88,15 +88,14 @@ def run_restore_batch(job_id: UUID) -> Job:
     return job
 
 
-def _restore(tombstone: Tombstone, ids: Sequence[int]) -> int:
+def restore_at_once(tombstone: Tombstone, ids: Sequence[int]) -> int:
     """Restore all that are in the trash, and return their number. Raises Conflict if a hash is active again."""
-    # Compared as texts, so that no index of deletions is used: statistics don't know soon enough how many images a
+    # As an expression, so that no index of deletions is used: statistics don't know soon enough how many images a
     # deletion has, and PostgreSQL would read all of them for each batch.
-    text = models.CharField()
-    images = SourceImage.objects.filter(pk__one_of=ids).alias(deletion=Cast("tombstone", text))
+    deletion = Coalesce("tombstone_id", models.Value(UUID(int=0), models.UUIDField()))
+    images = SourceImage.objects.filter(pk__one_of=ids).alias(deletion=deletion)
     with translate_conflict(Conflict("An active image has the same hash."), "image_active_hash_unique"):
-        deleted = images.filter(deletion=Cast(models.Value(tombstone.pk, models.UUIDField()), text))
-        return deleted.update(tombstone=None)
+        return images.filter(deletion=tombstone.pk).update(tombstone=None)
 
 
 def _restore_or_merge(job: Job, tombstone: Tombstone, ids: Sequence[int]) -> tuple[int, dict[int, Outcome]]:

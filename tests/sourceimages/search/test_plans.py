@@ -5,10 +5,14 @@ import re
 import pytest
 from django.db import connection
 from django.http import QueryDict
+from django.test.utils import CaptureQueriesContext
 
+from organizations.audit import SYSTEM
 from organizations.models import Organization
 from sourceimages import search
-from sourceimages.models import SourceImage, unseen
+from sourceimages.jobs import restore_deletion
+from sourceimages.models import SourceImage, Tombstone, unseen
+from sourceimages.operations.delete import create_tombstone
 from tests.support import bulk_data
 from tests.support.skips import only_postgresql
 
@@ -81,3 +85,19 @@ def test_images_of_a_new_organization_are_looked_up_by_their_hashes(organization
     images = SourceImage.objects.active().filter(hash__one_of=hashes)
     assert "hash)::text = ANY" not in re.findall("Index Cond.*", images.filter(organization=new).explain())[0]
     assert "hash)::text = ANY" in re.findall("Index Cond.*", images.filter(organization=unseen(new)).explain())[0]
+
+
+@only_postgresql  # as above
+@pytest.mark.django_db
+def test_images_of_a_new_deletion_are_restored_by_their_ids(organization):
+    """By the index of deletions, each batch would read all images of the deletion."""
+    tombstone = create_tombstone(organization, Tombstone.Reason.DELETE_ALL, SYSTEM)
+    ids = list(organization.images.order_by("id").values_list("id", flat=True)[:4000])
+    SourceImage.objects.filter(pk__one_of=ids).update(tombstone=tombstone)
+    with CaptureQueriesContext(connection) as queries:
+        assert restore_deletion.restore_at_once(tombstone, ids[:2000]) == 2000
+    (update,) = [query["sql"] for query in queries if query["sql"].startswith("UPDATE")]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {update}")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "Index Scan using sourceimages_sourceimage_pkey" in plan, plan

@@ -120,6 +120,15 @@ class ActionAdmin(ReadOnlyAdmin):
             permission(row) if callable(permission) else permission, row.organization_id
         )
 
+    def buttons(self, request: HttpRequest, row: Any) -> list[tuple[str, str, bool]]:
+        """The actions that the user can start on the page of this row: name, label, and whether it is destructive."""
+        actions: dict[str, Any] = self.get_actions(request)
+        return [
+            (name, actions[name][2], getattr(type(self), name).destructive)
+            for name in self.object_actions(row)
+            if self.has_action_permission(request, name, row)
+        ]
+
     def row_label(self, row: Any) -> str:
         """The row as the confirmation page lists it."""
         return str(row)
@@ -142,16 +151,11 @@ class ActionAdmin(ReadOnlyAdmin):
         form_url: str = "",
         obj: Any = None,
     ) -> HttpResponse:
-        actions: dict[str, Any] = self.get_actions(request)
-        context["buttons"] = [
-            (name, actions[name][2])
-            for name in self.object_actions(obj)
-            if self.has_action_permission(request, name, obj)
-        ]
+        context["buttons"] = self.buttons(request, obj)
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def confirmation(
-        self, request: HttpRequest, rows: list[Any], *, name: str, title: str, help_text: str
+        self, request: HttpRequest, rows: list[Any], *, name: str, title: str, help_text: str, destructive: bool
     ) -> HttpResponse:
         """The confirmation page of an action, with its rows. Its form posts to the URL of the request."""
         count = f"{len(rows)} {model_ngettext(self.opts, len(rows))}"
@@ -173,6 +177,7 @@ class ActionAdmin(ReadOnlyAdmin):
             button=f"{title}: {count}" if len(rows) > 1 else title,
             cancel_url=request.get_full_path(),
             cancel_label=self.list_label,
+            destructive=destructive,
         ).response(self, request)
 
     def run_action(self, request: HttpRequest, rows: list[Any], method: "RowAction", done: str) -> None:
@@ -216,10 +221,13 @@ def error_page(view: View) -> View:
     return cast(View, wrapped)
 
 
-def error_response(model_admin: admin.ModelAdmin, request: HttpRequest, error: DomainError) -> HttpResponse:
-    """The error page, with the message and the status of the error."""
+def error_response(
+    model_admin: admin.ModelAdmin, request: HttpRequest, error: DomainError, *, back_url: str = ""
+) -> HttpResponse:
+    """The error page, with the message and the status of the error, and a link to the dashboard or to `back_url`."""
     title = "Not found" if isinstance(error, NotFound) else "Action failed"
-    context = model_admin.admin_site.each_context(request) | {"title": title, "message": error.message}
+    context = model_admin.admin_site.each_context(request)
+    context |= {"title": title, "message": error.message, "back_url": back_url}
     return TemplateResponse(request, "admin/error.html", context, status=int(status_of(error)))
 
 
@@ -241,6 +249,7 @@ class Confirmation:
     more: int = 0  # number of images without a thumbnail
     destructive: bool = False
     enabled: bool = True
+    alternative: tuple[str, str] | None = None  # name and label of a second button, for a part of the action
 
     def response(self, model_admin: admin.ModelAdmin, request: HttpRequest) -> TemplateResponse:
         """Render the page, with status 400 if there is an error."""
@@ -256,7 +265,7 @@ PermissionSpec = Permission | Callable[[Any], Permission]
 
 
 def row_action(
-    description: str, *, permission: PermissionSpec, help_text: str, done: str = ""
+    description: str, *, permission: PermissionSpec, help_text: str, done: str = "", destructive: bool = False
 ) -> Callable[[RowAction], AdminAction]:
     """Turn a method that calls an operation for one row into an admin action that asks for confirmation first.
 
@@ -275,10 +284,18 @@ def row_action(
             elif "confirmed" in request.POST:
                 self.run_action(request, rows, method, done)
             elif rows:
-                return self.confirmation(request, rows, name=method.__name__, title=description, help_text=help_text)
+                return self.confirmation(
+                    request,
+                    rows,
+                    name=method.__name__,
+                    title=description,
+                    help_text=help_text,
+                    destructive=destructive,
+                )
             return None
 
         action.permission = permission  # type: ignore[attr-defined]
+        action.destructive = destructive  # type: ignore[attr-defined]
         return action
 
     return decorator

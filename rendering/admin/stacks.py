@@ -56,7 +56,7 @@ class StackAdmin(ActionAdmin):
     @row_action(
         "Purge renders",
         permission=Permission.STACKS_WRITE,
-        help_text="Everything that these stacks render is rendered again. What CDNs and browsers have cached stays.",
+        help_text="Removes the cached renders of these stacks, but not the copies that CDNs and browsers have.",
     )
     def purge_renders(self, stack: Stack, actor: Actor) -> str:
         operations.clear_cache(stack.organization, stack.name, actor=actor)
@@ -67,6 +67,7 @@ class StackAdmin(ActionAdmin):
         permission=Permission.STACKS_WRITE,
         done="deleted",
         help_text="Images can no longer be rendered with these stacks. This can't be undone.",
+        destructive=True,
     )
     def delete_stack(self, stack: Stack, actor: Actor) -> None:
         operations.delete_stack(stack.organization, stack.name, actor=actor)

@@ -62,7 +62,7 @@ def summary_of(done: Counter[str]) -> str:
 
 
 def _key_item(key: ApiKey) -> Item:
-    label = f"Delete the API key {key.comment or key.pk} of {key.user}, created {key.created:%Y-%m-%d %H:%M}"
+    label = f'Delete the API key "{key.comment or key.pk}" of {key.user}, created {key.created:%Y-%m-%d %H:%M}'
     return Item("API key", f"key-{key.pk}", label, lambda actor: undo_key(key, actor=actor), None, user=key.user)
 
 

@@ -18,6 +18,11 @@ from organizations.models import ApiKey, User
 from organizations.operations import KeyEffects, delete_key, effects_of, had_key
 from rokka.backoffice.key_effects import Item, items_of, summary_of, undo_items
 
+LEAKED = (
+    "If the key has leaked, select what else to undo: it was made with the key, its tokens, or keys made with them."
+)
+NOTHING_TO_UNDO = "There are no keys, memberships or jobs made with it that you can undo."
+ONLY_REVOKE = "only_revoke"  # name of a button
 MAX_ITEMS = 200  # on the page; the command has no limit
 
 
@@ -37,10 +42,9 @@ def key_view(user_admin: admin.ModelAdmin, request: HttpRequest, user_id: UUID, 
     items = [item for item in items_of(effects, operator=staff.superuser) if _may_undo(staff, item)]
     hidden = len(effects.keys) + len(effects.memberships) + len(effects.jobs) - len(items)
     return Confirmation(
-        title=f"Revoke the API key {key}" if key else "Made with a revoked API key",
+        title=f'Revoke the API key "{key}"' if key else "Made with a revoked API key",
         help_text=("Clients that use this key, or a token of it, will stop working. " if key else "")
-        + "If the key has leaked, select what else to undo. It was made with the key, its tokens, or keys made with "
-        "them.",
+        + (LEAKED if items else NOTHING_TO_UNDO),
         summary=_summary(staff, effects, hidden + max(0, len(items) - MAX_ITEMS)),
         form=_form(items[:MAX_ITEMS]),
         hidden=(),
@@ -49,6 +53,7 @@ def key_view(user_admin: admin.ModelAdmin, request: HttpRequest, user_id: UUID, 
         cancel_label=str(user),
         destructive=True,
         enabled=key is not None or any(not item.problem for item in items),
+        alternative=(ONLY_REVOKE, "Only revoke key") if key and items else None,
     ).response(user_admin, request)
 
 
@@ -58,7 +63,8 @@ def _revoke(request: HttpRequest, user: User, key: ApiKey | None, key_id: UUID) 
         delete_key(user, str(key_id), actor=actor)
         messages.success(request, "API key revoked. Tokens created with it no longer work.")
     items = [item for item in items_of(effects_of(key_id), operator=staff.superuser) if _may_undo(staff, item)]
-    done, problems = undo_items((item for item in items if item.name in request.POST), actor)
+    selected = [] if ONLY_REVOKE in request.POST else [item for item in items if item.name in request.POST]
+    done, problems = undo_items(selected, actor)
     if done:
         messages.success(request, f"Undone: {summary_of(done)}.")
     for problem in problems:

@@ -14,7 +14,7 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from organizations.admin.base import Confirmation, ReadOnlyAdmin, error_page
+from organizations.admin.base import Confirmation, ReadOnlyAdmin, error_response
 from organizations.auth.staff import actor_of, staff_of
 from organizations.models import Job, Organization
 from organizations.permissions import Permission
@@ -107,10 +107,16 @@ class BulkActionMixin(ReadOnlyAdmin):
         view = self.admin_site.admin_view(self.bulk_action_view)
         return [path("bulk-action/", view, name="sourceimages_bulk_action"), *super().get_urls()]
 
-    @error_page
     def bulk_action_view(self, request: HttpRequest) -> HttpResponseBase:
         """Show the confirmation page; once confirmed, run the action or start its job."""
-        sent, staff = SelectionForm(request.POST), staff_of(request)
+        sent = SelectionForm(request.POST)
+        try:
+            return self._bulk_action(request, sent)
+        except DomainError as error:
+            return error_response(self, request, error, back_url=next_url(request.POST.get("back", "")))
+
+    def _bulk_action(self, request: HttpRequest, sent: SelectionForm) -> HttpResponseBase:
+        staff = staff_of(request)
         sent.check()
         action = sent.action
         organization = staff.organization(sent.cleaned_data["organization"], action.permission)
@@ -148,7 +154,7 @@ class BulkActionMixin(ReadOnlyAdmin):
             destructive=action.destructive,
             enabled=affected > 0,
             cancel_url=next_url(sent.cleaned_data["back"]),
-            cancel_label=f"Images of {selection.organization}",
+            cancel_label=next_label(sent.cleaned_data["back"], selection.organization),
         ).response(self, request)
 
     def _run(
@@ -232,3 +238,10 @@ def next_url(back: str) -> str:
             return reverse("admin:sourceimages_tombstone_change", args=[UUID(back.removeprefix("trash:"))])
     url = reverse("admin:sourceimages_sourceimage_changelist")
     return f"{url}{back}" if back.startswith("?") else url
+
+
+def next_label(back: str, organization: Organization) -> str:
+    """The text of a link to `next_url`."""
+    if back.startswith("trash:"):
+        return "Deletion"
+    return "Image" if back.isdecimal() else f"Images of {organization.display_name}"

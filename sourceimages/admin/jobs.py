@@ -97,7 +97,6 @@ class JobAdmin(UserNameAdmin, ActionAdmin):
             raise NotFound("Job not found.")
         if request.method == "POST":
             return super().change_view(request, object_id, form_url, extra_context)
-        actions: dict[str, Any] = self.get_actions(request)
         context = self.admin_site.each_context(request) | {
             "title": jobs.title(job),
             "job": job,
@@ -110,11 +109,7 @@ class JobAdmin(UserNameAdmin, ActionAdmin):
             "counts": jobs.outcome_counts(job),
             "failures": failures(job),
             "details": job_details(job, staff_of(request)),
-            "buttons": [
-                (name, actions[name][2])
-                for name in self.object_actions(job)
-                if self.has_action_permission(request, name, job)
-            ],
+            "buttons": self.buttons(request, job),
             "deletion_id": job.kind in jobs.KINDS
             and jobs.KINDS[job.kind].tombstone_reason
             and job.params.get("deletion_id"),
@@ -175,8 +170,8 @@ class JobAdmin(UserNameAdmin, ActionAdmin):
     def progress(self, job: Job) -> str:
         if not job.total:
             return f"{job.processed}"
-        bar = '<progress value="{}" max="100" aria-label="Progress"></progress> {} of {}'
-        return format_html(bar, percent(job), job.processed, job.total)
+        bar = '<progress value="{}" max="100" data-state="{}" aria-label="Progress"></progress> {} of {}'
+        return format_html(bar, percent(job), job.state, job.processed, job.total)
 
     @admin.display
     def result_summary(self, job: Job) -> str:

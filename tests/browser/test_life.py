@@ -46,7 +46,7 @@ def test_locked_refused_unlocked_deleted_and_restored(ines, server):
     confirm(ines, "Move to trash")
     expect(page.get_by_role("alert")).to_contain_text("is locked")
     assert server.session().get(f"{server.url}/sourceimages/acme/{image['hash']}").json()["locked"] is True
-    page.get_by_role("link", name="Cancel").click()
+    page.get_by_role("link", name="Back").click()
     ines.press("Unlock…")
     confirm(ines, "Unlock")
     ines.press("Move to trash…")

@@ -66,6 +66,23 @@ def test_deleting_asks_first(acme, stack):
     assert (event.source, event.user.username) == ("staff", "sam")
 
 
+def test_deleting_looks_dangerous_and_purging_does_not(acme, stack):
+    browser = logged_in(helper(acme, Role.WRITE))
+    for action, destructive in ("delete_stack", True), ("purge_renders", False):
+        assert browser.post(page_of(stack), {f"_{action}": "yes"}).context["confirmation"].destructive == destructive
+    buttons = browser.get(page_of(stack)).context["buttons"]
+    assert {name: destructive for name, _, destructive in buttons} == {"purge_renders": False, "delete_stack": True}
+
+
+def test_a_list_without_stacks_says_so(acme, stack):
+    browser = logged_in(superuser())
+    assert "No stacks found" in browser.get(f"{STACKS}?protected__exact=1").content.decode()
+    stack.delete()
+    empty = browser.get(STACKS).content.decode()
+    assert "No stacks yet." in empty
+    assert 'name="action"' not in empty
+
+
 def test_readers_can_not_delete(acme, stack):
     browser = logged_in(helper(acme, Role.READ))
     assert "_delete_stack" not in browser.get(page_of(stack)).content.decode()

@@ -102,6 +102,22 @@ def test_only_what_is_selected_is_undone_and_the_rest_is_named(acme, alice, leak
     assert roles_in(acme, made["new"]["user_id"]) == []
 
 
+def test_a_key_can_be_revoked_without_undoing_what_is_preselected(acme, alice, leaked, made):
+    browser, page = logged_in(superuser()), page_of(leaked)
+    form = browser.get(page).context["confirmation"].form
+    fields = {name: "on" for name, field in form.fields.items() if field.initial}
+    assert fields
+    before = Membership.objects.count(), ApiKey.objects.count()
+    browser.post(page, fields | {"only_revoke": "yes"})
+    assert (Membership.objects.count(), ApiKey.objects.count()) == (before[0], before[1] - 1)
+
+
+def test_the_page_of_a_key_that_made_nothing_offers_nothing_to_undo(leaked):
+    confirmation = logged_in(superuser()).get(page_of(leaked)).context["confirmation"]
+    assert "select what else to undo" not in confirmation.help_text
+    assert (confirmation.button, confirmation.alternative) == ("Revoke key", None)
+
+
 def test_a_job_of_the_key_is_undone(acme, alice, leaked, image):
     selection = Selection(acme, in_trash=False, ids=(image.pk,))
     actor = leaked.actor.__class__("api", user=leaked.user, api_key_id=key_of(leaked).pk)

@@ -550,3 +550,23 @@ def test_the_trash_does_not_show_the_original_of_a_protected_image(acme, alice, 
     assert browser.get(f"{IMAGES_URL}{three[0].pk}/download/").status_code == 403
     assert browser.get(f"{IMAGES_URL}{three[0].pk}/preview/large/").headers["Location"].endswith("protected.svg")
     assert "Download original" not in browser.get(f"{IMAGES_URL}{three[0].pk}/change/").content.decode()
+
+
+def test_the_error_page_of_an_empty_selection_leads_back_to_the_search(staff, image):
+    back = "?organization=acme&q=harbour"
+    answer = staff.post(BULK_ACTION_URL, {"kind": "delete", "organization": "acme", "in_trash": "no", "back": back})
+    assert answer.status_code == 400
+    assert "Select at least one image." in text_of(answer)
+    assert answer.context["back_url"] == f"{IMAGES_URL}{back}"
+    assert answer.context["back_url"].replace("&", "&amp;") in text_of(answer)
+
+
+@pytest.mark.parametrize("page", ["Image", "Deletion", "Images of acme"])
+def test_the_link_back_says_where_it_leads(staff, image, alice, page):
+    if page == "Deletion":
+        delete_image(image, actor=alice.actor)
+    tombstone = Tombstone.objects.first()
+    back = {"Image": str(image.pk), "Deletion": f"trash:{tombstone and tombstone.pk}"}.get(page, "?organization=acme")
+    kind, in_trash = ("restore", "yes") if tombstone else ("delete", "no")
+    fields = {"kind": kind, "organization": "acme", "in_trash": in_trash, "ids": [image.pk], "back": back}
+    assert staff.post(BULK_ACTION_URL, fields).context["confirmation"].cancel_label == page

@@ -235,7 +235,7 @@ class DailyStats(models.Model):
 class AuditSource(models.TextChoices):
     """The interface through which an actor made a change."""
 
-    API = "api"
+    API = "api", "API"
     STAFF = "staff"
     COMMAND = "command"
     SYSTEM = "system"

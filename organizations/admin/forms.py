@@ -21,7 +21,7 @@ LOCAL_TIME = re.compile(r"\d{4,}-\d\d-\d\dT\d\d:\d\d(:\d\d)?\Z")  # what browser
 
 
 def cleaned_data(form_class: type[forms.Form], data: QueryDict) -> dict[str, Any]:
-    """Return the cleaned data of a form. Raises InvalidInput with the first error, prefixed with its field."""
+    """Return the cleaned data of a form. Raises InvalidInput as `check`."""
     form = form_class(data)
     check(form)
     cleaned: dict[str, Any] = form.cleaned_data
@@ -29,11 +29,11 @@ def cleaned_data(form_class: type[forms.Form], data: QueryDict) -> dict[str, Any
 
 
 def check(form: forms.Form) -> None:
-    """Raise InvalidInput with the first error of the submitted form, prefixed with its field."""
+    """Raise InvalidInput with the first error of the submitted form, prefixed with the label of its field."""
     if form.is_valid():
         return
     field, errors = next(iter(form.errors.items()))
-    raise InvalidInput(f"{errors[0]}" if field == NON_FIELD_ERRORS else f"{field}: {errors[0]}")
+    raise InvalidInput(f"{errors[0]}" if field == NON_FIELD_ERRORS else f"{form[field].label}: {errors[0]}")
 
 
 class EmptyForm(forms.Form):
@@ -154,7 +154,7 @@ class RolesForm(forms.Form):
 
 
 class AddMemberForm(RolesForm):
-    who = forms.CharField()
+    who = forms.CharField(label="User")
 
 
 class ChangeMemberForm(MemberForm, RolesForm):

@@ -14,7 +14,7 @@ from organizations.models import (
 )
 from organizations.permissions import Permission
 
-HASH_LENGTH = 40  # digits of a SHA-1
+ID_LENGTH = 36  # characters of a UUID; a SHA-1 has 40
 
 
 @admin.register(ApiKey)
@@ -90,5 +90,5 @@ class AuditEventAdmin(UserNameAdmin):
 
     @admin.display(description="Target", ordering="target")
     def short_target(self, event: AuditEvent) -> str:
-        """The target, a hash shortened to 12 digits; the page of the event has all of it."""
-        return f"{event.target[:12]}…" if len(event.target) >= HASH_LENGTH else event.target
+        """The target, an id or hash shortened to 12 characters; the page of the event has all of it."""
+        return f"{event.target[:12]}…" if len(event.target) >= ID_LENGTH else event.target

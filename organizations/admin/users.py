@@ -36,7 +36,7 @@ class AccessFilter(admin.SimpleListFilter):
     }
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
-        return [(name, name) for name in self.CHOICES]
+        return [(name, f"{name[0].upper()}{name[1:]}") for name in self.CHOICES]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> QuerySet[User]:
         return queryset.filter(**self.CHOICES.get(self.value() or "", {}))
@@ -165,13 +165,13 @@ class UserAdmin(ReadOnlyAdmin):
                     hidden=[(name, value) for name in form.fields for value in request.POST.getlist(name)],
                     button="Change restrictions",
                     cancel_url=request.path,
-                    cancel_label=f"API key {key}",
+                    cancel_label=f'API key "{key}"',
                     destructive=True,
                 ).response(self, request)
             except DomainError as error:
                 problem = error.message
         context = self.admin_site.each_context(request) | {
-            "title": f"API key {key}",
+            "title": f'API key "{key}"',
             "viewed_user": user,
             "key": key,
             "legacy": LEGACY_KEY if key.is_legacy else "",

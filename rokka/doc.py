@@ -6,6 +6,7 @@ from typing import Any
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
 from rokka.core.methods import PlainOptions
+from rokka.core.middleware import ContentSecurityPolicyMiddleware
 
 
 class OpenAPIView(PlainOptions, SpectacularJSONAPIView):
@@ -19,7 +20,12 @@ class OpenAPIView(PlainOptions, SpectacularJSONAPIView):
 
 
 class OpenAPIPage(PlainOptions, SpectacularSwaggerSplitView):
-    """Swagger UI."""
+    """Swagger UI, whose style sheet has icons of buttons as data URLs."""
+
+    def finalize_response(self, *args: Any, **kwargs: Any) -> Any:
+        response = super().finalize_response(*args, **kwargs)
+        response["Content-Security-Policy"] = f"{ContentSecurityPolicyMiddleware.POLICY}; img-src 'self' data:"
+        return response
 
 
 document = OpenAPIView.as_view()

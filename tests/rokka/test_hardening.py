@@ -34,6 +34,13 @@ def test_pages_run_nothing_that_is_not_ours(client, db, path):
     assert "unsafe-eval" not in policy
 
 
+def test_only_the_documentation_shows_images_in_data_urls(client, db):
+    """Swagger UI has the icons of its buttons in its style sheet."""
+    policies = {path: client.get(path).headers["Content-Security-Policy"] for path in ("/admin/login/", "/doc/")}
+    assert "data:" not in policies["/admin/login/"]
+    assert policies["/doc/"].endswith("; img-src 'self' data:")
+
+
 def test_cookies_of_the_admin_are_hidden_from_scripts_and_other_sites(client, db):
     User.objects.create_superuser("staff", "a long password", email="s@example.org")
     response = client.post("/admin/login/?next=/admin/", {"username": "staff", "password": "a long password"})

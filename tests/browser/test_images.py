@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from sourceimages.formats import RENDERABLE
+from tests.browser.conftest import NARROW
 from tests.browser.test_life import confirm, total, upload
 from tests.support import images
 
@@ -269,3 +270,30 @@ def test_a_download_is_identical_to_the_upload(ines, server, corpus):
     assert re.search(r"\.jpe?g$", download.value.suggested_filename)
     with open(download.value.path(), "rb") as file:
         assert file.read() == content
+
+
+def test_unsaved_metadata_is_not_left_by_mistake(ines, server):
+    image = upload(server, images.png(seed=2100), "unsaved.png")
+    page = ines.images(f"organization=acme&q={image['hash']}")
+    page.get_by_role("link", name="unsaved.png").click()
+    asked = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    page.locator("#metadata [name=field]").last.fill("mood")
+    page.locator("#metadata [name=value]").last.fill("calm")
+    page.get_by_role("link", name="Dashboard").click()
+    page.wait_for_timeout(300)
+    assert asked == ["beforeunload"]
+    expect(page.locator("#metadata [name=value]").last).to_have_value("calm")
+    ines.press("Save metadata")
+    expect(page.get_by_text("Metadata saved.")).to_be_visible()
+    assert asked == ["beforeunload"]
+
+
+def test_the_number_of_selected_images_is_visible_on_a_narrow_screen(ines, server):
+    upload(server, images.png(seed=2101), "counted.png")
+    page = ines.images("organization=acme&q=counted")
+    page.set_viewport_size(NARROW)
+    page.get_by_label("Select counted.png").check()
+    box = page.get_by_text("1 selected").bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] <= NARROW["width"]

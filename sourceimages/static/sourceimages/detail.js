@@ -1,4 +1,4 @@
-/* The page of one image: adding metadata fields, and drawing areas with mouse, pen or finger. */
+/* The page of one image: adding metadata fields, a warning before unsaved ones are lost, drawing areas. */
 "use strict";
 
 const fields = document.querySelector("[data-fields]");
@@ -11,6 +11,14 @@ if (fields && add) {
     fields.append(row);
     row.querySelector("input").focus();
   });
+}
+
+const metadata = document.querySelector("#metadata form");
+if (metadata) {
+  let unsaved = false;
+  metadata.addEventListener("input", () => { unsaved = true; });
+  metadata.addEventListener("submit", () => { unsaved = false; });
+  window.addEventListener("beforeunload", (event) => { if (unsaved) event.preventDefault(); });
 }
 
 const drawing = document.querySelector(".drawing");

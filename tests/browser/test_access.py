@@ -171,3 +171,22 @@ def test_the_trash_has_its_own_sorting(ines, server):
     page.get_by_label("Status").select_option("trash")
     page.wait_for_url("**state=trash**")
     assert page.get_by_label("Sort").input_value() == "deletedDate desc"
+
+
+def test_the_login_is_a_narrow_card_on_wide_screens(chromium, server):
+    page = chromium.new_page(viewport=WIDE)
+    page.goto(f"{server.url}/admin/login/")
+    box = page.locator("#container").bounding_box()
+    page.close()
+    assert box is not None
+    assert box["width"] < 500
+
+
+def test_rows_of_signing_keys_are_one_line_on_a_narrow_screen(ines, server):
+    """At 390 pixels hashes and buttons do not wrap: the table is scrolled."""
+    acme = shell(server, "from organizations.models import *; print(Organization.objects.get(name='acme').pk)")
+    page = ines.go(f"/admin/organizations/organization/{acme}/keys/")
+    page.set_viewport_size(NARROW)
+    heights = page.locator("tbody tr").evaluate_all("rows => rows.map((row) => row.offsetHeight)")
+    assert heights
+    assert max(heights) < 80

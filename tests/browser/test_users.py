@@ -56,7 +56,7 @@ def test_members_keys_and_options(ines, server):
     page.get_by_role("link", name="Members").click()
     page.get_by_label("User", exact=True).fill("dora@example.org")
     page.locator("section").filter(has_text="Add member").locator("[value=read]").check()
-    page.get_by_role("button", name="Add", exact=True).click()
+    page.get_by_role("button", name="Add member").click()
     key = page.locator(".secret").inner_text()
     assert requests.get(f"{server.url}/sourceimages/acme", headers={"Api-Key": key}).status_code == 200
     page.reload()
@@ -88,7 +88,7 @@ def test_roles_change_and_the_last_admin_stays(ines, server):
     page.get_by_role("link", name="Members").click()
     page.get_by_label("User", exact=True).fill("helper")
     page.locator("section").filter(has_text="Add member").locator("[value=read]").check()
-    page.get_by_role("button", name="Add", exact=True).click()
+    page.get_by_role("button", name="Add member").click()
     expect(page.locator(".messagelist")).to_contain_text("is now a member")
 
     def member(name: str):

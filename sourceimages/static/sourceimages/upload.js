@@ -23,7 +23,7 @@ const finish = (item, result, text, href) => {
   item.querySelector("progress")?.remove();
   const label = item.querySelector(".label");
   label.textContent = result;
-  label.className = `label ${result === "rejected" ? "failed" : "done"}`;
+  label.className = `label ${{ uploaded: "succeeded", duplicate: "", rejected: "failed" }[result]}`;
   if (text) {
     const error = document.createElement("span");
     error.className = "error";

@@ -273,7 +273,7 @@ def test_a_download_is_identical_to_the_upload(ines, server, corpus):
 
 
 def test_unsaved_metadata_is_not_left_by_mistake(ines, server):
-    image = upload(server, images.png(seed=2100), "unsaved.png")
+    image = upload(server, images.png(seed=2950), "unsaved.png")
     page = ines.images(f"organization=acme&q={image['hash']}")
     page.get_by_role("link", name="unsaved.png").click()
     asked = []
@@ -290,7 +290,7 @@ def test_unsaved_metadata_is_not_left_by_mistake(ines, server):
 
 
 def test_the_number_of_selected_images_is_visible_on_a_narrow_screen(ines, server):
-    upload(server, images.png(seed=2101), "counted.png")
+    upload(server, images.png(seed=2951), "counted.png")
     page = ines.images("organization=acme&q=counted")
     page.set_viewport_size(NARROW)
     page.get_by_label("Select counted.png").check()

@@ -27,6 +27,6 @@ ENVIRONMENT = {
     "VIPS_DISC_THRESHOLD": "8g",  # never temporary files, which the sandbox denies
     "FONTCONFIG_FILE": str(Path(__file__).parent / "fonts.conf"),
 }
-ENGINE_VERSION = 2  # part of cache keys: raise it when the same recipe gives other pixels
+ENGINE_VERSION = 3  # part of cache keys: raise it when the same recipe gives other pixels
 NICENESS = 10  # uploads, API calls and cached results come first
 MAX_RESULT_BYTES = 256 * 2**20

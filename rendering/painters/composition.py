@@ -12,6 +12,7 @@ from .sizes import Size, resized, rounded
 from .state import State, moving
 
 Options = Mapping[str, Any]
+TRANSPARENT = [0, 0, 0, 0]
 
 
 def composition(state: State, options: Options, dpr: float) -> State:
@@ -22,9 +23,8 @@ def composition(state: State, options: Options, dpr: float) -> State:
     anchor = str(options.get("anchor") or "center_center")
     if not is_position(anchor):
         anchor = "center_center"
-    own = offset(anchor, state.size, canvas, dpr)
-    others = offset(anchor, Size(other.width, other.height), canvas, dpr)
-    layer = with_alpha(rgb(other)).embed(*others, *canvas).copy_memory()
+    own, others = _corners(anchor, state.size, Size(other.width, other.height), canvas, dpr)
+    layer = filled(*canvas, TRANSPARENT).insert(with_alpha(rgb(other)), *others).copy_memory()
     in_front = options.get("mode") != "background"
 
     def combined(frame: pyvips.Image) -> pyvips.Image:
@@ -33,6 +33,19 @@ def composition(state: State, options: Options, dpr: float) -> State:
         return below.composite2(above, "over").cast("uchar")
 
     return state.map(combined, moving(*own))
+
+
+def _corners(anchor: str, own: Size, other: Size, canvas: Size, dpr: float) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The top left corners of the initial image, which is never cut off, and of the other one.
+
+    On each axis, the anchor places the one that is smaller than the canvas; the other one if both fill it.
+    """
+    room = canvas.width - own.width, canvas.height - own.height
+    placed, others = offset(anchor, own, canvas, dpr), offset(anchor, other, canvas, dpr)
+    return (
+        (min(placed[0], room[0]), min(placed[1], room[1])),
+        (0 if room[0] else others[0], 0 if room[1] else others[1]),
+    )
 
 
 def _other(state: State, options: Options, dpr: float) -> pyvips.Image:

@@ -151,6 +151,32 @@ def test_another_image_over_the_initial_one(rendered, tmp_path):
     assert tuple(found[29, 59]) == tuple(found[39, 39]) == (0, 0, 255, 255)
 
 
+@pytest.mark.parametrize(
+    ("anchor", "box"),
+    [
+        ("20_25", (20, 25, 40, 35)),
+        ("left_25", (0, 25, 20, 35)),
+        ("50_35", (50, 35, 60, 40)),
+        ("60_40", None),
+        ("10000_10000", None),
+    ],
+)
+def test_an_anchor_in_pixels_moves_only_the_smaller_image(rendered, tmp_path, anchor, box):
+    other = secondary(tmp_path, Image.new("RGB", (20, 10), "red"))
+    composition = {"mode": "background", "secondary": other, "anchor": anchor}
+    image = rendered(Image.new("RGB", (60, 40), "blue"), {"composition": composition}).convert("RGBA")
+    assert image.getchannel("R").getbbox() == box
+    assert image.getchannel("A").getextrema() == (255, 255)
+
+
+@pytest.mark.parametrize(("anchor", "box"), [("20_25", (20, 25, 80, 65)), ("90_90", (40, 60, 100, 100))])
+def test_an_anchor_in_pixels_does_not_cut_off_the_initial_image(rendered, anchor, box):
+    composition = {"mode": "foreground", "width": 100, "height": 100, "secondary_color": "FF0000", "anchor": anchor}
+    image = rendered(Image.new("RGB", (60, 40), "blue"), {"composition": composition}).convert("RGBA")
+    assert image.getchannel("B").getbbox() == box
+    assert image.getchannel("A").getextrema() == (255, 255)
+
+
 def test_operations_of_the_other_image_are_applied(rendered, tmp_path):
     other = secondary(tmp_path, Image.new("RGB", (20, 10), "red"), {"rotate": {"angle": 90}}, {"resize": {"width": 80}})
     image = rendered(Image.new("RGB", (60, 40), "blue"), {"composition": {"mode": "background", "secondary": other}})

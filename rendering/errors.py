@@ -105,3 +105,7 @@ class RenderTimeout(Unavailable):
     """The render did not finish within the time a request waits for it."""
 
     reason = "render_timeout"
+
+
+class RenderTooSlow(RenderTimeout):
+    """The render was stopped by the clock, within its limit of CPU time, because the machine is busy."""

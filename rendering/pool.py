@@ -16,12 +16,20 @@ import structlog
 from django.conf import settings
 
 from rendering.cache import memory_draft
-from rendering.errors import RenderQueueFull, RenderTimeout, RenderTooLarge
+from rendering.errors import RenderQueueFull, RenderTimeout, RenderTooLarge, RenderTooSlow
 from rendering.painters import COMMAND, ENVIRONMENT
-from sourceimages.probing.pool import Pool, PoolExhaustedError, Worker, WorkerDiedError, WorkLimitError
+from sourceimages.probing.pool import (
+    Pool,
+    PoolExhaustedError,
+    Worker,
+    WorkerDiedError,
+    WorkerTimeoutError,
+    WorkLimitError,
+)
 
-LIGHT_SECONDS = 15
+LIGHT_SECONDS = 15  # of CPU time
 HEAVY_SECONDS = 60
+CLOCK_SECONDS = 10  # more than of CPU time, as other processes need the processor too
 CHECKOUT_TIMEOUT = 25  # seconds a request waits for a worker
 ATTEMPTS = 2
 
@@ -106,7 +114,8 @@ def admission(seconds: float = 0) -> Iterator[None]:
 def render(recipe: Mapping[str, Any], target: IO[bytes], *, heavy: bool) -> tuple[dict[str, Any], IO[bytes]]:
     """Render the recipe; return the worker's answer and the result: `target`, or a draft in memory if it is full.
 
-    Raises RenderTooLarge if it takes too much CPU time, RenderTimeout if no worker is free, RenderInterrupted.
+    Raises RenderTooLarge if it takes too much CPU time, RenderTooSlow if it takes too long nevertheless, RenderTimeout
+    if no worker is free, RenderInterrupted.
     """
     seconds = HEAVY_SECONDS if heavy else LIGHT_SECONDS
     request = {**recipe, "seconds": seconds}
@@ -115,7 +124,7 @@ def render(recipe: Mapping[str, Any], target: IO[bytes], *, heavy: bool) -> tupl
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with _pool.checkout() as worker:
-                    answer = worker.call(request, seconds=seconds + 1)
+                    answer = worker.call(request, seconds=seconds + CLOCK_SECONDS)
                     if "error" not in answer:
                         target = worker.copy_output(answer["bytes"], target)
                     return answer, target
@@ -124,6 +133,11 @@ def render(recipe: Mapping[str, Any], target: IO[bytes], *, heavy: bool) -> tupl
             except WorkLimitError as error:
                 raise RenderTooLarge(
                     f"Rendering takes more than {seconds} seconds of CPU time. Use a smaller size or fewer operations."
+                ) from error
+            except WorkerTimeoutError as error:  # a second attempt would take as long
+                limit = seconds + CLOCK_SECONDS
+                raise RenderTooSlow(
+                    f"Rendering took longer than {limit} seconds. Try again later, or ask for a smaller size."
                 ) from error
             except WorkerDiedError as error:
                 log.warning("render.worker_died", attempt=attempt, why=str(error))

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from rendering import definitions
 from rendering.cache import CachedRender, RenderName, renders
-from rendering.errors import RenderQueueFull, RenderTooLarge, UnreadableSource
+from rendering.errors import RenderQueueFull, RenderTooLarge, RenderTooSlow, UnreadableSource
 from rendering.limits import MAX_FRAMES, MAX_PIXELS
 from rendering.pool import RenderInterrupted
 from rendering.resolve import HEAVY_PIXELS, Recipe, recipe_key
@@ -43,7 +43,7 @@ def preview(image: SourceImage, size: str, *, upright: bool = True) -> CachedRen
         with _turn():
             remaining = max(0.0, deadline - time.monotonic())
             return rendered(recipe, name, {image.file.content_hash: image.file}, admission_seconds=remaining)
-    except (UnreadableSource, RenderTooLarge, RenderInterrupted):
+    except (UnreadableSource, RenderTooLarge, RenderTooSlow, RenderInterrupted):
         return None
 
 

@@ -10,7 +10,7 @@ from django.core.cache import cache as memory
 
 from rendering import errors, pool
 from rendering.cache import CachedRender, RenderName, renders, reopened
-from rendering.errors import RenderTimeout, UnreadableSource
+from rendering.errors import RenderTimeout, RenderTooSlow, UnreadableSource
 from rendering.resolve import Recipe
 from rokka.core import failpoints
 from rokka.core.connections import release_connection
@@ -22,7 +22,7 @@ from sourceimages.models import StoredFile
 WAIT_SECONDS = 25  # that a request waits for a render of another request
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.25  # seconds between two looks into the cache
 FAILURE_SECONDS = 60  # that a failure is remembered
-INTERRUPTED_SECONDS = 30  # likewise, if the workers died
+INTERRUPTED_SECONDS = 30  # likewise, if the workers died or took too long
 WORKER_ERRORS = {
     error.reason: error
     for error in (
@@ -33,7 +33,11 @@ WORKER_ERRORS = {
         errors.UnreadableSource,
     )
 }
-INTERRUPTED = "interrupted"
+REMEMBERED: dict[str, type[Exception]] = {
+    **WORKER_ERRORS,
+    "interrupted": pool.RenderInterrupted,
+    "too_slow": RenderTooSlow,
+}
 
 log = structlog.get_logger()
 
@@ -110,7 +114,10 @@ def _call_worker(
         if "error" in answer:
             raise WORKER_ERRORS.get(answer["error"], UnreadableSource)(answer["message"])
     except pool.RenderInterrupted as error:
-        memory.set(_failure_key(key), (INTERRUPTED, str(error)), INTERRUPTED_SECONDS)
+        memory.set(_failure_key(key), ("interrupted", str(error)), INTERRUPTED_SECONDS)
+        raise
+    except RenderTooSlow as error:
+        memory.set(_failure_key(key), ("too_slow", error.message), INTERRUPTED_SECONDS)
         raise
     except DomainError as error:
         if error.reason in WORKER_ERRORS:
@@ -122,10 +129,8 @@ def _call_worker(
 def _raise_remembered(key: str) -> None:
     """Raise the error with which this render has failed recently, if it has."""
     match memory.get(_failure_key(key)):
-        case (str(reason), str(message)) if reason == INTERRUPTED:
-            raise pool.RenderInterrupted(message)
         case (str(reason), str(message)):
-            raise WORKER_ERRORS[reason](message)
+            raise REMEMBERED[reason](message)
 
 
 def _failure_key(key: str) -> str:

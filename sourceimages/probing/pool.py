@@ -51,10 +51,11 @@ class WorkLimitError(WorkerDiedError):
 
 
 class WorkerKilledError(WorkerDiedError):
-    """The worker was ended from outside, for example by the OOM killer, or timed out.
+    """The worker was ended from outside, for example by the OOM killer."""
 
-    Timeouts do not blame the file: files are limited in CPU time.
-    """
+
+class WorkerTimeoutError(WorkerKilledError):
+    """The worker did not respond in time, although it was within its limit of CPU time: the machine is busy."""
 
 
 class PoolExhaustedError(Exception):
@@ -147,7 +148,7 @@ class Worker:
         deadline = time.monotonic() + seconds
         while b"\n" not in self._received:
             if not self._readable.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                raise WorkerKilledError(f"reading took longer than {seconds:g} seconds")
+                raise WorkerTimeoutError(f"reading took longer than {seconds:g} seconds")
             block = os.read(self._answers.fileno(), READ_BYTES)
             if not block:
                 raise self._exit_reason()

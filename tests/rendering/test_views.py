@@ -15,6 +15,7 @@ from rendering.contents import parse_content
 from sourceimages import storage
 from sourceimages.models import SourceImage
 from sourceimages.operations import delete_image, set_protected
+from sourceimages.probing.pool import WorkerTimeoutError
 from tests.support import images
 from tests.support.storage import lose
 
@@ -297,6 +298,21 @@ def test_a_worker_that_dies_twice_is_reported_and_remembered(get, photo, monkeyp
         response = get(resized(photo))
         assert (response.status_code, response["Cache-Control"]) == (500, "no-store")
     assert calls == [False]
+
+
+def test_a_render_that_the_clock_stops_is_503_and_remembered(get, photo, monkeypatch):
+    calls = []
+
+    def time_out(worker, request, *, seconds):
+        calls.append(seconds - request["seconds"])
+        raise WorkerTimeoutError("reading took too long")
+
+    monkeypatch.setattr(pool.RenderWorker, "call", time_out)
+    for _ in range(2):
+        response = get(resized(photo))
+        assert (response.status_code, response.json()["reason"]) == (503, "render_timeout")
+        assert (response["Cache-Control"], response["Retry-After"]) == ("no-store", "2")
+    assert calls == [pool.CLOCK_SECONDS]
 
 
 def test_too_many_waiting_requests_are_refused_at_once(get, photo, acme, monkeypatch):

@@ -50,18 +50,23 @@ class Output:
     """The format, the options that a worker needs to write it, and whether the Accept header decided."""
 
     format: str
-    options: Mapping[str, Any]
+    options: Mapping[str, Any]  # of all formats
     transparent_format: str | None  # instead, if the result has transparent pixels
+    large_format: str | None  # instead, if the result is too large for `format`
     depends_on_accept: bool
+
+    @property
+    def alternatives(self) -> dict[str, str]:
+        given = {"transparent_format": self.transparent_format, "large_format": self.large_format}
+        return {name: format for name, format in given.items() if format}
 
     @property
     def formats(self) -> tuple[str, ...]:
         """The formats that the result can have."""
-        return (self.format, self.transparent_format) if self.transparent_format else (self.format,)
+        return (self.format, *self.alternatives.values())
 
     def as_json(self) -> dict[str, Any]:
-        transparent = {"transparent_format": self.transparent_format} if self.transparent_format else {}
-        return {"format": self.format, "options": dict(self.options), **transparent}
+        return {"format": self.format, "options": dict(self.options), **self.alternatives}
 
 
 def choose_output(
@@ -82,10 +87,14 @@ def choose_output(
     transparent_format, by_accept = None, False
     if format == "jpg":
         transparent_format, by_accept = _transparent_format(options, preferences)
-    values = _values(format, requested, options, explicit)
+    # What a client accepts only because it is smaller must not be refused because it is too large.
+    large_format = {"svg": "png"}.get(requested, requested) if negotiated and format in PREFERRED_FORMATS else None
+    values: dict[str, Any] = {}
+    for one in filter(None, (large_format, transparent_format, format)):
+        values |= _values(one, requested, options, explicit)
     if source_format == "pdf":
         values |= {name: options.get(name) for name in ("pdf.page", "pdf.dpi")}
-    return Output(format, values, transparent_format, depends_on_accept=negotiated or by_accept)
+    return Output(format, values, transparent_format, large_format, depends_on_accept=negotiated or by_accept)
 
 
 def _check_format(requested: str, source_format: str) -> None:

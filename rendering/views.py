@@ -3,7 +3,9 @@
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import IO
+from urllib.parse import unquote
 
 import structlog
 from django.db import DatabaseError
@@ -49,6 +51,7 @@ def render(request: HttpRequest, organization: str, path: str, prefix: str) -> H
     """Answer a render URL. `path` is the raw path without `prefix`, the part that names the organization."""
     if request.method == "OPTIONS":
         response: HttpResponseBase = HttpResponse(status=204)
+        del response["Content-Type"]
         response["Access-Control-Allow-Methods"] = "GET, HEAD, OPTIONS"
         response["Access-Control-Allow-Headers"] = "*"
     elif request.method not in ("GET", "HEAD"):
@@ -66,7 +69,10 @@ def _answer(request: HttpRequest, organization: str, path: str, prefix: str) -> 
     try:
         return _render(request, organization, path, prefix)
     except DomainError as error:
-        return _refusal(error)
+        response = _refusal(error)
+        if unquote(path).lstrip("/").startswith(PREVIEW_PREFIX):
+            response["Cache-Control"] = "no-store"
+        return response
     except RenderInterrupted as error:
         return _uncached(error_response(500, f"Rendering failed: {error}. Try again later.", "server_error"))
     except DatabaseError as error:
@@ -86,7 +92,7 @@ def _render(request: HttpRequest, organization_name: str, path: str, prefix: str
     content = stack.content if stack else None
     options = effective_options(content, url)
     if options.get("source_file"):
-        response = _original(request, image, attachment=options.get("content_disposition") == "attachment")
+        response = _original(request, url, image, attachment=options.get("content_disposition") == "attachment")
     else:
         preferences = Preferences(
             request.META.get("HTTP_ACCEPT", ""), request.META.get("HTTP_SAVE_DATA", "").lower() == "on"
@@ -121,14 +127,14 @@ def _result(
 ) -> HttpResponseBase:
     name = RenderName(image.organization_id, image.hash, recipe.key)
     release_connection()  # all rows are read; the client can read the response slowly
-    if recipe.etag in _etags(request):
+    if _etags(request) & {recipe.etag, "*"}:
         response: HttpResponseBase = HttpResponse(status=304)
         del response["Content-Type"]
     else:
         found = rendered(recipe, name, lookup.files, cached=not url.stack.startswith(PREVIEW_PREFIX))
         response = _file_response(request, found)
         if recipe.attachment:
-            response["Content-Disposition"] = content_disposition(f"{url.slug or image.short_hash}.{found.format}")
+            response["Content-Disposition"] = content_disposition(_file_name(url, image, found.format))
     response["ETag"] = recipe.etag
     if recipe.vary:
         response["Vary"] = ", ".join(recipe.vary)
@@ -154,12 +160,19 @@ def _blocks(file: IO[bytes]) -> Iterator[bytes]:
             yield block
 
 
-def _original(request: HttpRequest, image: SourceImage, *, attachment: bool) -> HttpResponseBase:
+def _original(request: HttpRequest, url: RenderURL, image: SourceImage, *, attachment: bool) -> HttpResponseBase:
     """The stored file unchanged, with ranges."""
     response = original_response(request, image)
-    if response.status_code < 300 and not attachment:
-        response["Content-Disposition"] = content_disposition(image.name).replace("attachment", "inline", 1)
+    if response.status_code < 300:
+        name = _file_name(url, image, image.file.format) if url.slug else image.name
+        disposition = content_disposition(name)
+        response["Content-Disposition"] = disposition if attachment else disposition.replace("attachment", "inline", 1)
     return response
+
+
+def _file_name(url: RenderURL, image: SourceImage, format: str) -> str:
+    """The name under which browsers save the result: the slug, or the name of the image."""
+    return f"{url.slug or PurePath(image.name).stem or image.short_hash}.{format}"
 
 
 def _etags(request: HttpRequest) -> set[str]:
@@ -186,6 +199,7 @@ def _refusal(error: DomainError) -> HttpResponse:
             return _uncached(response, 2)
         case InvalidInput() | NotFound() | Unprocessable():
             response["Cache-Control"] = f"public, max-age={ERROR_SECONDS}"
+            response["Vary"] = "Accept, Save-Data"  # another format may be possible
             return response
     return _uncached(response)
 

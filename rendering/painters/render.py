@@ -49,6 +49,8 @@ def _rendered(recipe: Recipe, output: save.Output) -> dict[str, Any]:
     if other := wanted.get("transparent_format"):  # of results that have transparent pixels
         state = save.without_opaque_alpha(state)
         format = str(other) if state.first.hasalpha() else format
+    if (other := wanted.get("large_format")) and not save.fits(state, format):
+        format = str(other)
     return save.write(state, format, options, output)
 
 

@@ -54,10 +54,7 @@ def write(state: State, format: str, options: Options, output: Output) -> dict[s
     """Write the result and return its properties."""
     width, height = state.size
     state.check(width, height)
-    if (limit := MAX_SIDES.get(format)) and max(width, height) > limit:
-        raise TooLarge(f"{width} × {height} is too large for {format}: the limit is {limit} pixels per side.")
-    if pixels := MAX_PIXELS.get(format):
-        check_pixels(width, height, pixels, frames=len(state.frames), hint="Ask for less, or for jpg.")
+    _check_size(state, format)
     state = _flattened(state, format, options)
     output.clear()
     if format in MAX_PIXELS:
@@ -66,6 +63,23 @@ def write(state: State, format: str, options: Options, output: Output) -> dict[s
         WRITERS[format](state, options, output)
     frames = len(state.frames) if format in ANIMATED else 1
     return {"width": width, "height": height, "frames": frames, "format": format, "bytes": output.size}
+
+
+def fits(state: State, format: str) -> bool:
+    """Whether the format can have a result of this size."""
+    try:
+        _check_size(state, format)
+    except TooLarge:
+        return False
+    return True
+
+
+def _check_size(state: State, format: str) -> None:
+    width, height = state.size
+    if (limit := MAX_SIDES.get(format)) and max(width, height) > limit:
+        raise TooLarge(f"{width} × {height} is too large for {format}: the limit is {limit} pixels per side.")
+    if pixels := MAX_PIXELS.get(format):
+        check_pixels(width, height, pixels, frames=len(state.frames), hint="Ask for less, or for jpg.")
 
 
 def _encode_at_once(state: State, format: str, options: Options, output: Output) -> None:

@@ -93,6 +93,11 @@ def test_other_methods_are_refused(get, photo):
     assert response["Allow"] == "GET, HEAD, OPTIONS"
 
 
+def test_a_response_without_a_body_has_no_content_type(get, photo):
+    response = get(resized(photo), method="options")
+    assert (response.status_code, "Content-Type" in response) == (204, False)
+
+
 def test_browsers_may_use_renders_on_other_sites(get, photo):
     for response in (get(resized(photo)), get(resized(photo), method="options"), get("/nothing")):
         assert response["Access-Control-Allow-Origin"] == "*"
@@ -123,6 +128,57 @@ def test_an_attachment_has_the_slug_as_its_name(get, photo, make_stack):
     make_stack("download", {"options": {"content_disposition": "attachment"}})
     response = get(f"/download/{photo.hash}/red-barn.png")
     assert response["Content-Disposition"] == 'attachment; filename="red-barn.png"'
+
+
+def test_an_attachment_without_slug_has_the_name_of_the_image(get, photo, make_stack):
+    make_stack("download", {"options": {"content_disposition": "attachment"}})
+    assert get(f"/download/{photo.hash}.png")["Content-Disposition"] == 'attachment; filename="photo.png"'
+
+
+@pytest.mark.parametrize("kind", ["inline", "attachment"])
+def test_an_original_has_the_slug_as_its_name(get, photo, make_stack, kind):
+    make_stack("original", {"options": {"source_file": True, "content_disposition": kind}})
+    assert get(f"/original/{photo.hash}/barn.png")["Content-Disposition"] == f'{kind}; filename="barn.jpg"'
+    assert get(f"/original/{photo.hash}.jpg")["Content-Disposition"] == f'{kind}; filename="photo.jpg"'
+
+
+def test_errors_of_previews_are_not_cached(get, photo, make_stack):
+    path = f"/_preview_new/{photo.hash}.jpg"
+    response = get(path)
+    assert (response.status_code, response["Cache-Control"]) == (404, "no-store")
+    make_stack("_preview_new", {"operations": [{"name": "resize", "options": {"width": 10}}]})
+    assert get(path).status_code == 200
+
+
+def test_cached_errors_depend_on_what_the_client_prefers(get, photo):
+    path = f"/dynamic/resize-width-[request.headers.save_data%20%3F%2010%20:%2099999]/{photo.hash}.jpg"
+    assert get(path, **{"save-data": "on"}).status_code == 200
+    response = get(path)
+    assert (response.status_code, response["Cache-Control"]) == (400, "public, max-age=60")
+    assert response["Vary"] == "Accept, Save-Data"
+
+
+def test_a_result_that_is_too_large_for_autoformat_stays_in_its_format(get, photo):
+    path = f"/dynamic/resize-width-10000-height-20-mode-absolute/o-af-1-dpr-2-jpg.quality-5/{photo.hash}"
+    for media_type in ("image/avif", "image/webp"):
+        response = get(f"{path}.jpg", accept=media_type)
+        assert (response.status_code, response["Content-Type"], response["Vary"]) == (200, "image/jpeg", "Accept")
+        assert get(f"{path}.jpg", accept=media_type)["Content-Type"] == "image/jpeg"  # from the cache
+    assert response.getvalue() == get(f"{path}.jpg").getvalue()
+    assert get(f"{path}.webp").status_code == 400
+
+
+def test_the_format_of_transparent_results_has_its_own_quality(get, acme, alice):
+    alice.upload(acme, images.png(40, 40, mode="RGBA"), name="transparent.png")
+    path = "/dynamic/noop/o-jpg.transparency.autoformat-webp-webp.quality"
+    hash = acme.images.get().hash
+    low, lossless = (get(f"{path}-{quality}/{hash}.jpg") for quality in (1, 100))
+    assert low["Content-Type"] == lossless["Content-Type"] == "image/webp"
+    assert low.getvalue() != lossless.getvalue()
+
+
+def test_any_etag_matches_an_asterisk(get, photo):
+    assert get(resized(photo), **{"if-none-match": "*"}).status_code == 304
 
 
 def test_a_document_is_a_placeholder(get, acme, alice):

@@ -405,10 +405,11 @@ def _parse_sigopts(text: str) -> SignatureOptions:
     try:
         time, _, offset = until.rpartition(" ")  # a plus that was not encoded, before the offset to UTC
         date = datetime.fromisoformat(f"{time}+{offset}" if "T" in time else until)
-    except (AttributeError, ValueError):
+        date = date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
+    except (AttributeError, ValueError, OverflowError):  # in UTC, the year can be 0 or 10000
         message = 'Query parameter sigopts: "until" must be a date in ISO 8601, such as 2040-01-01T00:00:00Z.'
         raise InvalidRenderURL(message) from None
-    return SignatureOptions(date if date.tzinfo else date.replace(tzinfo=UTC), given)
+    return SignatureOptions(date, given)
 
 
 def _parse_object(key: str, text: str) -> dict[str, Any]:

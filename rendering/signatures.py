@@ -1,5 +1,6 @@
 """Check the signatures of render URLs."""
 
+import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from hmac import compare_digest
@@ -8,6 +9,9 @@ from urllib.parse import quote, unquote
 from organizations.auth.signed_urls import signature
 from rendering.errors import InvalidSignature
 from rendering.grammar import RenderURL, without_slug
+
+# Part of a value, while the same character as such separates: decoded, a path can have another meaning.
+ENCODED_SEPARATOR = re.compile(r"(%2F|%2D|%25)", re.IGNORECASE)
 
 
 def check_signature(url: RenderURL, *, path: str, query: str, prefix: str, keys: Iterable[str]) -> datetime | None:
@@ -38,8 +42,11 @@ def _paths(path: str, prefix: str, *, has_slug: bool) -> Iterator[str]:
 
     Some servers pass only the unquoted path.
     """
+    parts = ENCODED_SEPARATOR.split(path)
+    unquoted = [part if ENCODED_SEPARATOR.fullmatch(part) else unquote(part) for part in parts]
+    quoted = [part if ENCODED_SEPARATOR.fullmatch(part) else quote(part) for part in unquoted]
     for start in {"", prefix}:
-        for spelling in (path, unquote(path), quote(unquote(path))):
+        for spelling in (path, "".join(unquoted), "".join(quoted)):
             yield start + spelling
             if has_slug:
                 yield start + without_slug(spelling)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import PurePath
 from typing import IO
 from urllib.parse import unquote
@@ -185,7 +185,7 @@ def _cache_control(url: RenderURL, expiry: datetime | None) -> str:
     if url.stack.startswith(PREVIEW_PREFIX):
         return "no-store"
     if expiry is not None:
-        seconds = min(YEAR, int(expiry.astimezone(UTC).timestamp() - time.time()))
+        seconds = min(YEAR, int(expiry.timestamp() - time.time()))
         return f"public, max-age={max(0, seconds)}"
     return f"public, max-age={YEAR}, immutable"
 

@@ -60,6 +60,26 @@ def test_a_signature_is_only_valid_for_its_url(path, query):
         check(path, joined(query, "sig=158acd8f7087d35d"))
 
 
+@pytest.mark.parametrize(
+    ("signed", "sent"),
+    [
+        ("/thumb/v-t-a/blur-sigma-9/3fa9c1.jpg", "/thumb/v-t-a%2Fblur%2Dsigma%2d9/3fa9c1.jpg"),
+        ("/thumb/v-t-a--blur-sigma-9/3fa9c1.jpg", "/thumb/v-t-a%2D%2Dblur%2Dsigma%2D9/3fa9c1.jpg"),
+        ("/thumb/v-t-a%2Fb/3fa9c1.jpg", "/thumb/v-t-a%252Fb/3fa9c1.jpg"),
+    ],
+)
+def test_a_signature_is_not_valid_for_encoded_separators(signed, sent):
+    with pytest.raises(InvalidSignature, match="wrong"):
+        check(sent, f"sig={signature(signed, '', KEY)}")
+    check(sent, f"sig={signature(sent, '', KEY)}")
+
+
+def test_the_message_has_the_expiry_in_utc():
+    query = "sigopts=%7B%22until%22%3A%222020-01-01T01%3A00%3A00%2B02%3A00%22%7D"
+    with pytest.raises(InvalidSignature, match="expired at 2019-12-31T23:00:00Z"):
+        check("/thumb/3fa9c1.jpg", f"{query}&sig={signature('/thumb/3fa9c1.jpg', query, KEY)}")
+
+
 def test_a_signature_can_stand_anywhere_in_the_query():
     value = signature("/thumb/3fa9c1.jpg", "a=1&b=2", KEY)
     for query in (f"sig={value}&a=1&b=2", f"a=1&sig={value}&b=2", f"a=1&b=2&sig={value}"):

@@ -68,7 +68,16 @@ def test_a_signature_can_expire(until):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"until": "tomorrow"}', '{"until": 5}', '{"until": "2040-13-01"}', '{"until": ""}']
+    "text",
+    [
+        "",
+        "[]",
+        '{"until": "tomorrow"}',
+        '{"until": 5}',
+        '{"until": "2040-13-01"}',
+        '{"until": "9999-12-31T23:59:59-01:00"}',
+        '{"until": ""}',
+    ],
 )
 def test_an_invalid_expiry_is_refused(text):
     with pytest.raises(InvalidRenderURL, match="sigopts"):

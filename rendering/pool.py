@@ -8,7 +8,7 @@ import atexit
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -29,6 +29,7 @@ from sourceimages.probing.pool import (
 
 LIGHT_SECONDS = 15  # of CPU time
 HEAVY_SECONDS = 60
+PATTERN_SECONDS = 1
 CLOCK_SECONDS = 10  # more than of CPU time, as other processes need the processor too
 CHECKOUT_TIMEOUT = 25  # seconds a request waits for a worker
 ATTEMPTS = 2
@@ -111,13 +112,27 @@ def admission(seconds: float = 0) -> Iterator[None]:
         _waiting.release()
 
 
-def render(recipe: Mapping[str, Any], target: IO[bytes], *, heavy: bool) -> tuple[dict[str, Any], IO[bytes]]:
+def matches(patterns: Sequence[str], text: str) -> bool:
+    """Return whether one of the regular expressions is found in the text.
+
+    In a worker: some expressions take longer than any request may, and block all threads of the process meanwhile.
+    Raises RenderTooLarge, RenderTimeout, RenderQueueFull, RenderInterrupted.
+    """
+    with admission(), memory_draft() as target:
+        recipe = {"patterns": list(patterns), "text": text}
+        answer, _ = render(recipe, target, heavy=False, seconds=PATTERN_SECONDS)
+    return answer.get("found") is True
+
+
+def render(
+    recipe: Mapping[str, Any], target: IO[bytes], *, heavy: bool, seconds: int | None = None
+) -> tuple[dict[str, Any], IO[bytes]]:
     """Render the recipe; return the worker's answer and the result: `target`, or a draft in memory if it is full.
 
     Raises RenderTooLarge if it takes too much CPU time, RenderTooSlow if it takes too long nevertheless, RenderTimeout
     if no worker is free, RenderInterrupted.
     """
-    seconds = HEAVY_SECONDS if heavy else LIGHT_SECONDS
+    seconds = seconds or (HEAVY_SECONDS if heavy else LIGHT_SECONDS)
     request = {**recipe, "seconds": seconds}
     deadline = time.monotonic() + CHECKOUT_TIMEOUT
     with _lane(heavy, deadline):

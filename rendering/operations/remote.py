@@ -1,8 +1,9 @@
 """Remote images: fetched when a render URL first names them, then stored as source images."""
 
+import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,8 @@ from django.db import transaction
 
 from organizations.audit import SYSTEM
 from organizations.models import Organization
-from rendering.errors import RemoteImageUnavailable, RenderTimeout
+from rendering import pool
+from rendering.errors import RemoteImageUnavailable, RenderTimeout, RenderTooLarge
 from rendering.models import RemoteImage
 from rokka.core.connections import release_connection
 from rokka.core.errors import DomainError, TooManyRequests, Unavailable
@@ -31,6 +33,7 @@ from sourceimages.uploads.upload import Upload
 
 MAX_URL = 2_000  # characters
 FAILURE_SECONDS = 60  # that a failed fetch is remembered
+HOST_SECONDS = 3600  # that it is remembered whether the whitelist has a host
 WAIT_SECONDS = 25  # for a fetch by another request
 PAUSE = 0.1  # seconds
 LABEL = "remote image"
@@ -42,7 +45,7 @@ log = structlog.get_logger()
 def remote_url(value: str, options: Mapping[str, Any]) -> str:
     """The URL that a render URL names, if the options of stack and organization allow it.
 
-    Raises RemoteImageUnavailable.
+    Raises RemoteImageUnavailable; RenderTimeout and RenderQueueFull if no worker is free to match the whitelist.
     """
     if re.match(r"https?://", value, re.IGNORECASE):
         _check_full_url(value, options)
@@ -156,8 +159,23 @@ def _check_full_url(url: str, options: Mapping[str, Any]) -> None:
     except ValueError:
         host = ""
     patterns = options.get("remote_fullurl_whitelist")
-    if not host or (patterns and not any(re.search(pattern, host) for pattern in patterns)):
+    if not host or (patterns and not _is_listed(host, patterns)):
         raise RemoteImageUnavailable(f"The host {host[:80]!r} is not in remote_fullurl_whitelist.")
+
+
+def _is_listed(host: str, patterns: Sequence[str]) -> bool:
+    """Whether a pattern matches the host. Raises RemoteImageUnavailable if that takes too long."""
+    key = f"remote-host:{sha256(json.dumps([host, *patterns]).encode()).hexdigest()}"
+    listed = memory.get(key)
+    if listed is None:
+        try:
+            listed = pool.matches(patterns, host)
+        except RenderTooLarge as error:
+            memory.set(key, False, FAILURE_SECONDS)
+            message = f"The expressions of remote_fullurl_whitelist take too long for the host {host[:80]!r}."
+            raise RemoteImageUnavailable(f"{message} Simplify them.") from error
+        memory.set(key, listed, HOST_SECONDS)
+    return bool(listed)
 
 
 def _below_basepath(path: str, options: Mapping[str, Any]) -> str:

@@ -7,7 +7,8 @@ The parent starts `COMMAND` with the descriptor of a memory file (`os.memfd_crea
 
 The worker first prints {"sandboxed": true}. It then reads one recipe per line, with "seconds" of CPU time, and answers
 with one line: {"width", "height", "frames", "format", "bytes"}, or {"error", "message"}, where the error is the
-`reason` of a class in `rendering.errors`. The result is in the memory file from offset 0. Both processes share its file
+`reason` of a class in `rendering.errors`. A request can also have "patterns", regular expressions, and a "text"; the
+answer is {"found", "bytes"}. The result of a recipe is in the memory file from offset 0. Both processes share its file
 position, so the parent must read it with explicit offsets (`os.pread`, `os.sendfile`), before the next request. If the
 worker exceeds its CPU time, the kernel ends it with SIGXCPU.
 """

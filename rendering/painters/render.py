@@ -38,6 +38,8 @@ def answer(recipe: Recipe, output: save.Output) -> dict[str, Any]:
 
 
 def _rendered(recipe: Recipe, output: save.Output) -> dict[str, Any]:
+    if "patterns" in recipe:
+        return {"bytes": 0, "found": any(re.search(pattern, recipe["text"]) for pattern in recipe["patterns"])}
     wanted = recipe["output"]
     format, options = str(wanted["format"]), wanted.get("options") or {}
     limits = Limits(**recipe.get("limits") or {})

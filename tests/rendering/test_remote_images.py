@@ -68,6 +68,13 @@ def test_a_full_url_is_fetched_if_its_host_is_allowed(get, allow, base):
     assert reason(get(f"{RESIZED}/-{base}/b.png-.png")) == (404, "remote_image_unavailable")
 
 
+def test_an_expression_that_never_ends_is_stopped(get, allow):
+    allow(remote_fullurl_allow=True, remote_fullurl_whitelist=["^(a+)+$"])
+    response = get(f"{RESIZED}/-https://{'a' * 60}.example.org/a.png-.png")
+    assert reason(response) == (404, "remote_image_unavailable")
+    assert "remote_fullurl_whitelist take too long" in response.json()["message"]
+
+
 @pytest.mark.parametrize("options", [{}, {"remote_fullurl_allow": False}])
 def test_full_urls_are_refused_by_default(get, allow, base, origin, options):
     allow(**options)

@@ -28,6 +28,7 @@ WORKER_ERRORS = {
     for error in (
         errors.FormatUnavailable,
         errors.InvalidOperation,
+        errors.InvalidStackOption,
         errors.OperationUnavailable,
         errors.RenderTooLarge,
         errors.UnreadableSource,

@@ -6,7 +6,7 @@ import pypdfium2
 import pyvips
 from pypdfium2 import raw as pdfium
 
-from .problems import UnreadableSource, check_pixels
+from .problems import InvalidOption, UnreadableSource, check_pixels
 from .sizes import Size, rounded
 from .source import Source
 from .state import scaling
@@ -18,10 +18,10 @@ WHITE = 0xFFFFFFFF
 
 
 def open_source(path: str, *, page: int, dpi: int, max_pixels: int) -> Source:
-    """Raises UnreadableSource if the document has no such page."""
+    """Raises InvalidOption if the document has no such page."""
     document = pypdfium2.PdfDocument(path)
     if page > len(document):
-        raise UnreadableSource(f"The document has {len(document)} pages, so pdf.page can't be {page}.")
+        raise InvalidOption(f"pdf.page must be at most {len(document)}, the number of pages, not {page}.")
     opened = document[page - 1]
     width, height = opened.get_size()
     if not (0 < width < MAX_SIDE and 0 < height < MAX_SIDE):

@@ -32,6 +32,12 @@ class InvalidOperation(RenderError):
     reason = "invalid_operation"
 
 
+class InvalidOption(RenderError):
+    """A stack option that does not suit the source."""
+
+    reason = "invalid_stack_option"
+
+
 def check_pixels(width: float, height: float, limit: int, *, frames: int = 1, hint: str = "Ask for less.") -> None:
     """Raises TooLarge if the image, or all frames together, exceed the limit."""
     if width * height * frames > limit:

@@ -221,8 +221,7 @@ def test_a_large_source_is_rendered_if_the_result_is_small(rendered, refused):
 def test_a_page_of_a_pdf_that_does_not_exist(refused, corpus):
     path = corpus / "images" / "pdf" / "one-page.pdf"
     reason, message = refused(path, format="pdf", options={"pdf.page": 7})
-    assert reason == "unreadable_source"
-    assert "1 pages" in message
+    assert (reason, message) == ("invalid_stack_option", "pdf.page must be at most 1, the number of pages, not 7.")
 
 
 def test_pages_and_resolution_of_a_pdf(rendered, corpus):

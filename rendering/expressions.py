@@ -102,6 +102,7 @@ def compile(text: str) -> CompiledExpression:
     return CompiledExpression(text, names, variables, tree)
 
 
+@lru_cache(maxsize=CACHED_EXPRESSIONS)
 def looks_like_expression(text: str) -> bool:
     """Return whether the text of a stack variable is an expression: it reads a value, and can be parsed."""
     if not LOOKS_LIKE_EXPRESSION.search(text):

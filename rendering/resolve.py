@@ -15,7 +15,15 @@ from rendering import definitions, expressions
 from rendering.contents import StackContent
 from rendering.errors import InvalidExpression, InvalidOperation, InvalidStack, RenderTooLarge
 from rendering.grammar import Expression, RenderURL
-from rendering.limits import MAX_BASESTACKS, MAX_COMPOSITION_DEPTH, MAX_FRAMES, MAX_OPERATIONS, MAX_PIXELS
+from rendering.limits import (
+    MAX_ALL_OPERATIONS,
+    MAX_BASESTACKS,
+    MAX_COMPOSITION_DEPTH,
+    MAX_EXPRESSIONS,
+    MAX_FRAMES,
+    MAX_OPERATIONS,
+    MAX_PIXELS,
+)
 from rendering.output import ANIMATED_FORMATS, Preferences, choose_output
 from rendering.painters import ENGINE_VERSION
 from sourceimages.formats import FONTS, RENDERABLE, UNDECODABLE
@@ -130,6 +138,8 @@ class _Resolver:
         self.preferences = preferences
         self.vary: set[str] = set()
         self.heavy = False
+        self.count = 0  # of operations
+        self.expressions = 0  # and variables
 
     def recipe(self, source: Source, stack: StackContent | None, epoch: int) -> Recipe:
         scope = self._scope(source, stack, effective_options(stack, self.url), self.url.variables)
@@ -168,11 +178,12 @@ class _Resolver:
         if stack is None:
             scope.variables.update(variables)
             return scope
+        self.count_expressions(len(stack.variables))  # literals are parsed too
         for name, definition in stack.variables.items():
             if name in variables:
                 scope.variables[name] = variables[name]
             elif isinstance(definition, str) and expressions.looks_like_expression(definition):
-                scope.variables[name] = scope.evaluate(definition)
+                scope.variables[name] = scope.evaluate_counted(definition)
             else:
                 scope.variables[name] = definition
         scope.variables.update(variables)
@@ -182,6 +193,15 @@ class _Resolver:
                 scope.options.update(definitions.cast_stack_options(overrides.get("options") or {}, from_url=False))
                 scope.variables.update(overrides.get("variables") or {})
         return scope
+
+    def count_expressions(self, number: int) -> None:
+        """Raises RenderTooLarge if there are too many of them."""
+        self.expressions += number
+        if self.expressions > MAX_EXPRESSIONS:
+            raise RenderTooLarge(
+                f"The stack has more than {MAX_EXPRESSIONS} variables and expressions, with those of its compositions. "
+                "Use fewer."
+            )
 
     def _calls(self, stack: StackContent | None) -> list["_Call"]:
         """The operations of the stack or the URL, with the overrides of the URL."""
@@ -218,6 +238,11 @@ class _Resolver:
 
     def _operation(self, call: "_Call", scope: "_Scope", dpr: float, depth: int) -> dict[str, Any] | None:
         """The operation for the worker; None if it is disabled or does nothing."""
+        self.count += 1
+        if self.count > MAX_ALL_OPERATIONS:
+            raise RenderTooLarge(
+                f"The stack has more than {MAX_ALL_OPERATIONS} operations, with those of its compositions. Use fewer."
+            )
         values = {name: scope.value(value) for name, value in call.options.items() if name not in call.expressions}
         values |= {name: scope.evaluated(expression) for name, expression in call.expressions.items()}
         options = definitions.resolve_operation(call.name, values)
@@ -313,6 +338,10 @@ class _Scope:
         return self.evaluate(expression)
 
     def evaluate(self, text: str) -> Any:
+        self.resolver.count_expressions(1)
+        return self.evaluate_counted(text)
+
+    def evaluate_counted(self, text: str) -> Any:
         compiled = expressions.compile(text)
         if "request" in compiled.roots:
             self.resolver.vary.add("Save-Data")

@@ -429,6 +429,27 @@ def test_compositions_cannot_be_nested_without_end():
         recipe("thumb", stack, self=stack)
 
 
+def test_compositions_can_not_multiply_operations():
+    def compositions(of, count):
+        return [{"name": "composition", "options": {"mode": "background", "secondary_stack": of}}] * count
+
+    stacks = {"single": [{"name": "blur"}], "double": compositions("single", 32)}
+    assert len(recipe("thumb", compositions("single", 32), **stacks).body["operations"]) == 32
+    with pytest.raises(RenderTooLarge, match="more than 100 operations"):
+        recipe("thumb", compositions("double", 32), **stacks)
+
+
+def test_compositions_can_not_multiply_expressions():
+    def body(of, count):
+        operations = [{"name": "composition", "options": {"mode": "background", "secondary_stack": of}}] * count
+        return {"operations": operations, "variables": {f"v{number}": "image.width" for number in range(20)}}
+
+    stacks = {"single": body("empty", 0)}
+    assert recipe("thumb", body("single", 24), **stacks).body["operations"]
+    with pytest.raises(RenderTooLarge, match="more than 500 variables and expressions"):
+        recipe("thumb", body("single", 25), **stacks)
+
+
 def test_unknown_secondary_images_and_stacks_are_not_found():
     with pytest.raises(ImageNotFound):
         recipe("dynamic/composition-mode-background-secondary_image-ffffffff")

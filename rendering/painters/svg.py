@@ -22,6 +22,7 @@ from .source import Source
 
 MAX_DISTORTION = 0.02  # difference of aspect ratios by rounding
 MAX_BYTES = 32 * 2**20
+MAX_DEPTH = 256  # as of libxml2
 GZIP, GZIP_WINDOW = b"\x1f\x8b", 31
 SVG, XLINK, XML = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink", "http://www.w3.org/XML/1998/namespace"
 HREFS = {"href", f"{{{XLINK}}}href", "src"}
@@ -46,6 +47,7 @@ def open_source(path: str, changes: Sequence[Mapping[str, str]] = ()) -> Source:
     content = _read(path)
     if changes:
         root = _parse(content)
+        _check_depth(root)
         _change(root, changes)
         content = ElementTree.tostring(root)
     natural = pyvips.Image.svgload_buffer(content)
@@ -84,6 +86,7 @@ def answer(path: str, operations: Sequence[Mapping[str, Any]]) -> tuple[bytes, S
             raise FormatUnavailable(f"The result of {operation['name']} can't be an SVG. Ask for png or webp.")
     size = _natural_size(path)
     root = _parse(_read(path))
+    _check_depth(root)
     _change(root, changes_of(operations))
     _sanitize(root)
     if "viewBox" not in root.attrib:
@@ -140,6 +143,16 @@ def _parse(content: bytes) -> Element:
     if _local_name(root) != "svg":
         raise UnreadableSource("The source is not a valid SVG.")
     return root
+
+
+def _check_depth(root: Element) -> None:
+    """Raises TooLarge for elements that are nested too deep to be written, which is recursive."""
+    level, depth = [root], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise TooLarge(f"The SVG is nested deeper than {MAX_DEPTH} levels, the limit for rendering.")
+        level = [child for element in level for child in element]
 
 
 def _change(root: Element, changes: Sequence[Mapping[str, str]]) -> None:

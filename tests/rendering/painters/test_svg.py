@@ -39,6 +39,12 @@ def test_an_absolute_resize_stretches(vector):
     assert root.get("preserveAspectRatio") == "none"
 
 
+def test_elements_that_are_nested_too_deep_are_refused(refused, vector):
+    vector(DRAWING.format("<g>" * 255 + "</g>" * 255))
+    reason, message = refused(DRAWING.format("<g>" * 5000 + "</g>" * 5000).encode(), format="svg", to="svg")
+    assert (reason, "256 levels" in message) == ("render_too_large", True)
+
+
 @pytest.mark.parametrize("operation", [{"blur": {}}, {"svg2bitmap": {}}, {"autorotate": {"width": 1, "height": 2}}])
 def test_operations_on_pixels_can_not_give_an_svg(refused, operation):
     assert refused(images.svg(), operation, format="svg", to="svg")[0] == "format_unavailable"

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from rendering.limits import MAX_COMPOSITION_DEPTH
+from sourceimages.probing.readers import sandbox
 
 from . import MAX_RESULT_BYTES, geometry, load, save, svg
 from .operations import OPERATIONS
@@ -16,7 +17,10 @@ from .state import Areas, Box, Limits, State, scaling
 
 Recipe = Mapping[str, Any]
 OUT_OF_MEMORY = re.compile(r"\bmemory\b|\balloc", re.IGNORECASE)
-NO_MEMORY = {"error": TooLarge.reason, "message": "The render needs more memory than is available. Ask for less."}
+NO_MEMORY = {
+    "error": TooLarge.reason,
+    "message": f"The render needs more than {sandbox.MEMORY // 2**30} GB of memory, the limit. Ask for less.",
+}
 COMMUTING = {"noop", "svg2bitmap", "svgdynamic", "multiply"}  # give the same result before and after a resize
 
 

@@ -9,15 +9,18 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandError, CommandParser, OutputWrapper
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
 from organizations.models import Organization, User
 from rokka.core.commands import OperatorCommand
 from rokka.core.errors import DomainError
+from rokka.core.http import is_unavailable
+
+UNDEFINED_TABLE = "42P01"  # SQLSTATE of PostgreSQL: before the first `migrate`
 
 
 class OperationCommand(OperatorCommand, ABC):
-    """A command that runs one operation. A DomainError ends it with its message and exit status 1."""
+    """A command that runs one operation. Its errors, and an unavailable database, end it with a message."""
 
     json = False  # whether the command has --json
 
@@ -27,9 +30,17 @@ class OperationCommand(OperatorCommand, ABC):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            self.run(**options)
+            self._handle(**options)
         except DomainError as error:
             raise CommandError(error.message) from error
+        except DatabaseError as error:
+            if not is_unavailable(error) and getattr(error.__cause__, "sqlstate", None) != UNDEFINED_TABLE:
+                raise
+            cause = str(error).partition("\n")[0].rstrip(".")
+            raise CommandError(f"The database is unavailable: {cause}. Check it with manage.py doctor.") from error
+
+    def _handle(self, **options: Any) -> None:
+        self.run(**options)
 
     @abstractmethod
     def run(self, **options: Any) -> None:
@@ -45,41 +56,51 @@ class OperationCommand(OperatorCommand, ABC):
             self.stdout.write(note)
 
 
-class ChangeCommand(OperationCommand):
-    """A command that changes much. With --dry-run it only counts, with --json it prints one JSON object.
-
-    `run` puts numbers into `report`, under the same names with and without --dry-run.
-    """
+class ReportCommand(OperationCommand):
+    """A command that with --json prints `report`, which `run` fills, as one JSON object; with `error` if it failed."""
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--dry-run", action="store_true", help="count only; change nothing")
         parser.add_argument(
             "--json", action="store_true", help="print one JSON object; everything else goes to standard error"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.report: dict[str, Any] = {"dry_run": options["dry_run"]}
+        self.report = self.new_report(options)
         if not options["json"]:
-            self._handle(*args, **options)
+            super().handle(*args, **options)
             return
         output, self.stdout = self.stdout, OutputWrapper(sys.stderr)
         try:
             with redirect_stdout(sys.stderr):
-                self._handle(*args, **options)
+                super().handle(*args, **options)
         except CommandError as error:
             self.report["error"] = str(error)
             raise
         finally:
             output.write(json.dumps(self.report, default=str))
 
-    def _handle(self, *args: Any, **options: Any) -> None:
+    def new_report(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        return {}
+
+
+class ChangeCommand(ReportCommand):
+    """A command that changes much. With --dry-run it only counts, and `report` has the same names as without."""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--dry-run", action="store_true", help="count only; change nothing")
+
+    def new_report(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        return {"dry_run": options["dry_run"]}
+
+    def _handle(self, **options: Any) -> None:
         """Run the operation; a dry run is rolled back, in case that counting has an effect, such as a hold."""
         if not options["dry_run"]:
-            super().handle(*args, **options)
+            super()._handle(**options)
             return
         with transaction.atomic():
-            super().handle(*args, **options)
+            super()._handle(**options)
             transaction.set_rollback(True)
 
 

@@ -1,16 +1,15 @@
 """Base class of commands that recover files: filters and confirmation."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 
 from organizations.management.base import ChangeCommand, organization
 from sourceimages.maintenance.recovery import FileFilter
+from sourceimages.management.arguments import parse_time
 from sourceimages.management.ownership import ImageCommand
 from sourceimages.management.terminal import add_yes_option, confirm, count_label, size_label
-from sourceimages.search.periods import period
 from sourceimages.storage import StoredObject
 
 
@@ -26,12 +25,9 @@ class RecoveryCommand(ImageCommand, ChangeCommand):
         parser.add_argument(
             "--since",
             metavar="TIME",
-            type=parse_time,
             help=f"only files {self.timestamp} at or after this time (ISO 8601, UTC)",
         )
-        parser.add_argument(
-            "--until", metavar="TIME", type=parse_time, help=f"only files {self.timestamp} at or before this time"
-        )
+        parser.add_argument("--until", metavar="TIME", help=f"only files {self.timestamp} at or before this time")
         add_yes_option(parser)
 
     def file_filter(self, options: dict[str, Any]) -> FileFilter:
@@ -39,8 +35,8 @@ class RecoveryCommand(ImageCommand, ChangeCommand):
         return FileFilter(
             frozenset(options["keys"]),
             organization(name) if name else None,
-            options["since"],
-            options["until"],
+            parse_time(options, "since"),
+            parse_time(options, "until"),
         )
 
     def confirmed(self, files: Sequence[StoredObject], description: str, options: dict[str, Any]) -> bool:
@@ -60,10 +56,3 @@ class RecoveryCommand(ImageCommand, ChangeCommand):
         if not options["yes"]:
             confirm(action)
         return True
-
-
-def parse_time(text: str) -> datetime:
-    try:
-        return period(text).start
-    except ValueError as error:
-        raise CommandError(f"Invalid time {text!r}. Use ISO 8601, for example 2026-11-29T10:00.") from error

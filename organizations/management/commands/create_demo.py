@@ -6,17 +6,17 @@ from django.core.management.base import CommandParser
 from django.db import transaction
 
 from organizations.audit import COMMAND
+from organizations.management.base import OperationCommand
 from organizations.models import Organization, User
 from organizations.operations import create_organization_with_admin, create_staff, set_roles
 from organizations.permissions import Role
-from rokka.core.commands import OperatorCommand
 
 NAME, EMAIL = "demo", "demo@example.org"
 # The first image of the current folder: quoted for curl too, where a comma would separate files.
 IMAGE = r"""filedata=@\"$(ls | grep -Ei '\.(jpe?g|png|webp|gif|heic|avif|tiff?)$' | head -n 1)\""""
 
 
-class Command(OperatorCommand):
+class Command(OperationCommand):
     help = (
         "Print the addresses of the server. Unless an organization exists, create a demo organization and a login to "
         "the admin, and print its API key and password."
@@ -25,7 +25,7 @@ class Command(OperatorCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--port", default="8000")
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         host = f"http://127.0.0.1:{options['port']}"
         self.stdout.write(
             f"\nrokka is at {host} and stores its data in {settings.DATA_DIR}.\n\n"

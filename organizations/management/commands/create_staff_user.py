@@ -5,11 +5,11 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from organizations.audit import COMMAND
-from organizations.management.base import OperationCommand
+from organizations.management.base import ReportCommand
 from organizations.operations import create_staff
 
 
-class Command(OperationCommand):
+class Command(ReportCommand):
     help = "Create a staff user for the admin. The password is prompted for, or read from standard input."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -21,6 +21,7 @@ class Command(OperationCommand):
     def run(self, **options: Any) -> None:
         fields = {"email": options["email"], "superuser": options["superuser"]}
         user = create_staff(options["username"], self._password(), **fields, actor=COMMAND)
+        self.report |= {"user_id": str(user.pk), "username": user.username} | fields
         self.stdout.write(f"Created {user.username}, who can log in at /admin/.")
 
     def _password(self) -> str:

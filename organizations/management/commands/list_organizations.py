@@ -5,17 +5,17 @@ from django.core.management.base import CommandParser
 from django.db.models import Count, OuterRef, Subquery, Sum
 from django.template.defaultfilters import filesizeformat
 
+from organizations.management.base import OperationCommand
 from organizations.models import Organization, UsageCounter
-from rokka.core.commands import OperatorCommand
 
 
-class Command(OperatorCommand):
+class Command(OperationCommand):
     help = "List all organizations with their members, images and storage used."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object per line")
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         counters = UsageCounter.objects.filter(organization=OuterRef("pk")).values("organization")
         organizations = Organization.objects.annotate(
             members=Count("memberships"),

@@ -3,11 +3,11 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from organizations.audit import COMMAND
-from organizations.management.base import OperationCommand, user
+from organizations.management.base import ReportCommand, user
 from organizations.operations import remove_totp
 
 
-class Command(OperationCommand):
+class Command(ReportCommand):
     help = "Remove the second factor of a user who has lost it. Keys of the user no longer require one."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -16,5 +16,6 @@ class Command(OperationCommand):
 
     def run(self, **options: Any) -> None:
         owner = user(options["user"])
+        self.report["user_id"] = str(owner.pk)
         remove_totp(owner, actor=COMMAND)
         self.stdout.write(f"{owner} has no second factor.")

@@ -1,14 +1,14 @@
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from organizations.audit import COMMAND
-from organizations.management.base import OperationCommand, organization, user
+from organizations.management.base import ReportCommand, organization, user
 from organizations.operations import remove_member, set_roles
 from organizations.permissions import Role
 
 
-class Command(OperationCommand):
+class Command(ReportCommand):
     help = "Set the roles of a user in an organization, replacing all others, or remove the user with --remove."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -25,9 +25,14 @@ class Command(OperationCommand):
 
     def run(self, **options: Any) -> None:
         tenant, member = organization(options["organization"]), user(options["user"])
+        self.report |= {"organization": tenant.name, "user_id": str(member.pk)}
         if options["remove"]:
+            if options["roles"] or options["comment"] is not None:
+                raise CommandError("--remove can't be combined with roles or --comment.")
             remove_member(tenant, member.pk, actor=COMMAND)
+            self.report |= {"roles": [], "change": "removed"}
             self.stdout.write(f"{member} was removed from {tenant}.")
             return
         membership, change = set_roles(tenant, member.pk, options["roles"], comment=options["comment"], actor=COMMAND)
+        self.report |= {"roles": membership.roles, "change": change.value}
         self.stdout.write(f"{member} in {tenant}: {', '.join(membership.roles)} ({change.value})")

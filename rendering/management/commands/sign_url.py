@@ -6,6 +6,7 @@ from django.core.management.base import CommandError, CommandParser
 from organizations.auth.signed_urls import EXPIRY_ROUNDING_SECONDS, round_up, signed_url
 from organizations.management.base import OperationCommand, organization
 from rendering.explain import located
+from sourceimages.management.arguments import positive_integer
 
 
 class Command(OperationCommand):
@@ -13,7 +14,9 @@ class Command(OperationCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("url", help="a render URL")
-        parser.add_argument("--seconds", type=int, help="how long the signature is valid; without it, forever")
+        parser.add_argument(
+            "--seconds", type=positive_integer, help="how long the signature is valid; without it, forever"
+        )
         parser.add_argument("--host", default="", help="how hosts are built: https://example.org/{organization}")
 
     def run(self, **options: Any) -> None:

@@ -9,9 +9,9 @@ from organizations.management.base import ChangeCommand
 from organizations.models import ApiKey
 from organizations.operations import delete_key, effects_of
 from rokka.backoffice.key_effects import Item, items_of, summary_of, undo_items
+from sourceimages.management.arguments import parse_time
 from sourceimages.management.job_command import EXIT_WITH_ERRORS
 from sourceimages.management.terminal import add_yes_option, confirm
-from sourceimages.search.periods import period
 
 
 class Command(ChangeCommand):
@@ -34,9 +34,9 @@ class Command(ChangeCommand):
     def run(self, **options: Any) -> None:
         try:
             key_id = UUID(options["key"])
-            since = period(options["since"]).start if options["since"] else None
-        except (ValueError, OverflowError) as error:
-            raise CommandError(f"Invalid ID of a key or --since: {error}") from error
+        except ValueError as error:
+            raise CommandError("Invalid ID of an API key. Use the ID in the admin or the audit log.") from error
+        since = parse_time(options, "since")
         key = ApiKey.objects.select_related("user").filter(pk=key_id).first()
         effects = effects_of(key_id, since=since)
         if key is None and not effects:

@@ -8,8 +8,8 @@ from organizations.audit import COMMAND
 from organizations.management.base import ChangeCommand, organization
 from organizations.management.base import user as find_user
 from organizations.operations import MembershipEffect, admins_before, undo_membership
+from sourceimages.management.arguments import parse_time
 from sourceimages.management.terminal import add_yes_option, confirm, count_label
-from sourceimages.search.periods import period
 
 DEFAULT_DAYS = 7
 
@@ -31,10 +31,7 @@ class Command(ChangeCommand):
 
     def run(self, **options: Any) -> None:
         tenant = organization(options["organization"])
-        try:
-            since = period(options["since"]).start if options["since"] else timezone.now() - timedelta(DEFAULT_DAYS)
-        except (ValueError, OverflowError) as error:
-            raise CommandError(f"--since={options['since']!r} is invalid: {error}") from error
+        since = parse_time(options, "since") or timezone.now() - timedelta(DEFAULT_DAYS)
         wanted = {find_user(text).pk for text in options["users"]}
         removed = [one for one in admins_before(tenant, since) if not wanted or one.user.pk in wanted]
         if not removed:

@@ -1,3 +1,4 @@
+from collections import Counter
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -16,17 +17,22 @@ class Command(ImageCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument(
             "--verify-checksums", action="store_true", help="also read all stored files and verify their SHA-256 (slow)"
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        errors = 0
+    def run(self, **options: Any) -> None:
+        counts: Counter[Severity] = Counter()
+        findings = self.report["findings"] = []
         for finding in consistency.check(verify_checksums=options["verify_checksums"]):
-            errors += finding.severity is Severity.ERROR
+            counts[finding.severity] += 1
+            if options["json"]:  # there can be as many as files
+                findings.append({"level": finding.severity.lower(), "message": finding.message})
             self.stdout.write(f"{finding.severity}: {finding.message}")
+        self.report |= {"errors": counts[Severity.ERROR], "warnings": counts[Severity.WARNING]}
         for note in consistency.storage_notes():
             self.stderr.write(f"INFO: {note}")
-        if errors:
-            raise CommandError(f"{count_label(errors, 'problem')} found.")
+        if counts[Severity.ERROR]:
+            raise CommandError(f"{count_label(counts[Severity.ERROR], 'problem')} found.")
         self.stdout.write("No problems found.")

@@ -10,6 +10,7 @@ from sourceimages import grace_period
 from sourceimages.maintenance import garbage_collection, storage_trash
 from sourceimages.maintenance.garbage_collection import Scan
 from sourceimages.maintenance.survey import survey_all
+from sourceimages.management.arguments import positive_integer
 from sourceimages.management.ownership import ImageCommand
 from sourceimages.management.terminal import add_yes_option, confirm, count_label, size_label
 
@@ -28,7 +29,7 @@ class Command(ImageCommand, ChangeCommand):
         add_yes_option(parser, condition="with --confirm: ")
         parser.add_argument(
             "--grace-seconds",
-            type=int,
+            type=positive_integer,
             metavar="N",
             help="first set, for all processes, the minimum age of an orphaned file before it is moved",
         )

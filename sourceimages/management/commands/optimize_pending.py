@@ -1,5 +1,4 @@
 from collections import Counter
-from datetime import datetime
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -9,10 +8,10 @@ from organizations.management.base import ChangeCommand, organization
 from rokka.core.errors import DomainError
 from rokka.core.locks import exclusive
 from sourceimages import operations
+from sourceimages.management.arguments import parse_time
 from sourceimages.management.ownership import ImageCommand
 from sourceimages.management.terminal import add_yes_option, confirm, count_label
 from sourceimages.operations import Undone
-from sourceimages.search.periods import period
 
 
 class Command(ImageCommand, ChangeCommand):
@@ -65,7 +64,7 @@ class Command(ImageCommand, ChangeCommand):
 
     def _undo(self, *, dry_run: bool, yes: bool, **options: Any) -> None:
         owner = organization(options["organization"]) if options["organization"] else None
-        files = operations.optimized_files(owner, options["hash"], since=_parse_time(options["since"]))
+        files = operations.optimized_files(owner, options["hash"], since=parse_time(options, "since"))
         ids = list(files.values_list("id", flat=True))
         self.report |= {"files": len(ids)}
         action = f"restore the originals of {count_label(len(ids), 'optimized file')} of {owner or 'all organizations'}"
@@ -86,12 +85,3 @@ class Command(ImageCommand, ChangeCommand):
                 self.stdout.write(f"{count_label(outcomes[outcome], 'file')} {outcome}")
         if skipped := len(ids) - outcomes[Undone.DONE]:
             raise CommandError(f"{count_label(skipped, 'file')} not restored.")
-
-
-def _parse_time(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        return period(text).start
-    except ValueError as error:
-        raise CommandError(f"--since={text!r} is invalid. Use ISO 8601, for example 2026-11-29T10:00.") from error

@@ -59,9 +59,12 @@ class Command(JobCommand):
     def print_deletions(self, owner: Organization) -> None:
         """Print the deletions that can be restored and still have images, the latest first."""
         tombstones = owner.tombstones.restorable().annotate(count=Count("images")).filter(count__gt=0)
+        listed = self.report["deletions"] = []
         self.stdout.write(f"{'deletion':36}  {'deleted (UTC)':16}  {'reason':11} {'images':>10} {'days left':>10}")
         for one in tombstones.order_by("-deleted_at", "id").iterator():
             days = (one.expires_at - timezone.now()) / timedelta(days=1)
+            deletion = {"id": str(one.pk), "deleted_at": one.deleted_at, "reason": one.reason, "images": one.count}
+            listed.append(deletion | {"expires_at": one.expires_at})
             deleted_at = f"{one.deleted_at:%Y-%m-%d %H:%M}"
             self.stdout.write(f"{one.pk}  {deleted_at}  {one.reason:11} {one.count:>10} {days:>10.1f}")
 

@@ -156,3 +156,39 @@ def test_a_sixth_key_is_refused_here_too(acme, charlie, run):
         create_key(charlie.user, comment="", actor=charlie.actor)
     with pytest.raises(CommandError, match="at most 5"):
         run("create_api_key", "charlie@example.org")
+
+
+def test_roles_are_reported_as_json(acme, member, run):
+    bob = member("read")
+    printed = json.loads(run("set_roles", "acme", str(bob.user.pk), "write", json=True))
+    who = {"organization": "acme", "user_id": str(bob.user.pk)}
+    assert printed == who | {"roles": ["write"], "change": "updated"}
+    printed = json.loads(run("set_roles", "acme", str(bob.user.pk), remove=True, json=True))
+    assert printed == who | {"roles": [], "change": "removed"}
+
+
+@pytest.mark.parametrize("others", [{"roles": ["write"]}, {"comment": "shop"}])
+def test_a_member_is_not_removed_if_roles_are_given_too(acme, member, run, others):
+    bob = member("read")
+    with pytest.raises(CommandError, match="can't be combined"):
+        run("set_roles", "acme", str(bob.user.pk), *others.pop("roles", []), remove=True, **others)
+    assert acme.memberships.get(user=bob.user).roles == ["read"]
+
+
+def test_a_refused_command_reports_the_error_as_json(acme, capsys):
+    with pytest.raises(CommandError):
+        call_command("set_roles", "acme", "nobody", "read", json=True)
+    assert "not found" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_a_staff_user_is_reported_as_json(db, run):
+    printed = json.loads(run("create_staff_user", "eve", email="eve@example.org", sent="correct horse 9\n", json=True))
+    user = User.objects.get(username="eve")
+    assert printed == {
+        "user_id": str(user.pk),
+        "username": "eve",
+        "email": "eve@example.org",
+        "superuser": False,
+    }
+    assert json.loads(run("remove_second_factor", "eve", json=True)) == {"user_id": str(user.pk)}
+    assert json.loads(run("snapshot_stats", json=True)) == {"organizations": 0}

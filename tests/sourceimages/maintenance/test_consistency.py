@@ -1,5 +1,6 @@
 """check_consistency finds all inconsistencies that database constraints don't prevent."""
 
+import json
 import uuid
 
 import pytest
@@ -40,6 +41,17 @@ def test_wrong_counters_are_found(image, acme, capsys):
     with pytest.raises(CommandError, match="1 problem found"):
         call_command("check_consistency")
     assert "counters" in capsys.readouterr().out
+
+
+def test_problems_are_reported_as_json(image, acme, capsys):
+    counters.add(acme, images=1)
+    with pytest.raises(CommandError):
+        call_command("check_consistency", json=True)
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["errors"], printed["warnings"], printed["error"]) == (1, 0, "1 problem found.")
+    [finding] = printed["findings"]
+    assert finding["level"] == "error"
+    assert "counters" in finding["message"]
 
 
 def test_a_missing_short_hash_is_found(image):

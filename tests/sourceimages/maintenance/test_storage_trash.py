@@ -324,7 +324,7 @@ def test_nothing_is_recovered_without_a_yes(storage, image):
     storage.move_to_trash([image.file.key])
     with pytest.raises(CommandError):
         call_command("recover_files")
-    with pytest.raises(CommandError, match="Invalid time"):
+    with pytest.raises(CommandError, match=r"--since='.*' is invalid"):
         call_command("recover_files", "--since", "yesterday")
     assert trashed() == {image.file.key}
     assert Organization.objects.count() == 1

@@ -3,6 +3,7 @@
 On local files and on a real S3 server.
 """
 
+import json
 import os
 from datetime import timedelta
 
@@ -42,6 +43,18 @@ def elapse():
 
 def verified():
     return StoredFile.objects.exclude(verified_at=None).count()
+
+
+def test_damage_is_reported_as_json(storage, five, capsys):
+    lost(storage, five[3])
+    with pytest.raises(CommandError):
+        call_command("verify", json=True)
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["files"], printed["damaged"]) == (5, 1)
+    assert printed["findings"] == [
+        {"organization": "acme", "binary_hash": five[3].binary_hash, "key": five[3].key, "damage": "missing"}
+    ]
+    assert "1 files are missing" in printed["error"]
 
 
 def test_rot_and_loss_are_found_and_nothing_is_removed(storage, five, capsys):

@@ -73,6 +73,16 @@ def test_a_dry_run_changes_nothing_and_tells_the_numbers(name, acme, stage, alic
     assert told
 
 
+def test_a_command_that_is_refused_prints_json_too(acme, alice, storage_dir, capsys):
+    insert_images(acme, 1, actor=alice.actor)
+    file = storage_dir / OWNER_MARK
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"instance": str(uuid4())}))
+    told = report(capsys, "delete_all")
+    assert told["dry_run"] is False
+    assert "adopt_storage" in told["error"]
+    assert acme.images.active().count() == 1
+
+
 def report(capsys, name, *options):
     """The JSON object that the command prints; a command on hold fails, but prints it."""
     with suppress(CommandError):

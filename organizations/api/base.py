@@ -11,9 +11,11 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import Serializer
 from rest_framework.viewsets import GenericViewSet
 
 from organizations.api.authentication import address_of, api_key_for, credentials
+from organizations.api.serializers import validated
 from organizations.audit import Actor
 from organizations.auth.consent import is_public
 from organizations.auth.credentials import Credentials, resolve_access
@@ -31,7 +33,7 @@ from organizations.models import ORGANIZATION_NAME, AuditEvent, Organization, Us
 from organizations.permissions import Permission, Requirement
 from rokka.core import ratelimits
 from rokka.core.addresses import client_key
-from rokka.core.errors import FeatureUnavailable, Unauthenticated
+from rokka.core.errors import FeatureUnavailable, InvalidInput, Unauthenticated
 from rokka.core.methods import PlainOptions
 from rokka.core.openapi import errors, extend_schema
 from rokka.core.ratelimits import RateLimitState
@@ -104,6 +106,13 @@ class AuthenticatedViewSet(PlainOptions, GenericViewSet):
     def check_throttles(self, request: Request) -> None:
         if self.action not in self.unthrottled_actions:
             self.allowance = ratelimits.hit(*self.throttle_keys())
+
+    def validated_body(self, serializer_class: type[Serializer], **options: Any) -> dict[str, Any]:
+        """Validate the body. Its members are refused in the query, where they would be ignored. Raises InvalidInput."""
+        for name in serializer_class().get_fields():
+            if name in self.request.query_params:
+                raise InvalidInput(f"{name}: must be in the body, not in the URL.")
+        return validated(serializer_class, self.request.data, **options)
 
     def throttle_keys(self) -> list[tuple[ratelimits.Limit, str]]:
         if self.key_id is None:

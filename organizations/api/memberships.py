@@ -14,7 +14,6 @@ from organizations.api.serializers import (
     NewMembershipSerializer,
     RolesSerializer,
     key_options,
-    validated,
 )
 from organizations.errors import MembershipNotFound, PublicUser, RoleMissing, UserNotFound
 from organizations.operations import MembershipChange, add_member_with_new_user, remove_member, set_roles
@@ -92,7 +91,7 @@ class MembershipViewSet(OrganizationScope):
         self.check_can_manage_keys("add members")
         if not self.manages_account:  # a stranger gave the role, and the response would have the email of the user
             raise PublicUser("This key belongs to a public user, which can't create other users.")
-        fields = validated(NewMembershipSerializer, request.data)
+        fields = self.validated_body(NewMembershipSerializer)
         key = fields["api_key"] or {}
         new = add_member_with_new_user(
             self.organization,
@@ -120,7 +119,7 @@ class MembershipViewSet(OrganizationScope):
     def update(self, request: Request, organization: str, user_id: str) -> Response:
         """Adds a user as a member (201), changes the roles of a member (200), or changes nothing (204)."""
         self.check_can_manage_keys("add members and change roles")
-        fields = validated(RolesSerializer, request.data)
+        fields = self.validated_body(RolesSerializer)
         membership, outcome = set_roles(
             self.organization,
             parse_uuid("user_id", user_id, error=UserNotFound("User not found.")),

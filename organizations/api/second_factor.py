@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from organizations.api.base import AuthenticatedViewSet
-from organizations.api.serializers import NewTotpSerializer, TotpCodeSerializer, TotpSerializer, validated
+from organizations.api.serializers import NewTotpSerializer, TotpCodeSerializer, TotpSerializer
 from organizations.auth.second_factor import refuse_without_code, totp_state
 from organizations.models import SecondFactor
 from organizations.operations import confirm_totp, remove_totp, set_up_totp
@@ -61,7 +61,7 @@ class TotpViewSet(AuthenticatedViewSet):
     def confirm_totp(self, request: Request) -> Response:
         """Activates the second factor with its first code."""
         self.check_can_manage_keys()
-        code = validated(TotpCodeSerializer, request.data)["totp"]
+        code = self.validated_body(TotpCodeSerializer)["totp"]
         return Response(TotpSerializer(confirm_totp(self.caller, code, actor=self.actor)).data)
 
     @extend_schema(
@@ -72,6 +72,6 @@ class TotpViewSet(AuthenticatedViewSet):
     def remove_totp(self, request: Request) -> Response:
         """Takes a code in the body. Keys of the user no longer require one."""
         self.check_can_manage_keys()
-        code = validated(TotpCodeSerializer, request.data)["totp"]
+        code = self.validated_body(TotpCodeSerializer)["totp"]
         remove_totp(self.caller, code=code, actor=self.actor)
         return Response(status=status.HTTP_204_NO_CONTENT)

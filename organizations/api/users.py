@@ -143,7 +143,7 @@ class UserViewSet(AuthenticatedViewSet):
         A key made with a token has at least the restrictions of the key of the token.
         """
         self.check_can_manage_keys()
-        fields = validated(NewKeySerializer, request.data)
+        fields = self.validated_body(NewKeySerializer)
         options = key_options(fields, limit=self.key_limit)
         row, key = create_key(self.caller, comment=fields.get("comment") or "", options=options, actor=self.actor)
         return Response(KeySerializer(row).data | {"api_key": key}, status=status.HTTP_201_CREATED)
@@ -158,7 +158,7 @@ class UserViewSet(AuthenticatedViewSet):
         """Changes apply immediately, also to tokens issued before. Options that are not sent are unchanged."""
         self.check_can_manage_keys()
         force = parse_flag("force", request.query_params.get("force", "").strip())
-        changes = validated(KeyChangeSerializer, request.data, context={"force": force})
+        changes = self.validated_body(KeyChangeSerializer, context={"force": force})
         try:
             key = update_key(self.caller, key_id, changes, limit=self.key_limit, force=force, actor=self.actor)
         except WouldLockOut as error:

@@ -31,10 +31,15 @@ def accept(membership_id: int, user: User) -> bool:
 
 
 def speaks_for(actor: Actor, user: User) -> bool:
-    """Return whether the actor can consent for the user: the user itself, an operator or a superuser."""
+    """Return whether the actor can consent for the user: the user itself, an operator or a superuser.
+
+    The keys of public users can't, but their logins to the admin can.
+    """
     if actor.source in OPERATORS or actor.user is None:
         return actor.source in OPERATORS
-    return actor.user.pk == user.pk or (actor.source == AuditSource.STAFF and actor.user.is_superuser)
+    if actor.source == AuditSource.STAFF:
+        return actor.user.pk == user.pk or actor.user.is_superuser
+    return actor.user.pk == user.pk and not is_public(user)
 
 
 def would_end_being_public(membership: Membership, roles: Iterable[str]) -> bool:

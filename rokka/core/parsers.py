@@ -1,6 +1,7 @@
 """Parsers of request bodies (JSON under any content type) and of query parameters."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import IO, Any
 from uuid import UUID
@@ -75,11 +76,28 @@ def json_or_text(request: Request) -> Any:
 
 
 def parse_json(text: str | bytes, label: str) -> Any:
-    """Parse strict JSON: no NaN, no excessive nesting. Raises InvalidInput naming the label."""
+    """Parse strict JSON: no NaN, no excessive nesting, no name twice in an object.
+
+    Raises InvalidInput naming the label.
+    """
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_names)
+    except DuplicateName as error:
+        raise InvalidInput(f"{label} has {str(error)[:80]!r} twice in an object. Send it once.") from error
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{label} is not valid JSON.") from error
+
+
+class DuplicateName(ValueError):
+    """An object in JSON has this name twice: json.loads would ignore the first value, which could be a restriction."""
+
+
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
+        raise DuplicateName(name)
+    return found
 
 
 def _refuse_constant(name: str) -> None:

@@ -8,10 +8,11 @@ import time_machine
 from django.db import connection
 from rest_framework.test import APIClient
 
+from organizations.audit import Actor
 from organizations.auth.restrictions import Restrictions, parse_allowed_ips
 from organizations.errors import LessRestricted
-from organizations.models import ApiKey, AuditEvent, Membership, User
-from organizations.operations import create_key, import_key
+from organizations.models import ApiKey, AuditEvent, Membership, Organization, User
+from organizations.operations import create_key, import_key, set_roles
 from organizations.permissions import Role
 from rokka.core.clock import rfc3339
 from rokka.core.errors import InvalidInput
@@ -396,6 +397,56 @@ def test_a_trusted_key_accepts_no_membership_that_would_end_being_public(acme, m
     charlie.api.put(f"/organizations/other/memberships/{bob.user.pk}", {"roles": ["admin"]}, format="json")
     assert second(bob, trusted=True).api.get("/organizations/other").status_code == 200
     assert bob.user.memberships.get(organization__name="other").accepted_at is None
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_a_key_of_a_public_user_does_not_end_that_by_changing_its_own_roles(acme, member, charlie, trusted):
+    bob = member(Role.READ)
+    own = f"/organizations/other/memberships/{bob.user.pk}"
+    charlie.api.put(own, {"roles": ["admin"]}, format="json")
+    response = (second(bob, trusted=True) if trusted else bob).api.put(own, {"roles": ["write"]}, format="json")
+    assert (response.status_code, response.json()["email"]) == (200, "")
+    assert bob.user.memberships.get(organization__name="other").accepted_at is None
+    assert refusal(bob.api.get("/user/apikeys")) == (403, "public_user")
+
+
+def test_a_public_staff_user_accepts_a_membership_in_the_admin(acme, member, charlie):
+    user = member(Role.READ).user
+    staff = Actor(AuditEvent.Source.STAFF, user=user)
+    other = Organization.objects.get(name="other")
+    membership, _ = set_roles(other, user.pk, ["write"], comment=None, actor=staff)
+    assert membership.accepted_at is not None
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/user/apikeys", '{"requires_mfa": true, "requires_mfa": false}'),
+        (MEMBERS, '{"roles": ["read"], "roles": ["admin"]}'),
+        (
+            MEMBERS,
+            '{"roles": ["read"], "api_key": {"expires": "2090-01-01T00:00:00Z", "expires": "2099-01-01T00:00:00Z"}}',
+        ),
+    ],
+)
+def test_a_member_that_is_sent_twice_is_refused(acme, alice, path, body):
+    before = ApiKey.objects.count()
+    response = alice.api.post(path, body, content_type="application/json")
+    assert refusal(response) == (400, "invalid")
+    assert "twice" in response.json()["message"]
+    assert ApiKey.objects.count() == before
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [("/user/apikeys", "expires=2090-01-01T00:00:00Z"), ("/user/apikeys", "requires_mfa=1"), (MEMBERS, "role=read")],
+)
+def test_restrictions_in_the_url_are_refused(acme, alice, path, query):
+    before = ApiKey.objects.count()
+    response = alice.api.post(f"{path}?{query}", {"comment": "shop"}, format="json")
+    assert refusal(response) == (400, "invalid")
+    assert "in the body" in response.json()["message"]
+    assert ApiKey.objects.count() == before
 
 
 def test_a_public_user_leaves_with_a_trusted_key(acme, alice, member):

@@ -68,6 +68,8 @@ def json_or_text(request: Request) -> Any:
         raise TooLarge(f"The body exceeds the limit of {MAX_JSON_BYTES:,} bytes.")
     try:
         return parse_json(body, "The body")
+    except RepeatedName:
+        raise
     except InvalidInput:
         try:
             return body.decode()
@@ -78,25 +80,23 @@ def json_or_text(request: Request) -> Any:
 def parse_json(text: str | bytes, label: str) -> Any:
     """Parse strict JSON: no NaN, no excessive nesting, no name twice in an object.
 
-    Raises InvalidInput naming the label.
+    Raises InvalidInput naming the label, or RepeatedName.
     """
     try:
         return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_names)
-    except DuplicateName as error:
-        raise InvalidInput(f"{label} has {str(error)[:80]!r} twice in an object. Send it once.") from error
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{label} is not valid JSON.") from error
 
 
-class DuplicateName(ValueError):
-    """An object in JSON has this name twice: json.loads would ignore the first value, which could be a restriction."""
+class RepeatedName(InvalidInput):
+    """An object in JSON has a name twice: json.loads would ignore the first value, which could be a restriction."""
 
 
 def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
-        raise DuplicateName(name)
+        raise RepeatedName(f"{name[:80]!r} is twice in an object of the JSON. Send it once.")
     return found
 
 

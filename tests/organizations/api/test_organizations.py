@@ -282,3 +282,12 @@ def test_a_stranger_sees_no_sub_organizations(acme, alice, charlie):
     below(acme, "first")
     response = charlie.api.get("/organizations/acme/sub_organizations")
     assert (response.status_code, response.json()["reason"]) == (403, "not_a_member")
+
+
+def test_an_option_with_a_repeated_name_is_not_taken_for_text(acme, alice):
+    response = alice.api.put(
+        "/organizations/acme/options/remote_basepath", '{"a": "b", "a": "c"}', content_type="application/json"
+    )
+    assert (response.status_code, "twice" in response.json()["message"]) == (400, True)
+    acme.refresh_from_db()
+    assert acme.options == {}

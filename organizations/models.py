@@ -89,6 +89,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     is_staff = models.BooleanField(default=False)
     is_active = models.BooleanField(default=True)
     created = models.DateTimeField(default=timezone.now)
+    # The user was public when a membership was removed, so its keys can be in web pages (auth/consent.py).
+    keys_exposed = models.BooleanField(default=False, db_default=False, editable=False)
 
     objects = UserManager()
 

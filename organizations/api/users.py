@@ -289,6 +289,9 @@ def token_options(request: Request) -> TokenRequest:
     query = request.query_params
     if "totp" in query:
         raise InvalidInput("totp: must not be in the URL, which servers log. Send it in the body of a POST.")
+    for parameter in TOKEN_PARAMETERS:
+        if len(query.getlist(parameter.name)) > 1:  # the first one could be the restriction
+            raise InvalidInput(f"{parameter.name}: must be in the URL only once.")
     seconds, renewable = query.get("expires_in", "").strip(), query.get("renewable", "").strip()
     if seconds and not (seconds.isascii() and seconds.isdigit() and len(seconds) < 18):
         raise InvalidInput("expires_in: must be an integer number of seconds.")

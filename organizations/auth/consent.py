@@ -18,8 +18,12 @@ OPERATORS = (AuditSource.COMMAND, AuditSource.SYSTEM)
 
 
 def is_public(user: User) -> bool:
-    """Return whether all accepted memberships of the user have a public role, so that its keys are not secret."""
-    return _are_public(user.memberships.exclude(accepted_at=None).values_list("roles", flat=True))
+    """Return whether all accepted memberships of the user have a public role, so that its keys are not secret.
+
+    A public user whose last membership is removed stays public: its keys are still in web pages.
+    """
+    roles_of_each = list(user.memberships.exclude(accepted_at=None).values_list("roles", flat=True))
+    return _are_public(roles_of_each) if roles_of_each else user.keys_exposed
 
 
 def accept(membership_id: int, user: User) -> bool:

@@ -106,6 +106,8 @@ def remove_member(organization: Organization, user_id: UUID, *, actor: Actor) ->
     if membership is None:
         raise MembershipNotFound("This user is not a member of the organization.")
     check_not_last_admin(membership)
+    if consent.is_public(membership.user):
+        User.objects.filter(pk=membership.user_id).update(keys_exposed=True)
     is_own = actor.user is not None and actor.user.pk == membership.user_id
     action = "membership.left" if is_own else "membership.deleted"
     _record(actor, action, membership, before={"roles": membership.roles})

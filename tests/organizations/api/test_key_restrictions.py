@@ -399,6 +399,25 @@ def test_a_trusted_key_accepts_no_membership_that_would_end_being_public(acme, m
     assert bob.user.memberships.get(organization__name="other").accepted_at is None
 
 
+def test_a_public_user_stays_public_without_memberships(acme, alice, member):
+    bob = member(Role.UPLOAD)
+    trusted = second(bob, trusted=True)
+    assert alice.api.delete(f"{MEMBERS}/{bob.user.pk}").status_code == 204
+    assert bob.api.get("/user").json() == {"user_id": str(bob.user.pk)}
+    assert refusal(bob.api.post("/user/apikeys")) == (403, "public_user")
+    assert refusal(bob.api.put("/organizations/new", {"billing_email": "a@example.org"})) == (403, "public_user")
+    assert trusted.api.get("/user/apikeys").status_code == 200
+    alice.api.put(f"{MEMBERS}/{bob.user.pk}", {"roles": ["write"]}, format="json")
+    assert bob.api.get("/organizations/acme").status_code == 200
+    assert refusal(bob.api.get("/user/apikeys")) == (403, "public_user")
+
+
+def test_a_user_who_was_not_public_is_not_without_memberships(acme, alice, member):
+    bob = member(Role.WRITE)
+    assert alice.api.delete(f"{MEMBERS}/{bob.user.pk}").status_code == 204
+    assert bob.api.get("/user").json()["email"] == "bob@example.org"
+
+
 @pytest.mark.parametrize("trusted", [False, True])
 def test_a_key_of_a_public_user_does_not_end_that_by_changing_its_own_roles(acme, member, charlie, trusted):
     bob = member(Role.READ)

@@ -78,6 +78,8 @@ def test_a_token_is_what_was_asked_for(acme, alice, query, expected):
         ("expires_in=315360001", "expires_in"),
         ("renewable=maybe", "renewable"),
         ("no_ip_protection=true&ips=192.0.2.7", "no_ip_protection"),
+        ("expires_in=60&expires_in=86400", "only once"),
+        ("ips=192.0.2.7&ips=request_ip", "only once"),
         ("ips=example.org", "ips"),
         ("ips=192.0.2.0/33", "ips"),
         ("ips=192.0.2.0/16", "10000"),

@@ -37,7 +37,7 @@ class Preferences:
     save_data: bool = False
 
     def accepts(self, media_type: str) -> bool:
-        """Return whether the client names the media type. Ranges such as */* don't count: every client sends them."""
+        """Return whether the client names the media type or range. */* is no image/webp: every client sends it."""
         for part in self.accept.split(","):
             name, *parameters = (word.strip().lower() for word in part.split(";"))
             if name == media_type:
@@ -131,7 +131,9 @@ def _transparent_format(options: Mapping[str, Any], preferences: Preferences) ->
         return None, False
     if wanted in ("png", "webp"):
         return wanted, False
-    return "webp" if preferences.accepts("image/webp") else "png", True
+    if preferences.accepts("image/webp"):
+        return "webp", True
+    return "svg" if preferences.accepts("*/*") else "png", True
 
 
 def _values(format: str, requested: str, options: Mapping[str, Any], explicit: Mapping[str, Any]) -> dict[str, Any]:

@@ -150,7 +150,7 @@ def _file_response(request: HttpRequest, found: CachedRender) -> HttpResponseBas
             response = HttpResponse(found.file.read() if request.method == "GET" else b"", content_type=media_type)
     response["Content-Length"] = str(found.size)
     if found.format == "svg":
-        response["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+        response["Content-Security-Policy"] = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"
     return response
 
 

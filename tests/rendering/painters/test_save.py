@@ -4,6 +4,7 @@ from io import BytesIO
 
 import numpy
 import pytest
+import pyvips
 from imagecodecs import jpegxl_decode
 from PIL import Image, ImageCms
 
@@ -94,6 +95,22 @@ def test_transparency_is_kept(rendered, format):
     found = rendered(image, to=format).convert("RGBA")
     assert found.getpixel((10, 10))[3] >= 254
     assert found.getpixel((50, 10))[3] <= 1
+
+
+def test_an_svg_is_a_jpeg_with_its_transparency_as_a_mask(painter, tmp_path):
+    image = Image.new("RGBA", (64, 48), (0, 0, 0, 0))
+    image.paste((255, 0, 0, 255), (0, 0, 16, 48))
+    image.paste((0, 0, 255, 128), (16, 0, 32, 48))
+    image.save(tmp_path / "source", "PNG")
+    recipe = paint.recipe(tmp_path / "source", "png", to="jpg")
+    recipe["output"]["transparent_format"] = "svg"
+    answer, content = painter.paint(recipe)
+    assert (answer["format"], answer["width"], answer["height"]) == ("svg", 64, 48)
+    drawn = pyvips.Image.svgload_buffer(content)
+    assert (drawn.width, drawn.height) == (64, 48)
+    assert drawn(8, 24) == pytest.approx([254, 0, 0, 255], abs=3)
+    assert drawn(24, 24) == pytest.approx([0, 0, 254, 128], abs=3)
+    assert drawn(48, 24)[3] == 0
 
 
 @pytest.mark.parametrize("format", ["jpg", "png", "webp", "avif"])

@@ -17,10 +17,13 @@ from rendering.output import Preferences
 from rendering.resolve import resolve
 from rendering.serving import rendered
 from rendering.signatures import check_signature
+from rokka.core import ratelimits
+from rokka.core.ratelimits import HOUR, Limit
 from sourceimages import storage
 from sourceimages.models import SourceImage
 from sourceimages.storage.temp_file import TempUpload
 
+NESTED_LIMIT = Limit("RATE_LIMIT_NESTED_RENDERS", HOUR)  # per organization: each is stored, and visitors write the URLs
 BLOCK = 256 * 1024  # bytes
 
 
@@ -30,7 +33,7 @@ def is_own_url(value: str, organization: Organization) -> bool:
 
 
 def nested_image(organization: Organization, value: str) -> SourceImage:
-    """The image made from a render URL of the organization. Raises the errors of rendering."""
+    """The image made from a render URL of the organization. Raises the errors of rendering, and TooManyRequests."""
     return remote_image(organization, value, fetched=partial(_rendered, organization, value))
 
 
@@ -52,6 +55,7 @@ def _rendered(organization: Organization, value: str) -> Iterator[RemoteFile]:
     if url.image.kind == "remote":
         raise InvalidRenderURL("A render URL in a render URL can't name another remote image.")
     result, protected = _result(organization, url, path, query)
+    ratelimits.hit((NESTED_LIMIT, organization.pk.hex))
     file = TempUpload(storage.originals().temp_dir, label="remote image", limit=settings.MAX_FILE_SIZE)
     try:
         with result.file:

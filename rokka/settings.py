@@ -92,6 +92,7 @@ RATE_LIMIT_PER_ADDRESS = env("RATE_LIMIT_PER_ADDRESS", positive_int, 600)  # req
 RATE_LIMIT_AUTH_FAILURES = env("RATE_LIMIT_AUTH_FAILURES", positive_int, 60)  # invalid keys and passwords, per address
 RATE_LIMIT_SIGNUPS = env("RATE_LIMIT_SIGNUPS", positive_int, 20)  # per hour and address
 RATE_LIMIT_CACHE_PURGES = env("RATE_LIMIT_CACHE_PURGES", positive_int, 5)  # per hour and organization
+RATE_LIMIT_NESTED_RENDERS = env("RATE_LIMIT_NESTED_RENDERS", positive_int, 300)  # new ones per hour and organization
 HSTS_SECONDS = env("HSTS_SECONDS", non_negative_int, 0 if STANDALONE else 365 * 86_400)
 FETCH_ALLOWED_NETWORKS = env("FETCH_ALLOWED_NETWORKS", networks, EMPTY_LIST)
 WEB_THREADS = env("WEB_THREADS", positive_int, 16 if STANDALONE else 32)  # per web process; passed to the server

@@ -171,6 +171,16 @@ def test_a_render_url_of_the_organization_is_always_allowed(get, acme, photo):
     assert (nested.width, nested.format) == (40, "png")
 
 
+def test_visitors_can_have_a_limited_number_of_nested_renders_stored(get, acme, photo, settings):
+    settings.RATE_LIMIT_NESTED_RENDERS = 2
+    urls = [
+        f"{RESIZED}/-https://acme.localhost/dynamic/resize-width-{width}/{photo.hash}.png-.png" for width in (1, 2, 3)
+    ]
+    assert [get(url).status_code for url in (*urls, urls[0])] == [200, 200, 429, 200]
+    assert "RATE_LIMIT_NESTED_RENDERS" in get(urls[2]).json()["error"]["message"]
+    assert acme.images.count() == 3
+
+
 def test_a_nested_render_url_needs_its_own_signature_and_stays_protected(get, acme, photo, make_stack):
     make_stack("public", [{"name": "resize", "options": {"width": 10}}])
     make_stack("secret", {"options": {"protected": True}})

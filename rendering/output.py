@@ -37,7 +37,7 @@ class Preferences:
     save_data: bool = False
 
     def accepts(self, media_type: str) -> bool:
-        """Return whether the client names this media type or range. `*/*` does not name a type: every client sends it."""
+        """Return whether the client names this media type or range. `*/*` does not name a type: all clients send it."""
         for part in self.accept.split(","):
             name, *parameters = (word.strip().lower() for word in part.split(";"))
             if name == media_type:

@@ -3,7 +3,7 @@
 import json
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout
 from typing import Any
 from uuid import UUID
@@ -82,6 +82,12 @@ class ReportCommand(OperationCommand):
 
     def new_report(self, options: Mapping[str, Any]) -> dict[str, Any]:
         return {}
+
+    def report_not_found(self, names: Iterable[str]) -> None:
+        """Name arguments for which nothing was found, on standard error and as `not_found` in the report."""
+        if not_found := sorted(names):
+            self.report["not_found"] = not_found
+            self.stderr.write(f"Not found: {', '.join(not_found)}")
 
 
 class ChangeCommand(ReportCommand):

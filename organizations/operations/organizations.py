@@ -165,7 +165,7 @@ def is_admin(user: User, organization: Organization | str) -> bool:
 
 def _validate_profile(fields: Mapping[str, str]) -> dict[str, str]:
     if "billing_email" in fields:
-        clean_email(fields["billing_email"])
+        clean_email(fields["billing_email"], "billing_email")
     if "display_name" in fields:
         validate_text("display_name", fields["display_name"], MAX_DISPLAY_NAME_LENGTH)
     return {field: fields[field] for field in PROFILE_FIELDS if field in fields}

@@ -21,10 +21,10 @@ def validate_comment(comment: str) -> str:
     return validate_text("comment", comment, MAX_COMMENT_LENGTH)
 
 
-def clean_email(email: str) -> str:
-    """Return the email unchanged. Raises InvalidInput if it is malformed."""
+def clean_email(email: str, field: str = "email") -> str:
+    """Return the email unchanged. Raises InvalidInput naming the field if it is malformed."""
     try:
-        validate_email(validate_text("email", email, MAX_EMAIL_LENGTH))
+        validate_email(validate_text(field, email, MAX_EMAIL_LENGTH))
     except ValidationError as error:
-        raise InvalidInput(f"email: {email[:80]!r} is not a valid email address.") from error
+        raise InvalidInput(f"{field}: {email[:80]!r} is not a valid email address.") from error
     return email

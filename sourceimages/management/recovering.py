@@ -44,6 +44,7 @@ class RecoveryCommand(ImageCommand, ChangeCommand):
 
         `description` is the action, with {} for the files. Raises CommandError if the user declines.
         """
+        self.report_not_found(set(options["keys"]).difference(file.key for file in files))
         size = sum(file.size for file in files)
         self.report |= {"files": len(files), "bytes": size}
         action = description.format(f"{count_label(len(files), 'file')} ({size_label(size)})")

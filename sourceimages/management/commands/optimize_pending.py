@@ -64,8 +64,12 @@ class Command(ImageCommand, ChangeCommand):
 
     def _undo(self, *, dry_run: bool, yes: bool, **options: Any) -> None:
         owner = organization(options["organization"]) if options["organization"] else None
-        files = operations.optimized_files(owner, options["hash"], since=parse_time(options, "since"))
+        since = parse_time(options, "since")
+        files = operations.optimized_files(owner, options["hash"], since=since)
         ids = list(files.values_list("id", flat=True))
+        self.report_not_found(
+            name for name in options["hash"] if not operations.optimized_files(owner, [name], since=since).exists()
+        )
         self.report |= {"files": len(ids)}
         action = f"restore the originals of {count_label(len(ids), 'optimized file')} of {owner or 'all organizations'}"
         if dry_run:

@@ -70,6 +70,10 @@ def test_invalid_organizations_are_refused(dora, name, body):
     assert not Organization.objects.exists()
 
 
+def test_an_invalid_email_is_named_as_it_was_sent(dora):
+    assert put(dora, "shop", {"billing_email": "nobody"}).json()["error"]["message"].startswith("billing_email: ")
+
+
 def test_an_admin_changes_what_is_given_and_others_do_not(acme, alice, member, charlie):
     assert put(alice, "acme", {"display_name": "Acme & Sons"}).status_code == 200
     acme.refresh_from_db()

@@ -288,12 +288,13 @@ def test_what_was_purged_by_mistake_comes_back_as_an_image(storage, image, alice
     assert consistency_errors() == []
 
 
-def test_a_single_file_comes_back_by_its_key(storage, acme, alice, stage):
+def test_a_single_file_comes_back_by_its_key(storage, acme, alice, stage, capsys):
     for seed in range(3):
         alice.upload(acme, images.png(seed=seed))
     wanted, *others = StoredFile.objects.order_by("id").values_list("key", flat=True)
     storage.move_to_trash([wanted, *others])
-    call_command("recover_files", wanted, "--yes")
+    call_command("recover_files", wanted, "wrong", "--yes")
+    assert "Not found: wrong" in capsys.readouterr().err
     assert (keys(), trashed()) == ({wanted}, set(others))
     call_command("recover_files", "--organization", "stage", "--yes")
     assert keys() == {wanted}

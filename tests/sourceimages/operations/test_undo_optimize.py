@@ -1,5 +1,6 @@
 """Original files of optimized ones can be restored while they are in the storage trash."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -176,6 +177,15 @@ def test_the_command_brings_back_what_is_named(optimized, capsys):
     assert formats() == ["png", "tif"]
     assert run(capsys, "--undo", "acme", first.binary_hash, "--yes") == "1 file restored"
     assert formats() == ["tif", "tif"]
+
+
+def test_the_command_names_hashes_of_no_optimized_file(optimized, capsys):
+    file = optimized()
+    call_command("optimize_pending", "--undo", "acme", "f" * 40, file.binary_hash, "--yes", "--json")
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["not_found"] == ["f" * 40]
+    assert f"Not found: {'f' * 40}" in printed.err
+    assert formats() == ["tif"]
 
 
 def test_the_command_brings_back_what_was_optimized_since(optimized, capsys):

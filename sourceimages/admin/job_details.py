@@ -27,8 +27,19 @@ class Detail:
 
 
 def job_details(job: Job, staff: StaffAccess) -> list[Detail]:
-    """Return the parameters of the job. Links lead only to organizations that the user has access to."""
-    return [detail for name, value in job.params.items() for detail in _detail(job, name, value, staff)]
+    """Return the parameters of the job, and the jobs that undo or retry it.
+
+    Links lead only to organizations that the user has access to.
+    """
+    details = [detail for name, value in job.params.items() for detail in _detail(job, name, value, staff)]
+    return details + list(_later_jobs(job, staff))
+
+
+def _later_jobs(job: Job, staff: StaffAccess) -> Iterator[Detail]:
+    later = Job.objects.filter(created__gte=job.created).select_related("organization").order_by("created", "id")
+    for label, kind, param in ("Undone by", jobs.UNDO, "job"), ("Retried by", job.kind, "retry_of"):
+        for other in later.filter(kind=kind, **{f"params__{param}": str(job.pk)}):
+            yield _job_detail(label, other, staff)
 
 
 def _detail(job: Job, name: str, value: Any, staff: StaffAccess) -> Iterator[Detail]:
@@ -93,11 +104,15 @@ def _other_job(label: str) -> Callable[[Job, str, StaffAccess], Iterator[Detail]
         if other is None:
             yield Detail(label, jobs.label_of(job.params.get("undone", job.kind)))
             return
-        visible = staff.has_permission(Permission.IMAGES_READ, other.organization)
-        url = reverse("admin:organizations_job_change", args=[other.pk]) if visible else ""
-        yield Detail(label, f"{jobs.title(other)}, {other.created:%Y-%m-%d %H:%M}", url)
+        yield _job_detail(label, other, staff)
 
     return show
+
+
+def _job_detail(label: str, job: Job, staff: StaffAccess) -> Detail:
+    visible = staff.has_permission(Permission.IMAGES_READ, job.organization)
+    url = reverse("admin:organizations_job_change", args=[job.pk]) if visible else ""
+    return Detail(label, f"{jobs.title(job)}, {job.created:%Y-%m-%d %H:%M}, {job.get_state_display().lower()}", url)
 
 
 def _index(job: Job, value: str, staff: StaffAccess) -> Iterator[Detail]:

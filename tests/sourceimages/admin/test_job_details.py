@@ -82,8 +82,11 @@ def test_undo_and_retry_link_to_the_job(staff, acme, three):
     undo = jobs.start_undo(done, actor=COMMAND)
     assert details(staff, undo)["Undoes"].startswith("Edit metadata: acme, 2")
     assert links(staff, undo)["Undoes"] == page_of(done)
+    assert details(staff, done)["Undone by"].endswith(", queued")
+    assert links(staff, done)["Undone by"] == page_of(undo)
     retry = Job.objects.create(organization=acme, kind="set_metadata", params={"retry_of": str(done.pk)})
     assert links(staff, retry)["Retry of"] == page_of(done)
+    assert links(staff, done)["Retried by"] == page_of(retry)
 
 
 def test_parameters_of_other_versions_are_shown(staff, acme):

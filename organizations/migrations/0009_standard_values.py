@@ -81,7 +81,7 @@ class Migration(migrations.Migration):
             model_name="auditevent",
             name="source",
             field=models.CharField(
-                choices=[("api", "API"), ("staff", "Staff"), ("command", "Command"), ("system", "System")],
+                choices=[("api", "Api"), ("staff", "Staff"), ("command", "Command"), ("system", "System")],
                 max_length=10,
             ),
         ),
@@ -89,7 +89,7 @@ class Migration(migrations.Migration):
             model_name="job",
             name="source",
             field=models.CharField(
-                choices=[("api", "API"), ("staff", "Staff"), ("command", "Command"), ("system", "System")],
+                choices=[("api", "Api"), ("staff", "Staff"), ("command", "Command"), ("system", "System")],
                 default="command",
                 max_length=10,
             ),

@@ -67,7 +67,7 @@ class Migration(migrations.Migration):
             model_name="imageversion",
             name="source",
             field=models.CharField(
-                choices=[("api", "API"), ("staff", "Staff"), ("command", "Command"), ("system", "System")],
+                choices=[("api", "Api"), ("staff", "Staff"), ("command", "Command"), ("system", "System")],
                 max_length=10,
             ),
         ),
@@ -76,7 +76,7 @@ class Migration(migrations.Migration):
             name="reason",
             field=models.CharField(
                 choices=[
-                    ("api", "API"),
+                    ("api", "Api"),
                     ("binary_hash", "Binary Hash"),
                     ("delete_all", "Delete All"),
                     ("replaced", "Replaced"),

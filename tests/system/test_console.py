@@ -27,6 +27,7 @@ def command_of(process, port, folder):
     else:
         line = COMPOSE[process]["command"]
     line = re.sub(r'"?\$\{\w+:-(\w+)\}"?', r"\1", line)
+    line = line.replace("--workers 2", "--workers 1")  # a second one could still be starting when the server is stopped
     line = line.replace("--port 8000", f"--port {port}").replace("0.0.0.0", "127.0.0.1").replace("/tmp/", f"{folder}/")
     return shlex.split(line)
 
